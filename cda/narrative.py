@@ -1,0 +1,69 @@
+"""The narrative block of a section (CDA R2 StrucDoc) as a light tree, and helpers that build it.
+
+A node is a string or an `Element`; tags and attributes are those of the CDA schema (paragraph, content, list,
+item, table, tr, td, linkHtml…), never HTML.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Element:
+    """A narrative element. `attributes` uses XML names (`ID`, `styleCode`, `listType`, `href`)."""
+
+    tag: str
+    attributes: dict[str, str] = field(default_factory=dict)
+    children: list[Node] = field(default_factory=list)
+
+
+Node = str | Element
+
+
+def content(text: str, *, id: str | None = None, style: str | None = None) -> Element:
+    """A run of text that entries can point to by `#id`; `style` is a styleCode such as `Bold`."""
+    attributes = {name: value for name, value in (("ID", id), ("styleCode", style)) if value}
+    return Element("content", attributes, [text])
+
+
+def paragraph(*children: Node) -> Element:
+    """A paragraph."""
+    return Element("paragraph", {}, list(children))
+
+
+def bullet_list(items: Iterable[Iterable[Node]]) -> Element:
+    """An unordered list, one item per sequence of nodes."""
+    return Element("list", {"listType": "unordered"}, [Element("item", {}, list(item)) for item in items])
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[Iterable[Node]]]) -> Element:
+    """A table with a header row; each cell is a sequence of nodes."""
+    header = Element("tr", {}, [Element("th", {}, [title]) for title in head])
+    body = [Element("tr", {}, [Element("td", {}, list(cell)) for cell in row]) for row in rows]
+    return Element("table", {}, [Element("thead", {}, [header]), Element("tbody", {}, list(body))])
+
+
+def walk(nodes: Iterable[Node]) -> Iterator[Element]:
+    """Every element below `nodes`, depth first."""
+    for node in nodes:
+        if isinstance(node, Element):
+            yield node
+            yield from walk(node.children)
+
+
+def plain_text(nodes: Iterable[Node]) -> str:
+    """The text of `nodes` with white space collapsed."""
+    return " ".join(_raw_text(nodes).split())
+
+
+def _raw_text(nodes: Iterable[Node]) -> str:
+    return "".join(node if isinstance(node, str) else _raw_text(node.children) for node in nodes)
+
+
+def text_by_id(nodes: Iterable[Node]) -> dict[str, str]:
+    """Text of every element that bears an `ID`, by that ID: what `reference/@value="#ID"` points to."""
+    return {
+        element.attributes["ID"]: plain_text(element.children) for element in walk(nodes) if "ID" in element.attributes
+    }

@@ -1,0 +1,1 @@
+"""Pure functions between FHIR resources, the CDA document model and document metadata. No HTTP, no clock."""

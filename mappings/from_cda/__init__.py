@@ -1,0 +1,1 @@
+"""CDA to FHIR: `relais.cda.model.Document` in, a document Bundle out."""

@@ -1,0 +1,1 @@
+"""FHIR to CDA: resources in, `relais.cda.model.Document` out."""

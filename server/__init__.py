@@ -1,0 +1,1 @@
+"""The facade: REST, search, store, delivery, command line."""

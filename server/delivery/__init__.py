@@ -1,0 +1,1 @@
+"""Transactional outbox, worker and channels (MSSanté, DMP)."""

@@ -1,0 +1,1 @@
+"""HTTP side of FHIR: routes, Bundles, operations, OperationOutcome."""

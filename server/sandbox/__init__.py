@@ -1,0 +1,1 @@
+"""Counterparts for integrators and tests: an SMTP mailbox and an XDS.b repository, on real sockets."""

@@ -1,0 +1,1 @@
+"""Search parameters to index rows, query string to SQL."""

@@ -1,0 +1,148 @@
+"""Every setting of Relais, typed and documented; from a TOML file, then from the environment, which wins.
+
+A setting `database_url` is read from the key `database_url` of the TOML file named by `RELAIS_CONFIG`, and from
+`RELAIS_DATABASE_URL`. Nothing else in Relais reads the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from relais.cda.errors import Issue, RelaisError
+from relais.mappings.context import Deployment
+
+
+class SettingsError(RelaisError):
+    """A setting that cannot be read: unknown name, wrong type, value out of its list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings. Sizes are bytes, durations seconds."""
+
+    # Facade
+    host: str = field(default="127.0.0.1", metadata={"doc": "Address the facade listens on."})
+    port: int = field(default=8080, metadata={"doc": "Port the facade listens on."})
+    base_url: str = field(default="", metadata={"doc": "Public FHIR base URL; empty: http://host:port/fhir."})
+    workers: int = field(default=2, metadata={"doc": "Web processes."})
+    threads: int = field(default=4, metadata={"doc": "Threads per web process."})
+    max_body: int = field(default=20_000_000, metadata={"doc": "Largest request body accepted."})
+    # Store
+    database_url: str = field(
+        default="sqlite:///relais.sqlite", metadata={"doc": "SQLAlchemy URL: sqlite:///file or postgresql+psycopg://…"}
+    )
+    # Rules
+    cisis_pack: str = field(
+        default="",
+        metadata={"doc": "Folder of the official CI-SIS rules (holds cda/); empty: ../shared/cisis when present."},
+    )
+    # Emitter: values of documents that no resource carries
+    oid_arc: str = field(default="", metadata={"doc": "OID owned by the emitter; empty: ids under 2.25 (UUID)."})
+    organization_name: str = field(default="", metadata={"doc": "Name of the emitting structure."})
+    organization_finess: str = field(default="", metadata={"doc": "FINESS (9 characters) of the emitting structure."})
+    practice_setting: str = field(default="AMBULATOIRE", metadata={"doc": "Cadre d'exercice, code of JDV_J04."})
+    facility_type: str = field(default="SA07", metadata={"doc": "Secteur d'activité, code of JDV_J02."})
+    problem_codes: str = field(
+        default="current", metadata={"doc": "How PPS problem codes are written.", "choices": ("current", "2022")}
+    )
+    ins_environment: str = field(
+        default="test", metadata={"doc": "Which INS OIDs may leave.", "choices": ("test", "production")}
+    )
+    # Delivery
+    mss_host: str = field(default="127.0.0.1", metadata={"doc": "MSSanté submission server."})
+    mss_port: int = field(default=587, metadata={"doc": "Its port."})
+    mss_sender: str = field(default="", metadata={"doc": "Mailbox (BAL) that sends."})
+    mss_product_reference: str = field(
+        default="", metadata={"doc": "Product reference (X-MSS-NIL) given by the Convergence platform."}
+    )
+    mss_starttls: bool = field(default=True, metadata={"doc": "Demand STARTTLS before anything is sent."})
+    mss_ca_file: str = field(default="", metadata={"doc": "PEM of the authorities trusted for the mail server."})
+    dmp_url: str = field(default="", metadata={"doc": "ITI-41 endpoint of the DMP repository."})
+    dmp_ca_file: str = field(default="", metadata={"doc": "PEM of the authorities trusted for the DMP."})
+    sender_timeout: float = field(default=20.0, metadata={"doc": "Longest wait for one network step of a delivery."})
+    retry_base: float = field(default=5.0, metadata={"doc": "First wait before a delivery is tried again."})
+    retry_attempts: int = field(default=12, metadata={"doc": "Attempts before a delivery is given up."})
+
+    @property
+    def fhir_base(self) -> str:
+        """The FHIR base URL without trailing slash."""
+        return (self.base_url or f"http://{self.host}:{self.port}/fhir").rstrip("/")
+
+    @property
+    def rules_folder(self) -> Path | None:
+        """Folder of the official rules, or None when this machine has none."""
+        folder = Path(self.cisis_pack) if self.cisis_pack else Path(__file__).resolve().parents[2] / "shared" / "cisis"
+        return folder if (folder / "cda").is_dir() else None
+
+    @property
+    def deployment(self) -> Deployment:
+        """What mappings need to know of the emitter."""
+        return Deployment(
+            oid_arc=self.oid_arc or None,
+            organization_name=self.organization_name or None,
+            organization_finess=self.organization_finess or None,
+            practice_setting=self.practice_setting or None,
+            facility_type=self.facility_type or None,
+            problem_codes="2022" if self.problem_codes == "2022" else "current",
+            ins_environment="production" if self.ins_environment == "production" else "test",
+        )
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """Read the TOML file and the environment (default `os.environ`).
+
+        Raises SettingsError with every wrong setting at once.
+        """
+        environ = os.environ if environ is None else environ
+        raw: dict[str, Any] = _read_toml(environ["RELAIS_CONFIG"]) if environ.get("RELAIS_CONFIG") else {}
+        raw |= {spec.name: environ[name] for spec in fields(cls) if (name := f"RELAIS_{spec.name.upper()}") in environ}
+        return cls.of(raw)
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any]) -> Settings:
+        """Settings from plain values (strings are converted). Raises SettingsError."""
+        hints, known = get_type_hints(cls), {spec.name: spec for spec in fields(cls)}
+        values: dict[str, Any] = {}
+        issues: list[Issue] = []
+        for name, given in raw.items():
+            if name not in known:
+                issues.append(Issue("error", "not-found", f"unknown setting {name}", name))
+                continue
+            try:
+                values[name] = _convert(given, hints[name], known[name].metadata.get("choices"))
+            except ValueError as error:
+                issues.append(Issue("error", "value", str(error), name))
+        if issues:
+            raise SettingsError(issues)
+        return cls(**values)
+
+
+def _read_toml(path: str) -> dict[str, Any]:
+    try:
+        with Path(path).open("rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise SettingsError(Issue("fatal", "not-found", f"cannot read {path}: {error.strerror}", path)) from error
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(Issue("fatal", "structure", f"not TOML: {error}", path)) from error
+
+
+def _convert(given: Any, wanted: type, choices: tuple[str, ...] | None) -> Any:
+    if wanted is bool and isinstance(given, str):
+        if given.lower() not in ("true", "false", "1", "0"):
+            raise ValueError(f"{given!r} is neither true nor false")
+        return given.lower() in ("true", "1")
+    if not isinstance(given, str | int | float):
+        raise ValueError(f"{given!r} is not a {wanted.__name__}")
+    try:
+        value = wanted(given)
+    except ValueError:
+        raise ValueError(f"{given!r} is not a {wanted.__name__}") from None
+    if choices and value not in choices:
+        raise ValueError(f"{value!r} is none of {', '.join(choices)}")
+    return value

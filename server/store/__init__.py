@@ -1,0 +1,1 @@
+"""Tables and transactions; SQLite and PostgreSQL through SQLAlchemy Core."""
