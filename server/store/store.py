@@ -1,0 +1,328 @@
+"""The store: current versions, every former version, and the index rows, written together or not at all.
+
+It knows of FHIR only type, id, version and time (https://hl7.org/fhir/R4/http.html#versions); contents are bytes.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    BindParameter,
+    Connection,
+    Row,
+    Select,
+    Table,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    union_all,
+    update,
+)
+from sqlalchemy.exc import IntegrityError
+
+from relais.server.store import schema
+from relais.server.store.database import Database, exclusively
+from relais.server.store.errors import VersionConflictError
+from relais.server.store.migrations import migrate
+from relais.server.store.rows import IndexRow
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def to_microseconds(moment: datetime) -> int:
+    """Microseconds since 1970 UTC of an aware time."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def to_datetime(microseconds: int) -> datetime:
+    """The aware UTC time of microseconds since 1970."""
+    return _EPOCH + timedelta(microseconds=microseconds)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredVersion:
+    """One version of one resource. `content` is what the writer gave, byte for byte; None where it was deleted.
+
+    `key` is the place of the resource in the order of creation, `method` the HTTP method that made this version.
+    """
+
+    key: int
+    type: str
+    id: str
+    version: int
+    last_updated: datetime
+    method: str
+    content: bytes | None
+
+    @property
+    def deleted(self) -> bool:
+        """Whether this version says that the resource was deleted."""
+        return self.content is None
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryPage:
+    """Versions, newest first; `total` counts the whole scope; `next_page` is None on the last page."""
+
+    versions: list[StoredVersion]
+    total: int
+    next_page: tuple[int, int, int] | None  # last_updated, key, version
+
+
+def _columns(table: Table) -> list[Any]:
+    return [table.c[name] for name in ("key", "type", "id", "version", "last_updated", "method", "content")]
+
+
+def stored_version(row: Row[*tuple[Any, ...]]) -> StoredVersion:
+    """A StoredVersion of a row of `resource_columns`."""
+    key, resource_type, resource_id, version, last_updated, method, content = row
+    return StoredVersion(key, resource_type, resource_id, version, to_datetime(last_updated), method, content)
+
+
+resource_columns = _columns(schema.resource)
+
+_TYPE: BindParameter[str] = bindparam("of_type")
+_ID: BindParameter[str] = bindparam("of_id")
+_VERSION: BindParameter[int] = bindparam("of_version")
+
+
+def _key_of(resource_type: Any, resource_id: Any) -> Any:
+    named = schema.resource.alias("named")
+    return select(named.c.key).where(named.c.type == resource_type, named.c.id == resource_id).scalar_subquery()
+
+
+def _named(table: Table, *more: Any) -> Select[*tuple[Any, ...]]:
+    return select(*_columns(table)).where(table.c.type == _TYPE, table.c.id == _ID, *more)
+
+
+_READ = _named(schema.resource)
+_READ_LOCKED = _READ.with_for_update()
+_READ_CURRENT_VERSION = _named(schema.resource, schema.resource.c.version == _VERSION)
+_READ_FORMER_VERSION = select(*_columns(schema.resource_version)).where(
+    schema.resource_version.c.key == _key_of(_TYPE, _ID),
+    schema.resource_version.c.version == _VERSION,
+)
+_SUPERSEDE = insert(schema.resource_version).from_select(
+    [column.name for column in _columns(schema.resource_version)], _READ_CURRENT_VERSION
+)
+_REPLACE = (
+    update(schema.resource)
+    .where(schema.resource.c.type == _TYPE, schema.resource.c.id == _ID, schema.resource.c.version == _VERSION)
+    .returning(schema.resource.c.key)
+)
+_INSERT = insert(schema.resource).returning(schema.resource.c.key)
+_UNINDEX = {
+    kind: delete(table).where(table.c.resource_key == bindparam("of_key"))
+    for kind, table in schema.INDEX_TABLES.items()
+}
+_INDEX = {kind: insert(table) for kind, table in schema.INDEX_TABLES.items()}
+
+
+class Store:
+    """All versions of all resources behind one database URL. Safe for threads, and for processes that fork."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @classmethod
+    def open(cls, url: str) -> Store:
+        """Open, creating the schema or bringing it up to date.
+
+        Raises RelaisError (URL not served, schema of a newer release) and StoreError.
+        """
+        store = cls(Database(url))
+        with store._database.write_schema() as connection:
+            migrate(connection)
+        return store
+
+    def close(self) -> None:
+        """Close the connections of this process; a later call opens new ones."""
+        self._database.close()
+
+    def read(self, resource_type: str, resource_id: str) -> StoredVersion | None:
+        """The current version, perhaps a deletion; None if there never was one."""
+        with self._database.connect("read") as connection:
+            return _read(connection, resource_type, resource_id)
+
+    def read_version(self, resource_type: str, resource_id: str, version: int) -> StoredVersion | None:
+        """One version, current or former; None if there is none of that number."""
+        with self._database.connect("read") as connection:
+            names = {"of_type": resource_type, "of_id": resource_id, "of_version": version}
+            row = connection.execute(_READ_CURRENT_VERSION, names).first()
+            row = row or connection.execute(_READ_FORMER_VERSION, names).first()
+            return stored_version(row) if row else None
+
+    def history(
+        self,
+        resource_type: str | None = None,
+        resource_id: str | None = None,
+        *,
+        since: datetime | None = None,
+        page: tuple[int, int, int] | None = None,
+        limit: int = 100,
+    ) -> HistoryPage:
+        """Versions of a resource, of a type or of all, newest first; `since` is inclusive, `page` a `next_page`."""
+        with self.snapshot() as connection:
+            return _history(connection, resource_type, resource_id, since, page, limit)
+
+    def snapshot(self) -> AbstractContextManager[Connection]:
+        """A connection that sees one state of the database through several statements; it cannot write."""
+        return self._database.connect("snapshot")
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """All writes of the block, or none. Raises StoreError when the turn to write does not come in time."""
+        with self._database.write() as connection:
+            yield Transaction(connection)
+
+
+class Transaction:
+    """Writes that become visible together; reads through it see them at once.
+
+    `connection` is for tables of other rooms that must be written with the resources, and for searches.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    def read(self, resource_type: str, resource_id: str, *, lock: bool = False) -> StoredVersion | None:
+        """The current version; with `lock` nobody else can write that resource until the transaction ends."""
+        return _read(self.connection, resource_type, resource_id, lock=lock)
+
+    def exclusively(self, name: str) -> None:
+        """Until the transaction ends, no other transaction gets past `exclusively` of the same name."""
+        exclusively(self.connection, name)
+
+    def put(
+        self,
+        resource_type: str,
+        resource_id: str,
+        version: int,
+        content: bytes,
+        last_updated: datetime,
+        rows: Iterable[IndexRow] = (),
+        *,
+        method: str = "PUT",
+    ) -> StoredVersion:
+        """Write the version that follows the current one (1: there never was any) and replace the index rows.
+
+        Raises VersionConflictError when `version` does not follow.
+        """
+        return self._write(resource_type, resource_id, version, content, last_updated, rows, method)
+
+    def delete(self, resource_type: str, resource_id: str, version: int, last_updated: datetime) -> StoredVersion:
+        """Write a version that says the resource is deleted. Raises VersionConflictError."""
+        return self._write(resource_type, resource_id, version, None, last_updated, (), "DELETE")
+
+    def reindex(self, key: int, rows: Iterable[IndexRow]) -> None:
+        """Replace the index rows of the resource with that key; its versions stay."""
+        for unindex in _UNINDEX.values():
+            self.connection.execute(unindex, {"of_key": key})
+        self._index(key, rows)
+
+    def _write(
+        self,
+        resource_type: str,
+        resource_id: str,
+        version: int,
+        content: bytes | None,
+        last_updated: datetime,
+        rows: Iterable[IndexRow],
+        method: str,
+    ) -> StoredVersion:
+        values = {
+            "type": resource_type,
+            "id": resource_id,
+            "version": version,
+            "last_updated": to_microseconds(last_updated),
+            "method": method,
+            "content": content,
+        }
+        key = self._insert(values) if version == 1 else self._replace(values)
+        if key is None:
+            raise VersionConflictError(resource_type, resource_id)
+        if version > 1:
+            self.reindex(key, rows)
+        else:
+            self._index(key, rows)
+        return StoredVersion(key, resource_type, resource_id, version, last_updated, method, content)
+
+    def _insert(self, values: dict[str, Any]) -> int | None:
+        try:
+            return _key(self.connection.execute(_INSERT, values).first())
+        except IntegrityError:
+            return None
+
+    def _replace(self, values: dict[str, Any]) -> int | None:
+        current = {"of_type": values["type"], "of_id": values["id"], "of_version": values["version"] - 1}
+        try:
+            self.connection.execute(_SUPERSEDE, current)
+        except IntegrityError:
+            return None
+        return _key(self.connection.execute(_REPLACE, current | values).first())
+
+    def _index(self, key: int, rows: Iterable[IndexRow]) -> None:
+        by_kind: dict[type[IndexRow], list[dict[str, Any]]] = defaultdict(list)
+        for row in dict.fromkeys(rows):
+            by_kind[type(row)].append({"resource_key": key, **row._asdict()})
+        for kind, values in by_kind.items():
+            self.connection.execute(_INDEX[kind], values)
+
+
+def _key(row: Row[int] | None) -> int | None:
+    return row[0] if row else None
+
+
+def _read(connection: Connection, resource_type: str, resource_id: str, *, lock: bool = False) -> StoredVersion | None:
+    names = {"of_type": resource_type, "of_id": resource_id}
+    row = connection.execute(_READ_LOCKED if lock else _READ, names).first()
+    return stored_version(row) if row else None
+
+
+def _history(
+    connection: Connection,
+    resource_type: str | None,
+    resource_id: str | None,
+    since: datetime | None,
+    page: tuple[int, int, int] | None,
+    limit: int,
+) -> HistoryPage:
+    def scope(table: Table) -> list[Any]:
+        conditions = [] if resource_type is None else [table.c.type == resource_type]
+        if resource_id is not None:
+            conditions.append(table.c.key == _key_of(resource_type, resource_id))
+        if since is not None:
+            conditions.append(table.c.last_updated >= to_microseconds(since))
+        return conditions
+
+    def before(table: Table) -> Any:
+        if page is None:
+            return literal_column("1") == literal_column("1")
+        time, key, version = page
+        same_time = table.c.last_updated == time
+        return or_(
+            table.c.last_updated < time,
+            and_(same_time, table.c.key < key),
+            and_(same_time, table.c.key == key, table.c.version < version),
+        )
+
+    tables = (schema.resource, schema.resource_version)
+    total = sum(connection.scalar(select(func.count()).select_from(t).where(*scope(t))) or 0 for t in tables)
+    every = union_all(*(select(*_columns(t)).where(*scope(t), before(t)) for t in tables)).subquery()
+    newest_first = (every.c.last_updated.desc(), every.c.key.desc(), every.c.version.desc())
+    found = connection.execute(select(every).order_by(*newest_first).limit(limit + 1)).all()
+    versions = [stored_version(row) for row in found[:limit]]
+    last = versions[-1] if len(found) > limit else None
+    return HistoryPage(versions, total, (to_microseconds(last.last_updated), last.key, last.version) if last else None)
