@@ -53,6 +53,7 @@ class Database:
         self.url = _checked(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._process = _Process(self.url)
+        self._inherited: list[_Process] = []
 
     @contextmanager
     def connect(self, mode: Mode) -> Iterator[Connection]:
@@ -83,6 +84,8 @@ class Database:
 
     def _mine(self) -> _Process:
         if self._process.pid != os.getpid():
+            # Kept, because closing the parent's connections here could disturb them there.
+            self._inherited.append(self._process)
             self._process = _Process(self.url)
         return self._process
 

@@ -143,8 +143,12 @@ class Store:
         Raises RelaisError (URL not served, schema of a newer release) and StoreError.
         """
         store = cls(Database(url))
-        with store._database.write_schema() as connection:
-            migrate(connection)
+        try:
+            with store._database.write_schema() as connection:
+                migrate(connection)
+        except Exception:
+            store.close()
+            raise
         return store
 
     def close(self) -> None:

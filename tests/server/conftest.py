@@ -1,0 +1,45 @@
+"""Stores for tests: a SQLite file, and a database on a real PostgreSQL where this machine has one."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from relais.server.store import Store
+from support import postgres
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """URL of a private PostgreSQL; its tests skip where there is none."""
+    with ExitStack() as stack:
+        try:
+            url = stack.enter_context(postgres.server())
+        except postgres.ServerUnavailableError as error:
+            pytest.skip(f"no PostgreSQL: {error}")
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """URL of an empty database, once on each engine."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'store.sqlite'}"
+    else:
+        server = request.getfixturevalue("postgres_server")
+        with postgres.database(server, f"test{next(_numbers)}") as url:
+            yield url
+
+
+@pytest.fixture
+def store(store_url: str) -> Iterator[Store]:
+    """An empty store, once on each engine."""
+    opened = Store.open(store_url)
+    yield opened
+    opened.close()
