@@ -202,10 +202,11 @@ class Organization:
 
 @dataclass(slots=True)
 class Device:
-    """An authoring device or software: both names are required by CI-SIS."""
+    """A device or software. As an author CI-SIS requires both names; `code` is its category (EMDN for an implant)."""
 
     model_name: str | None = None
     software_name: str | None = None
+    code: Code | None = None
 
 
 @dataclass(slots=True)
@@ -470,6 +471,16 @@ class EntryParticipant:
     description: str | None = None
     scoping_id: II | None = None
     scoping_description: str | None = None
+    device: Device | None = None
+
+
+@dataclass(slots=True)
+class Product:
+    """consumable or product: manufacturedProduct/manufacturedMaterial, a medicine."""
+
+    template_ids: list[II] = field(default_factory=list)
+    code: Code | None = None
+    name: str | None = None
 
 
 @dataclass(slots=True)
@@ -524,11 +535,15 @@ class Statement:
     relationships: list[Relationship] = field(default_factory=list)
     references: list[ExternalReference] = field(default_factory=list)
     criteria: list[Text] = field(default_factory=list)
+    product: Product | None = None
 
 
 @dataclass(slots=True)
 class Section:
-    """A section: coded title, narrative (the text a human signs), entries, subsections."""
+    """A section: coded title, narrative (the text a human signs), entries, subsections.
+
+    `text_id` is the ID of the whole narrative, when an entry points to it rather than to a part.
+    """
 
     template_ids: list[II] = field(default_factory=list)
     id: II | None = None
@@ -538,6 +553,7 @@ class Section:
     entries: list[Statement] = field(default_factory=list)
     sections: list[Section] = field(default_factory=list)
     authors: list[EntryAuthor] = field(default_factory=list)
+    text_id: str | None = None
 
 
 @dataclass(slots=True)

@@ -1,0 +1,204 @@
+"""Identifiers and times of CDA documents, and their FHIR and XDS forms.
+
+HL7 V3 data types II and TS as CI-SIS restricts them, FHIR R4 date and dateTime, IHE ITI TF-3 DTM. A conversion never
+adds precision: a month stays a month. A wrong value is a ValueError that states the rule without the value (it may be
+health data); the caller knows the place and says it.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+PARIS = ZoneInfo("Europe/Paris")
+"""Zone in which documents state their times, and that a time without offset is read in."""
+
+OID_PATTERN = r"[0-2](\.(0|[1-9][0-9]*))+"
+_OID = re.compile(OID_PATTERN)
+_UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+_TS = re.compile(
+    r"(?P<digits>\d{4}|\d{6}|\d{8}|\d{10}|\d{12}|\d{14})(?:(?<=\d{14})\.\d+)?"
+    r"(?P<offset>(?P<sign>[+-])(?P<hours>\d\d)(?P<minutes>[0-5]\d))?",
+    re.ASCII,
+)
+_FHIR_DATE = re.compile(r"\d{4}(-\d\d(-\d\d)?)?", re.ASCII)
+_FHIR_TIME = re.compile(
+    r"(?P<second>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(?P<offset>Z|[+-]\d\d:\d\d)",
+    re.ASCII,
+)
+_FIRST_INSTANT = "00000101000000"  # completes a TS of lower precision to a whole instant
+_PROJECT_NAMESPACE = uuid.UUID("99e0cf50-3b61-4fad-8b1c-b979d2f64210")
+
+
+# --- identifiers ----------------------------------------------------------------------------------------------
+
+
+def is_oid(text: str) -> bool:
+    """Whether `text` is a dotted OID: first arc 0 to 2, no leading zero in an arc, at least two arcs."""
+    return _OID.fullmatch(text) is not None
+
+
+def is_uuid(text: str) -> bool:
+    """Whether `text` is a UUID in its 36 character form, either case."""
+    return _UUID.fullmatch(text) is not None
+
+
+def root_from_urn(urn: str) -> str | None:
+    """The II root that `urn:oid:…` or `urn:uuid:…` names (a UUID in upper case), or None for anything else."""
+    scheme, _, name = urn.rpartition(":")
+    if scheme == "urn:oid" and is_oid(name):
+        return name
+    if scheme == "urn:uuid" and is_uuid(name):
+        return name.upper()
+    return None
+
+
+def urn_from_root(root: str) -> str | None:
+    """`urn:oid:…` or `urn:uuid:…` (lower case) for an II root, or None when it is neither OID nor UUID."""
+    if is_oid(root):
+        return f"urn:oid:{root}"
+    if is_uuid(root):
+        return f"urn:uuid:{root.lower()}"
+    return None
+
+
+def uuid_oid(*parts: str) -> str:
+    """An OID under 2.25 made from a UUIDv5 of `parts`: the same parts always give the same identifier.
+
+    Each part is preceded by its length, so that ("ab", "c") and ("a", "bc") differ. At most 44 characters.
+    """
+    name = "".join(f"{len(part)}:{part}" for part in parts)
+    return f"2.25.{uuid.uuid5(_PROJECT_NAMESPACE, name).int}"
+
+
+# --- times ----------------------------------------------------------------------------------------------------
+
+
+class _Ts(NamedTuple):
+    """A TS taken apart: its digits (4 to 14), and the instant at which they begin."""
+
+    digits: str
+    start: datetime
+
+
+def _read_ts(ts: str) -> _Ts:
+    match = _TS.fullmatch(ts)
+    if match is None:
+        raise ValueError("not an HL7 TS: YYYY[MM[DD[HH[MM[SS]]]]][±ZZZZ] expected")
+    digits = match["digits"]
+    whole = digits + _FIRST_INSTANT[len(digits) :]
+    year, month, day, hour, minute, second = int(whole[:4]), *(int(whole[at : at + 2]) for at in range(4, 14, 2))
+    try:
+        start = datetime(year, month, day, hour, minute, second, tzinfo=_zone(match))
+    except ValueError:
+        raise ValueError("not an HL7 TS: no such date, time or offset") from None
+    return _Ts(digits, start)
+
+
+def _zone(match: re.Match[str]) -> tzinfo:
+    if match["offset"] is None:
+        return PARIS
+    offset = timedelta(hours=int(match["hours"]), minutes=int(match["minutes"]))
+    return timezone(-offset if match["sign"] == "-" else offset)
+
+
+def _with_whole_minutes(instant: datetime) -> datetime:
+    """The same instant at an offset that can be written: until 1911 Paris was 9 minutes 21 seconds before UTC."""
+    seconds = instant.utcoffset() or timedelta()
+    return instant.astimezone(UTC) if seconds % timedelta(minutes=1) else instant
+
+
+def _digits(instant: datetime) -> str:
+    return f"{instant.year:04d}{instant:%m%d%H%M%S}"
+
+
+def is_ts(text: str) -> bool:
+    """Whether `text` is an HL7 TS that names a real date or time."""
+    try:
+        _read_ts(text)
+    except ValueError:
+        return False
+    return True
+
+
+def datetime_from_ts(ts: str) -> datetime:
+    """The aware instant at which a TS begins: `202401` is 1 January 2024, 00:00 in Paris.
+
+    A TS without offset is read in Europe/Paris. Raises ValueError.
+    """
+    return _read_ts(ts).start
+
+
+def ts_from_datetime(instant: datetime) -> str:
+    """An aware datetime as a TS to the second in Europe/Paris: `20260112090000+0100`. Fractions are dropped.
+
+    Raises ValueError for a naive datetime.
+    """
+    if instant.tzinfo is None:
+        raise ValueError("a time without offset is not an instant")
+    local = _with_whole_minutes(instant.astimezone(PARIS))
+    return f"{_digits(local)}{local:%z}"
+
+
+def ts_from_fhir(value: str) -> str:
+    """A FHIR date, dateTime or instant as a TS: `2026-01` gives `202601`, `2026-01-12T08:00:00Z` `20260112090000+0100`.
+
+    Precision is kept; fractions of a second are dropped. Raises ValueError.
+    """
+    if _FHIR_DATE.fullmatch(value):
+        ts = value.replace("-", "")
+        if not is_ts(ts):
+            raise ValueError("not a FHIR date: no such day")
+        return ts
+    match = _FHIR_TIME.fullmatch(value)
+    if match is None:
+        raise ValueError("not a FHIR date or dateTime: YYYY, YYYY-MM, YYYY-MM-DD or YYYY-MM-DDThh:mm:ss±zz:zz expected")
+    try:
+        return ts_from_datetime(datetime.fromisoformat(match["second"] + match["offset"]))
+    except (ValueError, OverflowError):
+        raise ValueError("not a FHIR dateTime: no such date, time or offset") from None
+
+
+def fhir_from_ts(ts: str) -> str:
+    """A TS as a FHIR date (no hour in it) or dateTime with its offset.
+
+    FHIR knows no time without minutes: a TS to the hour becomes a date. Seconds that are absent are written `00`, as
+    FHIR demands. A time without offset is read in Europe/Paris. Raises ValueError.
+    """
+    digits, start = _read_ts(ts)
+    if len(digits) <= 10:
+        return "-".join(part for part in (digits[:4], digits[4:6], digits[6:8]) if part)
+    return _with_whole_minutes(start).isoformat()
+
+
+def fhir_date_from_ts(ts: str) -> str:
+    """A TS as a FHIR date: year, month or day as precise as it is; the time of day is left out. Raises ValueError."""
+    return fhir_from_ts(_read_ts(ts).digits[:8])
+
+
+def dtm_from_ts(ts: str) -> str:
+    """A TS as an XDS DTM, which is in UTC: `20240705143000+0200` gives `20240705123000`.
+
+    Without an hour there is nothing to shift: `20240705` stays. A time without offset is read in Europe/Paris.
+    Raises ValueError.
+    """
+    digits, start = _read_ts(ts)
+    if len(digits) <= 8:
+        return digits
+    try:
+        return _digits(start.astimezone(UTC))[: len(digits)]
+    except OverflowError:
+        raise ValueError("not an HL7 TS: no such date in UTC") from None
+
+
+def dtm_from_datetime(instant: datetime) -> str:
+    """An aware datetime as an XDS DTM of 14 digits in UTC. Raises ValueError for a naive datetime."""
+    return dtm_from_ts(ts_from_datetime(instant))
+
+
+def date_from_ts(ts: str) -> date:
+    """The calendar day on which a TS begins, as it is written. Raises ValueError."""
+    return _read_ts(ts).start.date()
