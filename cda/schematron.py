@@ -1,0 +1,184 @@
+"""ISO Schematron run with SaxonC: compile once, validate many documents.
+
+Compiling the biggest CI-SIS profile takes seconds and a compiled schema serves one thread; SaxonC holds the
+interpreter lock, so servers run this in processes of their own (`relais.cda.validation_pool`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lxml import etree
+from saxonche import PySaxonApiError, PySaxonProcessor
+
+from relais.cda.errors import Issue
+from relais.cda.schematron_schema import (
+    ALL_PHASES,
+    Gap,
+    Schema,
+    SchematronError,
+    collapse,
+    read_pattern,
+    read_schema,
+)
+from relais.cda.schematron_xslt import OUT, Located, Stylesheet, generate
+
+__all__ = [
+    "ALL_PHASES",
+    "CompiledSchema",
+    "Finding",
+    "NotRun",
+    "Processor",
+    "Result",
+    "SchematronError",
+    "Source",
+    "compile_schema",
+    "read_pattern",
+    "read_schema",
+]
+
+_STEP = re.compile(r"(?P<attribute>@?)(?:Q\{(?P<uri>[^}]*)\})?(?P<name>[^/\[{}]+)(?:\[(?P<index>\d+)\])?")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A failed assert or a report that fired.
+
+    `text` is the official message, which may quote the document: show it to who sent the document, log `fixed_text`.
+    `path` uses element names, with an index when not the first of its name; `line` is that of the element.
+    `rule` is `file:line` of the check.
+    """
+
+    text: str
+    fixed_text: str
+    role: str
+    path: str
+    line: int
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotRun:
+    """A check, or a part of a schema, that could not be run. `code` is an XPath error code, if any."""
+
+    rule: str
+    reason: str
+    code: str = ""
+    path: str = ""
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a schema says of a document. `fired` rules of zero means that nothing applies, which is no pass."""
+
+    fired: int
+    checked: int
+    failed: tuple[Finding, ...]
+    reports: tuple[Finding, ...]
+    not_run: tuple[NotRun, ...]
+
+
+class Source:
+    """A document under test, parsed once for every schema."""
+
+    def __init__(self, processor: Processor, tree: etree._ElementTree) -> None:
+        self.root = tree.getroot()
+        # ASCII with character references: independent of the locale. The root only: no DTD reaches Saxon.
+        self.node = processor.saxon.parse_xml(xml_text=etree.tostring(self.root, with_tail=False).decode("ascii"))
+
+    def place(self, path: str) -> tuple[str, int]:
+        """Readable path and line number of the node that the XPath function `path` wrote so."""
+        element: etree._Element | None = None
+        steps: list[str] = []
+        for step in _STEP.finditer(path):
+            index = step["index"] or "1"
+            steps.append(step["attribute"] + step["name"] + (f"[{index}]" if index != "1" else ""))
+            if not step["attribute"] and not step["name"].endswith(")"):
+                tag = f"{{{step['uri']}}}{step['name']}" if step["uri"] else step["name"]
+                element = self.root if element is None else element.findall(tag)[int(index) - 1]
+        return "/" + "/".join(steps), (element.sourceline or 0) if element is not None else 0
+
+
+class Processor:
+    """SaxonC, allowed to open local files only. One per thread."""
+
+    def __init__(self) -> None:
+        self.saxon: Any = PySaxonProcessor(license=False)
+        self.saxon.set_configuration_property("http://saxon.sf.net/feature/allowedProtocols", "file")
+
+    def compile(self, schema: Schema, replaced: Mapping[Path, Path] | None = None) -> CompiledSchema:
+        """Compile a schema; `replaced` gives files to read in place of others. Raises SchematronError.
+
+        Expressions that do not compile are left out, and listed in the `not_run` of every result.
+        """
+        refused: dict[Located, str] = {}
+        while True:
+            sheet = generate(schema, replaced or {}, refused)
+            try:
+                executable = self.saxon.new_xslt30_processor().compile_stylesheet(stylesheet_text=sheet.text)
+            except PySaxonApiError as error:
+                blamed = sheet.refused(str(error))
+                if not blamed.keys() - refused.keys():
+                    message = f"the rules do not compile: {collapse(str(error))}"
+                    raise SchematronError(Issue("fatal", "not-supported", message, schema.path.name)) from error
+                refused |= blamed
+            else:
+                return CompiledSchema(self, schema, sheet, executable)
+
+    def source(self, tree: etree._ElementTree) -> Source:
+        """A parsed document, ready for `CompiledSchema.validate`."""
+        return Source(self, tree)
+
+
+class CompiledSchema:
+    """A schema that Saxon is ready to run."""
+
+    def __init__(self, processor: Processor, schema: Schema, sheet: Stylesheet, executable: Any) -> None:
+        self.processor, self.schema = processor, schema
+        self._sheet, self._executable = sheet, executable
+
+    @property
+    def gaps(self) -> tuple[Gap, ...]:
+        """The parts of the schema that cannot be run, whatever the document."""
+        return (*self.schema.gaps, *self._sheet.gaps)
+
+    def validate(self, source: Source) -> Result:
+        """Test a document. Raises SchematronError when the whole run stops."""
+        try:
+            text = self._executable.transform_to_string(xdm_node=source.node)
+        except PySaxonApiError as error:
+            message = "the run of the rules stopped"
+            raise SchematronError(Issue("fatal", "exception", message, self.schema.path.name)) from error
+        return self._result(etree.fromstring(text, etree.XMLParser(huge_tree=True)), source)
+
+    def _result(self, output: etree._Element, source: Source) -> Result:
+        fired = [int(item.get("rule", "")) for item in output.iter(f"{{{OUT}}}fired")]
+        findings: dict[str, list[Finding]] = {"assert": [], "report": []}
+        for item in output.iter(f"{{{OUT}}}found"):
+            check = self._sheet.checks[int(item.get("check", ""))]
+            path, line = source.place(item.get("path", ""))
+            text = collapse("".join(item.itertext()))
+            findings[check.kind].append(Finding(text, check.fixed_text, check.role, path, line, check.at))
+        raised = [self._raised(item, source) for item in output.iter(f"{{{OUT}}}raised")]
+        return Result(
+            fired=len(fired),
+            checked=sum(self._sheet.check_counts[rule] for rule in fired) - len(raised),
+            failed=tuple(findings["assert"]),
+            reports=tuple(findings["report"]),
+            not_run=(*(NotRun(gap.at, gap.reason) for gap in self.gaps), *raised),
+        )
+
+    def _raised(self, item: etree._Element, source: Source) -> NotRun:
+        check = self._sheet.checks[int(item.get("check", ""))]
+        path, line = source.place(item.get("path", ""))
+        return NotRun(check.at, collapse(item.text or ""), item.get("code", ""), path, line)
+
+
+def compile_schema(path: Path, phase: str | None = None, root: Path | None = None) -> CompiledSchema:
+    """Read and compile a schema file with a processor of its own; see `read_schema`. Raises SchematronError."""
+    return Processor().compile(read_schema(path, phase, root))

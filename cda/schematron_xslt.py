@@ -1,0 +1,320 @@
+"""From Schematron rules to XSLT 3.0: one mode per pattern, one template per rule, one `xsl:try` per check.
+
+A check that raises an error, or that uses a variable which raised one, gives `raised` and stops nothing else.
+An abstract rule becomes one named template, whoever extends it, because copying it multiplies the compile time;
+only where it shares variables with the extending rule is it copied. `doc`, `doc-available` and `document` are
+replaced by functions that open files of the rules only, whatever path a document under test may suggest.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lxml import etree
+
+from relais.cda.errors import Issue
+from relais.cda.schematron_schema import Check, Extends, Gap, Let, Rule, Schema, SchematronError, Value
+
+OUT = "urn:relais:schematron"
+_OUT = f"{{{OUT}}}"
+_XSL = "{http://www.w3.org/1999/XSL/Transform}"
+_NUMBER = f"{_OUT}expression"
+_ERROR = re.compile(r"on line (\d+) column \d+[^\n]*\n\s+(\w{4}\d{4}\s+[^\n]*)")
+_VARIABLE = re.compile(r"\$\s*([\w][\w.\-]*)")
+_LITERAL = re.compile(r"\s*(?:'[^']*'|\"[^\"]*\"|\d+)\s*")
+_DOCUMENT_CALL = re.compile(r"(?<![\w:.\-$])(doc|doc-available|document)(?=\s*\()")
+
+# Our prefixes begin with an underscore, those of the schema are its own.
+_NAMESPACES = {
+    "_xsl": "http://www.w3.org/1999/XSL/Transform",
+    "_xs": "http://www.w3.org/2001/XMLSchema",
+    "_err": "http://www.w3.org/2005/xqt-errors",
+    "_out": OUT,
+}
+_FUNCTIONS = """
+<_xsl:stylesheet version="3.0" %s>
+  <_xsl:output method="xml" encoding="us-ascii" omit-xml-declaration="yes"/>
+  <_xsl:function name="_out:usable" as="_xs:boolean">
+    <_xsl:param name="values" as="item()*"/>
+    <_xsl:variable name="raised" select="$values[. instance of element(_out:raised)][1]"/>
+    <_xsl:sequence select="if (empty($raised)) then true()
+      else error(QName('http://www.w3.org/2005/xqt-errors', string($raised/@code)), string($raised))"/>
+  </_xsl:function>
+  <_xsl:function name="_out:file" as="_xs:string?">
+    <_xsl:param name="href" as="_xs:string"/>
+    <_xsl:variable name="uri" select="replace(string(resolve-uri($href)), '^file:/+', 'file:/')"/>
+    <_xsl:sequence select="($_out:replaced[@file = $uri]/string(@by),
+      $uri[starts-with(., $_out:root) and not(matches(., '%%2[ef]', 'i'))])[1]"/>
+  </_xsl:function>
+  <_xsl:function name="_out:doc-available" as="_xs:boolean">
+    <_xsl:param name="href" as="_xs:string?"/>
+    <_xsl:variable name="file" select="_out:file(string($href))"/>
+    <_xsl:sequence select="exists($file) and doc-available($file)"/>
+  </_xsl:function>
+  <_xsl:function name="_out:doc" as="document-node()?">
+    <_xsl:param name="href" as="_xs:string?"/>
+    <_xsl:variable name="file" select="$href ! _out:file(.)"/>
+    <_xsl:sequence select="if (exists($file) or empty($href)) then doc($file)
+      else error(QName('http://www.w3.org/2005/xqt-errors', 'FODC0002'), 'not a file of the rules')"/>
+  </_xsl:function>
+  <_xsl:function name="_out:document" as="document-node()*">
+    <_xsl:param name="href" as="_xs:string*"/>
+    <_xsl:sequence select="$href ! _out:doc(.)"/>
+  </_xsl:function>
+</_xsl:stylesheet>
+""" % " ".join(f'xmlns:{prefix}="{uri}"' for prefix, uri in _NAMESPACES.items())  # noqa: UP031 - braces are XPath
+
+_Items = Sequence[Let | Check | Extends]
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """An expression and its place in the rules: what a compiler may refuse."""
+
+    text: str
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stylesheet:
+    """A generated stylesheet; its result numbers the lists `rules` and `checks`.
+
+    `check_counts` says how many checks one firing of each rule evaluates; `gaps` lists what was left out.
+    """
+
+    text: str
+    rules: list[Rule]
+    checks: list[Check]
+    check_counts: list[int]
+    gaps: list[Gap]
+    expressions: list[Located]
+
+    def refused(self, error: str) -> dict[Located, str]:
+        """The expressions that an error message of the compiler blames, by line number, with the reason."""
+        reasons = {int(line): reason for line, reason in _ERROR.findall(error)}
+        refused: dict[Located, str] = {}
+        for element in etree.fromstring(self.text).iter():
+            number = element.get(_NUMBER)
+            if number and element.sourceline in reasons:
+                refused[self.expressions[int(number)]] = reasons[element.sourceline]
+        return refused
+
+
+def generate(schema: Schema, replaced: Mapping[Path, Path], refused: Mapping[Located, str]) -> Stylesheet:
+    """The stylesheet of a schema. Raises SchematronError when two patterns give a variable different values.
+
+    `replaced` redirects documents that the rules open. `refused` gives the expressions that do not compile, with the
+    reason: what rests on them is left out.
+    """
+    return _Generator(schema, replaced, refused).stylesheet()
+
+
+class _Generator:
+    def __init__(self, schema: Schema, replaced: Mapping[Path, Path], refused: Mapping[Located, str]) -> None:
+        self.schema, self.refused = schema, refused
+        self.rules: list[Rule] = []
+        self.checks: list[Check] = []
+        self.counts: list[int] = []
+        self.gaps: dict[str, Gap] = {}
+        self.expressions: list[Located] = []
+        self.templates: dict[str, tuple[str, int]] = {}
+        self.top = _functions(schema.namespaces)
+        self.top.set("{http://www.w3.org/XML/1998/namespace}base", schema.path.as_uri())
+        self.globals = self._globals()
+        self._documents(replaced)
+
+    def stylesheet(self) -> Stylesheet:
+        main = etree.SubElement(self.top, f"{_XSL}template", match="/")
+        result = etree.SubElement(main, f"{_OUT}result")
+        nodes = etree.SubElement(result, f"{_XSL}variable", name="_out:nodes", select="/ | //node() | //@*")
+        for number, pattern in enumerate(self.schema.patterns):
+            mode = f"pattern-{number}"
+            etree.SubElement(self.top, f"{_XSL}mode", {"name": mode, "on-no-match": "deep-skip"})
+            # deep-skip would still walk from the document node to its children, which the list already holds
+            etree.SubElement(self.top, f"{_XSL}template", match="/", mode=mode, priority="0")
+            etree.SubElement(result, f"{_XSL}apply-templates", select=f"${nodes.get('name')}", mode=mode)
+            for rank, rule in enumerate(pattern.rules):
+                self._rule(rule, mode, priority=len(pattern.rules) - rank)
+        text = etree.tostring(self.top, pretty_print=True).decode("ascii")
+        return Stylesheet(text, self.rules, self.checks, self.counts, list(self.gaps.values()), self.expressions)
+
+    def _globals(self) -> frozenset[str]:
+        """Declare the variables of the schema and of its patterns; the names of those that can raise an error."""
+        declared: dict[str, Let] = {}
+        for let in (*self.schema.lets, *(let for pattern in self.schema.patterns for let in pattern.lets)):
+            known = declared.setdefault(let.name, let)
+            if known.value != let.value:
+                message = f"variable {let.name} has two values, here and at {known.at}"
+                raise SchematronError(Issue("fatal", "not-supported", message, let.at))
+        fallible: frozenset[str] = frozenset()
+        for let in declared.values():
+            fallible = self._let(self.top, let, fallible)
+        return fallible
+
+    def _documents(self, replaced: Mapping[Path, Path]) -> None:
+        """Declare what the rules may open: the files under the root, some of them replaced."""
+        root = etree.SubElement(self.top, f"{_XSL}variable", name="_out:root")
+        root.set("select", f"'{_file_uri(self.schema.root)}/'")
+        files = etree.SubElement(self.top, f"{_XSL}variable", {"name": "_out:replaced", "as": "element()*"})
+        for file, by in replaced.items():
+            etree.SubElement(files, f"{_OUT}replaced", file=_file_uri(file), by=_file_uri(by))
+
+    def _rule(self, rule: Rule, mode: str, priority: int) -> None:
+        if reason := self.refused.get(Located(rule.context, rule.at)):
+            self._gap(rule.at, f"the context of the rule does not compile: {reason}")
+            return
+        template = etree.SubElement(self.top, f"{_XSL}template", mode=mode, priority=str(priority))
+        self._expression(template, "match", rule.context, rule.at)
+        etree.SubElement(template, f"{_OUT}fired", rule=str(len(self.rules)))
+        self.rules.append(rule)
+        self.counts.append(self._items(template, rule.items, self.globals, ())[0])
+
+    def _items(
+        self, parent: etree._Element, items: _Items, fallible: frozenset[str], extending: tuple[str, ...]
+    ) -> tuple[int, frozenset[str]]:
+        """Write the items of a rule; how many checks they evaluate, and the fallible variables after them.
+
+        `fallible` names the variables in scope that may hold an error, `extending` the abstract rules being written.
+        """
+        count = 0
+        for index, item in enumerate(items):
+            match item:
+                case Let():
+                    fallible = self._let(parent, item, fallible)
+                case Check():
+                    count += self._check(parent, item, fallible)
+                case Extends():
+                    more, fallible = self._extends(parent, item, items[index + 1 :], fallible, extending)
+                    count += more
+        return count, fallible
+
+    def _extends(
+        self,
+        parent: etree._Element,
+        item: Extends,
+        later: _Items,
+        fallible: frozenset[str],
+        extending: tuple[str, ...],
+    ) -> tuple[int, frozenset[str]]:
+        abstract = self.schema.abstract_rules.get(item.rule)
+        if abstract is None or item.rule in extending:
+            self._gap(item.at, f"abstract rule {item.rule} is {'absent' if abstract is None else 'circular'}")
+            return 0, fallible
+        free, declared = self._variables(abstract.items)
+        if free & (fallible - self.globals) or declared & self._variables(later)[0]:
+            return self._items(parent, abstract.items, fallible, (*extending, item.rule))
+        name, count = self._named_template(item.rule, abstract, extending)
+        etree.SubElement(parent, f"{_XSL}call-template", name=name)
+        return count, fallible
+
+    def _named_template(self, rule: str, abstract: Rule, extending: tuple[str, ...]) -> tuple[str, int]:
+        """Name of the template of an abstract rule, written when first asked for, and how many checks it evaluates."""
+        if rule not in self.templates:
+            name = f"_out:abstract-{len(self.templates)}"
+            self.templates[rule] = name, 0
+            template = etree.SubElement(self.top, f"{_XSL}template", name=name)
+            count, _ = self._items(template, abstract.items, self.globals, (*extending, rule))
+            self.templates[rule] = name, count
+        return self.templates[rule]
+
+    def _variables(self, items: _Items, extending: tuple[str, ...] = ()) -> tuple[set[str], set[str]]:
+        """The names that items use before declaring them, and the names they declare."""
+        free: set[str] = set()
+        declared: set[str] = set()
+        for item in items:
+            used, new = set[str](), set[str]()
+            match item:
+                case Let():
+                    used, new = set(_VARIABLE.findall(item.value)), {item.name}
+                case Check():
+                    selects = (part.select for part in item.message if isinstance(part, Value))
+                    used = set(_VARIABLE.findall(" ".join((item.test, *selects))))
+                case Extends(rule=name) if name in self.schema.abstract_rules and name not in extending:
+                    used, new = self._variables(self.schema.abstract_rules[name].items, (*extending, name))
+            free |= used - declared
+            declared |= new
+        return free, declared
+
+    def _let(self, parent: etree._Element, let: Let, fallible: frozenset[str]) -> frozenset[str]:
+        """Declare a variable; the names of the fallible variables with it."""
+        if _LITERAL.fullmatch(let.value):
+            etree.SubElement(parent, f"{_XSL}variable", name=let.name, select=let.value)
+            return fallible - {let.name}
+        variable = etree.SubElement(parent, f"{_XSL}variable", {"name": let.name, "as": "item()*"})
+        if reason := self.refused.get(Located(let.value, let.at)):
+            etree.SubElement(variable, f"{_OUT}raised", code=reason[:8]).text = reason[8:].strip()
+            self._gap(let.at, f"variable {let.name} does not compile: {reason}")
+        else:
+            attempt = etree.SubElement(variable, f"{_XSL}try")
+            self._expression(attempt, "select", let.value, let.at, _guard(let.value, fallible))
+            _catch(attempt)
+        return fallible | {let.name}
+
+    def _check(self, parent: etree._Element, check: Check, fallible: frozenset[str]) -> int:
+        """Write a check; 1, or 0 when its test does not compile."""
+        if reason := self.refused.get(Located(check.test, check.at)):
+            self._gap(check.at, f"the test does not compile: {reason}")
+            return 0
+        number = str(len(self.checks))
+        self.checks.append(check)
+        attempt = etree.SubElement(parent, f"{_XSL}try")
+        condition = etree.SubElement(attempt, f"{_XSL}if")
+        form = "not(({}))" if check.kind == "assert" else "({})"
+        self._expression(condition, "test", check.test, check.at, _guard(check.test, fallible, form))
+        found = etree.SubElement(condition, f"{_OUT}found", check=number, path="{path()}")
+        self._message(found, check)
+        _catch(attempt, check=number, path="{path()}")
+        return 1
+
+    def _message(self, parent: etree._Element, check: Check) -> None:
+        """Write a message; one that raises an error falls back on its fixed text, and the finding stands."""
+        attempt = etree.SubElement(parent, f"{_XSL}try")
+        for part in check.message:
+            if isinstance(part, Value) and Located(part.select, check.at) not in self.refused:
+                self._expression(etree.SubElement(attempt, f"{_XSL}value-of"), "select", part.select, check.at)
+            else:
+                etree.SubElement(attempt, f"{_XSL}text").text = "…" if isinstance(part, Value) else part
+        fallback = etree.SubElement(attempt, f"{_XSL}catch")
+        etree.SubElement(fallback, f"{_XSL}text").text = check.fixed_text
+
+    def _expression(self, element: etree._Element, name: str, text: str, at: str, written: str = "") -> None:
+        """Set an attribute of an XSLT element to an expression of the schema, and remember which one it is."""
+        element.set(name, _DOCUMENT_CALL.sub(r"_out:\1", written or text))
+        element.set(_NUMBER, str(len(self.expressions)))
+        self.expressions.append(Located(text, at))
+
+    def _gap(self, at: str, reason: str) -> None:
+        self.gaps.setdefault(at, Gap(at, reason))
+
+
+def _functions(namespaces: Mapping[str, str]) -> etree._Element:
+    """A stylesheet with our functions, that binds the prefixes of a schema."""
+    bound = {prefix: uri for prefix, uri in namespaces.items() if prefix not in ("", "xml")}
+    top = etree.Element(f"{_XSL}stylesheet", nsmap={**bound, **_NAMESPACES}, version="3.0")
+    functions = etree.fromstring(_FUNCTIONS, etree.XMLParser(remove_blank_text=True))
+    top.extend(list(functions))
+    return top
+
+
+def _guard(text: str, fallible: frozenset[str], form: str = "({})") -> str:
+    """The expression, evaluated only if none of the variables it uses holds an error."""
+    used = sorted(set(_VARIABLE.findall(text)) & fallible)
+    expression = form.replace("{}", text)
+    if not used:
+        return expression
+    return f"if (_out:usable(({', '.join('$' + name for name in used)}))) then {expression} else ()"
+
+
+def _catch(attempt: etree._Element, **attributes: str) -> None:
+    """Turn an error into a `raised` element."""
+    catch = etree.SubElement(attempt, f"{_XSL}catch")
+    raised = etree.SubElement(catch, f"{_OUT}raised", code="{local-name-from-QName($_err:code)}", attrib=attributes)
+    etree.SubElement(raised, f"{_XSL}value-of", select="$_err:description")
+
+
+def _file_uri(path: Path) -> str:
+    """The URI of a file as Java writes it: one slash after `file:`."""
+    return path.resolve().as_uri().replace("file:///", "file:/", 1)
