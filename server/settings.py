@@ -62,6 +62,9 @@ class Settings:
     )
     mss_starttls: bool = field(default=True, metadata={"doc": "Demand STARTTLS before anything is sent."})
     mss_ca_file: str = field(default="", metadata={"doc": "PEM of the authorities trusted for the mail server."})
+    mss_max_size: int = field(
+        default=10_000_000, metadata={"doc": "Largest message submitted when the mail server announces no SIZE."}
+    )
     dmp_url: str = field(default="", metadata={"doc": "ITI-41 endpoint of the DMP repository."})
     dmp_ca_file: str = field(default="", metadata={"doc": "PEM of the authorities trusted for the DMP."})
     sender_timeout: float = field(default=20.0, metadata={"doc": "Longest wait for one network step of a delivery."})

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 from relais.cda.errors import Issue, RelaisError
 from relais.cda.xds import Submission
+
+MAX_QUOTE = 300
+
+# A matricule INS is 15 characters (13 without its key), the department of birth in Corsica being 2A or 2B.
+_MATRICULE = re.compile(r"(?<![\w.])\d{5}[\dAB]{2}\d{6}(?:\d{2})?(?![\w.]*\d)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,3 +50,25 @@ class Channel(Protocol):
     def send(self, shipment: Shipment) -> Receipt:
         """Send once, within the configured time. Raises DeliveryError."""
         ...
+
+
+def check_integrity(shipment: Shipment) -> None:
+    """Refuse a shipment whose metadata do not describe exactly its document (one entry, same size, same SHA-1)."""
+    entries = shipment.submission.entries
+    if len(entries) != 1:
+        raise _refusal(f"one document is sent at a time, the metadata describe {len(entries)}", "entries", "XDS")
+    if entries[0].size != len(shipment.document):
+        raise _refusal("size differs from the document", "entries[0].size", "XDSNonIdenticalSize")
+    if entries[0].hash.lower() != hashlib.sha1(shipment.document, usedforsecurity=False).hexdigest():
+        raise _refusal("hash differs from the document", "entries[0].hash", "XDSNonIdenticalHash")
+
+
+def _refusal(message: str, path: str, rule: str) -> DeliveryError:
+    return DeliveryError(Issue("error", "invalid", message, f"submission.{path}", rule), retry=False)
+
+
+def quoted(text: str) -> str:
+    """A counterpart's own words as one short line, any matricule INS in them masked."""
+    line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    line = _MATRICULE.sub("…", line)
+    return line if len(line) <= MAX_QUOTE else line[: MAX_QUOTE - 1] + "…"
