@@ -32,6 +32,10 @@ class Settings:
     workers: int = field(default=2, metadata={"doc": "Web processes."})
     threads: int = field(default=4, metadata={"doc": "Threads per web process."})
     max_body: int = field(default=20_000_000, metadata={"doc": "Largest request body accepted."})
+    max_depth: int = field(default=60, metadata={"doc": "Deepest nesting of a JSON body."})
+    max_entries: int = field(default=5000, metadata={"doc": "Most entries of a batch or transaction Bundle."})
+    update_creates: bool = field(default=True, metadata={"doc": "A PUT to an unknown id creates the resource."})
+    check_references: bool = field(default=True, metadata={"doc": "Refuse references to nothing on this server."})
     # Store
     database_url: str = field(
         default="sqlite:///relais.sqlite", metadata={"doc": "SQLAlchemy URL: sqlite:///file or postgresql+psycopg://…"}

@@ -1,0 +1,23 @@
+"""The application factory: reads settings, wires the parts, nothing else."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from relais.server.fhir import rest
+from relais.server.fhir.facade import Facade
+from relais.server.settings import Settings
+from relais.server.store import Store
+
+
+def create_app(settings: Settings) -> Flask:
+    """The WSGI application, on a store whose schema is brought up to date.
+
+    May be made before the process forks. `app.extensions["relais"]` is its Facade. Raises RelaisError for settings
+    that cannot be served.
+    """
+    app = Flask("relais.server", static_folder=None)
+    facade = Facade(settings, Store.open(settings.database_url))
+    app.extensions["relais"] = facade
+    rest.register(app, facade)
+    return app

@@ -1,0 +1,287 @@
+"""Batch and transaction Bundles (FHIR R4 §3.1.0.11): entries become Calls of the registry's interactions.
+
+A transaction runs in one transaction of the repository: deletions, then the identities of what is to be written, then
+references, then creations, updates and reads; answers stand in the order of the entries. A batch runs each entry alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from relais.cda.errors import Issue, RelaisError
+from relais.mappings.context import Resource
+from relais.server.fhir import references
+from relais.server.fhir.exchange import Call, Reply
+from relais.server.fhir.interactions import identify_create, identify_update
+from relais.server.fhir.json_format import dump
+from relais.server.fhir.negotiation import etag
+from relais.server.fhir.outcome import FhirError, operation_outcome, status_of
+from relais.server.fhir.registry import Interaction, Registry
+from relais.server.fhir.repository import Repository, Transaction, instant, moved, new_id, refuse_wrong_structure
+from relais.server.fhir.searchset import single_match
+
+_PHASES = (("DELETE",), ("POST",), ("PUT",), ("GET", "HEAD"))
+_RULE = "FHIR R4 transaction"
+
+
+@dataclass(slots=True)
+class _Entry:
+    """One entry of a batch or transaction: what it asks for, and what came of it."""
+
+    index: int
+    full_url: str
+    interaction: Interaction
+    call: Call
+    reply: Reply | None = None
+
+    @property
+    def place(self) -> str:
+        """FHIRPath of the entry."""
+        return f"Bundle.entry[{self.index}]"
+
+    @property
+    def target(self) -> str:
+        """`Type/id` of what is written, once it is known."""
+        return f"{self.call.resource_type}/{self.call.id}"
+
+
+class BundleProcessor:
+    """Runs the Bundles posted to the base of a facade."""
+
+    def __init__(self, registry: Registry, *, max_entries: int) -> None:
+        self._registry = registry
+        self._max_entries = max_entries
+
+    def run(self, repository: Repository, call: Call) -> Reply:
+        """POST [base]: the batch-response or transaction-response Bundle."""
+        bundle = call.body
+        if bundle is None or bundle.get("resourceType") != "Bundle":
+            raise FhirError.of(400, "invalid", "a Bundle is expected", "resourceType")
+        given = bundle.get("entry", [])
+        if isinstance(given, list) and len(given) > self._max_entries:
+            raise FhirError.of(413, "too-costly", f"more than {self._max_entries} entries", "Bundle.entry")
+        refuse_wrong_structure([(_envelope(bundle), "")])
+        if bundle["type"] not in ("batch", "transaction"):
+            raise FhirError.of(422, "not-supported", "only batch and transaction Bundles are processed", "Bundle.type")
+        run = self._transaction if bundle["type"] == "transaction" else self._batch
+        answer: Resource = {"resourceType": "Bundle", "id": new_id(), "type": f"{bundle['type']}-response"}
+        if given:
+            answer["entry"] = run(repository, given, call)
+        return Reply(200, dump(answer))
+
+    def _transaction(self, repository: Repository, given: list[Resource], bundle_call: Call) -> list[Resource]:
+        entries = [self._entry(repository, index, entry, bundle_call) for index, entry in enumerate(given)]
+        _refuse_twice((entry.full_url, f"{entry.place}.fullUrl") for entry in entries if entry.full_url)
+        bodies = [entry for entry in entries if entry.call.body is not None]
+        refuse_wrong_structure((entry.call.body or {}, entry.call.place) for entry in bodies)
+        with repository.transaction() as transaction:
+            _run_phase(transaction, entries, "DELETE")
+            for entry in bodies:
+                with _telling(entry):
+                    _identify(transaction, entry)
+            _refuse_twice((entry.target, entry.place) for entry in entries if entry.interaction.writes and not entry.reply)
+            links = _Links(repository.base, transaction, bodies)
+            links.rewrite()
+            for methods in _PHASES[1:]:
+                _run_phase(transaction, entries, *methods)
+        return [_answer(entry) for entry in entries]
+
+    def _batch(self, repository: Repository, given: list[Resource], bundle_call: Call) -> list[Resource]:
+        answers: dict[int, Resource] = {}
+        order = {method: phase for phase, methods in enumerate(_PHASES) for method in methods}
+        for index in sorted(range(len(given)), key=lambda index: order.get(_method(given[index]), 0)):
+            try:
+                entry = self._entry(repository, index, given[index], bundle_call)
+                with _telling(entry):
+                    entry.reply = entry.interaction.perform(repository, entry.call)
+                answers[index] = _answer(entry)
+            except RelaisError as error:
+                outcome = operation_outcome(error.issues)
+                answers[index] = {"response": {"status": _status_line(status_of(error)), "outcome": outcome}}
+        return [answers[index] for index in range(len(given))]
+
+    def _entry(self, repository: Repository, index: int, given: Resource, bundle_call: Call) -> _Entry:
+        """Read one entry. Raises FhirError naming the part of it that cannot be processed."""
+        place = f"Bundle.entry[{index}]"
+        request = given.get("request")
+        if request is None:
+            raise FhirError.of(422, "required", "an entry to process says how in request", f"{place}.request")
+        address, _, query = _below_base(request["url"], repository.base).partition("?")
+        try:
+            interaction, names = self._registry.find(request["method"], address)
+        except FhirError as error:
+            raise FhirError(error.status, [_at(issue, f"{place}.request.url") for issue in error.issues]) from error
+        if interaction.level == "system":
+            raise FhirError.of(422, "not-supported", "entries act on resources", f"{place}.request.url")
+        call = Call(
+            request["method"],
+            **names,
+            query=query,
+            place=f"{place}.resource" if interaction.takes_body else place,
+            checked=True,
+            if_match=request.get("ifMatch"),
+            if_none_match=request.get("ifNoneMatch"),
+            if_modified_since=request.get("ifModifiedSince"),
+            if_none_exist=request.get("ifNoneExist"),
+            prefer=bundle_call.prefer,
+        )
+        if interaction.takes_body:
+            call.body = given.get("resource")
+            if call.body is None:
+                raise FhirError.of(422, "required", f"{call.method} needs a resource", f"{place}.resource")
+        entry = _Entry(index, given.get("fullUrl", "") if interaction.takes_body else "", interaction, call)
+        _check_full_url(entry)
+        return entry
+
+
+class _Links:
+    """References of the entries to one another, put right once every entry has its identity."""
+
+    def __init__(self, base: str, transaction: Transaction, entries: list[_Entry]) -> None:
+        self._base = base
+        self._transaction = transaction
+        self._entries = entries
+        self._targets = {entry.full_url: entry.target for entry in entries if entry.full_url}
+
+    def rewrite(self) -> None:
+        """Rewrite every link of every body. Raises FhirError 422 naming each reference that no entry answers."""
+        dangling: list[Issue] = []
+        for entry in self._entries:
+            with _telling(entry):
+                dangling += self._rewrite(entry)
+        if dangling:
+            raise FhirError(422, dangling)
+
+    def _rewrite(self, entry: _Entry) -> list[Issue]:
+        named = references.restful(entry.full_url)
+        base = named[0] if named else ""
+        dangling: list[Issue] = []
+
+        def replacement(path: str, link: str) -> str:
+            if target := self._targets.get(link):
+                return target
+            if not path.endswith(".reference"):
+                return link
+            if criteria := references.conditional(link):
+                return self._conditional(path, *criteria)
+            if link.startswith(("urn:uuid:", "urn:oid:")):
+                issue = Issue("error", "not-found", "no entry has this fullUrl", path, _RULE)
+                dangling.append(moved(issue, entry.call.place))
+            return self._within_bundle(link, base)
+
+        references.rewrite(entry.call.body or {}, replacement)
+        return dangling
+
+    def _within_bundle(self, link: str, base: str) -> str:
+        """A relative or versioned reference to an entry of the same Bundle, rewritten; any other as it is."""
+        named = references.restful(link)
+        if named is None:
+            return link
+        absolute = f"{named[0] or base}/{named[1]}/{named[2]}"
+        return self._targets.get(absolute, link)
+
+    def _conditional(self, path: str, resource_type: str, query: str) -> str:
+        match = single_match(self._transaction, resource_type, query, path)
+        if match is None:
+            raise FhirError.of(412, "not-found", "the conditional reference matches nothing", path)
+        return f"{resource_type}/{match}"
+
+
+def _identify(transaction: Transaction, entry: _Entry) -> None:
+    """Give the entry the id of what it writes; a conditional create that finds its resource is answered here."""
+    if entry.interaction.code == "create":
+        entry.reply = identify_create(transaction, entry.call)
+    else:
+        identify_update(transaction, entry.call)
+
+
+def _run_phase(transaction: Transaction, entries: list[_Entry], *methods: str) -> None:
+    for entry in entries:
+        if entry.call.method in methods and entry.reply is None:
+            with _telling(entry):
+                entry.reply = entry.interaction.run(transaction, entry.call)
+
+
+@contextmanager
+def _telling(entry: _Entry) -> Iterator[None]:
+    """Whatever is refused inside the block names this entry."""
+    try:
+        yield
+    except RelaisError as error:
+        headers = error.headers if isinstance(error, FhirError) else {}
+        raise FhirError(status_of(error), [_at(issue, entry.call.place) for issue in error.issues], headers) from error
+
+
+def _at(issue: Issue, place: str) -> Issue:
+    return issue if issue.path.startswith("Bundle.entry[") else moved(issue, place)
+
+
+def _refuse_twice(names: Iterable[tuple[str, str]]) -> None:
+    """Refuse (400) a name that two entries bear; `names` are (name, place) pairs."""
+    seen: set[str] = set()
+    for name, place in names:
+        if name in seen:
+            raise FhirError.of(400, "duplicate", "another entry of the transaction names the same resource", place)
+        seen.add(name)
+
+
+def _check_full_url(entry: _Entry) -> None:
+    if not entry.full_url or entry.full_url.startswith(("urn:uuid:", "urn:oid:")):
+        return
+    named = references.restful(entry.full_url)
+    if named is None or not named[0]:
+        message = "fullUrl is urn:uuid:…, urn:oid:… or the absolute URL of a resource"
+        raise FhirError.of(400, "value", message, f"{entry.place}.fullUrl")
+    expected = entry.call.id or (entry.call.body or {}).get("id")
+    if named[1] != entry.call.resource_type or (expected is not None and named[2] != expected):
+        raise FhirError.of(400, "invalid", "fullUrl and the resource disagree", f"{entry.place}.fullUrl")
+
+
+def _envelope(bundle: Resource) -> Resource:
+    """The Bundle without the resources of its entries, which are checked one by one."""
+    entries = bundle.get("entry")
+    if not isinstance(entries, list):
+        return bundle
+    without = [
+        {name: value for name, value in entry.items() if name != "resource"} if isinstance(entry, dict) else entry
+        for entry in entries
+    ]
+    return bundle | {"entry": without}
+
+
+def _below_base(url: str, base: str) -> str:
+    return url.removeprefix(base).lstrip("/")
+
+
+def _method(given: Resource) -> str:
+    return str(given.get("request", {}).get("method"))
+
+
+def _answer(entry: _Entry) -> Resource:
+    """The entry of the answer: always a response, the resource for reads and where Prefer asks for it."""
+    reply, returned = entry.reply, entry.call.prefer.returned
+    if reply is None:
+        raise RuntimeError(f"{entry.place} was not processed")
+    response: dict[str, Any] = {"status": _status_line(reply.status)}
+    if reply.location:
+        response["location"] = reply.location
+    if reply.version is not None:
+        response["etag"] = etag(reply.version)
+    if reply.last_updated is not None:
+        response["lastModified"] = instant(reply.last_updated)
+    if reply.body and entry.interaction.writes and returned == "OperationOutcome":
+        response["outcome"] = msgspec.Raw(reply.body)
+    answer: Resource = {"response": response}
+    if reply.body and (entry.call.method == "GET" or (entry.interaction.writes and returned == "representation")):
+        answer["resource"] = msgspec.Raw(reply.body)
+    return answer
+
+
+def _status_line(status: int) -> str:
+    return f"{status} {HTTPStatus(status).phrase}"

@@ -1,0 +1,41 @@
+"""One interaction with the facade, whether it came as an HTTP request or as an entry of a Bundle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from relais.mappings.context import Resource
+from relais.server.fhir.negotiation import CONTENT_TYPE, DEFAULT_PREFER, Prefer
+
+
+@dataclass(slots=True)
+class Call:
+    """What is asked for. Empty strings and None mean: not part of this call."""
+
+    method: str
+    resource_type: str = ""
+    id: str = ""
+    version: str = ""
+    query: str = ""  # raw query string; for POST _search the form is appended
+    body: Resource | None = None
+    place: str = ""  # FHIRPath of the body in what the client sent, e.g. Bundle.entry[3].resource
+    checked: bool = False  # the body has passed the structure check
+    accept: str = ""  # for operations that write other media types
+    if_match: str | None = None
+    if_none_match: str | None = None
+    if_modified_since: str | None = None
+    if_none_exist: str | None = None
+    prefer: Prefer = DEFAULT_PREFER
+
+
+@dataclass(slots=True)
+class Reply:
+    """What is answered. `version` and `last_updated` become ETag and Last-Modified, `location` is relative to the base."""
+
+    status: int
+    body: bytes = b""
+    version: int | None = None
+    last_updated: datetime | None = None
+    location: str = ""
+    content_type: str = CONTENT_TYPE

@@ -1,0 +1,40 @@
+"""The FHIR side of one running Relais: settings, stored resources and the interactions served on them."""
+
+from __future__ import annotations
+
+from relais.server.fhir import capabilities
+from relais.server.fhir.bundles import BundleProcessor
+from relais.server.fhir.exchange import Call, Reply
+from relais.server.fhir.interactions import INTERACTIONS
+from relais.server.fhir.json_format import dump
+from relais.server.fhir.operations import OPERATIONS
+from relais.server.fhir.registry import Interaction, Registry
+from relais.server.fhir.repository import Repository
+from relais.server.settings import Settings
+from relais.server.store import Store
+
+
+class Facade:
+    """What operations are given: `settings`, `store`, `repository` and `registry`."""
+
+    def __init__(self, settings: Settings, store: Store) -> None:
+        self.settings = settings
+        self.store = store
+        self.repository = Repository(
+            store,
+            settings.fhir_base,
+            check_references=settings.check_references,
+            update_creates=settings.update_creates,
+        )
+        bundles = BundleProcessor(Registry(INTERACTIONS), max_entries=settings.max_entries)
+        self.registry = Registry(
+            (
+                Interaction("capabilities", "system", "GET", "/metadata", self._metadata),
+                Interaction("transaction", "system", "POST", "/", bundles.run, takes_body=True),
+                *INTERACTIONS,
+            )
+        )
+        self._statement = dump(capabilities.statement(self.registry, OPERATIONS, settings))
+
+    def _metadata(self, _repository: Repository, _call: Call) -> Reply:
+        return Reply(200, self._statement)

@@ -1,0 +1,192 @@
+"""The interactions of FHIR R4 (§3.1.0) on instances and types, as functions from a Call to a Reply.
+
+They run inside a session of the repository that the caller opened: an HTTP request opens one of its own, the entries
+of a transaction Bundle share one.
+"""
+
+from __future__ import annotations
+
+from relais.mappings.context import Resource
+from relais.server.fhir import searchset
+from relais.server.fhir.exchange import Call, Reply
+from relais.server.fhir.json_format import dump
+from relais.server.fhir.negotiation import etag, parse_etags, unchanged
+from relais.server.fhir.outcome import FhirError, all_well
+from relais.server.fhir.registry import Interaction
+from relais.server.fhir.repository import Reader, Stored, Transaction, new_id
+
+
+def read(reader: Reader, call: Call) -> Reply:
+    """GET [base]/[type]/[id]: the current version, or 304 when the client has it."""
+    return _content(reader.read(call.resource_type, call.id), call)
+
+
+def vread(reader: Reader, call: Call) -> Reply:
+    """GET [base]/[type]/[id]/_history/[vid]."""
+    return _content(reader.vread(call.resource_type, call.id, call.version), call)
+
+
+def create(transaction: Transaction, call: Call) -> Reply:
+    """POST [base]/[type]; with If-None-Exist only when nothing matches (200 and the match otherwise)."""
+    if not call.id and (found := identify_create(transaction, call)):
+        return found
+    stored = transaction.create(_body(call), resource_id=call.id, place=call.place, checked=call.checked)
+    return written(stored, 201, call)
+
+
+def identify_create(transaction: Transaction, call: Call) -> Reply | None:
+    """Give the resource to create its id, or answer with the one that If-None-Exist matches (in `call.id` then)."""
+    _body(call)
+    if call.if_none_exist is not None:
+        criteria = call.if_none_exist.rpartition("?")[2]  # tolerated: `?identifier=…`, `Patient?identifier=…`
+        match = searchset.single_match(transaction, call.resource_type, criteria, "If-None-Exist")
+        if match is not None:
+            call.id = match
+            return written(transaction.read(call.resource_type, match), 200, call)
+    call.id = new_id()
+    return None
+
+
+def update(transaction: Transaction, call: Call) -> Reply:
+    """PUT [base]/[type]/[id] and PUT [base]/[type]?criteria: 200, or 201 for a new resource."""
+    identify_update(transaction, call)
+    existing = transaction.current(call.resource_type, call.id)
+    check_match(existing, call)
+    new = existing is None or existing.deleted
+    if new and not transaction.repository.update_creates:
+        raise FhirError.of(405, "not-supported", "ids are given by this server: create with POST", Allow="GET")
+    stored = transaction.update(_body(call), place=call.place, checked=call.checked)
+    return written(stored, 201 if new else 200, call)
+
+
+def identify_update(transaction: Transaction, call: Call) -> None:
+    """Find the id of the resource to update, by the address or by the criteria of a conditional update.
+
+    One match is updated, none creates; raises FhirError 412 for several, 400 when the body carries another id.
+    """
+    resource = _body(call)
+    given = resource.get("id")
+    if not call.id:
+        match = searchset.single_match(transaction, call.resource_type, call.query, "the query")
+        call.id = match or given or new_id()
+        resource.setdefault("id", call.id)
+        given = resource["id"]
+    if given != call.id:
+        message = "the body must carry the id of the resource to update"
+        raise FhirError.of(400, "invalid", message, f"{call.place or call.resource_type}.id")
+
+
+def delete(transaction: Transaction, call: Call) -> Reply:
+    """DELETE [base]/[type]/[id]: 204 whether it existed or not."""
+    check_match(transaction.current(call.resource_type, call.id), call)
+    return _deleted(transaction.delete(call.resource_type, call.id), call)
+
+
+def conditional_delete(transaction: Transaction, call: Call) -> Reply:
+    """DELETE [base]/[type]?criteria: deletes the one match, 412 when there are several."""
+    match = searchset.single_match(transaction, call.resource_type, call.query, "the query")
+    return _deleted(transaction.delete(call.resource_type, match) if match is not None else None, call)
+
+
+def history(reader: Reader, call: Call) -> Reply:
+    """GET [base]/[type]/[id]/_history and [base]/[type]/_history, newest first."""
+    return Reply(200, dump(searchset.history_bundle(reader, call)))
+
+
+def search(reader: Reader, call: Call) -> Reply:
+    """GET [base]/[type]?… and POST [base]/[type]/_search."""
+    return Reply(200, dump(searchset.search_bundle(reader, call)))
+
+
+INTERACTIONS: tuple[Interaction, ...] = (
+    Interaction("read", "instance", "GET", "/<resource_type>/<id>", read, capability={"conditionalRead": "full-support"}),
+    Interaction(
+        "vread",
+        "instance",
+        "GET",
+        "/<resource_type>/<id>/_history/<version>",
+        vread,
+        capability={"versioning": "versioned", "readHistory": True},
+    ),
+    Interaction("update", "instance", "PUT", "/<resource_type>/<id>", update, writes=True, takes_body=True),
+    Interaction(
+        "update",
+        "type",
+        "PUT",
+        "/<resource_type>",
+        update,
+        writes=True,
+        takes_body=True,
+        capability={"conditionalUpdate": True},
+    ),
+    Interaction("delete", "instance", "DELETE", "/<resource_type>/<id>", delete, writes=True),
+    Interaction(
+        "delete",
+        "type",
+        "DELETE",
+        "/<resource_type>",
+        conditional_delete,
+        writes=True,
+        capability={"conditionalDelete": "single"},
+    ),
+    Interaction("history-instance", "instance", "GET", "/<resource_type>/<id>/_history", history),
+    Interaction("history-type", "type", "GET", "/<resource_type>/_history", history),
+    Interaction(
+        "create",
+        "type",
+        "POST",
+        "/<resource_type>",
+        create,
+        writes=True,
+        takes_body=True,
+        capability={"conditionalCreate": True},
+    ),
+    Interaction("search-type", "type", "GET", "/<resource_type>", search),
+    Interaction("search-type", "type", "POST", "/<resource_type>/_search", search),
+)
+
+
+def written(stored: Stored, status: int, call: Call) -> Reply:
+    """The answer to a write that left `stored`, as Prefer asks."""
+    match call.prefer.returned:
+        case "minimal":
+            body = b""
+        case "OperationOutcome":
+            body = dump(all_well("Stored." if status == 201 else "The resource is up to date."))
+        case _:
+            body = stored.content or b""
+    location = f"{stored.type}/{stored.id}/_history/{stored.version}"
+    return Reply(status, body, stored.version, stored.last_updated, location)
+
+
+def check_match(existing: Stored | None, call: Call) -> None:
+    """Refuse (412) a write whose If-Match does not name the current version."""
+    if call.if_match is None:
+        return
+    if existing is None or existing.deleted:
+        raise FhirError.of(412, "conflict", "If-Match names a version, but there is no such resource")
+    if str(existing.version) not in parse_etags(call.if_match) | {"*"}:
+        raise FhirError.of(
+            412, "conflict", "the resource has changed: If-Match is not its version", ETag=etag(existing.version)
+        )
+
+
+def _content(stored: Stored, call: Call) -> Reply:
+    not_modified = unchanged(stored.version, stored.last_updated, call.if_none_match, call.if_modified_since)
+    return Reply(304 if not_modified else 200, b"" if not_modified else stored.content or b"", stored.version, stored.last_updated)
+
+
+def _deleted(stored: Stored | None, call: Call) -> Reply:
+    version = stored.version if stored else None
+    if call.prefer.returned == "OperationOutcome":
+        return Reply(200, dump(all_well("Deleted." if stored else "There was nothing to delete.")), version)
+    return Reply(204, version=version)
+
+
+def _body(call: Call) -> Resource:
+    if call.body is None:
+        raise FhirError.of(400, "required", "a resource is expected as body", call.place)
+    if call.body.get("resourceType") != call.resource_type:
+        message = f"resourceType must be {call.resource_type}, as in the address"
+        raise FhirError.of(400, "invalid", message, f"{call.place or 'Resource'}.resourceType")
+    return call.body

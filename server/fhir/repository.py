@@ -1,0 +1,291 @@
+"""The one way to read and write resources: checks, stamps, indexes, stores (FHIR R4 §3.1.0, versions and identity).
+
+Every write happens in a transaction, and everything that belongs to it can be written with it:
+
+    with repository.transaction() as transaction:
+        task = transaction.create({"resourceType": "Task", ...})
+        transaction.connection.execute(insert(outbox).values(task=task.id, ...))
+
+Leaving the block checks that the references written point to something, then commits; an exception undoes all of it.
+"""
+
+from __future__ import annotations
+
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+from relais.cda.errors import Issue
+from relais.mappings.context import Resource
+from relais.profiles.structure import check
+from relais.server.fhir import references
+from relais.server.fhir.json_format import dump, load
+from relais.server.fhir.outcome import UNREADABLE_CODES, FhirError
+from relais.server.search.indexer import index_rows
+from relais.server.store import Store, StoredVersion
+from relais.server.store import Transaction as StoreTransaction
+
+Stored = StoredVersion
+_CARRIED_FORWARD = ("security", "tag")
+
+
+def utc_now() -> datetime:
+    """Now in UTC, in the milliseconds that `meta.lastUpdated` shows."""
+    now = datetime.now(UTC)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
+
+
+class Reader(ABC):
+    """What can be asked of stored resources, inside a transaction or outside of any."""
+
+    @abstractmethod
+    def current(self, resource_type: str, resource_id: str) -> Stored | None:
+        """The current version, perhaps a deletion; None when there never was one."""
+
+    @abstractmethod
+    def snapshot(self) -> AbstractContextManager[Connection]:
+        """A connection for searches, which sees one state of the store."""
+
+    @property
+    @abstractmethod
+    def repository(self) -> Repository:
+        """The repository that is read."""
+
+    def read(self, resource_type: str, resource_id: str) -> Stored:
+        """The current version. Raises FhirError 404 (never existed) or 410 (deleted)."""
+        stored = self.current(resource_type, resource_id)
+        return _existing(stored, resource_type, resource_id)
+
+    def vread(self, resource_type: str, resource_id: str, version: str) -> Stored:
+        """One version. Raises FhirError 404, or 410 for the version that is the deletion."""
+        number = int(version) if version.isascii() and version.isdecimal() and len(version) < 10 else 0
+        stored = self.repository.store.read_version(resource_type, resource_id, number)
+        return _existing(stored, resource_type, f"{resource_id}/_history/{version}")
+
+    def load(self, resource_type: str, resource_id: str) -> Resource:
+        """The current version, parsed. Raises as `read`."""
+        return load(self.read(resource_type, resource_id).content or b"")
+
+
+class Repository(Reader):
+    """The stored resources of one facade."""
+
+    def __init__(
+        self,
+        store: Store,
+        base: str,
+        *,
+        check_references: bool = True,
+        update_creates: bool = True,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        """`base` is the public FHIR base URL.
+
+        `check_references` refuses references to nothing on it, `update_creates` lets clients choose the id of a new
+        resource by a PUT.
+        """
+        self.store = store
+        self.base = base
+        self.check_references = check_references
+        self.update_creates = update_creates
+        self.clock = clock
+
+    @property
+    def repository(self) -> Repository:
+        """Itself."""
+        return self
+
+    def current(self, resource_type: str, resource_id: str) -> Stored | None:
+        """See Reader."""
+        return self.store.read(resource_type, resource_id)
+
+    def snapshot(self) -> AbstractContextManager[Connection]:
+        """See Reader."""
+        return self.store.snapshot()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """All writes of the block or none. Raises StoreError when the turn to write does not come in time."""
+        with self.store.transaction() as stored:
+            transaction = Transaction(self, stored)
+            yield transaction
+            transaction.finish()
+
+
+class Transaction(Reader):
+    """Writes that become visible together. `place` arguments are FHIRPaths that issues are told with."""
+
+    def __init__(self, repository: Repository, store: StoreTransaction) -> None:
+        self._repository = repository
+        self._store = store
+        self._current: dict[tuple[str, str], Stored | None] = {}  # nobody else can change them meanwhile
+        self._references: list[tuple[Resource, str]] = []
+        self.now = repository.clock()
+
+    @property
+    def repository(self) -> Repository:
+        """See Reader."""
+        return self._repository
+
+    @property
+    def connection(self) -> Connection:
+        """For tables of other rooms that are written in the same transaction."""
+        return self._store.connection
+
+    def current(self, resource_type: str, resource_id: str) -> Stored | None:
+        """See Reader. Nobody else can write that resource until the transaction ends."""
+        name = (resource_type, resource_id)
+        if name not in self._current:
+            self._current[name] = self._store.read(*name, lock=True)
+        return self._current[name]
+
+    def snapshot(self) -> AbstractContextManager[Connection]:
+        """See Reader. Writes of this transaction are seen."""
+        return nullcontext(self.connection)
+
+    def exclusively(self, name: str) -> None:
+        """Until the transaction ends, no other one gets past `exclusively` of the same name."""
+        self._store.exclusively(name)
+
+    def create(
+        self, resource: Resource, *, resource_id: str = "", place: str = "", checked: bool = False
+    ) -> Stored:
+        """Store a new resource under `resource_id` or an id made here; an id it carries is ignored.
+
+        `checked` says that `refuse_wrong_structure` has passed it. Raises FhirError 400 or 422.
+        """
+        if not checked:
+            refuse_wrong_structure([(resource, place)])
+        return self._put(resource, resource_id or new_id(), None, place, "POST")
+
+    def update(
+        self, resource: Resource, *, expected_version: int | None = None, place: str = "", checked: bool = False
+    ) -> Stored:
+        """Store the next version of the resource that carries its id, the first one if there is none.
+
+        Security labels and tags of the stored version are carried forward (R4 §3.1.0.5). Raises FhirError 400 or 422,
+        and 412 when `expected_version` is not the current one.
+        """
+        if not checked:
+            refuse_wrong_structure([(resource, place)])
+        existing = self.current(resource["resourceType"], resource["id"])
+        if expected_version is not None and (existing.version if existing else 0) != expected_version:
+            raise FhirError.of(412, "conflict", "the resource has changed since it was read", place)
+        return self._put(resource, resource["id"], existing, place, "PUT")
+
+    def delete(self, resource_type: str, resource_id: str) -> Stored | None:
+        """Store the deletion; None when there is nothing to delete."""
+        existing = self.current(resource_type, resource_id)
+        if existing is None or existing.deleted:
+            return None
+        deleted = self._store.delete(resource_type, resource_id, existing.version + 1, self._moment(existing))
+        self._current[resource_type, resource_id] = deleted
+        return deleted
+
+    def finish(self) -> None:
+        """Check the references that were written. Raises FhirError 422 naming each that points to nothing."""
+        if not self._repository.check_references:
+            return
+        issues = [
+            Issue("error", "not-found", "the reference points to nothing on this server", path, "FHIR R4 References")
+            for resource, place in self._references
+            for path, reference in references.find(resource, place)
+            if not self._resolves(resource, reference)
+        ]
+        if issues:
+            raise FhirError(422, issues)
+
+    def _put(self, resource: Resource, resource_id: str, existing: Stored | None, place: str, method: str) -> Stored:
+        resource_type: str = resource["resourceType"]
+        version, moment = (existing.version if existing else 0) + 1, self._moment(existing)
+        stamped = _stamped(resource, resource_id, version, moment)
+        if existing and existing.content:
+            _carry_forward(load(existing.content), stamped)
+        self._references.append((stamped, place or resource_type))
+        rows = index_rows(stamped, self._repository.base)
+        stored = self._store.put(resource_type, resource_id, version, dump(stamped), moment, rows, method=method)
+        self._current[resource_type, resource_id] = stored
+        return stored
+
+    def _moment(self, existing: Stored | None) -> datetime:
+        """Now, but never before the version that is replaced: a clock may be set back."""
+        return max(self.now, existing.last_updated) if existing else self.now
+
+    def _resolves(self, resource: Resource, reference: str) -> bool:
+        if reference.startswith("#"):
+            return reference == "#" or any(held.get("id") == reference[1:] for held in resource.get("contained", ()))
+        if references.conditional(reference):
+            return False
+        target = references.restful(reference)
+        if target is None or target[0] not in ("", self._repository.base):
+            return True  # absolute or logical: not ours to know
+        name = target[1:]
+        found = self._current[name] if name in self._current else self._store.read(*name)
+        return found is not None and not found.deleted
+
+
+def new_id() -> str:
+    """An id that nobody can guess."""
+    return str(uuid.uuid4())
+
+
+def refuse_wrong_structure(resources: Iterable[tuple[Resource, str]]) -> None:
+    """Check (resource, place) pairs against base R4.
+
+    Raises FhirError with every error of all of them: 400 when one is not R4 at all, 422 when rules are broken.
+    """
+    errors = [
+        moved(issue, place)
+        for resource, place in resources
+        for issue in check(resource)
+        if issue.severity in ("fatal", "error")
+    ]
+    if errors:
+        raise FhirError(400 if any(issue.code in UNREADABLE_CODES for issue in errors) else 422, errors)
+
+
+def moved(issue: Issue, place: str) -> Issue:
+    """The issue with the resource type at the start of its path replaced by `place`."""
+    if not place:
+        return issue
+    inside = issue.path.partition(".")[2]
+    return Issue(issue.severity, issue.code, issue.message, f"{place}.{inside}" if inside else place, issue.rule)
+
+
+def instant(moment: datetime) -> str:
+    """An aware time as a FHIR instant in UTC, in milliseconds."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _existing(stored: Stored | None, resource_type: str, name: str) -> Stored:
+    if stored is None:
+        raise FhirError.of(404, "not-found", f"{resource_type}/{name} does not exist")
+    if stored.deleted:
+        raise FhirError.of(410, "deleted", f"{resource_type}/{name} was deleted")
+    return stored
+
+
+def _stamped(resource: Resource, resource_id: str, version: int, moment: datetime) -> Resource:
+    meta = {"versionId": str(version), "lastUpdated": instant(moment)}
+    meta |= {name: value for name, value in resource.get("meta", {}).items() if name not in meta}
+    head = {"resourceType": resource["resourceType"], "id": resource_id, "meta": meta}
+    return head | {name: value for name, value in resource.items() if name not in head}
+
+
+def _carry_forward(former: Resource, stamped: Resource) -> None:
+    """Add to `stamped` the security labels and tags of `former` that it does not repeat."""
+    for name in _CARRIED_FORWARD:
+        given: list[dict[str, Any]] = stamped["meta"].get(name, [])
+        known = {_coding(label) for label in given}
+        kept = [label for label in former["meta"].get(name, ()) if _coding(label) not in known]
+        if kept:
+            stamped["meta"][name] = [*given, *kept]
+
+
+def _coding(label: dict[str, Any]) -> tuple[Any, Any]:
+    return label.get("system"), label.get("code")
