@@ -3,12 +3,40 @@
 IHE ITI TF-3 §4.2, restricted by CI-SIS volet Partage de documents de santé. The same form is METADATA.XML of an
 IHE_XDM archive (ITI-32) and the metadata of Provide and Register Document Set-b (ITI-41).
 Strings follow the HL7 v2 data types of ITI TF-3 table 4.2.3.1.7-2: XCN (person), XON (organisation), CX (identifier),
-DTM (UTC, `YYYYMMDDhhmmss`).
+DTM (UTC, `YYYYMMDDhhmmss`); `xds_types` makes and reads them, `xds_attributes` says where each attribute stands.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+from lxml import etree
+
+from relais.cda.errors import Issue, RelaisError, Severity
+from relais.cda.templates import CONFIDENTIALITY
+from relais.cda.xds_attributes import (
+    ACTION,
+    AUTHOR_SLOTS,
+    DOCUMENT_ENTRY,
+    SIZE,
+    SUBMISSION_SET,
+    Check,
+    Coded,
+    ObjectForm,
+    Slot,
+    utc_time,
+)
+from relais.cda.xds_types import CX, without_offset
+
+LCM = "urn:oasis:names:tc:ebxml-regrep:xsd:lcm:3.0"
+RIM = "urn:oasis:names:tc:ebxml-regrep:xsd:rim:3.0"
+HAS_MEMBER = "urn:oasis:names:tc:ebxml-regrep:AssociationType:HasMember"
+REPLACE = "urn:ihe:iti:2007:AssociationType:RPLC"
+SIGNS = "urn:ihe:iti:2007:AssociationType:signs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +60,10 @@ class MetadataAuthor:
 
 @dataclass(frozen=True, slots=True)
 class DocumentEntry:
-    """The fiche of one document. Times are DTM in UTC; `hash` is SHA-1 in hexadecimal of the exact bytes."""
+    """The fiche of one document. Times are DTM in UTC; `hash` is SHA-1 in hexadecimal of the exact bytes.
+
+    A sender of ITI-41 may leave hash and size to the repository: they then read as "" and 0, and are not written.
+    """
 
     entry_id: str  # symbolic id in the message: Document01
     unique_id: str
@@ -59,6 +90,7 @@ class DocumentEntry:
     reference_ids: tuple[str, ...] = ()  # CXi
     comments: str | None = None
     uri: str | None = None  # file name, IHE_XDM only
+    action: str | None = None  # received only, national extra-metadata: C replaces, D deletes a document sent before
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +109,7 @@ class SubmissionSet:
 
 @dataclass(frozen=True, slots=True)
 class Association:
-    """HasMember or RPLC between two ids of the message (or an entryUUID for the target of RPLC)."""
+    """A link between two ids of the message, or from one to the entryUUID that RPLC replaces; `type` is its URN."""
 
     type: str
     source: str
@@ -91,3 +123,452 @@ class Submission:
     submission_set: SubmissionSet
     entries: tuple[DocumentEntry, ...]
     associations: tuple[Association, ...] = field(default=())
+
+
+_SUBMISSION_SET_CLASS = "urn:uuid:a54d6aa5-d40d-43f9-88c5-b4633d873bdd"
+_FOLDER_CLASS = "urn:uuid:d9d542f3-6cc4-48b6-8870-ea235fbc94c2"
+_STABLE_DOCUMENT = "urn:uuid:7edca82f-054d-47f2-a032-9b2a5b5186c1"
+_ASSOCIATION_TYPE = "urn:oasis:names:tc:ebxml-regrep:ObjectType:RegistryObject:Association"
+
+
+class MetadataError(RelaisError):
+    """XDS metadata that are refused, received or about to be sent; `rule` names the receiver check (`xdm.patient`…)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExaminedSubmission:
+    """What could be read of received metadata, None when they are no submission at all, and what is wrong with them.
+
+    An attribute that is missing but required reads as an empty string and has its issue.
+    """
+
+    submission: Submission | None
+    issues: tuple[Issue, ...]
+
+
+# --- writing --------------------------------------------------------------------------------------------------
+
+
+def submit_objects_request(submission: Submission) -> etree._Element:
+    """The lcm:SubmitObjectsRequest element of a submission, as METADATA.XML and ITI-41 carry it.
+
+    Raises MetadataError listing everything that is missing or ill-formed: what is written passes `read_submission`.
+    """
+    if any(entry.action for entry in submission.entries):
+        raise MetadataError(_issue("", "the extra-metadata action is only read, never sent", code="not-supported"))
+    try:
+        root = _write(submission)
+    except ValueError:  # lxml, about a character that XML cannot hold
+        raise MetadataError(_issue("", "a value holds a control character that XML cannot carry")) from None
+    read_submission(root)
+    return root
+
+
+def _write(submission: Submission) -> etree._Element:
+    root = etree.Element(f"{{{LCM}}}SubmitObjectsRequest", nsmap={"lcm": LCM, "rim": RIM})
+    objects = _add(root, "RegistryObjectList")
+    package = _add(objects, "RegistryPackage", id="SubmissionSet01")
+    _write_object(package, SUBMISSION_SET, submission.submission_set)
+    for entry in submission.entries:
+        document = _add(
+            objects, "ExtrinsicObject", id=entry.entry_id, mimeType=entry.mime_type, objectType=_STABLE_DOCUMENT
+        )
+        _write_object(document, DOCUMENT_ENTRY, entry)
+    members = [Association(HAS_MEMBER, "SubmissionSet01", entry.entry_id) for entry in submission.entries]
+    for number, association in enumerate([*members, *submission.associations], 1):
+        _write_association(objects, f"Association{number:02}", association)
+    return root
+
+
+def _write_object(element: etree._Element, form: ObjectForm, values: SubmissionSet | DocumentEntry) -> None:
+    """Write the children in the order of the schema: slots, name, description, classifications, identifiers."""
+    for slot in form.slots:
+        _write_slot(element, slot.name, _as_tuple(getattr(values, slot.field)))
+    _write_localized(element, "Name", values.title)
+    _write_localized(element, "Description", values.comments)
+    numbers = count(1)
+
+    def classify(**attributes: str) -> etree._Element:
+        """Add a Classification with its own id."""
+        own, parent = f"{element.get('id')}_c{next(numbers):02}", str(element.get("id"))
+        return _add(element, "Classification", id=own, classifiedObject=parent, **attributes)
+
+    for author in _as_tuple(getattr(values, form.author_field)):
+        classification = classify(classificationScheme=form.author_scheme, nodeRepresentation="")
+        for slot in AUTHOR_SLOTS:
+            _write_slot(classification, slot.name, _as_tuple(getattr(author, slot.field)))
+    for coded in form.codes:
+        for code in _as_tuple(getattr(values, coded.field)):
+            classification = classify(classificationScheme=coded.scheme, nodeRepresentation=code.code)
+            _write_slot(classification, "codingScheme", (code.system,))
+            _write_localized(classification, "Name", code.display)
+    if form is SUBMISSION_SET:
+        classify(classificationNode=_SUBMISSION_SET_CLASS)
+    for number, identifier in enumerate(form.identifiers, 1):
+        external = _add(
+            element,
+            "ExternalIdentifier",
+            id=f"{element.get('id')}_e{number:02}",
+            registryObject=str(element.get("id")),
+            identificationScheme=identifier.scheme,
+            value=getattr(values, identifier.field),
+        )
+        _write_localized(external, "Name", f"{form.name}.{identifier.name}")
+
+
+def _write_association(objects: etree._Element, own_id: str, association: Association) -> None:
+    element = _add(
+        objects,
+        "Association",
+        id=own_id,
+        objectType=_ASSOCIATION_TYPE,
+        associationType=association.type,
+        sourceObject=association.source,
+        targetObject=association.target,
+    )
+    if association.type == HAS_MEMBER:
+        _write_slot(element, "SubmissionSetStatus", ("Original",))
+
+
+def _write_slot(parent: etree._Element, name: str, values: Iterable[object]) -> None:
+    texts = [" ".join(str(value).split()) for value in values]
+    if texts:
+        value_list = _add(_add(parent, "Slot", name=name), "ValueList")
+        for text in texts:
+            _add(value_list, "Value").text = text
+
+
+def _write_localized(parent: etree._Element, tag: str, text: str | None) -> None:
+    if text:
+        localized = _add(_add(parent, tag), "LocalizedString", charset="UTF-8", value=" ".join(text.split()))
+        localized.set("{http://www.w3.org/XML/1998/namespace}lang", "FR")
+
+
+def _add(parent: etree._Element, tag: str, **attributes: str) -> etree._Element:
+    return etree.SubElement(parent, f"{{{RIM}}}{tag}", attributes)
+
+
+def _as_tuple(value: Any) -> tuple[Any, ...]:
+    """The values to write of one field: none for None, an empty string or a size of 0."""
+    if isinstance(value, tuple):
+        return value
+    return (value,) if value else ()
+
+
+# --- reading --------------------------------------------------------------------------------------------------
+
+
+def read_submission(element: etree._Element) -> Submission:
+    """The submission that a lcm:SubmitObjectsRequest holds.
+
+    Every R attribute must be present and well-formed, ids must resolve, each entry must be a member of the set, and
+    set and entries must be of one patient. Raises MetadataError listing every error.
+    """
+    examined = _Reader(tolerant=False).examine(element)
+    errors = [issue for issue in examined.issues if issue.severity in ("error", "fatal")]
+    if errors or examined.submission is None:
+        raise MetadataError(errors)
+    return examined.submission
+
+
+def examine(element: etree._Element) -> ExaminedSubmission:
+    """The same for reception: what can be read is given with every issue, and times with an offset are normalised.
+
+    Value sets are not checked here: see `relais.mappings.document_metadata.check_codes`.
+    """
+    return _Reader(tolerant=True).examine(element)
+
+
+def _issue(
+    path: str, message: str, *, rule: str = "xdm.metadata-attribute", severity: Severity = "error", code: str = "value"
+) -> Issue:
+    return Issue(severity, code, message, path, rule)
+
+
+class _Reader:
+    """One reading of a SubmitObjectsRequest; collects issues as it goes."""
+
+    def __init__(self, *, tolerant: bool) -> None:
+        self.tolerant = tolerant
+        self.issues: list[Issue] = []
+
+    def report(self, path: str, message: str, **details: Any) -> None:
+        """Note one issue."""
+        self.issues.append(_issue(path, message, **details))
+
+    def examine(self, root: etree._Element) -> ExaminedSubmission:
+        """Read everything that can be read."""
+        submission = self._submission(root)
+        return ExaminedSubmission(submission, tuple(self.issues))
+
+    def _submission(self, root: etree._Element) -> Submission | None:
+        lists = root.findall(f"{{{RIM}}}RegistryObjectList")
+        if root.tag != f"{{{LCM}}}SubmitObjectsRequest" or len(lists) != 1:
+            self._invalid("an lcm:SubmitObjectsRequest with one rim:RegistryObjectList is expected")
+            return None
+        objects = lists[0]
+        package = self._submission_package(objects)
+        if package is None:
+            return None
+        self._check_ids(objects)
+        documents = objects.findall(f"{{{RIM}}}ExtrinsicObject")
+        if not documents:
+            self._invalid("no ExtrinsicObject: the submission holds no document")
+        submission_set = SubmissionSet(**self._read_object(package, SUBMISSION_SET, "SubmissionSet"))
+        entries = tuple(self._read_entry(document, number) for number, document in enumerate(documents, 1))
+        associations = self._read_associations(objects, str(package.get("id", "")), entries)
+        self._check_whole(submission_set, entries)
+        return Submission(submission_set, entries, associations)
+
+    def _invalid(self, message: str) -> None:
+        self.report("", message, rule="xdm.metadata-invalid", code="structure")
+
+    # structure
+
+    def _submission_package(self, objects: etree._Element) -> etree._Element | None:
+        """The one RegistryPackage classified as submission set; folders are said and left."""
+        classes = {
+            (classification.get("classifiedObject"), classification.get("classificationNode"))
+            for classification in objects.iter(f"{{{RIM}}}Classification")
+        }
+        packages = objects.findall(f"{{{RIM}}}RegistryPackage")
+        found = [package for package in packages if (package.get("id"), _SUBMISSION_SET_CLASS) in classes]
+        folders = [package for package in packages if (package.get("id"), _FOLDER_CLASS) in classes]
+        if folders:
+            self.report("Folder", "folders are not used in France and are left aside", severity="warning")
+        if len(found) + len(folders) < len(packages):
+            self._invalid("a RegistryPackage is classified neither as submission set nor as folder")
+        if len(found) != 1:
+            self._invalid(f"exactly one submission set is expected, {len(found)} found")
+            return None
+        return found[0]
+
+    def _check_ids(self, objects: etree._Element) -> None:
+        ids = Counter(element.get("id") for element in objects.iter(*_IDENTIFIED))
+        if ids.pop(None, 0) + ids.pop("", 0):
+            self._invalid("an object, Classification, ExternalIdentifier or Association has no id")
+        if any(number > 1 for number in ids.values()):
+            self._invalid("the same id is used twice")
+        if any(child.tag not in _REGISTRY_OBJECTS for child in objects.iterchildren(tag=etree.Element)):
+            self.report("", "an object that these metadata do not know is left aside", severity="warning")
+        for parent in objects.iter(f"{{{RIM}}}RegistryPackage", f"{{{RIM}}}ExtrinsicObject"):
+            links = [child.get("classifiedObject") for child in parent.findall(f"{{{RIM}}}Classification")]
+            links += [child.get("registryObject") for child in parent.findall(f"{{{RIM}}}ExternalIdentifier")]
+            if any(link != parent.get("id") for link in links):
+                name = etree.QName(parent).localname
+                self._dangling(name, "its classifications or identifiers name another object as their own")
+
+    def _dangling(self, path: str, message: str, severity: Severity = "error") -> None:
+        self.report(path, message, rule="xdm.association", severity=severity, code="not-found")
+
+    def _read_associations(
+        self, objects: etree._Element, set_id: str, entries: Sequence[DocumentEntry]
+    ) -> tuple[Association, ...]:
+        """Check HasMember, which `Submission` implies, and give the other associations."""
+        entry_ids = {entry.entry_id for entry in entries}
+        known = {package.get("id") for package in objects.findall(f"{{{RIM}}}RegistryPackage")} | entry_ids
+        members: set[str] = set()
+        others: list[Association] = []
+        for number, element in enumerate(objects.findall(f"{{{RIM}}}Association"), 1):
+            path = f"Association[{number}]"
+            kind, source, target = (element.get(name, "") for name in _ASSOCIATION_ENDS)
+            if element.get("objectType") != _ASSOCIATION_TYPE:
+                self._dangling(path, "objectType is not that of an Association", "warning")
+            if kind not in (HAS_MEMBER, REPLACE, SIGNS):
+                self._dangling(path, "associationType is none of HasMember, RPLC (of 2007) and signs")
+            if source not in known:
+                self._dangling(path, "sourceObject names no object of the message")
+            if kind == REPLACE and target in known:
+                self._dangling(path, "RPLC replaces an object of the same message")
+            if kind != REPLACE and target not in known:
+                self._dangling(path, "targetObject names no object of the message")
+            if kind != HAS_MEMBER:
+                others.append(Association(kind, source, target))
+            elif source == set_id:
+                members.add(target)
+                self._check_original(element, path)
+        for number, entry in enumerate(entries, 1):
+            if entry.entry_id not in members:
+                self._dangling(f"DocumentEntry[{number}]", "no HasMember association puts it into the submission set")
+        return tuple(others)
+
+    def _check_original(self, association: etree._Element, path: str) -> None:
+        status = [value for slot in association.iterfind(f"{{{RIM}}}Slot") for value in self._slot_values(slot, path)]
+        if status != ["Original"]:
+            self._dangling(path, "slot SubmissionSetStatus is not Original")
+
+    def _check_whole(self, submission_set: SubmissionSet, entries: Sequence[DocumentEntry]) -> None:
+        patient = _patient(submission_set.patient_id)
+        for number, entry in enumerate(entries, 1):
+            if _patient(entry.patient_id) != patient:
+                path = f"DocumentEntry[{number}].patientId"
+                self.report(path, "is not the patient of the submission set", rule="xdm.patient", code="conflict")
+        unique_ids = Counter(entry.unique_id for entry in entries)
+        if submission_set.unique_id in unique_ids:
+            self.report("SubmissionSet.uniqueId", "is that of a document", code="duplicate")
+        if any(number > 1 for number in unique_ids.values()):
+            self.report("DocumentEntry.uniqueId", "two documents have the same uniqueId", code="duplicate")
+
+    # attributes
+
+    def _read_entry(self, element: etree._Element, number: int) -> DocumentEntry:
+        path = f"DocumentEntry[{number}]"
+        values = self._read_object(element, DOCUMENT_ENTRY, path)
+        values["size"] = int(size) if SIZE.fullmatch(size := values.get("size", "")) else 0
+        values.setdefault("hash", "")
+        mime_type = element.get("mimeType", "")
+        if not mime_type:
+            self._missing(f"{path}.mimeType")
+        if element.get("objectType") != _STABLE_DOCUMENT:
+            self.report(f"{path}.objectType", "is not that of a stable document")
+        if not values["title"]:
+            self._missing(f"{path}.title")
+        confidentiality = values["confidentiality"]
+        if len(confidentiality) > 4 or not any(code.system == CONFIDENTIALITY for code in confidentiality):
+            self.report(f"{path}.confidentialityCode", "1 to 4 codes are expected, one of them of HL7 Confidentiality")
+        return DocumentEntry(entry_id=element.get("id", ""), mime_type=mime_type, **values)
+
+    def _read_object(self, element: etree._Element, form: ObjectForm, path: str) -> dict[str, Any]:
+        """The fields of a SubmissionSet or DocumentEntry that slots, names, classifications and identifiers give."""
+        values: dict[str, Any] = self._read_slots(element, form.slots, path)
+        if form is SUBMISSION_SET and len(values["submission_time"]) not in (0, 14):
+            self.report(f"{path}.submissionTime", "has not 14 digits")
+        title, comments = (self._localized(element, tag) for tag in ("Name", "Description"))
+        values["comments"] = comments or None
+        values["title"] = title or (None if form is SUBMISSION_SET else "")
+        by_scheme: dict[str, list[etree._Element]] = {}
+        for classification in element.findall(f"{{{RIM}}}Classification"):
+            by_scheme.setdefault(classification.get("classificationScheme", ""), []).append(classification)
+        by_scheme.pop("", None)  # the class node
+        authors = self._read_authors(by_scheme.pop(form.author_scheme, []), path)
+        values[form.author_field] = authors if form is DOCUMENT_ENTRY else authors[0]
+        if form is SUBMISSION_SET and len(authors) > 1:
+            self.report(f"{path}.author", "one author is expected")
+        for coded in form.codes:
+            values[coded.field] = self._read_codes(by_scheme.pop(coded.scheme, []), coded, path)
+        if by_scheme:
+            self.report(path, "a classification of an unknown scheme is left aside", severity="warning")
+        return values | self._read_identifiers(element, form, path)
+
+    def _missing(self, path: str) -> None:
+        self.report(path, "is missing", code="required")
+
+    def _read_authors(self, classifications: Iterable[etree._Element], path: str) -> tuple[MetadataAuthor, ...]:
+        found = tuple(
+            MetadataAuthor(**self._read_slots(element, AUTHOR_SLOTS, f"{path}.author[{number}]"))
+            for number, element in enumerate(classifications, 1)
+        )
+        if not found:
+            self._missing(f"{path}.author")
+        return found or (MetadataAuthor(),)
+
+    def _read_codes(
+        self, classifications: Sequence[etree._Element], spec: Coded, path: str
+    ) -> CodedValue | tuple[CodedValue, ...]:
+        path = f"{path}.{spec.name}"
+        found = tuple(self._read_code(element, spec, path) for element in classifications)
+        if spec.required and not found:
+            self._missing(path)
+        if spec.repeats:
+            return found
+        if len(found) > 1:
+            self.report(path, "is given more than once")
+        return found[0] if found else CodedValue("", "", "")
+
+    def _read_code(self, classification: etree._Element, spec: Coded, path: str) -> CodedValue:
+        systems = [
+            value
+            for slot in classification.findall(f"{{{RIM}}}Slot")
+            if slot.get("name") == "codingScheme"
+            for value in self._slot_values(slot, path)
+        ]
+        display = self._localized(classification, "Name")
+        found = CodedValue(classification.get("nodeRepresentation", ""), display, systems[0] if systems else "")
+        if not (found.code and found.display and found.system) or len(systems) > 1:
+            self.report(path, "a code, one coding scheme and a label are expected", code="required")
+        elif spec.systems and found.system not in spec.systems:
+            self.report(path, "the coding scheme is none of those this attribute is coded with")
+        return found
+
+    def _read_identifiers(self, element: etree._Element, form: ObjectForm, path: str) -> dict[str, str]:
+        by_scheme: dict[str, list[str]] = {}
+        for external in element.findall(f"{{{RIM}}}ExternalIdentifier"):
+            by_scheme.setdefault(external.get("identificationScheme", ""), []).append(external.get("value", ""))
+        values: dict[str, str] = {}
+        for identifier in form.identifiers:
+            found = by_scheme.get(identifier.scheme, [])
+            values[identifier.field] = found[0] if found else ""
+            self._check_values(found, identifier.problems, f"{path}.{identifier.name}", required=True)
+        if by_scheme.keys() - {identifier.scheme for identifier in form.identifiers}:
+            self.report(path, "an external identifier of an unknown scheme is left aside", severity="warning")
+        return values
+
+    def _read_slots(self, element: etree._Element, specs: Sequence[Slot], path: str) -> dict[str, Any]:
+        slots: dict[str, list[str]] = {}
+        for slot in element.findall(f"{{{RIM}}}Slot"):
+            name = ACTION if slot.get("name", "").endswith(f":{ACTION}") else slot.get("name", "")
+            if name in slots:
+                self.report(path, "a slot is given twice", code="structure")
+            slots.setdefault(name, []).extend(self._slot_values(slot, path))
+        values: dict[str, Any] = {}
+        for spec in specs:
+            found = slots.pop(spec.name, [])
+            if spec.problems is utc_time:
+                found = [self._in_utc(text, f"{path}.{spec.name}") for text in found]
+            self._check_values(found, spec.problems, f"{path}.{spec.name}", spec.required, spec.repeats)
+            for message in {message for text in found for message in spec.doubts(text)}:
+                self.report(f"{path}.{spec.name}", message, severity="warning")
+            if spec.repeats:
+                values[spec.field] = tuple(found)
+            elif found or spec.required:
+                values[spec.field] = found[0] if found else ""
+        if slots:
+            self.report(path, "a slot that these metadata do not know is left aside", severity="warning")
+        return values
+
+    def _check_values(
+        self, values: Sequence[str], problems: Check, path: str, required: bool = False, repeats: bool = False
+    ) -> None:
+        if required and not any(values):
+            self._missing(path)
+        if len(values) > 1 and not repeats:
+            self.report(path, "is given more than once")
+        for text in filter(None, values):
+            for message in problems(text):
+                self.report(path, message)
+
+    def _in_utc(self, text: str, path: str) -> str:
+        normalised = without_offset(text)
+        if normalised is None:
+            return text
+        severity: Severity = "warning" if self.tolerant else "error"
+        self.report(path, "carries an offset, where XDS wants UTC without offset", severity=severity)
+        return normalised
+
+    def _slot_values(self, slot: etree._Element, path: str) -> list[str]:
+        """The values of a slot, white space collapsed; empty ones are no values."""
+        raw = [str(value.xpath("string()")) for value in slot.iterfind(f"{{{RIM}}}ValueList/{{{RIM}}}Value")]
+        values = [" ".join(text.split()) for text in raw]
+        if raw != values:
+            name = slot.get("name", "")
+            self.report(f"{path}.{name}", "superfluous white space in a value", severity="warning")
+        return [value for value in values if value]
+
+    @staticmethod
+    def _localized(element: etree._Element, tag: str) -> str:
+        localized = element.find(f"{{{RIM}}}{tag}/{{{RIM}}}LocalizedString")
+        return "" if localized is None else " ".join(localized.get("value", "").split())
+
+
+_IDENTIFIED = tuple(
+    f"{{{RIM}}}{tag}"
+    for tag in ("RegistryPackage", "ExtrinsicObject", "Classification", "ExternalIdentifier", "Association")
+)
+_REGISTRY_OBJECTS = (*_IDENTIFIED, f"{{{RIM}}}ObjectRef")
+_ASSOCIATION_ENDS = ("associationType", "sourceObject", "targetObject")
+
+
+def _patient(text: str) -> tuple[str, str]:
+    """Who a CX names: number and domain."""
+    identifier = CX.parse(text)
+    return identifier.id, identifier.oid
