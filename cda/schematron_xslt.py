@@ -67,6 +67,11 @@ _FUNCTIONS = """
 </_xsl:stylesheet>
 """ % " ".join(f'xmlns:{prefix}="{uri}"' for prefix, uri in _NAMESPACES.items())  # noqa: UP031 - braces are XPath
 
+# Visiting elements only is twice as fast, and enough for most patterns.
+_NODES = {"_out:elements": "/ | //*", "_out:nodes": "/ | //node() | //@*"}
+_STRING = re.compile(r"'[^']*'|\"[^\"]*\"")
+_PREDICATE = re.compile(r"\[[^\[\]]*\]")
+
 _Items = Sequence[Let | Check | Extends]
 
 
@@ -129,13 +134,15 @@ class _Generator:
     def stylesheet(self) -> Stylesheet:
         main = etree.SubElement(self.top, f"{_XSL}template", match="/")
         result = etree.SubElement(main, f"{_OUT}result")
-        nodes = etree.SubElement(result, f"{_XSL}variable", name="_out:nodes", select="/ | //node() | //@*")
+        for name, select in _NODES.items():
+            etree.SubElement(result, f"{_XSL}variable", name=name, select=select)
         for number, pattern in enumerate(self.schema.patterns):
             mode = f"pattern-{number}"
             etree.SubElement(self.top, f"{_XSL}mode", {"name": mode, "on-no-match": "deep-skip"})
             # deep-skip would still walk from the document node to its children, which the list already holds
             etree.SubElement(self.top, f"{_XSL}template", match="/", mode=mode, priority="0")
-            etree.SubElement(result, f"{_XSL}apply-templates", select=f"${nodes.get('name')}", mode=mode)
+            nodes = "_out:elements" if all(map(_takes_elements, pattern.rules)) else "_out:nodes"
+            etree.SubElement(result, f"{_XSL}apply-templates", select=f"${nodes}", mode=mode)
             for rank, rule in enumerate(pattern.rules):
                 self._rule(rule, mode, priority=len(pattern.rules) - rank)
         text = etree.tostring(self.top, pretty_print=True).decode("ascii")
@@ -297,6 +304,14 @@ def _functions(namespaces: Mapping[str, str]) -> etree._Element:
     functions = etree.fromstring(_FUNCTIONS, etree.XMLParser(remove_blank_text=True))
     top.extend(list(functions))
     return top
+
+
+def _takes_elements(rule: Rule) -> bool:
+    """Whether the context can only match elements or the document: outside predicates, no attribute, no node test."""
+    context, found = _STRING.sub("", rule.context), 1
+    while found:
+        context, found = _PREDICATE.subn("", context)
+    return "@" not in context and "(" not in context
 
 
 def _guard(text: str, fallible: frozenset[str], form: str = "({})") -> str:
