@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -149,8 +149,8 @@ def _leaf(name: str, text: str | None, attributes: str = "") -> str:
     return _tag(name, _escape_text(text) if text else "", attributes)
 
 
-def _each(write_one: Callable[..., str], name: str, parts: Iterable[Any]) -> str:
-    return "".join([write_one(name, part) for part in parts])
+def _each(write_one: Callable[..., str], name: str, parts: Sequence[Any]) -> str:
+    return "".join([write_one(name, part) for part in parts]) if parts else ""
 
 
 # --- data types -----------------------------------------------------------------------------------------------
@@ -619,7 +619,7 @@ def _section(name: str, section: Section) -> str:
         + _leaf("title", section.title)
         + _tag("text", _narrative(section.text), _attribute("ID", section.text_id))
         + _each(_author, "author", section.authors)
-        + "".join([f"<entry>{_statement(entry)}</entry>" for entry in section.entries])
+        + "".join([_tag("entry", _statement(entry)) for entry in section.entries])
         + _each(_section, "component", section.sections)
     )
     return _tag(name, _tag("section", content))

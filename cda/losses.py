@@ -1,0 +1,208 @@
+"""Finds what of a document is not in its copy: how `reader` proves that nothing is dropped unseen.
+
+Attributes that only repeat the fixed or default value of the schema (CDA_extended.xsd) are no loss, nor is the order
+of elements, which the schema fixes.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from collections.abc import Iterator
+from itertools import zip_longest
+
+from lxml import etree
+
+from relais.cda.errors import Issue
+from relais.cda.parsing import XSI, local_name, xpath_of
+
+_XML = etree._Element
+
+_XSI_TYPE = f"{{{XSI}}}type"
+_IMPLIED = {
+    ("classCode", "ACT"): {"order", "externalAct"},
+    ("classCode", "ASSIGNED"): {"assignedEntity", "assignedAuthor", "assignedCustodian", "intendedRecipient"},
+    ("classCode", "BIRTHPL"): {"birthplace"},
+    ("classCode", "CONS"): {"consent"},
+    ("classCode", "DEV"): {"assignedAuthoringDevice", "playingDevice"},
+    ("classCode", "DOC"): {"externalDocument"},
+    ("classCode", "DOCBODY"): {"structuredBody", "nonXMLBody"},
+    ("classCode", "DOCCLIN"): {"ClinicalDocument", "parentDocument"},
+    ("classCode", "DOCSECT"): {"section"},
+    ("classCode", "ENC"): {"encompassingEncounter"},
+    ("classCode", "ENT"): {"playingEntity", "scopingEntity"},
+    ("classCode", "GUARD"): {"guardian"},
+    ("classCode", "MANU"): {"manufacturedProduct"},
+    ("classCode", "MMAT"): {"manufacturedMaterial"},
+    ("classCode", "OBS"): {"externalObservation", "criterion"},
+    ("classCode", "ORG"): {
+        "representedOrganization",
+        "representedCustodianOrganization",
+        "receivedOrganization",
+        "scopingOrganization",
+        "guardianOrganization",
+    },
+    ("classCode", "PAT"): {"patientRole"},
+    ("classCode", "PLC"): {"place", "location"},
+    ("classCode", "PROC"): {"externalProcedure"},
+    ("classCode", "PSN"): {
+        "patient",
+        "assignedPerson",
+        "associatedPerson",
+        "relatedPerson",
+        "guardianPerson",
+        "informationRecipient",
+    },
+    ("classCode", "ROL"): {"participantRole"},
+    ("classCode", "SDLOC"): {"healthCareFacility"},
+    ("contextConductionInd", "true"): {"entry", "entryRelationship", "component"},
+    ("contextControlCode", "OP"): {
+        "recordTarget",
+        "author",
+        "dataEnterer",
+        "informant",
+        "legalAuthenticator",
+        "participant",
+    },
+    ("determinerCode", "INSTANCE"): {
+        "patient",
+        "assignedPerson",
+        "associatedPerson",
+        "relatedPerson",
+        "guardianPerson",
+        "informationRecipient",
+        "representedOrganization",
+        "representedCustodianOrganization",
+        "receivedOrganization",
+        "scopingOrganization",
+        "guardianOrganization",
+        "place",
+        "location",
+        "assignedAuthoringDevice",
+        "playingDevice",
+        "playingEntity",
+        "scopingEntity",
+    },
+    ("determinerCode", "KIND"): {"manufacturedMaterial"},
+    ("moodCode", "EVN"): {
+        "ClinicalDocument",
+        "parentDocument",
+        "consent",
+        "serviceEvent",
+        "encompassingEncounter",
+        "section",
+        "structuredBody",
+        "nonXMLBody",
+        "externalAct",
+        "externalDocument",
+        "externalObservation",
+        "externalProcedure",
+    },
+    ("moodCode", "EVN.CRT"): {"criterion"},
+    ("moodCode", "RQO"): {"order"},
+    ("representation", "TXT"): {"text", "value"},
+    ("typeCode", "AUT"): {"author"},
+    ("typeCode", "AUTH"): {"authorization"},
+    ("typeCode", "AUTHEN"): {"authenticator"},
+    ("typeCode", "COMP"): {"component", "componentOf", "entry"},
+    ("typeCode", "CSM"): {"consumable"},
+    ("typeCode", "CST"): {"custodian"},
+    ("typeCode", "DOC"): {"documentationOf"},
+    ("typeCode", "ENT"): {"dataEnterer"},
+    ("typeCode", "FLFS"): {"inFulfillmentOf"},
+    ("typeCode", "INF"): {"informant"},
+    ("typeCode", "LA"): {"legalAuthenticator"},
+    ("typeCode", "LOC"): {"location"},
+    ("typeCode", "PRCN"): {"precondition"},
+    ("typeCode", "PRCP"): {"informationRecipient"},
+    ("typeCode", "PRD"): {"product"},
+    ("typeCode", "RCT"): {"recordTarget"},
+    ("typeCode", "RESP"): {"responsibleParty"},
+    ("xsi:type", "CD"): {"value"},
+    ("xsi:type", "ED"): {"value"},
+    ("xsi:type", "IVL_TS"): {"effectiveTime", "time"},
+}
+"""Attributes that say what the schema says anyway, by element: fixed and default values, declared types."""
+
+_SAME_TYPE = {"CE": "CD", "CV": "CD", "CS": "CD"}
+"""A CD holds whatever these can say, and the model writes a CD."""
+
+_SAME_BOOLEAN = {"1": "true", "0": "false"}
+_SCHEMA_LOCATIONS = ("xsi:schemaLocation", "xsi:noNamespaceSchemaLocation")
+
+
+def losses(source: _XML, copy: _XML) -> Iterator[Issue]:
+    """An issue for each attribute, text and element of `source` that `copy` lacks or says otherwise.
+
+    A missing element is one issue, whatever it contains. An element that only the copy has is an issue too: the model
+    supposes what the source did not say. Comments must have been removed.
+    """
+    for name, value in source.items():
+        yield from _attribute_loss(source, str(name), str(value), copy.get(str(name)))
+    if not _same_text(source, copy):
+        yield _loss(xpath_of(source), "text")
+    twins = _by_tag(copy)
+    ours = _by_tag(source)
+    for tag in ours | twins:
+        originals, copies = ours.get(tag, []), twins.get(tag, [])
+        if len(originals) > len(copies):
+            yield from (_loss(xpath_of(original), "empty element") for original in originals if _is_empty(original))
+            originals = [original for original in originals if not _is_empty(original)]
+        for original, twin in zip_longest(originals, copies):
+            if twin is None:
+                yield _loss(xpath_of(original), "element")
+            elif original is None:
+                yield _loss(f"{xpath_of(source)}/{local_name(tag)}", "absence of the element")
+            else:
+                yield from losses(original, twin)
+
+
+def _attribute_loss(source: _XML, name: str, value: str, copied: str | None) -> Iterator[Issue]:
+    local = local_name(name) if name.startswith("{") else name
+    if local == "xsi:type":
+        value, copied = _type(value), _type(copied) if copied else None
+    if copied is None:
+        kept = local in _SCHEMA_LOCATIONS or _is_implied(local, value, local_name(str(source.tag)))
+    else:
+        kept = copied in (value, _SAME_BOOLEAN.get(value))
+    if not kept:
+        yield _loss(f"{xpath_of(source)}/@{local}", "attribute")
+
+
+def _is_implied(name: str, value: str, element: str) -> bool:
+    return element in _IMPLIED.get((name, value), ())
+
+
+def _type(name: str) -> str:
+    local = name.rpartition(":")[2]
+    return _SAME_TYPE.get(local, local)
+
+
+def _same_text(source: _XML, copy: _XML) -> bool:
+    said, copied = _direct_text(source), _direct_text(copy)
+    if said == copied:
+        return True
+    if not said or copy.get("representation") != "B64":
+        return False
+    if source.get("representation") != "B64":
+        return said.encode() == b64decode(copied)
+    return "".join(said.split()) == copied
+
+
+def _direct_text(element: _XML) -> str:
+    pieces = (element.text, *(child.tail for child in element))
+    return " ".join(stripped for piece in pieces if piece and (stripped := piece.strip(" \t\r\n")))
+
+
+def _by_tag(element: _XML) -> dict[str, list[_XML]]:
+    groups: dict[str, list[_XML]] = {}
+    for child in element:
+        groups.setdefault(str(child.tag), []).append(child)
+    return groups
+
+
+def _is_empty(element: _XML) -> bool:
+    return not element.attrib and not len(element) and not _direct_text(element)
+
+
+def _loss(path: str, what: str) -> Issue:
+    return Issue("information", "not-supported", f"{what} not carried over by the document model", path, "CDA R2")
