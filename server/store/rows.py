@@ -1,7 +1,8 @@
 """Index rows: what a search can find a resource by, one shape per kind of search parameter.
 
 `parameter` is `<resource type>.<search parameter code>`, for derived indexes followed by a modifier
-(`Patient.identifier:of-type`). The rows are made by relais.server.search and can always be made again from the content.
+(`Patient.identifier:of-type`). `occurrence` numbers the elements that a composite parameter looks into. The rows are
+made by relais.server.search and can always be made again from the content.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ class TokenRow(NamedTuple):
     parameter: str
     system: str
     code: str
+    occurrence: int = 0
 
 
 class StringRow(NamedTuple):
@@ -34,6 +36,7 @@ class StringRow(NamedTuple):
     parameter: str
     normalised: str
     exact: str
+    occurrence: int = 0
 
 
 class DateRow(NamedTuple):
@@ -42,6 +45,7 @@ class DateRow(NamedTuple):
     parameter: str
     low: int
     high: int
+    occurrence: int = 0
 
 
 class ReferenceRow(NamedTuple):
@@ -51,6 +55,7 @@ class ReferenceRow(NamedTuple):
     target_type: str
     target: str
     version: str
+    occurrence: int = 0
 
 
 class QuantityRow(NamedTuple):
@@ -62,6 +67,7 @@ class QuantityRow(NamedTuple):
     system: str
     code: str
     unit: str
+    occurrence: int = 0
 
 
 class UriRow(NamedTuple):
@@ -69,6 +75,7 @@ class UriRow(NamedTuple):
 
     parameter: str
     uri: str
+    occurrence: int = 0
 
 
 IndexRow = TokenRow | StringRow | DateRow | ReferenceRow | QuantityRow | UriRow

@@ -72,6 +72,7 @@ def _index_table(name: str, *columns: Column[object]) -> Table:
         Column("resource_key", Key, ForeignKey(resource.c.key, ondelete="CASCADE"), nullable=False),
         Column("parameter", Bytewise, nullable=False),
         *columns,
+        Column("occurrence", Integer, nullable=False),
     )
     Index(f"{name}_by_resource", table.c.resource_key, table.c.parameter)
     return table

@@ -278,11 +278,11 @@ class Transaction:
         return _key(self.connection.execute(_REPLACE, current | values).first())
 
     def _index(self, key: int, rows: Iterable[IndexRow]) -> None:
-        by_kind: dict[type[IndexRow], list[dict[str, Any]]] = defaultdict(list)
-        for row in dict.fromkeys(rows):
-            by_kind[type(row)].append({"resource_key": key, **row._asdict()})
-        for kind, values in by_kind.items():
-            self.connection.execute(_INDEX[kind], values)
+        by_kind: dict[type[IndexRow], set[IndexRow]] = defaultdict(set)
+        for row in rows:
+            by_kind[type(row)].add(row)
+        for kind, distinct in by_kind.items():
+            self.connection.execute(_INDEX[kind], [{"resource_key": key, **row._asdict()} for row in distinct])
 
 
 def _key(row: Row[int] | None) -> int | None:
