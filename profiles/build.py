@@ -95,11 +95,17 @@ class Package:
 
     def structure_definitions(self) -> Iterator[Any]:
         """The definitions of types; profiles on them (SimpleQuantity…) and logical models are left out."""
-        for found in self.resources("StructureDefinition", "profile/profiles-types.xml", "profile/profiles-resources.xml"):
+        for found in self.resources(
+            "StructureDefinition", "profile/profiles-types.xml", "profile/profiles-resources.xml"
+        ):
             if _value(found, "fhirVersion") != FHIR_VERSION:
                 raise click.ClickException(f"{_value(found, 'name')} is not of FHIR {FHIR_VERSION}")
             if _value(found, "derivation") != "constraint" and _value(found, "kind") != "logical":
                 yield found
+
+    def compartment_definitions(self) -> Iterator[Any]:
+        """The CompartmentDefinition resources."""
+        return self.resources("CompartmentDefinition", "profile/profiles-resources.xml")
 
     def search_parameters(self) -> list[dict[str, Any]]:
         """The SearchParameter resources, as JSON."""
@@ -296,14 +302,14 @@ def _split_union(expression: str) -> Iterator[str]:
 
 
 def _compartments(source: Package) -> dict[str, dict[str, list[str]]]:
-    return {
-        _value(found, "code"): {
-            _value(member, "code"): _values(member, "param")
-            for member in found.iterfind("f:resource", _NS)
-            if _values(member, "param")
-        }
-        for found in source.resources("CompartmentDefinition", "profile/profiles-resources.xml")
-    }
+    return {_value(found, "code"): dict(_members(found)) for found in source.compartment_definitions()}
+
+
+def _members(compartment: Any) -> Iterator[tuple[str, list[str]]]:
+    """Member types with their parameters, without `{def}`, which stands for the resource that is the compartment."""
+    for member in compartment.iterfind("f:resource", _NS):
+        if parameters := [name for name in _values(member, "param") if name != "{def}"]:
+            yield _value(member, "code"), parameters
 
 
 # Terminology ----------------------------------------------------------------------------------------------------------

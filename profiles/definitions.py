@@ -22,7 +22,8 @@ class Element(msgspec.Struct, frozen=True, omit_defaults=True):
     """One element of a type. R4 types know no maximum besides one and many, so two flags hold the cardinality.
 
     `types` are type names: primitives, data types, backbone paths (`CarePlan.activity`), or `Resource` for any.
-    `targets` are the resource types a Reference may name (none: any), `binding` is the value set of a *required* binding.
+    `targets` are the resource types a Reference may name (none: any), `binding` is the value set of a
+    *required* binding.
     """
 
     name: str  # as in the definition: a choice is written `value[x]`

@@ -11,18 +11,20 @@ from lxml import etree
 
 XHTML = "http://www.w3.org/1999/xhtml"
 
-ELEMENTS = frozenset(
-    "a abbr acronym b big blockquote br caption cite code col colgroup dd dfn div dl dt em h1 h2 h3 h4 h5 h6 hr i img li"
-    " ol p pre q samp small span strong sub sup table tbody td tfoot th thead tr tt ul var".split()
-)
-ATTRIBUTES = frozenset(
-    "abbr accesskey align alt axis bgcolor border cellhalign cellpadding cellspacing cellvalign char charoff charset cite"
-    " class colspan compact coords dir frame headers height href hreflang hspace id lang longdesc name nowrap rel rev"
-    " rowspan rules scope shape span src start style summary tabindex title type valign value vspace width".split()
-)
+_ELEMENTS = """
+    a abbr acronym b big blockquote br caption cite code col colgroup dd dfn div dl dt em h1 h2 h3 h4 h5 h6 hr i img li ol
+    p pre q samp small span strong sub sup table tbody td tfoot th thead tr tt ul var
+"""
+_ATTRIBUTES = """
+    abbr accesskey align alt axis bgcolor border cellhalign cellpadding cellspacing cellvalign char charoff charset cite
+    class colspan compact coords dir frame headers height href hreflang hspace id lang longdesc name nowrap rel rev rowspan
+    rules scope shape span src start style summary tabindex title type valign value vspace width
+"""
+ELEMENTS = frozenset(_ELEMENTS.split())
+ATTRIBUTES = frozenset(_ATTRIBUTES.split())
 
 _TAGS = frozenset(f"{{{XHTML}}}{name}" for name in ELEMENTS)
-_ATTRIBUTES = ATTRIBUTES | {"{http://www.w3.org/XML/1998/namespace}lang"}
+_ALLOWED = ATTRIBUTES | {"{http://www.w3.org/XML/1998/namespace}lang"}
 _LINKS = frozenset({"href", "src", "cite", "longdesc"})
 _ACTIVE_SCHEMES = ("javascript:", "vbscript:", "data:text/")
 _text_of = etree.XPath("normalize-space(.)")
@@ -43,8 +45,10 @@ def problems(text: str) -> Iterator[Problem]:
         yield Problem("structure", "not one well-formed div element in the XHTML namespace, without DTD", "xhtml")
         return
     nodes = list(root.iter(etree.Element))
-    if not all(node.tag in _TAGS and _ATTRIBUTES.issuperset(node.keys()) for node in nodes):
-        yield Problem("invariant", "only basic HTML formatting, links, images and style attributes are allowed", "txt-1")
+    if not all(node.tag in _TAGS and _ALLOWED.issuperset(node.keys()) for node in nodes):
+        yield Problem(
+            "invariant", "only basic HTML formatting, links, images and style attributes are allowed", "txt-1"
+        )
     if any(_is_active(node) for node in nodes):
         yield Problem("invariant", "links must not carry active content", "txt-1")
     if not _text_of(root) and root.find(f".//{{{XHTML}}}img[@src]") is None:
@@ -62,5 +66,5 @@ def _parse(text: str) -> etree._Element | None:
 
 
 def _is_active(node: etree._Element) -> bool:
-    links = (node.attrib[name] for name in _LINKS.intersection(node.keys()))
+    links = (str(node.attrib[name]) for name in _LINKS.intersection(node.keys()))
     return any("".join(link.split()).lower().startswith(_ACTIVE_SCHEMES) for link in links)
