@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from flask import Flask
 
 from relais.server.fhir import rest
@@ -16,7 +18,8 @@ def create_app(settings: Settings) -> Flask:
     May be made before the process forks. `app.extensions["relais"]` is its Facade. Raises RelaisError for settings
     that cannot be served.
     """
-    app = Flask("relais.server", static_folder=None)
+    # Nothing is read from the instance folder; said here because Flask cannot find one for a namespace package.
+    app = Flask(__name__, static_folder=None, instance_path=str(Path.cwd()))
     facade = Facade(settings, Store.open(settings.database_url))
     app.extensions["relais"] = facade
     rest.register(app, facade)

@@ -85,7 +85,9 @@ class BundleProcessor:
             for entry in bodies:
                 with _telling(entry):
                     _identify(transaction, entry)
-            _refuse_twice((entry.target, entry.place) for entry in entries if entry.interaction.writes and not entry.reply)
+            _refuse_twice(
+                (entry.target, entry.place) for entry in entries if entry.interaction.writes and not entry.reply
+            )
             links = _Links(repository.base, transaction, bodies)
             links.rewrite()
             for methods in _PHASES[1:]:
@@ -121,7 +123,9 @@ class BundleProcessor:
             raise FhirError.of(422, "not-supported", "entries act on resources", f"{place}.request.url")
         call = Call(
             request["method"],
-            **names,
+            names.get("resource_type", ""),
+            names.get("id", ""),
+            names.get("version", ""),
             query=query,
             place=f"{place}.resource" if interaction.takes_body else place,
             checked=True,

@@ -31,7 +31,10 @@ class Call:
 
 @dataclass(slots=True)
 class Reply:
-    """What is answered. `version` and `last_updated` become ETag and Last-Modified, `location` is relative to the base."""
+    """What is answered.
+
+    `version` and `last_updated` become ETag and Last-Modified, `location` is relative to the base.
+    """
 
     status: int
     body: bytes = b""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from relais.mappings.context import Resource
 from relais.server.fhir import searchset
 from relais.server.fhir.exchange import Call, Reply
+from relais.server.fhir.histories import history_bundle
 from relais.server.fhir.json_format import dump
 from relais.server.fhir.negotiation import etag, parse_etags, unchanged
 from relais.server.fhir.outcome import FhirError, all_well
@@ -89,8 +90,8 @@ def conditional_delete(transaction: Transaction, call: Call) -> Reply:
 
 
 def history(reader: Reader, call: Call) -> Reply:
-    """GET [base]/[type]/[id]/_history and [base]/[type]/_history, newest first."""
-    return Reply(200, dump(searchset.history_bundle(reader, call)))
+    """GET _history of an instance, of a type or of everything, newest first."""
+    return Reply(200, dump(history_bundle(reader, call)))
 
 
 def search(reader: Reader, call: Call) -> Reply:
@@ -99,7 +100,9 @@ def search(reader: Reader, call: Call) -> Reply:
 
 
 INTERACTIONS: tuple[Interaction, ...] = (
-    Interaction("read", "instance", "GET", "/<resource_type>/<id>", read, capability={"conditionalRead": "full-support"}),
+    Interaction(
+        "read", "instance", "GET", "/<resource_type>/<id>", read, capability={"conditionalRead": "full-support"}
+    ),
     Interaction(
         "vread",
         "instance",
@@ -117,6 +120,7 @@ INTERACTIONS: tuple[Interaction, ...] = (
         update,
         writes=True,
         takes_body=True,
+        takes_query=True,
         capability={"conditionalUpdate": True},
     ),
     Interaction("delete", "instance", "DELETE", "/<resource_type>/<id>", delete, writes=True),
@@ -127,10 +131,12 @@ INTERACTIONS: tuple[Interaction, ...] = (
         "/<resource_type>",
         conditional_delete,
         writes=True,
+        takes_query=True,
         capability={"conditionalDelete": "single"},
     ),
-    Interaction("history-instance", "instance", "GET", "/<resource_type>/<id>/_history", history),
-    Interaction("history-type", "type", "GET", "/<resource_type>/_history", history),
+    Interaction("history-instance", "instance", "GET", "/<resource_type>/<id>/_history", history, takes_query=True),
+    Interaction("history-type", "type", "GET", "/<resource_type>/_history", history, takes_query=True),
+    Interaction("history-system", "system", "GET", "/_history", history, takes_query=True),
     Interaction(
         "create",
         "type",
@@ -141,8 +147,8 @@ INTERACTIONS: tuple[Interaction, ...] = (
         takes_body=True,
         capability={"conditionalCreate": True},
     ),
-    Interaction("search-type", "type", "GET", "/<resource_type>", search),
-    Interaction("search-type", "type", "POST", "/<resource_type>/_search", search),
+    Interaction("search-type", "type", "GET", "/<resource_type>", search, takes_query=True),
+    Interaction("search-type", "type", "POST", "/<resource_type>/_search", search, takes_query=True),
 )
 
 
@@ -173,7 +179,8 @@ def check_match(existing: Stored | None, call: Call) -> None:
 
 def _content(stored: Stored, call: Call) -> Reply:
     not_modified = unchanged(stored.version, stored.last_updated, call.if_none_match, call.if_modified_since)
-    return Reply(304 if not_modified else 200, b"" if not_modified else stored.content or b"", stored.version, stored.last_updated)
+    body = b"" if not_modified else stored.content or b""
+    return Reply(304 if not_modified else 200, body, stored.version, stored.last_updated)
 
 
 def _deleted(stored: Stored | None, call: Call) -> Reply:

@@ -92,9 +92,7 @@ def etag(version: int) -> str:
 
 def parse_etags(header: str) -> frozenset[str]:
     """Opaque values of `W/"3"`, `"3"`, a list of them, or `*`."""
-    return frozenset(
-        tag.strip().removeprefix("W/").strip('"') for tag in header.split(",") if tag.strip()
-    )
+    return frozenset(tag.strip().removeprefix("W/").strip('"') for tag in header.split(",") if tag.strip())
 
 
 def http_date(moment: datetime) -> str:

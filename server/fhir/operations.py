@@ -41,6 +41,10 @@ class Operation:
     definition: str = ""
     produces: frozenset[str] = frozenset()
 
+    def serves(self, resource_type: str) -> bool:
+        """Whether resources of that type have it."""
+        return not self.resource_types or resource_type in self.resource_types
+
     @property
     def path(self) -> str:
         """Template below the base, as in `relais.server.fhir.registry.Interaction`."""
@@ -85,7 +89,11 @@ def resource_parameter(call: Call, name: str = "resource") -> Resource:
     if body["resourceType"] != "Parameters":
         return body
     for parameter in body.get("parameter", ()):
-        if isinstance(parameter, dict) and parameter.get("name") == name and isinstance(parameter.get("resource"), dict):
+        if (
+            isinstance(parameter, dict)
+            and parameter.get("name") == name
+            and isinstance(parameter.get("resource"), dict)
+        ):
             resource: Resource = parameter["resource"]
             return resource
     raise FhirError.of(400, "required", f"the parameter {name} is missing", "Parameters.parameter")
@@ -100,10 +108,10 @@ def validate(facade: Facade, call: Call) -> Reply:
     if call.resource_type and resource.get("resourceType") != call.resource_type:
         raise FhirError.of(400, "invalid", f"a {call.resource_type} is expected", "resourceType")
     issues = check(resource)
-    return Reply(200, dump(operation_outcome(issues) if issues else all_well("No issue: the resource is valid base R4")))
+    return Reply(
+        200, dump(operation_outcome(issues) if issues else all_well("No issue: the resource is valid base R4"))
+    )
 
 
 def _stored(facade: Facade, call: Call) -> Resource:
     return facade.repository.load(call.resource_type, call.id)
-
-

@@ -12,10 +12,9 @@ from typing import Any
 
 from relais.cda.errors import Issue, RelaisError, UnreadableError
 from relais.mappings.context import Resource
+from relais.profiles.issues import UNREADABLE_CODES
+from relais.profiles.issues import Issue as StructureIssue
 from relais.server.store import StoreError, VersionConflictError
-
-UNREADABLE_CODES = frozenset({"structure", "value"})
-"""Issue codes of a body that is not R4 at all."""
 
 
 class FhirError(RelaisError):
@@ -51,7 +50,7 @@ def status_of(error: RelaisError) -> int:
     return 422
 
 
-def operation_outcome(issues: Iterable[Issue]) -> Resource:
+def operation_outcome(issues: Iterable[Issue | StructureIssue]) -> Resource:
     """The issues as an OperationOutcome: message in diagnostics, place in expression, rule in details."""
     return {"resourceType": "OperationOutcome", "issue": [_issue(issue) for issue in issues]}
 
@@ -61,7 +60,7 @@ def all_well(message: str) -> Resource:
     return operation_outcome([Issue("information", "informational", message)])
 
 
-def _issue(issue: Issue) -> dict[str, Any]:
+def _issue(issue: Issue | StructureIssue) -> dict[str, Any]:
     rendered: dict[str, Any] = {"severity": issue.severity, "code": issue.code}
     if issue.rule:
         rendered["details"] = {"text": issue.rule}

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 from relais.mappings.context import Resource
+from relais.profiles import definitions
 
-_LINK_ELEMENTS = frozenset(
-    {"reference", "url", "uri", "valueUri", "valueUrl", "valueOid", "valueUuid", "instantiatesUri", "implicitRules"}
-)
 _NARRATIVE_LINK = re.compile(r"""((?:href|src)\s*=\s*)(["'])([^"']+)\2""")
 _RESTFUL = re.compile(
     r"(?:(?P<base>https?://[^\s?#]+)/)?(?P<type>[A-Z][A-Za-z]+)/(?P<id>[A-Za-z0-9\-.]{1,64})"
@@ -23,17 +22,41 @@ _RESTFUL = re.compile(
 )
 
 
+_URI_TYPES = frozenset({"uri", "url", "oid", "uuid"})
 _CONDITIONAL = re.compile(r"(?P<type>[A-Z][A-Za-z]+)\?(?P<query>.+)")
 
 
-def find(resource: Resource) -> Iterator[tuple[str, str]]:
-    """(FHIRPath, reference string) of every reference in the resource, in document order."""
-    return _find(resource, str(resource.get("resourceType", "")))
+@cache
+def _link_elements() -> frozenset[str]:
+    """The JSON names under which a URI may stand, and `reference`."""
+    named = (element.json_names() for found in definitions.types().values() for element in found.elements)
+    return frozenset(name for names in named for name, kind in names.items() if kind in _URI_TYPES) | {"reference"}
 
 
-def rewrite(resource: Resource, replacement: Callable[[str, str], str]) -> None:
-    """Put `replacement(path, link)` in place of every reference, uri-typed value and narrative link of the resource."""
-    _rewrite(resource, str(resource.get("resourceType", "")), replacement)
+def of(resource: Resource) -> set[str]:
+    """Every reference string of the resource."""
+    found: set[str] = set()
+    _collect(resource, found)
+    return found
+
+
+def located(node: Any, place: str) -> Iterator[tuple[str, str]]:
+    """(FHIRPath, reference string) of every reference in document order; `place` is the path of `node`."""
+    for name, value in _children(node, place):
+        if isinstance(value, dict | list):
+            yield from located(value, name)
+        elif isinstance(value, str) and name.endswith(".reference"):
+            yield name, value
+
+
+def rewrite(node: dict[str, Any], replacement: Callable[[str, str], str], place: str = "") -> None:
+    """Put `replacement(path, link)` in place of every reference, uri-typed value and narrative link.
+
+    `place` is the path of `node`, by default its resource type.
+    """
+    place = place or str(node.get("resourceType", ""))
+    for name, value in node.items():
+        node[name] = _rewritten(name, f"{place}.{name}", value, replacement)
 
 
 def restful(reference: str) -> tuple[str, str, str] | None:
@@ -48,32 +71,26 @@ def conditional(reference: str) -> tuple[str, str] | None:
     return (match["type"], match["query"]) if match else None
 
 
-def _find(node: dict[str, Any] | list[Any], path: str) -> Iterator[tuple[str, str]]:
-    for name, value in _children(node, path):
-        kind = type(value)
-        if kind is dict or kind is list:
-            yield from _find(value, name)
-        elif kind is str and name.endswith(".reference"):
-            yield name, value
+def _collect(node: dict[str, Any] | list[Any], found: set[str]) -> None:
+    if type(node) is dict:
+        reference = node.get("reference")
+        if type(reference) is str:
+            found.add(reference)
+        node = list(node.values())
+    for child in node:
+        if type(child) is dict or type(child) is list:
+            _collect(child, found)
 
 
-def _rewrite(node: dict[str, Any] | list[Any], path: str, replacement: Callable[[str, str], str]) -> None:
-    keys = node.keys() if isinstance(node, dict) else range(len(node))
-    for key in list(keys):
-        value = node[key]  # type: ignore[index]
-        place = f"{path}.{key}" if isinstance(node, dict) else f"{path}[{key}]"
-        if isinstance(value, dict | list):
-            _rewrite(value, place, replacement)
-        elif isinstance(value, str):
-            name = key if isinstance(key, str) else path.rpartition(".")[2]
-            node[key] = _rewritten(name, place, value, replacement)  # type: ignore[index]
-
-
-def _rewritten(name: str, place: str, value: str, replacement: Callable[[str, str], str]) -> str:
-    if name in _LINK_ELEMENTS:
-        return replacement(place, value)
-    if name == "div":
-        return _NARRATIVE_LINK.sub(lambda link: f"{link[1]}{link[2]}{replacement(place, link[3])}{link[2]}", value)
+def _rewritten(name: str, path: str, value: Any, replacement: Callable[[str, str], str]) -> Any:
+    if isinstance(value, dict):
+        rewrite(value, replacement, path)
+    elif isinstance(value, list):
+        return [_rewritten(name, f"{path}[{index}]", item, replacement) for index, item in enumerate(value)]
+    elif isinstance(value, str) and name in _link_elements():
+        return replacement(path, value)
+    elif isinstance(value, str) and name == "div":
+        return _NARRATIVE_LINK.sub(lambda link: f"{link[1]}{link[2]}{replacement(path, link[3])}{link[2]}", value)
     return value
 
 

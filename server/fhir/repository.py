@@ -22,10 +22,12 @@ from sqlalchemy import Connection
 
 from relais.cda.errors import Issue
 from relais.mappings.context import Resource
+from relais.profiles.issues import UNREADABLE_CODES
+from relais.profiles.issues import Issue as StructureIssue
 from relais.profiles.structure import check
 from relais.server.fhir import references
 from relais.server.fhir.json_format import dump, load
-from relais.server.fhir.outcome import UNREADABLE_CODES, FhirError
+from relais.server.fhir.outcome import FhirError
 from relais.server.search.indexer import index_rows
 from relais.server.store import Store, StoredVersion
 from relais.server.store import Transaction as StoreTransaction
@@ -152,9 +154,7 @@ class Transaction(Reader):
         """Until the transaction ends, no other one gets past `exclusively` of the same name."""
         self._store.exclusively(name)
 
-    def create(
-        self, resource: Resource, *, resource_id: str = "", place: str = "", checked: bool = False
-    ) -> Stored:
+    def create(self, resource: Resource, *, resource_id: str = "", place: str = "", checked: bool = False) -> Stored:
         """Store a new resource under `resource_id` or an id made here; an id it carries is ignored.
 
         `checked` says that `refuse_wrong_structure` has passed it. Raises FhirError 400 or 422.
@@ -191,12 +191,13 @@ class Transaction(Reader):
         """Check the references that were written. Raises FhirError 422 naming each that points to nothing."""
         if not self._repository.check_references:
             return
-        issues = [
-            Issue("error", "not-found", "the reference points to nothing on this server", path, "FHIR R4 References")
-            for resource, place in self._references
-            for path, reference in references.find(resource, place)
-            if not self._resolves(resource, reference)
-        ]
+        issues: list[Issue] = []
+        for resource, place in self._references:
+            wrong = {link for link in references.of(resource) if not self._resolves(link)}
+            if wrong:
+                issues += [
+                    _points_to_nothing(path) for path, link in references.located(resource, place) if link in wrong
+                ]
         if issues:
             raise FhirError(422, issues)
 
@@ -216,14 +217,12 @@ class Transaction(Reader):
         """Now, but never before the version that is replaced: a clock may be set back."""
         return max(self.now, existing.last_updated) if existing else self.now
 
-    def _resolves(self, resource: Resource, reference: str) -> bool:
-        if reference.startswith("#"):
-            return reference == "#" or any(held.get("id") == reference[1:] for held in resource.get("contained", ()))
-        if references.conditional(reference):
-            return False
+    def _resolves(self, reference: str) -> bool:
+        if reference.startswith("urn:uuid:") or references.conditional(reference):
+            return False  # only a transaction gives them a meaning, and it has replaced them
         target = references.restful(reference)
         if target is None or target[0] not in ("", self._repository.base):
-            return True  # absolute or logical: not ours to know
+            return True  # contained: checked with the structure; on another server: not ours to know
         name = target[1:]
         found = self._current[name] if name in self._current else self._store.read(*name)
         return found is not None and not found.deleted
@@ -249,17 +248,20 @@ def refuse_wrong_structure(resources: Iterable[tuple[Resource, str]]) -> None:
         raise FhirError(400 if any(issue.code in UNREADABLE_CODES for issue in errors) else 422, errors)
 
 
-def moved(issue: Issue, place: str) -> Issue:
-    """The issue with the resource type at the start of its path replaced by `place`."""
-    if not place:
-        return issue
+def moved(issue: Issue | StructureIssue, place: str) -> Issue:
+    """The issue, with the resource type at the start of its path replaced by `place` where one is given."""
     inside = issue.path.partition(".")[2]
-    return Issue(issue.severity, issue.code, issue.message, f"{place}.{inside}" if inside else place, issue.rule)
+    path = f"{place}.{inside}" if inside else place
+    return Issue(issue.severity, issue.code, issue.message, path if place else issue.path, issue.rule)
 
 
 def instant(moment: datetime) -> str:
     """An aware time as a FHIR instant in UTC, in milliseconds."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _points_to_nothing(path: str) -> Issue:
+    return Issue("error", "not-found", "the reference points to nothing on this server", path, "FHIR R4 References")
 
 
 def _existing(stored: Stored | None, resource_type: str, name: str) -> Stored:

@@ -15,7 +15,7 @@ from http import HTTPStatus
 from urllib.parse import parse_qsl
 
 from flask import Blueprint, Flask, Response, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.routing import BaseConverter
 
 from relais.cda.errors import Issue, RelaisError
@@ -75,7 +75,7 @@ def _interact(facade: Facade, interaction: Interaction, **segments: str) -> Resp
     if interaction.takes_body:
         call.body = _body(facade)
     elif call.method == "POST":
-        call.query = _form(call.query)
+        call.query = _form(facade, call.query)
     if call.query and not interaction.takes_query:
         _refuse_parameters(call.query)
     return _response(facade, interaction.perform(facade.repository, call))
@@ -96,7 +96,9 @@ def _call(facade: Facade, segments: dict[str, str], produces: Iterable[str] = ()
     check_accept(environ.get("HTTP_ACCEPT"), _parameter(query, "_format"), produces)
     return Call(
         environ["REQUEST_METHOD"],
-        **segments,
+        segments.get("resource_type", ""),
+        segments.get("id", ""),
+        segments.get("version", ""),
         query=query,
         if_match=environ.get("HTTP_IF_MATCH"),
         if_none_match=environ.get("HTTP_IF_NONE_MATCH"),
@@ -109,23 +111,30 @@ def _call(facade: Facade, segments: dict[str, str], produces: Iterable[str] = ()
 
 def _body(facade: Facade) -> Resource:
     check_body_type(request.environ.get("CONTENT_TYPE"))
-    data = request.get_data(cache=False)
+    data = _read(facade)
     if not data:
         raise FhirError.of(400, "required", "a resource is expected as body")
     return parse(data, facade.settings.max_depth)
+
+
+def _read(facade: Facade) -> bytes:
+    data = request.get_data(cache=False)
+    if request.content_length is None and len(data) >= facade.settings.max_body:
+        raise RequestEntityTooLarge  # Werkzeug only cuts a chunked body
+    return data
 
 
 def _has_body() -> bool:
     return bool(request.content_length) or request.environ.get("HTTP_TRANSFER_ENCODING") is not None
 
 
-def _form(query: str) -> str:
+def _form(facade: Facade, query: str) -> str:
     """The parameters of a POST _search: those of the address and those of the form."""
     if not _has_body():
         return query
     check_form_type(request.environ.get("CONTENT_TYPE"))
     try:
-        form = request.get_data(cache=False).decode("ascii")
+        form = _read(facade).decode("ascii")
     except UnicodeDecodeError as error:
         raise FhirError.of(400, "structure", "the form is not percent-encoded") from error
     return f"{query}&{form}" if query else form
@@ -160,9 +169,7 @@ def _response(facade: Facade, reply: Reply) -> Response:
 
 def _route(blueprint: Blueprint, path: str, methods: list[str], view: Callable[..., Response]) -> None:
     rule = re.sub(r"<(\w+)>", r"<\1:\1>", path)
-    blueprint.add_url_rule(
-        rule, f"{','.join(methods)} {path}", view, methods=methods, provide_automatic_options=False
-    )
+    blueprint.add_url_rule(rule, f"{','.join(methods)} {path}", view, methods=methods, provide_automatic_options=False)
 
 
 def _route_operation(blueprint: Blueprint, facade: Facade, offered: Operation) -> None:

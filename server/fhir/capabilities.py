@@ -1,0 +1,75 @@
+"""The CapabilityStatement (FHIR R4 §5.2), made from the registry: it states what is routed and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib.metadata import version
+from typing import Any
+
+from relais.mappings.context import Resource
+from relais.profiles.definitions import FHIR_VERSION
+from relais.server.fhir.operations import Operation
+from relais.server.fhir.registry import Registry
+from relais.server.fhir.repository import instant, utc_now
+from relais.server.search import served_parameters
+from relais.server.settings import Settings
+
+_SYSTEM_CODES = ("transaction", "batch", "search-system", "history-system")
+
+
+def statement(registry: Registry, operations: Iterable[Operation], settings: Settings) -> Resource:
+    """The statement of a facade."""
+    offered = list(operations)
+    release = version("relais")
+    return {
+        "resourceType": "CapabilityStatement",
+        "name": "Relais",
+        "title": "Relais",
+        "status": "active",
+        "date": instant(utc_now()),
+        "kind": "instance",
+        "software": {"name": "Relais", "version": release},
+        "implementation": {"description": "Relais FHIR facade", "url": settings.fhir_base},
+        "fhirVersion": FHIR_VERSION,
+        "format": ["json", "application/fhir+json"],
+        "rest": [
+            {
+                "mode": "server",
+                "resource": [_resource(name, registry, offered, settings) for name in sorted(registry.resource_types)],
+                "interaction": [{"code": code} for code in _system_codes(registry)],
+                **_operations(operation for operation in offered if operation.level == "system"),
+            }
+        ],
+    }
+
+
+def _resource(name: str, registry: Registry, offered: list[Operation], settings: Settings) -> dict[str, Any]:
+    served = [interaction for interaction in registry.interactions if interaction.level != "system"]
+    stated: dict[str, Any] = {
+        "type": name,
+        "profile": f"http://hl7.org/fhir/StructureDefinition/{name}",
+        "interaction": [{"code": code} for code in dict.fromkeys(interaction.code for interaction in served)],
+    }
+    for interaction in served:
+        stated |= interaction.capability
+    stated["updateCreate"] = settings.update_creates
+    stated["referencePolicy"] = ["literal", "logical", *(["enforced"] if settings.check_references else [])]
+    parameters = served_parameters(name)
+    stated["searchInclude"] = [f"{name}:{found.code}" for found in parameters if found.type == "reference"]
+    stated["searchParam"] = [{"name": found.code, "definition": found.url, "type": found.type} for found in parameters]
+    mine = (operation for operation in offered if operation.level != "system" and operation.serves(name))
+    return {key: value for key, value in stated.items() if value != []} | _operations(mine)
+
+
+def _operations(operations: Iterable[Operation]) -> dict[str, list[dict[str, str]]]:
+    """`operation`, once per name, or nothing when there is none."""
+    named = {operation.name: operation.definition for operation in operations}
+    stated = [{"name": name.removeprefix("$"), "definition": definition} for name, definition in named.items()]
+    return {"operation": stated} if stated else {}
+
+
+def _system_codes(registry: Registry) -> list[str]:
+    codes = {interaction.code for interaction in registry.interactions if interaction.level == "system"}
+    if "transaction" in codes:
+        codes.add("batch")  # one address serves both
+    return [code for code in _SYSTEM_CODES if code in codes]

@@ -1,0 +1,113 @@
+"""History Bundles (FHIR R4 §3.1.0.9): versions of a resource, of a type or of everything, newest first, in pages."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+import msgspec
+
+from relais.mappings.context import Resource
+from relais.server.fhir.exchange import Call
+from relais.server.fhir.negotiation import etag
+from relais.server.fhir.outcome import FhirError
+from relais.server.fhir.repository import Reader, Stored, instant, new_id
+
+_PARAMETERS = frozenset({"_since", "_count", "_page", "_format", "_pretty"})
+_DEFAULT_COUNT = 50
+_LARGEST_COUNT = 500
+
+
+def history_bundle(reader: Reader, call: Call) -> Resource:
+    """The Bundle that answers `call`: `_since` (inclusive) and `_count` are honoured, `next` leads to older versions.
+
+    Raises FhirError 400 for a parameter that cannot be read and 404 for an instance that never existed.
+    """
+    parameters = _parameters(call.query)
+    repository = reader.repository
+    if call.id and reader.current(call.resource_type, call.id) is None:
+        raise FhirError.of(404, "not-found", f"{call.resource_type}/{call.id} does not exist")
+    found = repository.store.history(
+        call.resource_type or None,
+        call.id or None,
+        since=_since(parameters["_since"]) if "_since" in parameters else None,
+        page=_read_page(parameters["_page"]) if "_page" in parameters else None,
+        limit=_count(parameters.get("_count")),
+    )
+    address = "/".join(part for part in (repository.base, call.resource_type, call.id, "_history") if part)
+    links = [_link("self", address, parameters)]
+    if found.next_page:
+        links.append(_link("next", address, parameters | {"_page": _write_page(found.next_page)}))
+    return {
+        "resourceType": "Bundle",
+        "id": new_id(),
+        "meta": {"lastUpdated": instant(repository.clock())},
+        "type": "history",
+        "total": found.total,
+        "link": links,
+        "entry": [_entry(version, repository.base) for version in found.versions],
+    }
+
+
+def _entry(stored: Stored, base: str) -> dict[str, Any]:
+    name = f"{stored.type}/{stored.id}"
+    created = stored.version == 1 and stored.method == "POST"
+    status = {"DELETE": "204"}.get(stored.method, "201" if stored.version == 1 else "200")
+    entry: dict[str, Any] = {"fullUrl": f"{base}/{name}"}
+    if stored.content is not None:
+        entry["resource"] = msgspec.Raw(stored.content)
+    entry["request"] = {"method": stored.method, "url": stored.type if created else name}
+    entry["response"] = {
+        "status": status,
+        "etag": etag(stored.version),
+        "lastModified": instant(stored.last_updated),
+    }
+    return entry
+
+
+def _parameters(query: str) -> dict[str, str]:
+    pairs = parse_qsl(query, keep_blank_values=True)
+    for name, _ in pairs:
+        if name not in _PARAMETERS:
+            raise FhirError.of(400, "not-supported", f"the parameter {name[:64]} is not offered on _history", name[:64])
+    return {name: value for name, value in pairs if value}
+
+
+def _since(value: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(value.replace(" ", "+"))
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise FhirError.of(400, "value", "_since is an instant: date, time and offset", "_since")
+    return moment.astimezone(UTC)
+
+
+def _count(value: str | None) -> int:
+    if value is None:
+        return _DEFAULT_COUNT
+    if not (value.isascii() and value.isdecimal() and len(value) < 10 and int(value)):
+        raise FhirError.of(400, "value", "_count is a positive number", "_count")
+    return min(int(value), _LARGEST_COUNT)
+
+
+def _write_page(page: tuple[int, int, int]) -> str:
+    return base64.urlsafe_b64encode(",".join(map(str, page)).encode()).decode().rstrip("=")
+
+
+def _read_page(value: str) -> tuple[int, int, int]:
+    try:
+        text = base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)).decode("ascii")
+        time, key, version = (int(number) for number in text.split(","))
+    except (ValueError, binascii.Error) as error:
+        raise FhirError.of(400, "value", "_page is not one of our links", "_page") from error
+    if max(abs(time), abs(key), abs(version)) >= 1 << 63:
+        raise FhirError.of(400, "value", "_page is not one of our links", "_page")
+    return time, key, version
+
+
+def _link(relation: str, address: str, parameters: dict[str, str]) -> dict[str, str]:
+    return {"relation": relation, "url": f"{address}?{urlencode(parameters)}" if parameters else address}

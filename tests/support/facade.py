@@ -1,0 +1,97 @@
+"""The real facade in a process of its own, on a free port, with a SQLite file: for tests that speak HTTP.
+
+with running_facade(tmp_path) as facade:
+    requests.get(f"{facade.base}/Patient", timeout=10)
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import requests
+
+_SERVE = "from relais.server.settings import Settings; from relais.server.wsgi import serve; serve(Settings.load())"
+_PATIENCE = 30.0  # seconds until it must be ready
+
+
+class RunningFacade:
+    """A server that can be stopped, killed and started again on the same port and file."""
+
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        """Settings by name, as in `relais.server.settings.Settings`; the database is a file in `folder`."""
+        self.folder = folder
+        self.port = free_port()
+        self.base = f"http://127.0.0.1:{self.port}/fhir"
+        self.log = folder / "facade.log"
+        self.settings = {"port": self.port, "database_url": f"sqlite:///{folder / 'relais.sqlite'}", **settings}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start and wait until it answers. Raises AssertionError with its log when it does not."""
+        environment = {f"RELAIS_{name.upper()}": str(value) for name, value in self.settings.items()}
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _SERVE],
+                env=os.environ | environment,
+                cwd=self.folder,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + _PATIENCE
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError(f"the facade did not start:\n{self.log.read_text()}")
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """Ask it to stop (SIGTERM) and wait."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Kill every process of it (SIGKILL), as a power cut would."""
+        self._end(signal.SIGKILL)
+
+    def _end(self, how: signal.Signals) -> None:
+        if self._process is None:
+            return
+        if how == signal.SIGKILL:
+            os.killpg(self._process.pid, how)  # its own process group: no worker outlives it
+        else:
+            self._process.send_signal(how)
+        self._process.wait(timeout=_PATIENCE)
+        self._process = None
+
+    def _answers(self) -> bool:
+        try:
+            return requests.get(f"{self.base}/metadata", timeout=5).ok
+        except requests.ConnectionError:
+            return False
+
+
+@contextmanager
+def running_facade(folder: Path, **settings: Any) -> Iterator[RunningFacade]:
+    """A facade that runs during the block."""
+    facade = RunningFacade(folder, **settings)
+    facade.start()
+    try:
+        yield facade
+    finally:
+        facade.stop()
+
+
+def free_port() -> int:
+    """A TCP port of the loopback interface that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
