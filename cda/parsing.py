@@ -38,8 +38,7 @@ def parse(data: bytes, max_size: int = MAX_SIZE) -> etree._ElementTree:
     try:
         tree = etree.ElementTree(etree.fromstring(data, parser))
     except etree.XMLSyntaxError as error:
-        line, column = error.position
-        _refuse("structure", f"not well-formed XML ({error.msg.split(',', 1)[0]})", line, column)
+        _refuse("structure", f"not well-formed XML ({_reason(error)})", *error.position)
     if _TOO_DEEP(tree):
         _refuse("too-costly", f"elements nest deeper than {MAX_DEPTH}")
     return tree
@@ -83,9 +82,17 @@ def _check_prolog(data: bytes) -> None:
             if inside:
                 return
         prolog.Parse(b"", True)
+    except (LookupError, ValueError):
+        _refuse("structure", "encoding not supported: UTF-8 is expected", line=1)
     except expat.ExpatError as error:
         if not inside:
             _refuse("structure", f"not XML ({expat.ErrorString(error.code)})", error.lineno, error.offset + 1)
+
+
+def _reason(error: etree.XMLSyntaxError) -> str:
+    """The name of the parser's error: its message may quote the text, which may be health data."""
+    name: str = error.error_log.last_error.type_name  # type: ignore[attr-defined]  # missing from lxml-stubs
+    return name.removeprefix("ERR_").replace("_", " ").lower()
 
 
 def _refuse(code: str, message: str, line: int | None = None, column: int | None = None) -> NoReturn:
