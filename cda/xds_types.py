@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 
 from relais.cda.datatypes import dtm_from_ts, is_oid, is_ts
+from relais.cda.identifiers import ins_is_valid, is_ps_idnat
 from relais.cda.templates import INS_ROOTS, PS_IDNAT
 
 _ESCAPES = {"\\": "\\E\\", "|": "\\F\\", "^": "\\S\\", "&": "\\T\\", "~": "\\R\\"}
@@ -22,9 +23,6 @@ OBSOLETE_INS_ROOTS = ("1.2.250.1.213.1.4.1", "1.2.250.1.213.1.4.2")  # INS-A, IN
 
 _MAX_OID = 64
 _MAX_EXTENSION = 16
-_MATRICULE = re.compile(r"(?P<number>[0-9]{5}(?:[0-9]{2}|2[AB])[0-9]{6})(?P<key>[0-9]{2})")
-# PS_IdNat: RPPS, ADELI, or the number of a structure and an internal id
-_PS_IDNAT = re.compile(r"8[0-9]{11}|0[0-9A-Z]{9}|[1-6][0-9A-Z]+/.+")
 
 
 def escape(text: str) -> str:
@@ -46,15 +44,6 @@ def is_document_id(text: str) -> bool:
     """Whether `text` is the uniqueId of a document: an OID, or `OID^extension` (never for the DMP)."""
     root, separator, extension = text.partition("^")
     return is_short_oid(root) and (not separator or 0 < len(extension) <= _MAX_EXTENSION)
-
-
-def is_matricule(text: str) -> bool:
-    """Whether `text` is a matricule INS: 13 characters and a right key (97 − number mod 97)."""
-    match = _MATRICULE.fullmatch(text)
-    if not match:
-        return False
-    number = match["number"].replace("2A", "19").replace("2B", "18")
-    return 97 - int(number) % 97 == int(match["key"])
 
 
 def is_dtm(text: str) -> bool:
@@ -96,7 +85,7 @@ class CX:
             found.append("component 5 (identifier type) is neither NH nor PI")
         if self.oid in OBSOLETE_INS_ROOTS:
             found.append("the domain is that of the obsolete INS-A or INS-C")
-        if self.oid in INS_ROOTS and not is_matricule(self.id):
+        if self.oid in INS_ROOTS and not ins_is_valid(self.id):
             found.append("component 1 is not a matricule INS with a right key")
         if (self.type == "NH") != (self.oid in INS_ROOTS) and self.type in ("NH", "PI"):
             found.append("the identifier type does not fit the domain (NH is for the INS, PI for any other)")
@@ -140,7 +129,7 @@ class XCN:
 
     def doubts(self) -> list[str]:
         """What looks wrong without making the string unusable."""
-        if self.oid == PS_IDNAT and self.type == "IDNPS" and not _PS_IDNAT.fullmatch(self.id):
+        if self.oid == PS_IDNAT and self.type == "IDNPS" and not is_ps_idnat(self.id):
             return [
                 "component 1 has not the shape of a PS_IdNat (8 and RPPS, 0 and ADELI, or structure and internal id)"
             ]
