@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -65,6 +66,17 @@ def check_integrity(shipment: Shipment) -> None:
 
 def _refusal(message: str, path: str, rule: str) -> DeliveryError:
     return DeliveryError(Issue("error", "invalid", message, f"submission.{path}", rule), retry=False)
+
+
+@contextlib.contextmanager
+def making_the_message() -> Iterator[None]:
+    """What makes a message impossible to compose will do so on every attempt: a DeliveryError without retry."""
+    try:
+        yield
+    except DeliveryError:
+        raise
+    except RelaisError as error:
+        raise DeliveryError(error.issues, retry=False) from error
 
 
 def quoted(text: str) -> str:

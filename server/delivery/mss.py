@@ -1,0 +1,297 @@
+"""The MSSanté channel: one document as IHE_XDM.ZIP in a mail, submitted by SMTP with STARTTLS.
+
+Référentiel socle MSSanté #2 (clients de messageries, requirements ECO.*), CI-SIS volet Échange de documents de santé
+(IHE XDM, ITI-32), RFC 5321. The same shipment always gives the same bytes, so that a message sent twice is recognised.
+This version attaches no PDF rendering of the document, asks for no DSN and presents no client certificate.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+import smtplib
+import ssl
+import unicodedata
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from email.errors import MessageError
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP
+
+from relais.cda import reader, xdm
+from relais.cda.errors import Issue
+from relais.cda.model import Header, NamePart, Patient
+from relais.cda.templates import INS_NIR
+from relais.cda.xds_types import XCN, XON, is_matricule
+from relais.server.delivery.channel import DeliveryError, Receipt, Shipment, check_integrity, making_the_message, quoted
+from relais.server.settings import Settings
+
+PATIENT_DOMAIN = "patient.mssante.fr"
+INVISIBLE_TO_PATIENT = "INVISIBLE_PATIENT"
+LABEL_LENGTH = 40
+
+_MESSAGE_ID = re.compile(r"<[!-;=?A-~]+@[!-;=?A-~]+>")
+_LIGATURES = str.maketrans({"Œ": "OE", "œ": "oe", "Æ": "AE", "æ": "ae", "’": "'"})
+_BODY = """\
+Bonjour,
+
+Un document de santé structuré est joint à ce message, dans l'archive IHE_XDM.ZIP : « {title} ».
+Intégrez l'archive avec votre logiciel, qui en lira le contenu.
+
+Message émis par le logiciel {software}.
+"""
+
+
+class MssChannel:
+    """Sends one document to the mailboxes of a shipment through the submission server of the settings."""
+
+    name = "mss"
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def send(self, shipment: Shipment) -> Receipt:
+        """Submit once; the Message-ID is the shipment's, so receivers recognise a second submission.
+
+        A recipient refused for good does not deprive the others: the message goes to them, and the error that is
+        raised says who was refused and who was served. Raises DeliveryError.
+        """
+        message = compose(shipment, self._settings).as_bytes()
+        try:
+            with self._connection() as smtp:
+                return _submit(
+                    smtp, self._settings.mss_sender, shipment.recipients, message, self._settings.mss_max_size
+                )
+        except (smtplib.SMTPException, OSError) as error:
+            raise _transport_failure(error) from error
+
+    @contextlib.contextmanager
+    def _connection(self) -> Iterator[smtplib.SMTP]:
+        """A connection that has said EHLO, under TLS when the settings demand it; always closed."""
+        settings = self._settings
+        smtp = smtplib.SMTP(
+            settings.mss_host,
+            settings.mss_port,
+            local_hostname=settings.mss_sender.rpartition("@")[2],
+            timeout=settings.sender_timeout,
+        )
+        try:
+            smtp.ehlo_or_helo_if_needed()
+            if settings.mss_starttls:
+                _start_tls(smtp, settings.mss_ca_file)
+            yield smtp
+        finally:
+            smtp.close()
+
+
+# --- message --------------------------------------------------------------------------------------------------------
+
+
+def compose(shipment: Shipment, settings: Settings) -> EmailMessage:
+    """The message of a shipment: the same bytes each time.
+
+    Raises DeliveryError (never to be retried): the metadata do not describe the document, the document cannot be read,
+    a mailbox is not one or may not receive this document, sender or product reference are not set.
+    """
+    check_integrity(shipment)
+    _check_envelope(shipment, settings)
+    with making_the_message():
+        header = reader.read(shipment.document).document.header
+        archive = _archive(shipment, settings)
+    qualified = has_qualified_ins(header.patient)
+    _check_recipients(shipment, header.patient, qualified=qualified or settings.ins_environment == "test")
+    message = EmailMessage(policy=SMTP)
+    message["From"] = Address(settings.organization_name, addr_spec=settings.mss_sender)
+    message["To"] = [Address(addr_spec=recipient) for recipient in shipment.recipients]
+    message["Subject"] = subject(header)
+    message["Date"] = _utc(shipment.submission.submission_set.submission_time)
+    message["Message-ID"] = shipment.message_id
+    message["Disposition-Notification-To"] = settings.mss_sender
+    message["X-MSS-NIL"] = settings.mss_product_reference
+    message["X-MSS-CODECDA"] = header.code.code or ""
+    message["X-MSS-INS"] = "O" if qualified else "N"
+    body = _BODY.format(title=" ".join((header.title or "").split()), software=settings.deployment.software_name)
+    message.set_content(body, cte="quoted-printable")
+    message.add_attachment(
+        archive, maintype="application", subtype="zip", filename=xdm.ARCHIVE_NAME, params={"name": xdm.ARCHIVE_NAME}
+    )
+    message.set_boundary(f"=_relais_{hashlib.sha256(shipment.message_id.encode()).hexdigest()[:32]}")
+    return message
+
+
+def subject(header: Header) -> str:
+    """`XDM/1.0/DDM+<label> <NOM> <prénom> <JJ/MM/AAAA>` without accents, marked when it replaces (ECO.2.1.3)."""
+    patient = header.patient
+    birth = (patient.birth_time or "")[:8]
+    words = [
+        plain(header.code.display or "")[:LABEL_LENGTH].strip(),
+        plain(_birth_name(patient.name.families)).upper(),
+        plain(_birth_name(patient.name.givens)),
+        f"{birth[6:]}/{birth[4:6]}/{birth[:4]}" if len(birth) == 8 else "",
+    ]
+    replaces = any(related.type_code == "RPLC" for related in header.related_documents)
+    return f"{'[Annule et remplace] ' if replaces else ''}XDM/1.0/DDM+{' '.join(word for word in words if word)}"
+
+
+def has_qualified_ins(patient: Patient) -> bool:
+    """Whether X-MSS-INS is `O`: an INS-NIR with a right key and its four traits (ECO.2.4.2).
+
+    An INS of test or demonstration, and an INS-NIA (whose status is not settled), do not count.
+    """
+    traits = (
+        any(part.qualifier == "BR" for part in patient.name.families),
+        any(part.qualifier == "BR" for part in patient.name.givens),
+        bool(patient.birth_time),
+        patient.gender is not None and bool(patient.gender.code),
+    )
+    return all(traits) and any(ii.root == INS_NIR and is_matricule(ii.extension or "") for ii in patient.ids)
+
+
+def plain(text: str) -> str:
+    """`text` on one line without accents and ligatures; hyphen and apostrophe stay."""
+    decomposed = unicodedata.normalize("NFKD", " ".join(text.split()).translate(_LIGATURES))
+    return "".join(char for char in decomposed if not unicodedata.combining(char))
+
+
+def _birth_name(parts: Sequence[NamePart]) -> str:
+    ordered = sorted(parts, key=lambda part: part.qualifier != "BR")
+    return ordered[0].text if ordered else ""
+
+
+def _archive(shipment: Shipment, settings: Settings) -> bytes:
+    author = shipment.submission.submission_set.author
+    person, deployment = XCN.parse(author.person or ""), settings.deployment
+    sender = xdm.Sender(
+        name=f"{person.given} {person.family}".strip(),
+        organization=XON.parse(author.institutions[0]).name if author.institutions else settings.organization_name,
+        application=deployment.software_name,
+        vendor=deployment.software_vendor,
+    )
+    return xdm.pack(
+        [(shipment.document, shipment.submission.entries[0])], shipment.submission.submission_set, sender=sender
+    )
+
+
+def _utc(dtm: str) -> datetime:
+    return datetime.strptime(dtm, "%Y%m%d%H%M%S").replace(tzinfo=UTC)
+
+
+def _check_envelope(shipment: Shipment, settings: Settings) -> None:
+    if not settings.mss_product_reference:
+        raise _failure("required", "every MSSanté message names its product", "mss_product_reference", rule="ECO.2.4.3")
+    if not _is_mailbox(settings.mss_sender):
+        raise _failure("required", "the mailbox that sends is not set, or not an address", "mss_sender")
+    if not _MESSAGE_ID.fullmatch(shipment.message_id):
+        raise _failure("invalid", "not a message identifier", "message_id", rule="RFC 5322")
+    if not re.fullmatch(r"\d{14}", shipment.submission.submission_set.submission_time):
+        raise _failure("invalid", "not a time in UTC to the second", "submission.submission_set.submission_time")
+
+
+def _check_recipients(shipment: Shipment, patient: Patient, *, qualified: bool) -> None:
+    """A patient's mailbox receives alone, only this patient's documents, and none that is hidden from the patient."""
+    recipients = shipment.recipients
+    if not recipients:
+        raise _failure("required", "no recipient", "recipients")
+    for number, recipient in enumerate(recipients):
+        path = f"recipients[{number}]"
+        if not _is_mailbox(recipient):
+            raise _failure("invalid", "not a mail address", path, rule="RFC 5321")
+        mailbox, _, domain = recipient.rpartition("@")
+        if domain.lower() != PATIENT_DOMAIN:
+            continue
+        if len(recipients) > 1:
+            raise _failure("business-rule", "a patient's mailbox receives a message of its own", path, rule="ECO.2.1.1")
+        if not qualified or not is_matricule(mailbox) or mailbox not in {ii.extension for ii in patient.ids}:
+            raise _failure(
+                "business-rule", "the mailbox is not that of the document's qualified INS", path, rule="ECO.2.2.6"
+            )
+        if any(code.code == INVISIBLE_TO_PATIENT for code in shipment.submission.entries[0].confidentiality):
+            raise _failure("business-rule", "the document is not visible to the patient", path, rule="MSSanté")
+
+
+def _is_mailbox(text: str) -> bool:
+    try:
+        address = Address(addr_spec=text)
+    except (ValueError, IndexError, MessageError):
+        return False
+    return text.isascii() and text.isprintable() and bool(address.username and address.domain)
+
+
+# --- submission -----------------------------------------------------------------------------------------------------
+
+
+def _start_tls(smtp: smtplib.SMTP, ca_file: str) -> None:
+    if not smtp.has_extn("starttls"):
+        raise _failure("security", "the mail server offers no STARTTLS: nothing was sent", "mss_starttls", rule="TLS")
+    try:
+        context = ssl.create_default_context(cafile=ca_file or None)
+    except FileNotFoundError as error:
+        raise _failure("not-found", "no such file", "mss_ca_file") from error
+    code, reply = smtp.starttls(context=context)
+    if code != 220:
+        raise smtplib.SMTPResponseException(code, reply)
+    smtp.ehlo()
+
+
+def _submit(smtp: smtplib.SMTP, sender: str, recipients: Sequence[str], message: bytes, max_size: int) -> Receipt:
+    """One transaction. A recipient that may be taken later stops it before the message is sent."""
+    announced = smtp.esmtp_features.get("size", "")
+    limit = int(announced) if announced.isdigit() and int(announced) else max_size
+    if len(message) > limit:
+        raise _failure("too-long", f"the message has {len(message)} bytes, the server takes {limit}", rule="SIZE")
+    size = [f"size={len(message)}"] if announced else []
+    _expect(smtp.mail(sender, size), 250)
+    refused = {number: smtp.rcpt(recipient) for number, recipient in enumerate(recipients)}
+    refused = {number: reply for number, reply in refused.items() if reply[0] not in (250, 251)}
+    if any(code < 500 for code, _ in refused.values()) or len(refused) == len(recipients):
+        raise DeliveryError(_refusals(refused), retry=any(code < 500 for code, _ in refused.values()))
+    try:
+        taken = smtp.data(message)
+    except (smtplib.SMTPServerDisconnected, OSError) as error:
+        text = "the connection was lost after DATA: the message may have been taken"
+        raise _failure("incomplete", text, retry=True, rule="RFC 5321") from error
+    _expect(taken, 250)
+    with contextlib.suppress(smtplib.SMTPException, OSError):  # the message is taken: nothing after this matters
+        smtp.quit()
+    detail = quoted(
+        f"taken by the submission server for {len(recipients) - len(refused)} recipients: {_text(taken[1])}"
+    )
+    if refused:
+        served = Issue("information", "informational", detail)
+        raise DeliveryError([*_refusals(refused), served], retry=False)
+    return Receipt(detail)
+
+
+def _expect(reply: tuple[int, bytes], code: int) -> None:
+    if reply[0] != code:
+        raise smtplib.SMTPResponseException(reply[0], reply[1])
+
+
+def _refusals(refused: dict[int, tuple[int, bytes]]) -> list[Issue]:
+    return [
+        Issue("error", "not-found", quoted(f"refused: {code} {_text(reply)}"), f"recipients[{number}]", "RFC 5321")
+        for number, (code, reply) in refused.items()
+    ]
+
+
+def _transport_failure(error: smtplib.SMTPException | OSError) -> DeliveryError:
+    """RFC 5321 §4.2.1: 4xx may be tried again, 5xx not. A connection that fails may, a certificate that fails not."""
+    if isinstance(error, smtplib.SMTPResponseException):
+        transient = 400 <= error.smtp_code < 500
+        message = quoted(f"the mail server answers {error.smtp_code} {_text(error.smtp_error)}")
+        return _failure("transient" if transient else "processing", message, retry=transient, rule="RFC 5321")
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return _failure("security", "the certificate of the mail server is not trusted", "mss_ca_file", rule="TLS")
+    if isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError):
+        return _failure("timeout", "the mail server does not answer in time: nothing was sent", retry=True)
+    return _failure("transient", "the connection to the mail server failed: nothing was sent", retry=True)
+
+
+def _text(reply: bytes | str) -> str:
+    return reply if isinstance(reply, str) else reply.decode("utf-8", "replace")
+
+
+def _failure(code: str, message: str, path: str = "", *, retry: bool = False, rule: str = "") -> DeliveryError:
+    return DeliveryError(Issue("error", code, message, path, rule), retry=retry)
