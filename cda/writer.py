@@ -290,9 +290,7 @@ def _value(name: str, value: Value, *, typed: bool = True) -> str:
 
 def _unmodelled(value: Unmodelled) -> str:
     """The element that was read, once more: parsed, so that whatever stands in the model cannot break the document."""
-    return etree.tostring(
-        parse(value.xml.encode(errors="surrogatepass")), method="c14n", exclusive=True, with_comments=False
-    ).decode()
+    return etree.tostring(parse(value.xml.encode(errors="surrogatepass")).getroot(), encoding="unicode")
 
 
 def _simple(write_attribute: Callable[[str, Any], str]) -> Callable[[str, Any, str], str]:
