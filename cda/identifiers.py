@@ -59,7 +59,7 @@ def siret_is_valid(siret: str) -> bool:
 
 
 def finess_is_valid(finess: str) -> bool:
-    """Whether `finess` is 9 digits whose last is their Luhn key; of a Corsican number (2A, 2B) only the shape is told."""
+    """Whether `finess` is 9 digits whose last is their Luhn key; of a Corsican one (2A, 2B) only the shape is told."""
     return _luhn(finess, 9) or (finess[:2] in _CORSICA and re.fullmatch(_FINESS, finess) is not None)
 
 

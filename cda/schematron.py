@@ -16,12 +16,14 @@ from lxml import etree
 from saxonche import PySaxonApiError, PySaxonProcessor
 
 from relais.cda.errors import Issue
+from relais.cda.parsing import local_name, xpath_of
 from relais.cda.schematron_schema import (
     ALL_PHASES,
     Gap,
     Schema,
     SchematronError,
     collapse,
+    line_of,
     read_pattern,
     read_schema,
 )
@@ -37,6 +39,7 @@ __all__ = [
     "SchematronError",
     "Source",
     "compile_schema",
+    "line_of",
     "read_pattern",
     "read_schema",
 ]
@@ -49,7 +52,7 @@ class Finding:
     """A failed assert or a report that fired.
 
     `text` is the official message, which may quote the document: show it to who sent the document, log `fixed_text`.
-    `path` uses element names, with an index when not the first of its name; `line` is that of the element.
+    `path` is the XPath of the node, `line` that of its element.
     `rule` is `file:line` of the check.
     """
 
@@ -92,16 +95,17 @@ class Source:
         self.node = processor.saxon.parse_xml(xml_text=etree.tostring(self.root, with_tail=False).decode("ascii"))
 
     def place(self, path: str) -> tuple[str, int]:
-        """Readable path and line number of the node that the XPath function `path` wrote so."""
-        element: etree._Element | None = None
-        steps: list[str] = []
-        for step in _STEP.finditer(path):
-            index = step["index"] or "1"
-            steps.append(step["attribute"] + step["name"] + (f"[{index}]" if index != "1" else ""))
-            if not step["attribute"] and not step["name"].endswith(")"):
-                tag = f"{{{step['uri']}}}{step['name']}" if step["uri"] else step["name"]
-                element = self.root if element is None else element.findall(tag)[int(index) - 1]
-        return "/" + "/".join(steps), (element.sourceline or 0) if element is not None else 0
+        """XPath and line number of the node that the XPath function `path` wrote so."""
+        element, attribute = self.root, ""
+        for step in list(_STEP.finditer(path))[1:]:
+            tag = f"{{{step['uri']}}}{step['name']}" if step["uri"] else step["name"]
+            if step["attribute"]:
+                attribute = f"/@{local_name(tag)}"
+            elif step["index"] and not tag.endswith(")"):
+                element = element.findall(tag)[int(step["index"]) - 1]
+        if path == "/":
+            return path, 0
+        return xpath_of(element) + attribute, line_of(element)
 
 
 class Processor:
@@ -162,7 +166,7 @@ class CompiledSchema:
         for item in output.iter(f"{{{OUT}}}found"):
             check = self._sheet.checks[int(item.get("check", ""))]
             path, line = source.place(item.get("path", ""))
-            text = collapse("".join(item.itertext()))
+            text = collapse(str(item.xpath("string()")))
             findings[check.kind].append(Finding(text, check.fixed_text, check.role, path, line, check.at))
         raised = [self._raised(item, source) for item in output.iter(f"{{{OUT}}}raised")]
         return Result(

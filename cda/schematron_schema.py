@@ -20,8 +20,7 @@ from lxml import etree
 from relais.cda.errors import Issue, RelaisError
 
 ALL_PHASES = "#ALL"
-_NAMESPACE = "http://purl.oclc.org/dsdl/schematron"
-_SCH = f"{{{_NAMESPACE}}}"
+_SCH = "{http://purl.oclc.org/dsdl/schematron}"
 _AT = "{urn:relais:schematron}at"
 _BINDINGS = ("xslt2", "xslt3")
 _PARAMETER = re.compile(r"\$([\w][\w.\-]*)")
@@ -121,10 +120,28 @@ class Schema:
         """The rules of all active patterns."""
         return tuple(rule for pattern in self.patterns for rule in pattern.rules)
 
+    @property
+    def unreachable(self) -> tuple[Gap, ...]:
+        """The rules that never fire, because an earlier rule of their pattern has the same context."""
+        found: list[Gap] = []
+        for pattern in self.patterns:
+            contexts: set[str] = set()
+            for rule in pattern.rules:
+                if collapse(rule.context) in contexts:
+                    found.append(Gap(rule.at, "never reached: an earlier rule of the pattern has the same context"))
+                contexts.add(collapse(rule.context))
+        return tuple(found)
+
 
 def collapse(text: str) -> str:
     """The text with its white space collapsed."""
     return " ".join(text.split())
+
+
+def line_of(element: etree._Element) -> int:
+    """The line on which the start tag of an element ends; 0 when unknown."""
+    line = element.sourceline
+    return line if isinstance(line, int) else 0
 
 
 def read_schema(path: Path, phase: str | None = None, root: Path | None = None) -> Schema:
@@ -146,7 +163,7 @@ def read_pattern(path: Path, namespaces: Mapping[str, str], root: Path | None = 
     Raises SchematronError.
     """
     sources = _Sources(root or path.parent)
-    tree = etree.Element(f"{_SCH}schema", nsmap={None: _NAMESPACE})
+    tree = etree.Element(f"{_SCH}schema")
     for prefix, uri in namespaces.items():
         etree.SubElement(tree, f"{_SCH}ns", prefix=prefix, uri=uri)
     tree.append(sources.load(path))
@@ -172,7 +189,7 @@ class _Sources:
         top = etree.fromstring(path.read_bytes(), parser)
         place = Path(os.path.relpath(path, self.root)).as_posix()
         for element in top.iter():
-            element.set(_AT, f"{place}:{element.sourceline}")
+            element.set(_AT, f"{place}:{line_of(element)}")
         for include in list(top.iter(f"{_SCH}include")):
             self._include(include, (*including, path))
         return top
@@ -180,16 +197,23 @@ class _Sources:
     def _include(self, include: etree._Element, including: tuple[Path, ...]) -> None:
         href, parent = include.get("href", ""), include.getparent()
         if parent is None:
-            raise SchematronError(Issue("fatal", "structure", "an include cannot be a whole file", include.get(_AT, "")))
+            raise SchematronError(
+                Issue("fatal", "structure", "an include cannot be a whole file", include.get(_AT, ""))
+            )
         target = (including[-1].parent / unquote(href)).resolve()
-        try:
-            if target in including:
-                raise OSError("it includes itself")
-            parent.replace(include, self._load(target, including))
-        except (OSError, etree.XMLSyntaxError) as error:
-            reason = error.strerror or str(error) if isinstance(error, OSError) else "not well-formed XML"
-            self.gaps.append(Gap(_at(include), f"include {href} cannot be read: {reason}"))
-            parent.remove(include)
+        if target in including:
+            reason = "it includes itself"
+        else:
+            try:
+                parent.replace(include, self._load(target, including))
+            except OSError as error:
+                reason = str(error.strerror)
+            except etree.XMLSyntaxError:
+                reason = "not well-formed XML"
+            else:
+                return
+        self.gaps.append(Gap(_at(include), f"include {href} cannot be read: {reason}"))
+        parent.remove(include)
 
     def schema(self, path: Path, tree: etree._Element, phase: str | None) -> Schema:
         """The schema that a tree with all its includes stands for."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from lxml import etree
 
 from relais.cda.errors import Issue
-from relais.cda.schematron_schema import Check, Extends, Gap, Let, Rule, Schema, SchematronError, Value
+from relais.cda.schematron_schema import Check, Extends, Gap, Let, Rule, Schema, SchematronError, Value, line_of
 
 OUT = "urn:relais:schematron"
 _OUT = f"{{{OUT}}}"
@@ -103,8 +103,8 @@ class Stylesheet:
         refused: dict[Located, str] = {}
         for element in etree.fromstring(self.text).iter():
             number = element.get(_NUMBER)
-            if number and element.sourceline in reasons:
-                refused[self.expressions[int(number)]] = reasons[element.sourceline]
+            if number and (reason := reasons.get(line_of(element))):
+                refused[self.expressions[int(number)]] = reason
         return refused
 
 

@@ -1,0 +1,196 @@
+"""What a CI-SIS document must keep to and no official rule verifies: references, identifiers, times, attached files.
+
+Rules are those of the CI-SIS texts (volet Structuration minimale, Référentiel INS, Annexe PS/structures); each has an
+id `relais-…`. The document is read as XML, so that any CDA can be checked, even one the model cannot hold.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Callable, Iterator
+
+from lxml import etree
+
+from relais.cda import templates
+from relais.cda.datatypes import datetime_from_ts
+from relais.cda.errors import Issue, Severity
+from relais.cda.identifiers import ins_is_valid, is_ps_idnat, is_struct_idnat
+from relais.cda.parsing import V3, xpath_of
+
+_NS = {"v3": V3}
+_STATEMENTS = (
+    "act",
+    "encounter",
+    "observation",
+    "observationMedia",
+    "organizer",
+    "procedure",
+    "regionOfInterest",
+    "substanceAdministration",
+    "supply",
+)
+_INTERNAL_REFERENCE = "1.3.6.1.4.1.19376.1.5.3.1.4.4.1"
+_ABSOLUTE_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:")
+_WHOLE_TIME = re.compile(r"\d{14}(\.\d+)?[+-]\d{4}")
+_TIME = re.compile(r"(?P<digits>\d{4,14})(?:\.\d+)?(?P<offset>[+-]\d{4})?")
+
+_MAGIC: dict[str, tuple[bytes, ...]] = {
+    "application/pdf": (b"%PDF-",),
+    "image/jpeg": (b"\xff\xd8\xff",),
+    "image/tiff": (b"II*\0", b"MM\0*"),
+    "text/rtf": (b"{\\rtf",),
+    "text/plain": (b"",),
+}
+"""Media types allowed in an unstructured body (JDV 1.2.250.1.213.1.1.5.822) and how their files begin."""
+
+_IDENTIFIERS: tuple[tuple[tuple[str, ...], Callable[[str], bool], str, str], ...] = (
+    (
+        templates.INS_ROOTS,
+        ins_is_valid,
+        "relais-ins",
+        "an INS has 15 characters, of which the two last are a key that agrees with the others",
+    ),
+    (
+        (templates.PS_IDNAT,),
+        is_ps_idnat,
+        "relais-ps-idnat",
+        "a PS_IdNat is 8 and an RPPS (11 digits), 0 and an ADELI (9), or a structure number, / and an internal id",
+    ),
+    (
+        (templates.STRUCT_IDNAT,),
+        is_struct_idnat,
+        "relais-struct-idnat",
+        "a Struct_IdNat is 1 and a FINESS (9 characters), 2 and a SIREN (9), 3 and a SIRET (14), or a cabinet number",
+    ),
+)
+
+
+def check(tree: etree._ElementTree) -> list[Issue]:
+    """Everything inconsistent in a CDA document, in the order of the rules. Messages never quote the document."""
+    root = tree.getroot()
+    return [issue for rule in _RULES for issue in rule(root)]
+
+
+def _find(root: etree._Element, xpath: str) -> list[etree._Element]:
+    found = root.xpath(xpath, namespaces=_NS)
+    return [element for element in found if isinstance(element, etree._Element)] if isinstance(found, list) else []
+
+
+def _issue(
+    element: etree._Element, rule: str, message: str, code: str = "value", severity: Severity = "error"
+) -> Issue:
+    return Issue(severity, code, message, xpath_of(element), rule)
+
+
+def _references(root: etree._Element) -> Iterator[Issue]:
+    targets = {element.get("ID") for element in _find(root, "//*[@ID]")}
+    for reference in _find(root, "//v3:reference[@value]"):
+        value = reference.get("value", "")
+        if value.startswith("#"):
+            if value[1:] not in targets:
+                yield _issue(reference, "relais-reference", "no element has the ID this refers to", "not-found")
+        elif not _ABSOLUTE_URL.match(value):
+            message = "a reference inside the document begins with #; this one leads nowhere"
+            yield _issue(reference, "relais-reference-fragment", message, severity="warning")
+
+
+def _unique_narrative_ids(root: etree._Element) -> Iterator[Issue]:
+    seen: set[str] = set()
+    for element in _find(root, "//*[@ID]"):
+        if (name := element.get("ID", "")) in seen:
+            yield _issue(element, "relais-narrative-id", "another element has the same ID", "duplicate")
+        seen.add(name)
+
+
+def _unique_entry_ids(root: etree._Element) -> Iterator[Issue]:
+    seen: set[tuple[str | None, str | None]] = set()
+    statements = " or ".join(f"self::v3:{name}" for name in _STATEMENTS)
+    reference = f"v3:templateId/@root = '{_INTERNAL_REFERENCE}'"
+    for identifier in _find(root, f"//*[({statements}) and not({reference})]/v3:id[@root]"):
+        if (key := (identifier.get("root"), identifier.get("extension"))) in seen:
+            message = "another entry has the same id"
+            yield _issue(identifier, "relais-entry-id", message, "duplicate", "warning")
+        seen.add(key)
+
+
+def _identifiers(root: etree._Element) -> Iterator[Issue]:
+    for roots, is_valid, rule, message in _IDENTIFIERS:
+        for identifier in _find(root, "//v3:id[@extension]"):
+            if identifier.get("root") in roots and not is_valid(identifier.get("extension", "")):
+                yield _issue(identifier, rule, message)
+
+
+def _intervals(root: etree._Element) -> Iterator[Issue]:
+    for interval in _find(root, "//*[(self::v3:effectiveTime or self::v3:time) and v3:low/@value and v3:high/@value]"):
+        low, high = (_bound(interval, name) for name in ("low", "high"))
+        if low and high and _precedes(high, low):
+            yield _issue(interval, "relais-interval", "high is before low", "invariant")
+
+
+def _bound(interval: etree._Element, name: str) -> re.Match[str] | None:
+    bound = interval.find(f"{{{V3}}}{name}")
+    return _TIME.fullmatch(bound.get("value", "")) if bound is not None else None
+
+
+def _precedes(first: re.Match[str], second: re.Match[str]) -> bool:
+    """Whether a time is certainly before another: compared at the precision of the less precise."""
+    precision = min(len(first["digits"]), len(second["digits"]))
+    starts = []
+    for time in (first, second):
+        offset = time["offset"] if precision > len("YYYYMMDD") else None
+        try:
+            starts.append(datetime_from_ts(time["digits"][:precision] + (offset or "")))
+        except ValueError:
+            return False  # the schema and the official rules judge the form of a time
+    return starts[0] < starts[1]
+
+
+def _header_times(root: etree._Element) -> Iterator[Issue]:
+    time = "self::v3:effectiveTime or self::v3:time or parent::v3:effectiveTime or parent::v3:time"
+    for element in _find(root, f"/*/*[not(self::v3:component)]/descendant-or-self::*[@value and ({time})]"):
+        if not _WHOLE_TIME.fullmatch(element.get("value", "")):
+            message = "a time of the header is given to the second, with its offset from UTC"
+            yield _issue(element, "relais-header-time", message, severity="warning")
+
+
+def _replacement(root: etree._Element) -> Iterator[Issue]:
+    for version in _find(root, "/*[not(v3:relatedDocument[@typeCode = 'RPLC'])]/v3:versionNumber[@value > 1]"):
+        message = "from version 2 on, relatedDocument (RPLC) names the version this one replaces"
+        yield _issue(version, "relais-replacement", message, "required")
+
+
+def _body(root: etree._Element) -> Iterator[Issue]:
+    for body in _find(root, "/*/v3:component/v3:nonXMLBody/v3:text"):
+        if body.get("mediaType") not in _MAGIC:
+            yield _issue(
+                body, "relais-body-media-type", f"a body has one of the types {', '.join(_MAGIC)}", "code-invalid"
+            )
+        if body.get("representation") != "B64":
+            yield _issue(body, "relais-body-representation", "a body has representation B64")
+
+
+def _attached_files(root: etree._Element) -> Iterator[Issue]:
+    for element in _find(root, "//*[@representation = 'B64']"):
+        try:
+            data = base64.b64decode("".join((element.text or "").split()), validate=True)
+        except (binascii.Error, ValueError):
+            data = b""
+        if not data:
+            yield _issue(element, "relais-base64", "the content is empty or not Base64", "structure")
+        elif not data.startswith(_MAGIC.get(element.get("mediaType", ""), (b"",))):
+            yield _issue(element, "relais-media-content", "the content is not of the type that mediaType tells")
+
+
+_RULES: tuple[Callable[[etree._Element], Iterator[Issue]], ...] = (
+    _references,
+    _unique_narrative_ids,
+    _unique_entry_ids,
+    _identifiers,
+    _intervals,
+    _header_times,
+    _replacement,
+    _body,
+    _attached_files,
+)

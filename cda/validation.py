@@ -1,0 +1,382 @@
+"""The verdict on a CDA document: XML schema, every official Schematron profile that applies, own consistency checks.
+
+A verdict claims no more than was verified: a profile of which no rule fired applies to nothing, a check that could
+not run is not passed, code systems that no rule looks into are listed, and failures that the official rules contradict
+each other on are shown, and marked as expected.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from lxml import etree
+
+from relais.cda import consistency, templates
+from relais.cda.datatypes import is_oid
+from relais.cda.errors import Issue, Severity
+from relais.cda.parsing import V3, XSI, parse, xpath_of
+from relais.cda.rule_sets import (
+    CAVEATS,
+    CURRENT,
+    GENERIC_PROFILES,
+    LIMITS,
+    MODEL_PROFILES,
+    STRUCTURE,
+    TERMINOLOGIES,
+    XML_SCHEMA,
+    Caveat,
+    Profile,
+    RuleSet,
+)
+from relais.cda.schematron import (
+    CompiledSchema,
+    Finding,
+    NotRun,
+    Processor,
+    Result,
+    line_of,
+    read_pattern,
+    read_schema,
+)
+
+_NS = {"v3": V3, "xsi": XSI}
+_SEVERITIES: dict[str, Severity] = {"fatal": "fatal", "warning": "warning", "warn": "warning", "info": "information"}
+_CONTRADICTION = "expected for PPS-PAERPA: its profile requires this code, which TerminologieCISIS no longer holds"
+# How libxml2 quotes a value of the document in a schema error.
+_QUOTED_VALUE = re.compile(
+    r"(?<=The value )'.*?'(?= (?:is|has) )|'.*'(?= is not a valid value)|(?<=key-sequence )\[.*\]"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that official rules, or the orphan pattern, hold against the document.
+
+    `text` is the official message, which may quote the document; `fixed_text` never does and is fit for logs.
+    """
+
+    severity: Severity
+    text: str
+    fixed_text: str
+    path: str
+    line: int
+    rule: str
+    note: str = ""
+    expected: bool = False
+
+    @property
+    def is_error(self) -> bool:
+        """Whether it makes the document non-conformant."""
+        return self.severity in ("error", "fatal")
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileResult:
+    """What one profile says. Zero `fired` rules: nothing applies, which is not a pass.
+
+    `limits` are checks that the published rules cannot make, whatever runs them; they do not change the verdict.
+    """
+
+    name: str
+    official: bool
+    fired: int
+    checked: int
+    problems: tuple[Problem, ...]
+    not_run: tuple[NotRun, ...] = ()
+    limits: tuple[NotRun, ...] = ()
+
+    @property
+    def verdict(self) -> str:
+        """In words: failed, not run, nothing applies, or passed."""
+        if any(problem.is_error for problem in self.problems):
+            return "failed"
+        if self.not_run:
+            return "not entirely run"
+        return "passed" if self.fired else "nothing applies"
+
+
+@dataclass(frozen=True, slots=True)
+class CodeSystemUse:
+    """How many codes of a code system (OID, or empty when none is given) the official rules could verify."""
+
+    system: str
+    name: str
+    verified: int
+    unverified: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The verdict on the bytes of that SHA-256, by that rule set."""
+
+    sha256: str
+    rule_set: str
+    schema_problems: tuple[Problem, ...]
+    profiles: tuple[ProfileResult, ...]
+    code_systems: tuple[CodeSystemUse, ...]
+    consistency: tuple[Issue, ...]
+
+    @property
+    def schema_valid(self) -> bool:
+        """Whether the document is valid against the XML schema."""
+        return not self.schema_problems
+
+    @property
+    def official_errors(self) -> tuple[Problem, ...]:
+        """Errors of the schema and of the official profiles, expected failures included."""
+        found = (problem for profile in self.profiles if profile.official for problem in profile.problems)
+        return (*self.schema_problems, *(problem for problem in found if problem.is_error))
+
+    @property
+    def expected_failures(self) -> tuple[Problem, ...]:
+        """The official errors that come from official rules that contradict each other."""
+        return tuple(problem for problem in self.official_errors if problem.expected)
+
+    @property
+    def not_run(self) -> tuple[NotRun, ...]:
+        """Checks of applicable profiles that could not be run."""
+        return tuple(item for profile in self.profiles for item in profile.not_run)
+
+    @property
+    def conformant(self) -> bool:
+        """The strict official verdict: no official error of any kind, nothing left unrun, header rules applied."""
+        return not self.official_errors and self._judged
+
+    @property
+    def acceptable(self) -> bool:
+        """Whether the document may be sent: nothing against it but the expected failures.
+
+        Unlike `conformant`, counts the orphan pattern and the consistency checks, and lets expected failures pass.
+        """
+        problems = (*self.schema_problems, *(problem for profile in self.profiles for problem in profile.problems))
+        wrong = any(problem.is_error and not problem.expected for problem in problems)
+        return (
+            not wrong and self._judged and not any(issue.severity in ("error", "fatal") for issue in self.consistency)
+        )
+
+    @property
+    def _judged(self) -> bool:
+        structure = next(profile for profile in self.profiles if profile.name == STRUCTURE)
+        return structure.fired > 0 and not self.not_run
+
+    def to_issues(self) -> list[Issue]:
+        """Everything as issues, none of which quotes the document. Expected failures come as warnings."""
+        return [
+            *(_schema_issue(problem) for problem in self.schema_problems),
+            *(_problem_issue(problem, profile) for profile in self.profiles for problem in profile.problems),
+            *(_not_run_issue(item, profile, "error") for profile in self.profiles for item in profile.not_run),
+            *(_not_run_issue(item, profile, "information") for profile in self.profiles for item in profile.limits),
+            *(_unverified_issue(use) for use in self.code_systems if use.unverified),
+            *self.consistency,
+        ]
+
+    def to_json(self) -> str:
+        """The whole report as a JSON object; official messages in it may quote the document."""
+        content = asdict(self) | {
+            "conformant": self.conformant,
+            "acceptable": self.acceptable,
+            "expected_failures": len(self.expected_failures),
+        }
+        for profile, result in zip(content["profiles"], self.profiles, strict=True):
+            profile["verdict"] = result.verdict
+        return json.dumps(content, ensure_ascii=False, indent=2)
+
+    def to_text(self) -> str:
+        """The whole report for a reader; official messages in it may quote the document."""
+        return "\n".join(_text_lines(self))
+
+
+class Validator:
+    """Judges documents by one rule set. Compiled rules stay warm; serves one thread.
+
+    `pack` is the folder that holds `cda/`. Raises RulesError when the rules are not there.
+    """
+
+    def __init__(self, pack: Path, rule_set: str = CURRENT) -> None:
+        self.rule_set = RuleSet.load(pack, rule_set)
+        self._processor = Processor()
+        self._schema = etree.XMLSchema(etree.parse(self.rule_set.folder / XML_SCHEMA))
+        self._code_systems = self.rule_set.code_systems()
+        self._compiled: dict[str, CompiledSchema] = {}
+
+    def warm_up(self) -> None:
+        """Compile the profiles that every document needs: takes seconds, once."""
+        for profile in GENERIC_PROFILES:
+            self.compiled(profile)
+
+    def compiled(self, profile: Profile) -> CompiledSchema:
+        """A profile, compiled when first asked for."""
+        if profile.name not in self._compiled:
+            folder = self.rule_set.folder
+            if profile.official:
+                schema = read_schema(folder / profile.file, root=folder)
+            else:
+                schema = read_pattern(folder / profile.file, {"cda": V3}, root=folder)
+            self._compiled[profile.name] = self._processor.compile(schema, self.rule_set.replaced)
+        return self._compiled[profile.name]
+
+    def validate(self, data: bytes) -> Report:
+        """The verdict on a document. Raises UnreadableError when the bytes are not XML fit to be read."""
+        tree = parse(data)
+        return Report(
+            sha256=hashlib.sha256(data).hexdigest(),
+            rule_set=self.rule_set.identity,
+            schema_problems=tuple(self._schema_problems(tree)),
+            profiles=tuple(self._profile_results(tree)),
+            code_systems=tuple(self._code_system_uses(tree)),
+            consistency=tuple(consistency.check(tree)),
+        )
+
+    def _schema_problems(self, tree: etree._ElementTree) -> Iterator[Problem]:
+        self._schema.validate(tree)
+        log: Any = self._schema.error_log
+        for entry in log:
+            found: Any = tree.xpath(entry.path) if entry.path else None
+            element = found[0] if found else tree.getroot()
+            text = entry.message.replace(f"{{{V3}}}", "")
+            fixed_text = _QUOTED_VALUE.sub("…", text)
+            yield Problem("error", text, fixed_text, xpath_of(element), line_of(element), XML_SCHEMA)
+
+    def _profile_results(self, tree: etree._ElementTree) -> Iterator[ProfileResult]:
+        source = self._processor.source(tree)
+        expected = self._contradicted(tree)
+        misleading = _misleading_code_systems(tree)
+        model = [template for template in _template_ids(tree) if template in MODEL_PROFILES]
+        for profile in (*GENERIC_PROFILES, *(profile for template in model for profile in MODEL_PROFILES[template])):
+            if profile.name == TERMINOLOGIES and misleading:
+                yield ProfileResult(profile.name, True, 0, 0, (), misleading)
+            else:
+                yield self._profile_result(profile, self.compiled(profile).validate(source), tree, expected)
+        if not model:
+            reason = "no templateId of the document names a document model whose rules are held here"
+            yield ProfileResult("document model", True, 0, 0, (), (), (NotRun("relais-document-model", reason),))
+
+    def _profile_result(
+        self, profile: Profile, result: Result, tree: etree._ElementTree, expected: frozenset[str]
+    ) -> ProfileResult:
+        contradicted = expected if profile.name == TERMINOLOGIES else frozenset[str]()
+        return ProfileResult(
+            name=profile.name,
+            official=profile.official,
+            fired=result.fired,
+            checked=result.checked,
+            problems=tuple(_problem(finding, contradicted) for finding in (*result.failed, *result.reports)),
+            not_run=result.not_run,
+            limits=tuple(self._limits(profile, tree)),
+        )
+
+    def _contradicted(self, tree: etree._ElementTree) -> frozenset[str]:
+        """XPaths of the codes that one profile requires and another refuses."""
+        if templates.PPS_PAERPA not in _template_ids(tree):
+            return frozenset()
+        codes = self.rule_set.contradictory_codes
+        found = tree.iterfind(f".//*[@codeSystem='{templates.TERMINOLOGIE_CISIS}']")
+        return frozenset(xpath_of(element) for element in found if element.get("code") in codes)
+
+    def _limits(self, profile: Profile, tree: etree._ElementTree) -> Iterator[NotRun]:
+        yield from (NotRun(gap.at, gap.reason) for gap in self.compiled(profile).schema.unreachable)
+        for limit in LIMITS:
+            if limit.profile == profile.name and tree.xpath(limit.present, namespaces=_NS):
+                yield NotRun(limit.rule, limit.reason)
+
+    def _code_system_uses(self, tree: etree._ElementTree) -> Iterator[CodeSystemUse]:
+        """The code systems of all coded elements: which codes the terminologies profile looked up."""
+        verified, unverified, names = Counter[str](), Counter[str](), dict[str, str]()
+        readable = not _misleading_code_systems(tree)
+        for element in tree.iterfind(".//*[@code]"):
+            if "codeSystem" not in element.attrib and not _is_looked_up(element):
+                continue  # a CS: its type fixes the code system, and the schema its values
+            system = element.get("codeSystem", "")
+            names[system] = names.get(system) or element.get("codeSystemName", "")
+            looked_up = readable and system in self._code_systems and _is_looked_up(element)
+            (verified if looked_up else unverified)[system] += 1
+        for system in sorted(names):
+            yield CodeSystemUse(system, names[system], verified[system], unverified[system])
+
+
+def _template_ids(tree: etree._ElementTree) -> list[str]:
+    return [element.get("root", "") for element in tree.getroot().findall(f"{{{V3}}}templateId")]
+
+
+def _misleading_code_systems(tree: etree._ElementTree) -> tuple[NotRun, ...]:
+    """Code systems that are no OID: the terminologies profile makes file names of them."""
+    found = (element for element in tree.iterfind(".//*[@codeSystem]") if not is_oid(element.get("codeSystem", "")))
+    reason = "the profile opens a file named by codeSystem, which is not an OID here"
+    return tuple(NotRun("relais-code-system", reason, "", xpath_of(element), line_of(element)) for element in found)
+
+
+def _is_looked_up(element: etree._Element) -> bool:
+    """Whether the terminologies profile has a rule for this coded element."""
+    is_value = element.tag == f"{{{V3}}}value" and element.get(f"{{{XSI}}}type") in ("CD", "CE")
+    return is_value or element.tag == f"{{{V3}}}code"
+
+
+def _problem(finding: Finding, contradicted: frozenset[str]) -> Problem:
+    caveat = CAVEATS.get(finding.rule, Caveat(""))
+    expected = finding.path in contradicted
+    return Problem(
+        severity=caveat.severity or _SEVERITIES.get(finding.role, "error"),
+        text=finding.text,
+        fixed_text=finding.fixed_text,
+        path=finding.path,
+        line=finding.line,
+        rule=finding.rule,
+        note=_CONTRADICTION if expected else caveat.note,
+        expected=expected,
+    )
+
+
+# --- rendering ------------------------------------------------------------------------------------------------
+
+
+def _schema_issue(problem: Problem) -> Issue:
+    return Issue(problem.severity, "structure", problem.fixed_text, problem.path, f"XML schema {problem.rule}")
+
+
+def _problem_issue(problem: Problem, profile: ProfileResult) -> Issue:
+    code = "code-invalid" if profile.name == TERMINOLOGIES else "invariant"
+    note = f" ({problem.note})" if problem.note else ""
+    severity = "warning" if problem.expected else problem.severity
+    return Issue(severity, code, problem.fixed_text + note, problem.path, f"{profile.name} {problem.rule}")
+
+
+def _not_run_issue(item: NotRun, profile: ProfileResult, severity: Severity) -> Issue:
+    reason = f"error {item.code}" if item.code else item.reason
+    return Issue(severity, "incomplete", f"not run: {reason}", item.path, f"{profile.name} {item.rule}")
+
+
+def _unverified_issue(use: CodeSystemUse) -> Issue:
+    system = f"of code system {use.system}" if use.system else "without code system"
+    message = f"not run: {use.unverified} codes {system} are not verified by the official rules"
+    return Issue("information", "incomplete", message, "", TERMINOLOGIES)
+
+
+def _text_lines(report: Report) -> Iterator[str]:
+    verdict = "conformant" if report.conformant else "not conformant"
+    if report.expected_failures:
+        verdict += f", {len(report.expected_failures)} expected failures of contradictory official rules"
+    yield f"{verdict}; {'acceptable' if report.acceptable else 'not acceptable'}"
+    yield f"rules {report.rule_set}, document sha256 {report.sha256}"
+    yield f"XML schema: {'valid' if report.schema_valid else 'invalid'}"
+    yield from (f"  {_problem_line(problem)}" for problem in report.schema_problems)
+    for profile in report.profiles:
+        official = "" if profile.official else ", not part of the official profiles"
+        yield f"{profile.name}: {profile.verdict} ({profile.fired} rules fired, {profile.checked} checks{official})"
+        yield from (f"  {_problem_line(problem)}" for problem in profile.problems)
+        yield from (f"  not run: {item.path} {item.reason} [{item.rule}]" for item in profile.not_run)
+        yield from (f"  limit: {item.reason} [{item.rule}]" for item in profile.limits)
+    for use in report.code_systems:
+        yield f"codes of {use.system or 'no system'} {use.name}: {use.verified} verified, {use.unverified} not verified"
+    yield from (f"consistency: {issue}" for issue in report.consistency)
+
+
+def _problem_line(problem: Problem) -> str:
+    note = f" ({problem.note})" if problem.note else ""
+    return f"{problem.severity}: line {problem.line} {problem.path}: {problem.text}{note} [{problem.rule}]"

@@ -1,0 +1,208 @@
+"""Validation in processes of its own: SaxonC holds the interpreter lock for as long as it runs, and 200 MB of rules.
+
+Each process is a fresh interpreter (never a fork: SaxonC does not survive one), started when first needed, compiles
+the rules once and serves one document at a time over a socket. It ends when that socket closes: with the pool, or
+with the process that owns the pool, however that one dies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import subprocess
+import sys
+import weakref
+from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
+from typing import Any
+
+from relais.cda.errors import Issue, RelaisError
+from relais.cda.rule_sets import CURRENT
+from relais.cda.validation import Report, Validator
+
+_START_TIMEOUT = 120.0
+_READY = "ready"
+
+
+class ValidationUnavailableError(RelaisError):
+    """No verdict could be had: validation took too long, or its process died twice."""
+
+
+class ValidationPool:
+    """Judges documents by one rule set in `processes` separate processes. Safe to share between threads.
+
+    `pack` is the folder that holds `cda/`. After a fork the child process starts its own processes when it needs them.
+    """
+
+    def __init__(self, pack: Path, rule_set: str = CURRENT, processes: int = 1) -> None:
+        self._pack, self._rule_set = pack, rule_set
+        self._workers = [_Worker(pack, rule_set) for _ in range(processes)]
+        self._idle = self._new_queue()
+        self._closed = False
+        forget = weakref.WeakMethod(self._forget_parent)
+        os.register_at_fork(after_in_child=lambda: method() if (method := forget()) else None)
+
+    def __enter__(self) -> ValidationPool:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the processes that run."""
+        return [worker.process.pid for worker in self._workers if worker.process is not None]
+
+    def warm_up(self) -> None:
+        """Start every process and wait until its rules are compiled. Raises RelaisError."""
+        workers = [self._idle.get() for _ in self._workers]
+        try:
+            for worker in workers:
+                worker.launch()
+            for worker in workers:
+                worker.wait_until_ready()
+        finally:
+            for worker in workers:
+                self._idle.put(worker)
+
+    def validate(self, data: bytes, timeout: float = 60.0) -> Report:
+        """The verdict on a document, within `timeout` seconds once the rules are compiled.
+
+        A process found dead is replaced, and the document given to the new one. Raises UnreadableError for bytes that
+        are not XML fit to be read, ValidationUnavailableError when no verdict can be had.
+        """
+        try:
+            worker = self._idle.get(timeout=timeout)
+        except queue.Empty:
+            raise _unavailable("timeout", "every validation process stayed busy") from None
+        try:
+            for _ in range(2):
+                if self._closed:
+                    raise _unavailable("exception", "the validation processes are closed")
+                with contextlib.suppress(EOFError, OSError):
+                    return worker.validate(data, timeout)
+                worker.stop()
+            raise _unavailable("exception", "the validation process died twice on this document")
+        finally:
+            self._idle.put(worker)
+
+    def close(self) -> None:
+        """End the processes, for good. A validation under way fails."""
+        self._closed = True
+        for worker in self._workers:
+            worker.kill()
+        for _ in self._workers:
+            self._idle.get().stop()
+
+    def _new_queue(self) -> queue.LifoQueue[_Worker]:
+        idle = queue.LifoQueue[_Worker]()
+        for worker in self._workers:
+            idle.put(worker)
+        return idle
+
+    def _forget_parent(self) -> None:
+        """In a forked child: the processes belong to the parent, whose sockets must not stay open here."""
+        for worker in self._workers:
+            worker.forget()
+        self._idle = self._new_queue()
+
+
+class _Worker:
+    """One validation process, seen from the pool."""
+
+    def __init__(self, pack: Path, rule_set: str) -> None:
+        self._pack, self._rule_set = pack, rule_set
+        self.process: subprocess.Popen[bytes] | None = None
+        self._connection: Connection[Any, Any] | None = None
+        self._ready = False
+
+    def launch(self) -> Connection[Any, Any]:
+        """Start the process unless it runs; its rules are not compiled yet."""
+        if self._connection is None:
+            self._connection, theirs = Pipe()
+            code = f"from {__name__} import serve; serve({theirs.fileno()})"
+            with theirs:
+                command = [sys.executable, "-P", "-c", code]
+                self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])  # noqa: S603
+            self._ready = False
+            self._connection.send((self._pack, self._rule_set))
+        return self._connection
+
+    def wait_until_ready(self) -> None:
+        """Wait for the rules to be compiled. Raises EOFError when the process died, RelaisError."""
+        if not self._ready:
+            self._receive(self.launch(), _START_TIMEOUT)
+            self._ready = True
+
+    def validate(self, data: bytes, timeout: float) -> Report:
+        """The verdict on a document. Raises EOFError or OSError when the process is dead, RelaisError."""
+        connection = self.launch()
+        self.wait_until_ready()
+        connection.send_bytes(data)
+        report: Report = self._receive(connection, timeout)
+        return report
+
+    def _receive(self, connection: Connection[Any, Any], timeout: float) -> Any:
+        if not connection.poll(timeout):
+            self.kill()
+            self.stop()
+            raise _unavailable("timeout", "validation took too long")
+        answer = connection.recv()
+        if isinstance(answer, tuple):
+            error, issues = answer
+            raise error(issues)
+        return answer
+
+    def kill(self) -> None:
+        """End the process at once; `stop` then forgets it."""
+        if self.process is not None:
+            self.process.kill()
+
+    def stop(self) -> None:
+        """End the process by closing its socket, and wait for its end."""
+        if self._connection is not None:
+            self._connection.close()
+        if self.process is not None:
+            self.process.wait()
+        self.process = self._connection = None
+
+    def forget(self) -> None:
+        """Close the socket and leave the process alone: it is another's."""
+        if self._connection is not None:
+            self._connection.close()
+        if self.process is not None:
+            self.process.returncode = 0  # not ours to wait for
+        self.process = self._connection = None
+
+
+def _unavailable(code: str, message: str) -> ValidationUnavailableError:
+    return ValidationUnavailableError(Issue("fatal", code, message))
+
+
+def serve(descriptor: int) -> None:
+    """Body of a validation process: answer documents with reports until the socket closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupted terminal ends the owner, which ends this
+    with Connection(descriptor) as connection:
+        try:
+            _serve(connection)
+        except (EOFError, OSError):
+            return  # the owner is gone
+
+
+def _serve(connection: Connection[Any, Any]) -> None:
+    pack, rule_set = connection.recv()
+    try:
+        validator = Validator(pack, rule_set)
+        validator.warm_up()
+    except RelaisError as error:
+        connection.send((type(error), error.issues))
+        return
+    connection.send(_READY)
+    while True:
+        data = connection.recv_bytes()
+        try:
+            connection.send(validator.validate(data))
+        except RelaisError as error:
+            connection.send((type(error), error.issues))
