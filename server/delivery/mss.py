@@ -22,9 +22,10 @@ from email.policy import SMTP
 
 from relais.cda import reader, xdm
 from relais.cda.errors import Issue
+from relais.cda.identifiers import ins_is_valid
 from relais.cda.model import Header, NamePart, Patient
 from relais.cda.templates import INS_NIR
-from relais.cda.xds_types import XCN, XON, is_matricule
+from relais.cda.xds_types import XCN, XON
 from relais.server.delivery.channel import DeliveryError, Receipt, Shipment, check_integrity, making_the_message, quoted
 from relais.server.settings import Settings
 
@@ -64,7 +65,7 @@ class MssChannel:
                 return _submit(
                     smtp, self._settings.mss_sender, shipment.recipients, message, self._settings.mss_max_size
                 )
-        except (smtplib.SMTPException, OSError) as error:
+        except OSError as error:  # which smtplib.SMTPException is
             raise _transport_failure(error) from error
 
     @contextlib.contextmanager
@@ -146,7 +147,7 @@ def has_qualified_ins(patient: Patient) -> bool:
         bool(patient.birth_time),
         patient.gender is not None and bool(patient.gender.code),
     )
-    return all(traits) and any(ii.root == INS_NIR and is_matricule(ii.extension or "") for ii in patient.ids)
+    return all(traits) and any(ii.root == INS_NIR and ins_is_valid(ii.extension or "") for ii in patient.ids)
 
 
 def plain(text: str) -> str:
@@ -203,7 +204,7 @@ def _check_recipients(shipment: Shipment, patient: Patient, *, qualified: bool) 
             continue
         if len(recipients) > 1:
             raise _failure("business-rule", "a patient's mailbox receives a message of its own", path, rule="ECO.2.1.1")
-        if not qualified or not is_matricule(mailbox) or mailbox not in {ii.extension for ii in patient.ids}:
+        if not qualified or not ins_is_valid(mailbox) or mailbox not in {ii.extension for ii in patient.ids}:
             raise _failure(
                 "business-rule", "the mailbox is not that of the document's qualified INS", path, rule="ECO.2.2.6"
             )
@@ -249,14 +250,16 @@ def _submit(smtp: smtplib.SMTP, sender: str, recipients: Sequence[str], message:
         raise DeliveryError(_refusals(refused), retry=any(code < 500 for code, _ in refused.values()))
     try:
         taken = smtp.data(message)
-    except (smtplib.SMTPServerDisconnected, OSError) as error:
+    except smtplib.SMTPResponseException:
+        raise
+    except OSError as error:  # which smtplib.SMTPException is
         text = "the connection was lost after DATA: the message may have been taken"
         raise _failure("incomplete", text, retry=True, rule="RFC 5321") from error
     _expect(taken, 250)
-    with contextlib.suppress(smtplib.SMTPException, OSError):  # the message is taken: nothing after this matters
+    with contextlib.suppress(OSError):  # the message is taken: nothing after this matters
         smtp.quit()
     detail = quoted(
-        f"taken by the submission server for {len(recipients) - len(refused)} recipients: {_text(taken[1])}"
+        f"taken by the mail server for {len(recipients) - len(refused)} of {len(recipients)} recipients: {_text(taken[1])}"
     )
     if refused:
         served = Issue("information", "informational", detail)
@@ -276,7 +279,7 @@ def _refusals(refused: dict[int, tuple[int, bytes]]) -> list[Issue]:
     ]
 
 
-def _transport_failure(error: smtplib.SMTPException | OSError) -> DeliveryError:
+def _transport_failure(error: OSError) -> DeliveryError:
     """RFC 5321 §4.2.1: 4xx may be tried again, 5xx not. A connection that fails may, a certificate that fails not."""
     if isinstance(error, smtplib.SMTPResponseException):
         transient = 400 <= error.smtp_code < 500

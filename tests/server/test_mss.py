@@ -1,0 +1,459 @@
+"""The MSSanté channel: the message it composes, and how it fares with servers that take, refuse, stall or break off."""
+
+from __future__ import annotations
+
+import socketserver
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from pathlib import Path
+
+import pytest
+
+from relais.cda import templates
+from relais.cda.model import II, Code, Document, NamePart, RelatedDocument
+from relais.cda.xdm import unpack
+from relais.cda.xds import CodedValue
+from relais.server.delivery.channel import DeliveryError, Shipment
+from relais.server.delivery.mss import MssChannel, compose, has_qualified_ins
+from relais.server.sandbox.authority import Authority
+from relais.server.sandbox.mail_server import MailFault, MailServer
+from relais.server.settings import Settings
+from support.documents import small_document, small_patient
+from support.shipments import NURSE, PROFESSIONAL, small_shipment, with_entry
+
+SENDER = "plateforme@relais.mssante.fr"
+PATIENT = "279035121518989@patient.mssante.fr"
+TIMEOUT = 0.4
+
+
+def settings(**changes: object) -> Settings:
+    values = {
+        "mss_sender": SENDER,
+        "mss_product_reference": "REF-0001",
+        "organization_name": "DAC du Val",
+        "sender_timeout": TIMEOUT,
+    }
+    return Settings.of(values | changes)
+
+
+def composed(shipment: Shipment, **changes: object) -> EmailMessage:
+    """The message as a receiver parses it."""
+    return message_from_bytes(compose(shipment, settings(**changes)).as_bytes(), policy=policy.default)
+
+
+def refusal(shipment: Shipment, **changes: object) -> DeliveryError:
+    with pytest.raises(DeliveryError) as caught:
+        compose(shipment, settings(**changes))
+    assert not caught.value.retry
+    return caught.value
+
+
+# --- message --------------------------------------------------------------------------------------------------------
+
+
+def test_headers() -> None:
+    message = composed(small_shipment(recipients=(PROFESSIONAL, NURSE)))
+    assert dict(message.items()) == {
+        "From": "DAC du Val <plateforme@relais.mssante.fr>",
+        "To": f"{PROFESSIONAL}, {NURSE}",
+        "Subject": "XDM/1.0/DDM+Plan personnalise de soins PATTERSON DOMINIQUE 28/03/1979",
+        "Date": "Mon, 12 Jan 2026 08:05:00 +0000",
+        "Message-ID": "<2f5c9a04-53ce-4d5f-8b4c-6a2f6d1f0b11@relais.mssante.fr>",
+        "Disposition-Notification-To": SENDER,
+        "X-MSS-NIL": "REF-0001",
+        "X-MSS-CODECDA": "18776-5",
+        "X-MSS-INS": "N",
+        "MIME-Version": "1.0",
+        "Content-Type": message["Content-Type"],
+    }
+
+
+def test_mime_structure_and_archive() -> None:
+    shipment = small_shipment()
+    message = composed(shipment)
+    text, archive = message.iter_parts()
+    assert (message.get_content_type(), text.get_content_type(), text.get_content_charset()) == (
+        "multipart/mixed",
+        "text/plain",
+        "utf-8",
+    )
+    assert "document de santé structuré" in text.get_content()
+    assert (archive.get_content_type(), archive.get_filename(), archive.get_param("name")) == (
+        "application/zip",
+        "IHE_XDM.ZIP",
+        "IHE_XDM.ZIP",
+    )
+    unpacked = unpack(archive.get_content())
+    assert [document.data for document in unpacked.documents] == [shipment.document]
+    assert unpacked.submission.submission_set == shipment.submission.submission_set
+
+
+def test_the_same_shipment_gives_the_same_bytes() -> None:
+    assert compose(small_shipment(), settings()).as_bytes() == compose(small_shipment(), settings()).as_bytes()
+
+
+def test_message_is_ascii_on_the_wire() -> None:
+    raw = compose(small_shipment(), settings(organization_name="Dispositif d'appui de l'Évêché")).as_bytes()
+    assert raw.isascii()
+    assert max(map(len, raw.split(b"\r\n"))) <= 998
+
+
+def named(*, family: str = "LE GALL", given: str = "ZOÉ", birth_time: str | None = "19790328") -> Document:
+    document = small_document()
+    document.header.patient.name.families = [NamePart("D'USAGE"), NamePart(family, "BR")]
+    document.header.patient.name.givens = [NamePart("Zoé Anne"), NamePart(given, "BR")]
+    document.header.patient.birth_time = birth_time
+    return document
+
+
+@pytest.mark.parametrize(
+    ("family", "given", "birth_time", "expected"),
+    [
+        ("LE GALL", "ZOÉ", "19790328", "LE GALL ZOE 28/03/1979"),
+        ("Lœuf-d’Été", "Maëlys", "19790328", "LOEUF-D'ETE Maelys 28/03/1979"),
+        ("ÇELIK", "Gül\n  Nur", "197903", "CELIK Gul Nur"),
+    ],
+)
+def test_subject_is_plain(family: str, given: str, birth_time: str, expected: str) -> None:
+    document = named(family=family, given=given, birth_time=birth_time)
+    info = (f"PID-5|{family}^{given}^^^^^L", "PID-8|F")
+    shipment = with_entry(small_shipment(document), source_patient_info=info)
+    assert composed(shipment)["Subject"] == f"XDM/1.0/DDM+Plan personnalise de soins {expected}"
+
+
+def test_subject_label_is_cut_at_forty_characters() -> None:
+    document = small_document()
+    document.header.code = Code("18776-5", templates.LOINC, "Plan personnalisé de santé et de coordination")
+    subject = composed(small_shipment(document))["Subject"]
+    assert subject == "XDM/1.0/DDM+Plan personnalise de sante et de coordin PATTERSON DOMINIQUE 28/03/1979"
+
+
+def test_a_replacement_says_so() -> None:
+    document = small_document()
+    document.header.related_documents = [RelatedDocument([II("2.25.1")])]
+    assert composed(small_shipment(document))["Subject"].startswith("[Annule et remplace] XDM/1.0/DDM+Plan")
+
+
+@pytest.mark.parametrize(
+    ("change", "qualified"),
+    [
+        ({}, True),
+        ({"ids": [II(templates.INS_NIR_TEST, "279035121518989")]}, False),
+        ({"ids": [II(templates.INS_NIA, "279035121518989")]}, False),
+        ({"ids": [II(templates.INS_NIR, "279035121518988")]}, False),
+        ({"ids": [II(templates.INS_NIR, "2790351215189")]}, False),
+        ({"ids": []}, False),
+        ({"birth_time": None}, False),
+        ({"gender": None}, False),
+    ],
+)
+def test_qualified_ins(change: dict[str, object], qualified: bool) -> None:
+    patient = replace(small_patient(), ids=[II(templates.INS_NIR, "279035121518989")])
+    assert has_qualified_ins(replace(patient, **change)) is qualified
+
+
+@pytest.mark.parametrize("part", ["families", "givens"])
+def test_ins_without_its_birth_names_is_not_qualified(part: str) -> None:
+    patient = replace(small_patient(), ids=[II(templates.INS_NIR, "279035121518989")])
+    setattr(patient.name, part, [NamePart("PATTERSON")])
+    assert not has_qualified_ins(patient)
+
+
+# --- what may be sent to whom ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "path"),
+    [
+        ({"mss_product_reference": ""}, "mss_product_reference"),
+        ({"mss_sender": ""}, "mss_sender"),
+        ({"mss_sender": "nobody"}, "mss_sender"),
+    ],
+)
+def test_settings_without_which_nothing_leaves(changes: dict[str, object], path: str) -> None:
+    assert refusal(small_shipment(), **changes).issues[0].path == path
+
+
+@pytest.mark.parametrize(
+    ("recipients", "path"),
+    [
+        ((), "recipients"),
+        (("nobody",), "recipients[0]"),
+        ((PROFESSIONAL, "a@b.fr\r\nRCPT TO:<x@y.fr>"), "recipients[1]"),
+        (("zoé@cabinet.mssante.fr",), "recipients[0]"),
+        (("Zoé <z@cabinet.mssante.fr>",), "recipients[0]"),
+        ((PROFESSIONAL, PATIENT), "recipients[1]"),
+        (("277076322082910@patient.mssante.fr",), "recipients[0]"),
+        (("279035121518988@patient.mssante.fr",), "recipients[0]"),
+    ],
+)
+def test_recipients_that_are_refused(recipients: tuple[str, ...], path: str) -> None:
+    error = refusal(small_shipment(recipients=recipients))
+    assert error.issues[0].path == path
+    assert "279035121518989" not in str(error)
+
+
+def test_a_patient_receives_this_patients_document() -> None:
+    assert composed(small_shipment(recipients=(PATIENT,)))["To"] == PATIENT
+
+
+def test_in_production_a_patient_mailbox_needs_a_qualified_ins() -> None:
+    assert "qualified" in str(refusal(small_shipment(recipients=(PATIENT,)), ins_environment="production"))
+
+
+def test_a_patient_does_not_receive_what_is_hidden_from_them() -> None:
+    shipment = small_shipment(recipients=(PATIENT,))
+    normal = shipment.submission.entries[0].confidentiality[0]
+    hidden = CodedValue("INVISIBLE_PATIENT", "Invisible patient", "1.2.250.1.213.1.1.4.13")
+    assert "not visible" in str(refusal(with_entry(shipment, confidentiality=(normal, hidden))))
+
+
+def test_metadata_of_other_bytes_are_refused() -> None:
+    assert refusal(with_entry(small_shipment(), hash="0" * 40)).issues[0].rule == "XDSNonIdenticalHash"
+
+
+def test_a_document_that_is_none_is_refused() -> None:
+    data = b"<a/>"
+    shipment = with_entry(small_shipment(), size=len(data), hash="db9aa86632c6f2cc99684a2dd15d2b64828e7622")
+    assert refusal(replace(shipment, document=data)).issues[0].severity == "fatal"
+
+
+# --- submission -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path, "127.0.0.1")
+
+
+@pytest.fixture
+def server(tmp_path: Path, authority: Authority) -> Iterator[MailServer]:
+    running = MailServer(tmp_path / "mail", authority.server_context())
+    running.start()
+    yield running
+    running.stop()
+
+
+def channel(server: MailServer, authority: Authority, **changes: object) -> MssChannel:
+    return MssChannel(settings(mss_port=server.port, mss_ca_file=str(authority.ca_file), **changes))
+
+
+def failure(channel: MssChannel, shipment: Shipment | None = None) -> DeliveryError:
+    with pytest.raises(DeliveryError) as caught:
+        channel.send(shipment or small_shipment())
+    return caught.value
+
+
+def test_message_arrives_as_composed(server: MailServer, authority: Authority) -> None:
+    receipt = channel(server, authority).send(small_shipment(recipients=(PROFESSIONAL, NURSE)))
+    [stored] = server.messages()
+    assert stored.path.read_bytes() == compose(small_shipment(recipients=(PROFESSIONAL, NURSE)), settings()).as_bytes(
+        policy=policy.SMTP
+    )
+    assert (stored.recipients, stored.codes) == ((PROFESSIONAL, NURSE), ("18776-5",))
+    assert "for 2 of 2 recipients: 2.6.0 Taken" in receipt.detail
+
+
+def test_mail_server_down(server: MailServer, authority: Authority) -> None:
+    server.stop()
+    error = failure(channel(server, authority))
+    assert error.retry
+    assert "nothing was sent" in str(error)
+
+
+@pytest.mark.parametrize("fault", [MailFault.BUSY, MailFault.BUSY_AFTER_DATA])
+def test_a_server_that_is_busy_may_be_asked_again(server: MailServer, authority: Authority, fault: MailFault) -> None:
+    server.faults.play(fault)
+    error = failure(channel(server, authority))
+    assert error.retry
+    assert "451" in str(error)
+    assert not server.messages()
+    channel(server, authority).send(small_shipment())
+    assert len(server.messages()) == 1
+
+
+@pytest.mark.parametrize("fault", [MailFault.CUT_AFTER_DATA, MailFault.SILENT_AFTER_DATA])
+def test_a_connection_lost_after_data_leaves_one_message(
+    server: MailServer, authority: Authority, fault: MailFault
+) -> None:
+    server.faults.play(fault)
+    error = failure(channel(server, authority))
+    assert error.retry
+    assert "may have been taken" in str(error)
+    assert "Already taken" in channel(server, authority).send(small_shipment()).detail
+    assert len(server.messages()) == 1
+
+
+def test_all_recipients_refused(server: MailServer, authority: Authority) -> None:
+    server.unknown.add(PROFESSIONAL)
+    error = failure(channel(server, authority))
+    assert not error.retry
+    assert [(issue.path, "550" in issue.message) for issue in error.issues] == [("recipients[0]", True)]
+    assert not server.messages()
+
+
+def test_a_message_refused_for_its_content_is_not_sent_again(server: MailServer, authority: Authority) -> None:
+    sender = "plateforme@ailleurs.fr"
+    error = failure(channel(server, authority, mss_sender=sender))
+    assert not error.retry
+    assert "550 5.7.1 Sender outside the trust space" in str(error)
+
+
+def test_starttls_absent_though_demanded(tmp_path: Path, authority: Authority) -> None:
+    server = MailServer(tmp_path / "plain", None)
+    server.start()
+    try:
+        error = failure(channel(server, authority))
+    finally:
+        server.stop()
+    assert (error.issues[0].code, error.retry) == ("security", False)
+    assert not server.messages()
+
+
+def test_an_untrusted_certificate_stops_before_anything_is_said(server: MailServer, authority: Authority) -> None:
+    error = failure(MssChannel(settings(mss_port=server.port)))
+    assert (error.issues[0].code, error.retry) == ("security", False)
+
+
+def test_a_ca_file_that_is_not_there(server: MailServer, authority: Authority, tmp_path: Path) -> None:
+    error = failure(MssChannel(settings(mss_port=server.port, mss_ca_file=str(tmp_path / "none.pem"))))
+    assert (error.issues[0].path, error.retry) == ("mss_ca_file", False)
+
+
+def test_a_message_larger_than_the_server_takes_is_not_sent(tmp_path: Path, authority: Authority) -> None:
+    server = MailServer(tmp_path / "small", authority.server_context(), max_message=1_000)
+    server.start()
+    try:
+        error = failure(channel(server, authority))
+    finally:
+        server.stop()
+    assert (error.issues[0].code, error.retry) == ("too-long", False)
+    assert "takes 1000" in str(error)
+
+
+# --- servers that speak as they like --------------------------------------------------------------------------------
+
+Script = dict[str, str]
+GOOD: Script = {"": "220 ready", "EHLO": "250 x", "MAIL": "250 ok", "RCPT": "250 ok", "DATA": "354 go", ".": "250 ok"}
+
+
+@pytest.fixture
+def scripted() -> Iterator[Callable[..., tuple[Settings, list[str]]]]:
+    """A plain SMTP server with a reply per command: an empty one is silence, `cut` the end of the connection."""
+    released = threading.Event()
+    servers: list[socketserver.ThreadingTCPServer] = []
+
+    def start(script: Script) -> tuple[Settings, list[str]]:
+        heard: list[str] = []
+
+        class Handler(socketserver.StreamRequestHandler):
+            def handle(self) -> None:
+                command, in_data = "", False
+                while True:
+                    reply = script.get(command, script.get(command[:4].upper(), "250 ok"))
+                    if reply == "cut":
+                        return
+                    if not reply:
+                        released.wait(10)
+                        return
+                    if not in_data or command == ".":
+                        self.wfile.write(reply.encode() + b"\r\n")
+                        in_data = command.upper() == "DATA" and reply.startswith("354")
+                    line = self.rfile.readline()
+                    if not line:
+                        return
+                    command = line.decode().strip() if not in_data or line == b".\r\n" else "…"
+                    heard.append(command)
+
+        server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, args=(0.02,)).start()
+        servers.append(server)
+        return settings(mss_port=server.server_address[1], mss_starttls="false"), heard
+
+    yield start
+    released.set()
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def test_scripted_server_takes_a_message(scripted: Callable[..., tuple[Settings, list[str]]]) -> None:
+    chosen, _ = scripted(GOOD)
+    assert "for 1 of 1 recipients" in MssChannel(chosen).send(small_shipment()).detail
+
+
+@pytest.mark.parametrize(
+    ("change", "retry", "text"),
+    [
+        ({"": "554 no service"}, False, "554"),
+        ({"": "421 later"}, True, "421"),
+        ({"": "cut"}, True, "nothing was sent"),
+        ({"": ""}, True, "in time"),
+        ({"EHLO": ""}, True, "in time"),
+        ({"MAIL": "cut"}, True, "nothing was sent"),
+        ({"MAIL": "552 too large"}, False, "552"),
+        ({"RCPT": ""}, True, "in time"),
+        ({"RCPT": "450 greylisted"}, True, "recipients[0]"),
+        ({"DATA": "451 later"}, True, "451"),
+        ({"DATA": "cut"}, True, "may have been taken"),
+        ({".": "cut"}, True, "may have been taken"),
+        ({".": ""}, True, "may have been taken"),
+        ({".": "452 full"}, True, "452"),
+        ({".": "554 content refused"}, False, "554 content refused"),
+    ],
+)
+def test_each_step_can_fail(
+    scripted: Callable[..., tuple[Settings, list[str]]], change: Script, retry: bool, text: str
+) -> None:
+    chosen, _ = scripted(GOOD | change)
+    started = time.monotonic()
+    error = failure(MssChannel(chosen))
+    assert time.monotonic() - started < 5 * TIMEOUT
+    assert (text in str(error), error.retry) == (True, retry)
+
+
+@pytest.mark.parametrize("quit_reply", ["cut", "", "554 no"])
+def test_nothing_after_the_message_is_taken_can_undo_it(
+    scripted: Callable[..., tuple[Settings, list[str]]], quit_reply: str
+) -> None:
+    chosen, _ = scripted(GOOD | {"QUIT": quit_reply})
+    MssChannel(chosen).send(small_shipment())
+
+
+def test_one_recipient_refused_for_good_does_not_deprive_the_others(
+    scripted: Callable[..., tuple[Settings, list[str]]],
+) -> None:
+    chosen, heard = scripted(GOOD | {f"rcpt TO:<{NURSE}>": "550 unknown"})
+    error = failure(MssChannel(chosen), small_shipment(recipients=(PROFESSIONAL, NURSE)))
+    assert not error.retry
+    assert [(issue.severity, issue.path) for issue in error.issues] == [("error", "recipients[1]"), ("information", "")]
+    assert "." in heard
+
+
+def test_a_recipient_refused_for_now_holds_the_message_back_for_all(
+    scripted: Callable[..., tuple[Settings, list[str]]],
+) -> None:
+    chosen, heard = scripted(GOOD | {f"rcpt TO:<{NURSE}>": "450 greylisted"})
+    error = failure(MssChannel(chosen), small_shipment(recipients=(PROFESSIONAL, NURSE)))
+    assert error.retry
+    assert "data" not in [command.lower() for command in heard]
+
+
+def test_addresses_of_patients_are_masked_in_the_words_of_the_server(
+    scripted: Callable[..., tuple[Settings, list[str]]],
+) -> None:
+    chosen, _ = scripted(GOOD | {"RCPT": f"550 <{PATIENT}> unknown"})
+    error = failure(MssChannel(chosen), small_shipment(recipients=(PATIENT,)))
+    assert "<…@patient.mssante.fr> unknown" in str(error)
+    assert "279035121518989" not in str(error)
+
+
+def test_without_size_announced_the_setting_is_the_limit(scripted: Callable[..., tuple[Settings, list[str]]]) -> None:
+    chosen, heard = scripted(GOOD)
+    error = failure(MssChannel(replace(chosen, mss_max_size=1_000)))
+    assert (error.issues[0].code, error.retry) == ("too-long", False)
+    assert not any(command.lower().startswith("mail") for command in heard)
