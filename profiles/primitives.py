@@ -119,7 +119,7 @@ def is_base64(value: Any) -> bool:
 
 def _decodes(value: str) -> bool:
     try:
-        return binascii.a2b_base64(value, strict_mode=True) != b""
+        return len(value) % 4 == 0 and binascii.a2b_base64(value, strict_mode=True) != b""
     except binascii.Error:
         return False
 

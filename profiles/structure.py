@@ -393,15 +393,17 @@ def _extensions_of(element: Element, step: str, key: str) -> FieldCheck:
         if type(value) is not list or not value:
             findings.add((where, step, None), "structure", "must be an array that is not empty", "json-array")
             return
-        values = owner.get(key)
-        if type(values) is list and len(values) != len(value):
+        values = owner.get(key, [None] * len(value))
+        if type(values) is not list or not values:
+            return  # the finding is that of the values
+        if len(values) != len(value):
             message = "the arrays of values and of extensions must be padded to the same length"
             findings.add((where, step, None), "structure", message, "json-null")
         for index, each in enumerate(value):
-            has_value = type(values) is list and index < len(values) and values[index] is not None
             if each is not None:
+                has_value = index < len(values) and values[index] is not None
                 check_one(each, has_value, (where, step, index), findings)
-            elif not has_value and key not in owner:
+            elif key not in owner:
                 findings.add((where, step, index), "structure", "has neither a value nor extensions", "json-null")
 
     return check_list if element.many else check_single
