@@ -82,7 +82,7 @@ def small_patient() -> Patient:
 def small_professional() -> AssignedEntity:
     """A physician acting for `small_organization`."""
     return AssignedEntity(
-        ids=[II(templates.PS_IDNAT, "810101234569")],
+        ids=[II(templates.PS_IDNAT, "810101234564")],
         person=PersonName(families=[NamePart("LEMOINE")], givens=[NamePart("Hélène")], suffix="DR"),
         organization=small_organization(practice_setting=True),
     )
@@ -92,7 +92,7 @@ def small_organization(*, practice_setting: bool = False) -> Organization:
     """An invented practice; with `practice_setting`, its cadre d'exercice (JDV_J04)."""
     industry = Code("AMBULATOIRE", "1.2.250.1.213.1.1.4.9", "Ambulatoire") if practice_setting else None
     return Organization(
-        ids=[II(templates.STRUCT_IDNAT, "1750099999")], names=["Cabinet des Tilleuls"], industry_class=industry
+        ids=[II(templates.STRUCT_IDNAT, "1750099996")], names=["Cabinet des Tilleuls"], industry_class=industry
     )
 
 
