@@ -1,1 +1,8 @@
-"""Search parameters to index rows, query string to SQL."""
+"""Search parameters to index rows, query string to SQL (FHIR R4 §3.1.1)."""
+
+from relais.server.search.errors import SearchError
+from relais.server.search.indexer import index_rows
+from relais.server.search.reindex import reindex
+from relais.server.search.search import SearchResult, explain, search
+
+__all__ = ["SearchError", "SearchResult", "explain", "index_rows", "reindex", "search"]

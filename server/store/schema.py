@@ -11,6 +11,7 @@ from sqlalchemy import (
     Column,
     Double,
     ForeignKey,
+    FromClause,
     Index,
     Integer,
     LargeBinary,
@@ -94,12 +95,12 @@ Index(
 string_index = _index_table("string_index", _text("normalised"), _text("exact"))
 
 
-def string_head() -> ColumnElement[str]:
+def string_head(table: FromClause) -> ColumnElement[str]:
     """The indexed beginning of a normalised text; a condition must be written on this expression to use the index."""
-    return func.substr(string_index.c.normalised, literal_column("1"), literal_column(str(STRING_HEAD)))
+    return func.substr(table.c.normalised, literal_column("1"), literal_column(str(STRING_HEAD)))
 
 
-Index("string_index_by_value", string_index.c.parameter, string_head(), string_index.c.resource_key)
+Index("string_index_by_value", string_index.c.parameter, string_head(string_index), string_index.c.resource_key)
 
 date_index = _index_table(
     "date_index", Column("low", BigInteger, nullable=False), Column("high", BigInteger, nullable=False)

@@ -230,6 +230,14 @@ class Transaction:
         """Write a version that says the resource is deleted. Raises VersionConflictError."""
         return self._write(resource_type, resource_id, version, None, last_updated, (), "DELETE")
 
+    def scan(self, *, after: int, limit: int, resource_type: str | None = None) -> list[StoredVersion]:
+        """Current versions in the order of their keys, from behind key `after`, locked until the transaction ends."""
+        resource = schema.resource
+        statement = select(*resource_columns).where(resource.c.key > after).order_by(resource.c.key).limit(limit)
+        if resource_type is not None:
+            statement = statement.where(resource.c.type == resource_type)
+        return [stored_version(row) for row in self.connection.execute(statement.with_for_update())]
+
     def reindex(self, key: int, rows: Iterable[IndexRow]) -> None:
         """Replace the index rows of the resource with that key; its versions stay."""
         for unindex in _UNINDEX.values():
@@ -278,9 +286,9 @@ class Transaction:
         return _key(self.connection.execute(_REPLACE, current | values).first())
 
     def _index(self, key: int, rows: Iterable[IndexRow]) -> None:
-        by_kind: dict[type[IndexRow], set[IndexRow]] = defaultdict(set)
+        by_kind: dict[type[IndexRow], dict[IndexRow, None]] = defaultdict(dict)
         for row in rows:
-            by_kind[type(row)].add(row)
+            by_kind[type(row)][row] = None
         for kind, distinct in by_kind.items():
             self.connection.execute(_INDEX[kind], [{"resource_key": key, **row._asdict()} for row in distinct])
 

@@ -1,0 +1,433 @@
+"""From the pairs of a query string to a query tree; every mistake names its parameter and is told at once.
+
+FHIR R4 §3.1.1.3 (parameters, modifiers, prefixes, escaping) and §3.1.1.5 (paging, sorting, including).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TypeVar, get_args
+
+from relais.cda.errors import Issue
+from relais.profiles import definitions
+from relais.profiles.definitions import SearchParameter
+from relais.server.search.errors import SearchError
+from relais.server.search.indexer import index_plan, reference_row
+from relais.server.search.parameters import ON_THE_RESOURCE, parameters
+from relais.server.search.query import (
+    Chain,
+    CompositeValue,
+    Criterion,
+    DateValue,
+    Has,
+    Include,
+    Match,
+    Missing,
+    Prefix,
+    QuantityValue,
+    Query,
+    ReferenceValue,
+    Sort,
+    StringValue,
+    TokenValue,
+    Total,
+    UriValue,
+    Value,
+)
+from relais.server.search.values import (
+    Span,
+    canonical_system,
+    date_span,
+    normalise_code,
+    normalise_text,
+    parse_number,
+    precision_of,
+)
+from relais.server.store.store import to_microseconds
+
+_T = TypeVar("_T")
+
+DEFAULT_COUNT = 50
+MAXIMUM_COUNT = 1000
+_MAXIMUM_TERMS = 200  # values of one query, all parameters together
+_MAXIMUM_DEPTH = 6  # links of a chain
+_MAXIMUM_TARGETS = 12  # resource types of a link that names none
+_LONGEST_VALUE = 2000  # characters
+
+_MODIFIERS: dict[str, frozenset[str]] = {
+    "token": frozenset({"not", "text", "of-type"}),
+    "string": frozenset({"exact", "contains"}),
+    "uri": frozenset({"above", "below"}),
+    "reference": frozenset({"identifier"}),
+}
+_PREFIXED = re.compile(f"({'|'.join(get_args(Prefix))})?(.*)", re.DOTALL)
+_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
+_OFFSET_WITH_SPACE = re.compile(r" (\d\d:\d\d)$")  # a `+` that was not percent-encoded
+
+
+def parse_query(
+    resource_type: str,
+    pairs: Iterable[tuple[str, str]],
+    base: str,
+    *,
+    strict: bool = True,
+    now: datetime | None = None,
+) -> tuple[Query, list[Issue]]:
+    """The tree of a query on a served resource type, and what was ignored of it.
+
+    `pairs` are decoded, without the parameters of the HTTP layer (`_format`, `_pretty`); `base` is the server's own
+    base URL; `now` is what `ap` measures the distance from. Raises SearchError with everything that is wrong; unless
+    `strict`, unknown parameters and modifiers are ignored and reported instead.
+    """
+    parser = _Parser(resource_type, base, strict, now or datetime.now(UTC))
+    for name, value in pairs:
+        if value:
+            parser.take(name, value)
+    if parser.errors:
+        raise SearchError(parser.errors)
+    return parser.query(), parser.ignored
+
+
+class _Refused(Exception):  # noqa: N818 - never leaves this module
+    """Why one parameter is refused; `code` is the FHIR issue type."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass
+class _Parser:
+    resource_type: str
+    base: str
+    strict: bool
+    now: datetime
+    errors: list[Issue] = field(default_factory=list)
+    ignored: list[Issue] = field(default_factory=list)
+    criteria: list[Criterion] = field(default_factory=list)
+    includes: list[Include] = field(default_factory=list)
+    applied: list[tuple[str, str]] = field(default_factory=list)
+    sort: tuple[Sort, ...] = ()
+    count: int = DEFAULT_COUNT
+    total: Total = "none"
+    terms: int = 0
+
+    def query(self) -> Query:
+        """What has been taken so far."""
+        return Query(
+            self.resource_type,
+            tuple(dict.fromkeys(self.criteria)),
+            self.sort,
+            self.count,
+            self.total,
+            tuple(dict.fromkeys(self.includes)),
+            tuple(dict.fromkeys(self.applied)),
+        )
+
+    def take(self, name: str, value: str) -> None:
+        """Read one pair; a mistake goes to `errors`, or to `ignored` where a lenient search may go on without it."""
+        try:
+            _refuse_unstorable(name, value)
+            control = _CONTROLS.get(name.partition(":")[0])
+            if control:
+                control(self, name, value)
+            else:
+                self.criteria.append(self.criterion(self.resource_type, name, value))
+            self.applied.append((name, value))
+        except _Refused as refused:
+            if refused.code == "not-supported" and not self.strict:
+                self.ignored.append(Issue("warning", refused.code, f"ignored: {refused}", name))
+            else:
+                self.errors.append(Issue("error", refused.code, str(refused), name))
+
+    # --- Criteria
+
+    def criterion(self, resource_type: str, name: str, value: str, depth: int = 0) -> Criterion:
+        """The criterion of a parameter name, with modifiers and links, and its value."""
+        if depth > _MAXIMUM_DEPTH:
+            raise _Refused("too-costly", f"more than {_MAXIMUM_DEPTH} links in a chain")
+        if name.startswith("_has:"):
+            return self._has(resource_type, name, value, depth)
+        head, chained, rest = name.partition(".")
+        code, _, modifier = head.partition(":")
+        parameter = _parameter(resource_type, code)
+        if chained:
+            return self._chain(resource_type, parameter, modifier, rest, value, depth)
+        if modifier == "missing":
+            return Missing(resource_type, _present(parameter), _boolean(value))
+        return self._match(resource_type, parameter, modifier, value)
+
+    def _match(self, resource_type: str, parameter: SearchParameter, modifier: str, value: str) -> Criterion:
+        read = self._reader(resource_type, parameter, modifier)
+        several = [one for one in _split(value, ",") if one]
+        self.terms += len(several)
+        if self.terms > _MAXIMUM_TERMS:
+            raise _Refused("too-costly", f"more than {_MAXIMUM_TERMS} values in one query")
+        if not several:
+            raise _Refused("value", "no value between the commas")
+        return Match(resource_type, parameter, modifier, tuple(dict.fromkeys(read(one) for one in several)))
+
+    def _chain(
+        self, resource_type: str, parameter: SearchParameter, target: str, rest: str, value: str, depth: int
+    ) -> Criterion:
+        if parameter.type != "reference":
+            raise _Refused("not-supported", f"{parameter.code} is no reference: nothing can be chained to it")
+        if target and target not in definitions.resource_types():
+            raise _Refused("not-supported", f"{target} is no resource type")
+        if target and parameter.targets and target not in parameter.targets:
+            raise _Refused("not-supported", f"{parameter.code} cannot refer to {target}")
+        targets: list[tuple[str, Criterion]] = []
+        refusals: list[_Refused] = []
+        for candidate in (target,) if target else parameter.targets or sorted(definitions.resource_types()):
+            try:
+                targets.append((candidate, self.criterion(candidate, rest, value, depth + 1)))
+            except _Refused as refused:
+                refusals.append(refused)
+        if not targets:
+            raise refusals[0]
+        if any(refused.code != "not-supported" for refused in refusals):
+            raise next(refused for refused in refusals if refused.code != "not-supported")
+        if len(targets) > _MAXIMUM_TARGETS:
+            raise _Refused(
+                "too-costly", f"{len(targets)} resource types are possible: name one ({parameter.code}:Type.…)"
+            )
+        return Chain(resource_type, parameter, tuple(targets))
+
+    def _has(self, resource_type: str, name: str, value: str, depth: int) -> Criterion:
+        parts = name.split(":", 3)
+        if len(parts) < 4:
+            raise _Refused("value", "_has:Type:reference:parameter is expected")
+        _, source, code, rest = parts
+        if source not in definitions.resource_types():
+            raise _Refused("not-supported", f"{source} is no resource type")
+        parameter = _parameter(source, code)
+        if parameter.type != "reference" or (parameter.targets and resource_type not in parameter.targets):
+            raise _Refused("not-supported", f"{code} of {source} does not refer to {resource_type}")
+        return Has(source, parameter, self.criterion(source, rest, value, depth + 1))
+
+    # --- Values
+
+    def _reader(self, resource_type: str, parameter: SearchParameter, modifier: str) -> Callable[[str], Value]:
+        """The function that reads one value of a parameter with that modifier."""
+        kind = parameter.type
+        if kind == "reference" and modifier in definitions.resource_types():
+            return lambda text: replace(self._reference(parameter, text), type=modifier)
+        if modifier and modifier not in _MODIFIERS.get(kind, ()):
+            raise _Refused("not-supported", f"modifier :{modifier} is not served for a {kind} parameter")
+        match kind, modifier:
+            case ("token", "of-type"):
+                return _of_type
+            case ("token", "text"):
+                return _string
+            case ("token", _) | ("reference", "identifier"):
+                return _token
+            case ("string", "exact"):
+                return lambda text: StringValue(normalise_text(_plain(text)), _plain(text))
+            case ("string", _):
+                return _string
+            case ("uri", _):
+                return lambda text: UriValue(_plain(text))
+            case ("reference", _):
+                return lambda text: self._reference(parameter, text)
+            case ("date", _):
+                return self._date
+            case ("number", _):
+                return _number
+            case ("quantity", _):
+                return _quantity
+            case ("composite", _):
+                return lambda text: self._composite(resource_type, parameter, text)
+        raise _Refused("not-supported", f"parameters of type {kind} are not served")
+
+    def _reference(self, parameter: SearchParameter, text: str) -> ReferenceValue:
+        target = _plain(text)
+        url, bar, version = target.rpartition("|")
+        if bar:
+            return ReferenceValue("", reference_row("", url, self.base).target, version)
+        if _ID.fullmatch(target):
+            only = parameter.targets[0] if len(parameter.targets) == 1 else None
+            return ReferenceValue(only, target, None)
+        row = reference_row("", target, self.base)
+        return ReferenceValue(row.target_type, row.target, None)
+
+    def _date(self, text: str) -> DateValue:
+        prefix, moment = _prefixed(_plain(text))
+        span = _read(date_span, _OFFSET_WITH_SPACE.sub(r"+\1", moment))
+        if prefix == "ap":
+            tenth = abs(to_microseconds(self.now) - span.low) // 10
+            span = Span(span.low - tenth, span.high + tenth)
+        return DateValue(prefix, span)
+
+    def _composite(self, resource_type: str, parameter: SearchParameter, text: str) -> CompositeValue:
+        parts = _split(text, "$")
+        if len(parts) != len(parameter.components):
+            raise _Refused("value", f"{len(parameter.components)} values joined by $ are expected")
+        components = (parameters(resource_type)[component.code] for component in parameter.components)
+        readers = (self._reader(resource_type, component, "") for component in components)
+        return CompositeValue(tuple(read(part) for read, part in zip(readers, parts, strict=True)))
+
+    # --- Result parameters
+
+    def take_count(self, _name: str, value: str) -> None:
+        """`_count`: 0 asks for the total only."""
+        if not value.isascii() or not value.isdecimal() or len(value) > 9:
+            raise _Refused("value", "a whole number from 0 is expected")
+        self.count = min(int(value), MAXIMUM_COUNT)
+        if not self.count:
+            self.total = "accurate"
+
+    def take_sort(self, _name: str, value: str) -> None:
+        """`_sort`: keys by commas, a minus for descending."""
+        keys = [Sort(key.removeprefix("-"), key.startswith("-")) for key in value.split(",")]
+        for key in keys:
+            if key.code not in ON_THE_RESOURCE:
+                raise _Refused("not-supported", "results are sorted by _id or _lastUpdated only")
+        self.sort = tuple(keys)
+
+    def take_total(self, _name: str, value: str) -> None:
+        """`_total`: an estimate is answered by the accurate number."""
+        if value not in ("none", "estimate", "accurate"):
+            raise _Refused("value", "none, estimate or accurate is expected")
+        if value != "none":
+            self.total = "accurate"
+
+    def take_include(self, name: str, value: str) -> None:
+        """`_include`, `_revinclude`, with `:iterate` (or `:recurse`, its former name); `*` alone or `Type:*`."""
+        directive, _, modifier = name.partition(":")
+        if modifier not in ("", "iterate", "recurse"):
+            raise _Refused("not-supported", f"modifier :{modifier} is not served for {directive}")
+        reverse, iterate = directive == "_revinclude", bool(modifier)
+        if value == "*" and not reverse:
+            self.includes.append(Include(None, None, None, iterate, reverse))
+            return
+        source, code, target = [*value.split(":", 2), "", ""][:3]
+        for name_of_type in (source, target):
+            if name_of_type and name_of_type not in definitions.resource_types():
+                raise _Refused("not-supported", f"{name_of_type} is no resource type")
+        if not source or not code:
+            raise _Refused("value", "Type:parameter, Type:parameter:Target or Type:* is expected")
+        if code != "*" and _parameter(source, code).type != "reference":
+            raise _Refused("not-supported", f"{code} of {source} is no reference")
+        self.includes.append(Include(source, None if code == "*" else code, target or None, iterate, reverse))
+
+
+_CONTROLS: dict[str, Callable[[_Parser, str, str], None]] = {
+    "_count": _Parser.take_count,
+    "_sort": _Parser.take_sort,
+    "_total": _Parser.take_total,
+    "_include": _Parser.take_include,
+    "_revinclude": _Parser.take_include,
+}
+
+
+def _parameter(resource_type: str, code: str) -> SearchParameter:
+    parameter = parameters(resource_type).get(code)
+    if parameter is None:
+        raise _Refused("not-supported", f"{resource_type} has no search parameter {code[:64]}")
+    if code in index_plan(resource_type).unsupported:
+        raise _Refused("not-supported", f"search parameter {code} is not served")
+    return parameter
+
+
+def _present(parameter: SearchParameter) -> SearchParameter:
+    if parameter.type == "composite" or parameter.code in ON_THE_RESOURCE:
+        raise _Refused("not-supported", f"modifier :missing is not served for {parameter.code}")
+    return parameter
+
+
+def _refuse_unstorable(name: str, value: str) -> None:
+    if len(value) > _LONGEST_VALUE:
+        raise _Refused("too-long", f"a value has at most {_LONGEST_VALUE} characters")
+    if "\0" in value or "\0" in name:
+        raise _Refused("value", "a value cannot hold the NUL character")
+    try:
+        (name + value).encode()
+    except UnicodeEncodeError:
+        raise _Refused("value", "a value is not Unicode text") from None
+
+
+def _boolean(value: str) -> bool:
+    if value not in ("true", "false"):
+        raise _Refused("value", "true or false is expected")
+    return value == "true"
+
+
+def _split(text: str, separator: str) -> list[str]:
+    """`text` between separators that no backslash escapes; the parts keep their escapes."""
+    parts, start, position = [], 0, 0
+    while position < len(text):
+        if text[position] == "\\":
+            position += 1
+        elif text[position] == separator:
+            parts.append(text[start:position])
+            start = position + 1
+        position += 1
+    return [*parts, text[start:]]
+
+
+def _plain(text: str) -> str:
+    r"""`text` without its escapes: `\,` `\|` `\$` `\\` stand for the character. Other backslashes stay."""
+    return re.sub(r"\\([,|$\\])", r"\1", text)
+
+
+def _prefixed(text: str) -> tuple[Prefix, str]:
+    match = _PREFIXED.fullmatch(text)
+    prefix: Prefix | None = match[1] if match else None  # type: ignore[assignment]
+    return prefix or "eq", match[2] if match else text
+
+
+def _read(function: Callable[[str], _T], text: str) -> _T:
+    try:
+        return function(text)
+    except ValueError as error:
+        raise _Refused("value", str(error)) from None
+
+
+def _string(text: str) -> StringValue:
+    plain = _plain(text)
+    normalised = normalise_text(plain)
+    if not normalised:
+        raise _Refused("value", "a value without letters or digits would match everything")
+    return StringValue(normalised, plain)
+
+
+def _token(text: str) -> TokenValue:
+    parts = _split(text, "|")
+    if len(parts) > 2:
+        raise _Refused("value", "system|code is expected; a bar inside a code is written \\|")
+    code = normalise_code(_plain(parts[-1]))
+    if len(parts) == 1:
+        return TokenValue(None, code)
+    system = canonical_system(_plain(parts[0]))
+    if not system and not code:
+        raise _Refused("value", "a system or a code is expected")
+    return TokenValue(system, code or None)
+
+
+def _of_type(text: str) -> TokenValue:
+    parts = [_plain(part) for part in _split(text, "|")]
+    if len(parts) != 3 or not all(parts[1:]):
+        raise _Refused("value", "system|code|value is expected: the type of the identifier, then its value")
+    system, code, value = parts
+    return TokenValue(canonical_system(system), f"{code}|{normalise_code(value)}")
+
+
+def _number(text: str) -> QuantityValue:
+    prefix, digits = _prefixed(_plain(text))
+    number = _read(parse_number, digits)
+    half = abs(number) / 10 if prefix == "ap" else precision_of(digits)
+    return QuantityValue(prefix, float(number), float(number - half), float(number + half), None, None)
+
+
+def _quantity(text: str) -> QuantityValue:
+    number, *unit = _split(text, "|")
+    value = _number(number)
+    if not unit:
+        return value
+    if len(unit) != 2:
+        raise _Refused("value", "a number, or number|system|code, or number||unit is expected")
+    system, code = (_plain(part) for part in unit)
+    return replace(value, system=canonical_system(system) or None, unit=code or None)

@@ -1,0 +1,156 @@
+"""The tree of a search: what a query string asks for, typed, normalised, and free of HTTP and SQL.
+
+FHIR R4 §3.1.1 (Search). Criteria are joined by AND, the values of one criterion by OR. A chain and a reverse chain hold
+a criterion on another resource.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from relais.profiles.definitions import SearchParameter
+from relais.server.search.values import Span
+
+Prefix = Literal["eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap"]
+Total = Literal["none", "accurate"]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenValue:
+    """`system` or `code` None: any; `system` empty: none."""
+
+    system: str | None
+    code: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StringValue:
+    """`normalised` for comparison, `text` as asked for."""
+
+    normalised: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class DateValue:
+    """A span to compare with; of `ap` already widened."""
+
+    prefix: Prefix
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class QuantityValue:
+    """A number, the bounds its precision gives (of `ap`: its tenth), and its unit.
+
+    `unit` is a code in `system`, or, when `system` is None, a code or the unit as displayed; None: any.
+    """
+
+    prefix: Prefix
+    number: float
+    low: float
+    high: float
+    system: str | None
+    unit: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceValue:
+    """A target of this server (`type` None: any) or, with an empty `type`, a URL; `version` None: any."""
+
+    type: str | None
+    target: str
+    version: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class UriValue:
+    """A URI as asked for."""
+
+    uri: str
+
+
+@dataclass(frozen=True, slots=True)
+class CompositeValue:
+    """One value for each component, in order; all must hold of the same element."""
+
+    parts: tuple[Value, ...]
+
+
+Value = TokenValue | StringValue | DateValue | QuantityValue | ReferenceValue | UriValue | CompositeValue
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The resource has one of `values` under the parameter; `modifier` is empty or as written, without colon."""
+
+    resource_type: str
+    parameter: SearchParameter
+    modifier: str
+    values: tuple[Value, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """The resource has (`missing` False) or lacks (True) the element of the parameter."""
+
+    resource_type: str
+    parameter: SearchParameter
+    missing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """The parameter refers to a resource for which one of `targets` (criteria of one resource type each) holds."""
+
+    resource_type: str
+    parameter: SearchParameter
+    targets: tuple[tuple[str, Criterion], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Has:
+    """A resource of type `source` refers to this one by `parameter`, and `criterion` holds for it."""
+
+    source: str
+    parameter: SearchParameter
+    criterion: Criterion
+
+
+Criterion = Match | Missing | Chain | Has
+
+
+@dataclass(frozen=True, slots=True)
+class Sort:
+    """A key of the order: `_id` or `_lastUpdated`."""
+
+    code: str
+    descending: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Include:
+    """Resources to add to the matches: those that `source` refers to by `code`, or (`reverse`) that refer to them.
+
+    `source` None: any type; `code` None: any reference; `target` None: any type; `iterate`: also of what was added.
+    """
+
+    source: str | None
+    code: str | None
+    target: str | None
+    iterate: bool
+    reverse: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One search of one resource type. `applied` are the pairs that were understood, for the self link."""
+
+    resource_type: str
+    criteria: tuple[Criterion, ...]
+    sort: tuple[Sort, ...]
+    count: int
+    total: Total
+    includes: tuple[Include, ...]
+    applied: tuple[tuple[str, str], ...]
