@@ -16,6 +16,8 @@ NOS = "https://mos.esante.gouv.fr/NOS/"
 TRE_G15 = f"{NOS}TRE_G15-ProfessionSante/FHIR/TRE-G15-ProfessionSante"
 TRE_R38 = f"{NOS}TRE_R38-SpecialiteOrdinale/FHIR/TRE-R38-SpecialiteOrdinale"
 V2_CONTACT_ROLE = "http://terminology.hl7.org/CodeSystem/v2-0131"
+PROFESSION_KNOW_HOW = "1.2.250.1.213.1.1.4.5"  # TRE_A02: G15_10/SM26…
+LEGAL_PROTECTION = "1.2.250.1.213.1.1.4.327"  # TRE_R217: TUTEUR, CURATEUR, MSVG
 TERMINOLOGIE_CISIS_URI = "https://smt.esante.gouv.fr/fhir/CodeSystem/terminologie-cisis"
 
 

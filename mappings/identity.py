@@ -1,0 +1,215 @@
+"""Who somebody is, in both directions: identifiers as FHIR and CDA write them, and when an INS may leave.
+
+RNIV (identity status), CI-SIS structuration minimale (PS_IdNat, Struct_IdNat), référentiel INS; cda-documents §1.1,
+§2.14, §10.1 and fhir-volets §2. A number that cannot be put in its official form gives None: the caller says where.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from relais.cda.datatypes import is_oid, is_uuid, root_from_urn, urn_from_root, uuid_oid
+from relais.cda.model import II
+from relais.cda.templates import INS_NIA, INS_NIR, INS_NIR_DEMO, INS_NIR_TEST, INS_ROOTS, PS_IDNAT, STRUCT_IDNAT
+from relais.mappings import extensions
+from relais.mappings.context import Deployment, Resource
+
+URI_SYSTEM = "urn:ietf:rfc:3986"
+RPPS = "https://rpps.esante.gouv.fr"
+ADELI = "https://adeli.esante.gouv.fr"
+FINESS = "https://finess.esante.gouv.fr"
+SIRENE = "https://sirene.fr"
+RPPS_RANK = "https://rppsrang.esante.gouv.fr"
+
+NOT_PATIENT_ROOTS = frozenset({"1.2.250.1.213.1.4.13", "1.2.250.1.213.1.4.14", "1.2.250.1.213.1.4.2"})
+"""NSS-NIR, NSS-NIA and INS-C: social security numbers and the obsolete INS are never the patient id of a document."""
+
+ENVIRONMENT_INS_ROOTS = {"production": (INS_NIR, INS_NIA), "test": (INS_NIR_TEST, INS_NIR_DEMO)}
+"""INS OIDs that may leave an instance, by `Deployment.ins_environment`."""
+
+INS_TYPE_CODES = {INS_NIR: "INS-NIR", INS_NIA: "INS-NIA", INS_NIR_TEST: "INS-NIR-TEST", INS_NIR_DEMO: "INS-NIR-DEMO"}
+"""Identifier.type of each INS OID (fr-core-cs-v2-0203)."""
+
+
+# --- any identifier -------------------------------------------------------------------------------------------
+
+
+def identifier_domain(identifier: Resource) -> str | None:
+    """The OID or UUID root of an Identifier's system, or None when the system is a URL (or absent)."""
+    return root_from_urn(identifier.get("system") or "")
+
+
+def ii_of(identifier: Resource) -> II | None:
+    """A FHIR Identifier as an II, or None without a value (§1.1).
+
+    A system that is neither an OID nor a UUID gets a root under 2.25 computed from it, so that the value survives.
+    """
+    system, value = identifier.get("system"), identifier.get("value")
+    if not value:
+        return None
+    if system == URI_SYSTEM:
+        root = root_from_urn(value)
+        return II(root) if root else II(uuid_oid("uri", value))
+    return II(identifier_domain(identifier) or uuid_oid("system", system or ""), value)
+
+
+def identifier_of(ii: II) -> Resource | None:
+    """The FHIR Identifier of an II: inverse of `ii_of` for OID and UUID roots. None for a nullFlavor."""
+    urn = urn_from_root(ii.root) if ii.root else None
+    if urn is None:
+        return None
+    if ii.extension is None:
+        return {"system": URI_SYSTEM, "value": urn}
+    return {"system": urn, "value": ii.extension}
+
+
+# --- patient --------------------------------------------------------------------------------------------------
+
+
+def ins_identifiers(patient: Resource) -> list[Resource]:
+    """The current INS identifiers of a Patient (former ones, `use` old, left out)."""
+    return [
+        identifier
+        for identifier in patient.get("identifier", ())
+        if identifier_domain(identifier) in INS_ROOTS and identifier.get("use") != "old"
+    ]
+
+
+def local_identifiers(patient: Resource) -> list[Resource]:
+    """The identifiers of a Patient that are neither an INS nor a social security number: IPP first."""
+    local = [
+        identifier
+        for identifier in patient.get("identifier", ())
+        if identifier.get("value")
+        and identifier_domain(identifier) not in INS_ROOTS
+        and identifier_domain(identifier) not in NOT_PATIENT_ROOTS
+        and identifier.get("use") != "old"
+    ]
+    return sorted(local, key=lambda identifier: "PI" not in codes(identifier.get("type")))
+
+
+def identity_statuses(patient: Resource) -> list[str]:
+    """RNIV statuses of a Patient: VALI, PROV… (extension fr-core-identity-reliability)."""
+    return [
+        part["valueCoding"]["code"]
+        for reliability in extensions.extensions(patient, extensions.IDENTITY_RELIABILITY)
+        for part in extensions.extensions(reliability, "identityStatus")
+        if part.get("valueCoding", {}).get("code")
+    ]
+
+
+def is_qualified(patient: Resource) -> bool:
+    """Whether the identity is *qualifiée*: validated, and nothing else, with an INS (fhir-volets §2.3)."""
+    return set(identity_statuses(patient)) == {"VALI"} and bool(ins_identifiers(patient))
+
+
+def may_leave(root: str | None, deployment: Deployment) -> bool:
+    """Whether an INS of that OID may leave this instance: test and production never mix (fhir-volets §2.2)."""
+    return root in ENVIRONMENT_INS_ROOTS[deployment.ins_environment]
+
+
+def ins_mismatches(ins: str, patient: Resource) -> Iterator[str]:
+    """Traits (`gender`, `birthDate`) that disagree with a 15 character INS: a doubt to report, never a refusal.
+
+    Months from 20 on stand for births of unknown or foreign registration and say nothing.
+    """
+    expected = {"1": "male", "2": "female"}.get(ins[0])
+    if expected and patient.get("gender") in ("male", "female") and patient["gender"] != expected:
+        yield "gender"
+    year, month = ins[1:3], ins[3:5]
+    birth = patient.get("birthDate", "")
+    if (birth[2:4] and birth[2:4] != year) or ("01" <= month <= "12" and birth[5:7] and birth[5:7] != month):
+        yield "birthDate"
+
+
+# --- professionals and structures -------------------------------------------------------------------------------
+
+
+def professional_id(identifier: Resource) -> II | None:
+    """PS_IdNat (§2.14): a bare RPPS or ADELI number gets its type digit; None when the length is wrong.
+
+    Raises nothing; identifiers of other domains are None too.
+    """
+    value = "".join((identifier.get("value") or "").split())
+    system = identifier.get("system")
+    if system == RPPS or (identifier_domain(identifier) == PS_IDNAT and _is_digits(value, 11)):
+        return II(PS_IDNAT, number) if (number := _prefixed(value, "8", 11)) else None
+    if system == ADELI:
+        return II(PS_IDNAT, number) if (number := _prefixed(value, "0", 9, digits=False)) else None
+    return II(PS_IDNAT, value) if identifier_domain(identifier) == PS_IDNAT and value else None
+
+
+def structure_id(identifier: Resource) -> II | None:
+    """Struct_IdNat (§2.14): FINESS, SIREN, SIRET or RPPS rank with its type digit; None when the length is wrong."""
+    value = "".join((identifier.get("value") or "").split())
+    system, number = identifier.get("system"), None
+    if system == FINESS:
+        number = _prefixed(value, "1", 9, digits=False)
+    elif system == SIRENE:
+        number = _prefixed(value, "2", 9) or _prefixed(value, "3", 14)
+    elif system == RPPS_RANK:
+        number = f"4{value}" if value else None
+    elif identifier_domain(identifier) == STRUCT_IDNAT:
+        number = value or None
+    return II(STRUCT_IDNAT, number) if number else None
+
+
+def is_national(identifier: Resource) -> bool:
+    """Whether the Identifier claims to be a national number of a professional or of a structure."""
+    return identifier.get("system") in (RPPS, ADELI, FINESS, SIRENE, RPPS_RANK) or (
+        identifier_domain(identifier) in (PS_IDNAT, STRUCT_IDNAT)
+    )
+
+
+def finess_id(finess: str) -> II | None:
+    """Struct_IdNat of a FINESS number."""
+    return structure_id({"system": FINESS, "value": finess})
+
+
+def _prefixed(value: str, prefix: str, length: int, *, digits: bool = True) -> str | None:
+    """`value` with its type digit: as it is when it already bears it, None when it has neither length."""
+    well_formed = value.isascii() and (value.isdigit() if digits else value.isalnum())
+    if well_formed and len(value) == length:
+        return prefix + value
+    return value if well_formed and len(value) == length + 1 and value[0] == prefix else None
+
+
+def _is_digits(value: str, length: int) -> bool:
+    return len(value) == length and value.isascii() and value.isdigit()
+
+
+# --- helpers ----------------------------------------------------------------------------------------------------
+
+
+def codes(concept: Resource | None) -> list[str]:
+    """The codes of a CodeableConcept, whatever their systems."""
+    return [coding["code"] for coding in (concept or {}).get("coding", ()) if coding.get("code")]
+
+
+def set_id(resource: Resource, kind: str) -> II | None:
+    """The identity of a document lineage (setId): first business identifier of its source, else type and id."""
+    for identifier in resource.get("identifier", ()):
+        if found := ii_of(identifier):
+            return found
+    if resource.get("id"):
+        return II(uuid_oid("set", kind, resource["resourceType"], resource["id"]))
+    return None
+
+
+def document_id(lineage: II, kind: str, version: int, arc: str | None) -> II:
+    """The identity of one version of a document: one OID, the same whenever that version is made again (§1.1)."""
+    parts = (kind, lineage.root or "", lineage.extension or "")
+    if arc is None:
+        return II(uuid_oid("document", *parts, str(version)))
+    serial = int(uuid_oid("lineage", *parts).removeprefix("2.25.")) >> 32  # 96 bits keep the OID within 64 characters
+    return II(f"{arc}.{_SERIES[kind]}.{serial}.{version}")
+
+
+_SERIES = {"pps": 1}
+"""Arc of each kind of document under the emitter's own arc."""
+
+
+def is_root(text: Any) -> bool:
+    """Whether `text` can be the root of an II."""
+    return isinstance(text, str) and (is_oid(text) or is_uuid(text))

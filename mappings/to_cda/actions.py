@@ -1,0 +1,341 @@
+"""What a plan does, from every resource that can say it → one Action (cda-documents §4.9).
+
+ServiceRequest, Task, Appointment, MedicationRequest, NutritionOrder… behind `CarePlan.activity.reference`, or
+`activity.detail`: each is read once into the same form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from relais.cda import sections
+from relais.cda.model import II, Code, EntryParticipant, Interval
+from relais.mappings import extensions
+from relais.mappings.context import Resource
+from relais.mappings.to_cda.conversion import Conversion
+from relais.mappings.to_cda.datatypes import (
+    addresses,
+    codings,
+    concept_text,
+    current_name,
+    display_name,
+    from_jdv,
+    period,
+    telecoms,
+)
+from relais.mappings.to_cda.parties import (
+    party_addresses,
+    party_ids,
+    party_telecoms,
+    read_party,
+    speciality,
+    structure_ids,
+)
+from relais.mappings.to_cda.prose import french_date, french_period, rhythm
+from relais.mappings.to_cda.relatives import kinship
+
+RULE = "cda-documents §4.9"
+ACTION = "ORG-014"
+
+_REQUEST = {
+    "draft": "new",
+    "active": "active",
+    "on-hold": "suspended",
+    "completed": "completed",
+    "revoked": "cancelled",
+    "cancelled": "cancelled",
+    "stopped": "aborted",
+}
+_TASK = {
+    **dict.fromkeys(("draft", "requested", "received", "accepted", "ready"), "new"),
+    "in-progress": "active",
+    "on-hold": "suspended",
+    "completed": "completed",
+    "cancelled": "cancelled",
+    "rejected": "cancelled",
+    "failed": "aborted",
+}
+_APPOINTMENT = {
+    "proposed": "new",
+    "pending": "held",
+    "waitlist": "suspended",
+    "booked": "active",
+    "arrived": "active",
+    "checked-in": "active",
+    "fulfilled": "completed",
+    "cancelled": "cancelled",
+    "noshow": "aborted",
+}
+_DETAIL = {
+    "not-started": "new",
+    "scheduled": "active",
+    "in-progress": "active",
+    "on-hold": "suspended",
+    "completed": "completed",
+    "cancelled": "cancelled",
+    "stopped": "aborted",
+}
+STATUSES = {"Task": _TASK, "Appointment": _APPOINTMENT, "": _DETAIL}
+"""statusCode by type of resource; every other request has the request statuses of FHIR."""
+
+_SUBJECTS = {"Task": "for", "NutritionOrder": "patient"}
+"""Element that names the patient, where it is not `subject`."""
+
+
+@dataclass(slots=True)
+class Action:
+    """An action of the plan. `extra` is said in the narrative only; `goals` and `conditions` are resources."""
+
+    source: Resource  # the resource, or the activity.detail
+    path: str
+    text: str
+    codes: list[Code]
+    status: str
+    kind: Code | None = None
+    time: Interval | None = None
+    extra: list[str] = field(default_factory=list)
+    goals: list[Resource] = field(default_factory=list)
+    conditions: list[Resource] = field(default_factory=list)
+    performers: list[EntryParticipant] = field(default_factory=list)
+    performer_names: list[str] = field(default_factory=list)
+    progress: list[Resource] = field(default_factory=list)  # Annotations
+    outcomes: list[Resource] = field(default_factory=list)  # Observations
+
+
+def read_actions(conversion: Conversion, plan: Resource) -> list[Action]:
+    """The actions of the plan in its order; those entered in error are left out."""
+    found = []
+    for index, activity in enumerate(plan.get("activity", ())):
+        path = f"CarePlan.activity[{index}]"
+        action = _read_activity(conversion, plan, activity, path)
+        if action is not None:
+            action.progress = activity.get("progress", [])
+            outcomes = conversion.references(activity, "outcomeReference", path)
+            action.outcomes = [outcome for _, outcome, _ in outcomes if outcome is not None]
+            action.extra += [concept_text(outcome) for outcome in activity.get("outcomeCodeableConcept", ())]
+            found.append(action)
+    return found
+
+
+def _read_activity(conversion: Conversion, plan: Resource, activity: Resource, path: str) -> Action | None:
+    if "reference" in activity and "detail" in activity:
+        conversion.refuse(path, "reference or detail, not both", "FHIR R4 cpl-3", "invariant")
+        return None
+    if "detail" in activity:
+        return _read(conversion, activity["detail"], f"{path}.detail", plan)
+    target = conversion.resolve(activity.get("reference"), f"{path}.reference", plan)
+    if target is None:
+        if not activity.get("reference", {}).get("reference"):
+            conversion.refuse(path, "a reference to the action, or its detail", RULE)
+        return None
+    place = f"{path}.reference.resolve()"
+    kind = target.get("resourceType", "")
+    if kind != "Appointment":
+        conversion.same_patient(target, _SUBJECTS.get(kind, "subject"), place)
+    return _read(conversion, target, place, target)
+
+
+def _read(conversion: Conversion, source: Resource, path: str, container: Resource) -> Action | None:
+    kind = source.get("resourceType", "")
+    if source.get("status") == "entered-in-error":
+        conversion.inform(f"{path}.status", "entered in error: not written", RULE)
+        return None
+    text = _text(source)
+    if not text:
+        conversion.refuse(f"{path}.{'description' if kind != 'ServiceRequest' else 'code.text'}", "what is to do", RULE)
+    action = Action(
+        source=source,
+        path=path,
+        text=text,
+        codes=[code for concept in _concepts(source) for code in codings(concept) if code.code != ACTION],
+        status=STATUSES.get(kind, _REQUEST).get(source.get("status", ""), "active"),
+        kind=from_jdv("pps_care_kind", _listed(source.get("category"))),
+        goals=list(_goals(conversion, source, path, container)),
+        conditions=list(_conditions(conversion, source, path, container)),
+    )
+    action.time, action.extra = _time(conversion, source, path)
+    for place in (*source.get("locationCode", ()), *source.get("locationReference", ()), source.get("location")):
+        if words := _place(conversion, place, path, container):
+            action.extra.append(words)
+    for reference, place in _performers(source, path):
+        _add_performer(conversion, action, reference, place, container)
+    return action
+
+
+# --- what -------------------------------------------------------------------------------------------------------
+
+
+def _concepts(source: Resource) -> list[Resource]:
+    return [
+        concept
+        for name in ("code", "medicationCodeableConcept", "serviceType", "productCodeableConcept")
+        for concept in _listed(source.get(name))
+    ]
+
+
+def _listed(element: Any) -> list[Resource]:
+    """The CodeableConcepts of an element that some resources repeat and others do not (Coding aside)."""
+    found = element if isinstance(element, list) else [element]
+    return [one for one in found if isinstance(one, dict)]
+
+
+def _text(source: Resource) -> str:
+    """The action in words: description or code, then notes and instructions."""
+    concepts = (concept_text(_without_action_code(concept)) for concept in _concepts(source))
+    instructions = [source.get("patientInstruction", ""), *(note.get("text", "") for note in source.get("note", ()))]
+    instructions += [dosage.get("text", "") for dosage in source.get("dosageInstruction", ())]
+    what = source.get("description") or next(filter(None, concepts), "")
+    return " – ".join(part.strip() for part in (what, *instructions) if part and part.strip())
+
+
+def _without_action_code(concept: Resource) -> Resource:
+    codings = [coding for coding in concept.get("coding", ()) if coding.get("code") != ACTION]
+    return {"text": concept.get("text"), "coding": codings}
+
+
+# --- when and where -----------------------------------------------------------------------------------------------
+
+
+def _time(conversion: Conversion, source: Resource, path: str) -> tuple[Interval | None, list[str]]:
+    """effectiveTime, and the schedule in words."""
+    for name in ("occurrence", "scheduled"):
+        if moment := source.get(f"{name}DateTime"):
+            value = conversion.time(moment, f"{path}.{name}DateTime")
+            return (Interval(value=value) if value else None), [french_date(moment)]
+        if timing := source.get(f"{name}Timing"):
+            bounds = timing.get("repeat", {}).get("boundsPeriod")
+            time = period(conversion, bounds, f"{path}.{name}Timing.repeat.boundsPeriod")
+            return time, [words for words in (rhythm(timing), french_period(bounds)) if words]
+    if words := (source.get("scheduledString") or "").strip():
+        return None, [words]
+    bounds = _bounds(source)
+    words = french_period(bounds)
+    return period(conversion, bounds, f"{path}.period"), [words] if words else []
+
+
+def _bounds(source: Resource) -> Resource | None:
+    """The Period in which the action takes place, whatever the element is called."""
+    if source.get("resourceType") == "Appointment":
+        return {name: source[name] for name in ("start", "end") if name in source}
+    periods = (source.get(name) for name in ("occurrencePeriod", "scheduledPeriod", "executionPeriod"))
+    return next(filter(None, periods), None) or dict(source.get("restriction", {}).get("period", {}))
+
+
+def _place(conversion: Conversion, place: Any, path: str, container: Resource) -> str:
+    """Where, in words: a CodeableConcept, or a Reference to a Location."""
+    if not isinstance(place, dict):
+        return ""
+    if "reference" in place:
+        target = conversion.resolve(place, f"{path}.location", container) or {}
+        return f"Lieu : {target.get('name') or place.get('display') or ''}".strip()
+    words = place.get("display") or concept_text(place)
+    return f"Lieu : {words}" if words else ""
+
+
+# --- for which goal -----------------------------------------------------------------------------------------------
+
+
+def _goals(conversion: Conversion, source: Resource, path: str, container: Resource) -> Iterator[Resource]:
+    references = [one.get("valueReference", {}) for one in extensions.extensions(source, extensions.PERTAINS_TO_GOAL)]
+    for index, reference in enumerate([*references, *source.get("goal", ())]):
+        goal = conversion.resolve(reference, f"{path}.goal[{index}]", container)
+        if goal is not None:
+            yield goal
+
+
+def _conditions(conversion: Conversion, source: Resource, path: str, container: Resource) -> Iterator[Resource]:
+    references = source.get("reasonReference", ())
+    for index, reference in enumerate([references] if isinstance(references, dict) else references):
+        reason = conversion.resolve(reference, f"{path}.reasonReference[{index}]", container)
+        if reason is not None and reason.get("resourceType") == "Condition":
+            yield reason
+
+
+# --- by whom ------------------------------------------------------------------------------------------------------
+
+
+def _performers(source: Resource, path: str) -> Iterator[tuple[Resource, str]]:
+    """References of those who act, whatever the element is called."""
+    if source.get("resourceType") == "Appointment":
+        for index, participant in enumerate(source.get("participant", ())):
+            if participant.get("status") != "declined" and "actor" in participant:
+                yield participant["actor"], f"{path}.participant[{index}].actor"
+        return
+    performers = source.get("performer", [])
+    for index, reference in enumerate([performers] if isinstance(performers, dict) else performers):
+        yield reference, f"{path}.performer[{index}]"
+    if "owner" in source:
+        yield source["owner"], f"{path}.owner"
+
+
+def _add_performer(conversion: Conversion, action: Action, reference: Resource, path: str, container: Resource) -> None:
+    target = conversion.resolve(reference, path, container)
+    if target is None:
+        if name := (reference.get("display") or "").strip():
+            _add(action, sections.performer(name), name)
+        return
+    kind = target.get("resourceType")
+    if kind in ("Patient", "RelatedPerson"):
+        if kind == "RelatedPerson":
+            conversion.same_patient(target, "patient", f"{path}.resolve()")
+        _add_relative(conversion, action, target, reference, path)
+    elif kind == "Location":
+        action.extra.append(f"Lieu : {target.get('name') or reference.get('display') or ''}".strip())
+    else:
+        _add_professional(conversion, action, target, reference, path)
+
+
+def _add(action: Action, participant: EntryParticipant, name: str) -> None:
+    action.performers.append(participant)
+    action.performer_names.append(name)
+
+
+def _add_relative(conversion: Conversion, action: Action, target: Resource, reference: Resource, path: str) -> None:
+    if target is conversion.patient:
+        _add(action, sections.performer("La personne"), "La personne")
+        return
+    if target.get("resourceType") == "Patient":
+        conversion.refuse(path, "another patient than the subject of the plan", RULE, "business-rule")
+        return
+    relation = kinship(target.get("relationship", ()))
+    name = display_name(current_name(target.get("name", ()))) or reference.get("display", "")
+    words = " ".join(part for part in (name, f"({relation.display})" if relation else "") if part)
+    if not words:
+        conversion.refuse(f"{path}.resolve().name", "the name of who acts", RULE)
+        return
+    contacts = telecoms(conversion, target.get("telecom", ()), f"{path}.resolve()", name)
+    participant = sections.performer(words, addresses=addresses(target.get("address", ())), telecoms=contacts)
+    _add(action, participant, words)
+
+
+def _add_professional(conversion: Conversion, action: Action, target: Resource, reference: Resource, path: str) -> None:
+    """A professional, with structure; a structure or a service by its name alone."""
+    party = read_party(conversion, target, f"{path}.resolve()")
+    if party is None:
+        name = target.get("name") or reference.get("display") or ""
+        name = name if isinstance(name, str) else reference.get("display", "")
+        if name.strip():
+            _add(action, sections.performer(name.strip()), name.strip())
+        else:
+            conversion.refuse(f"{path}.display", "the name of who acts", RULE)
+        return
+    code = speciality(conversion, party)
+    structure = party.structure or {}
+    scope: list[II] = structure_ids(conversion, structure, f"{path}.resolve()")
+    name = party.display or reference.get("display") or (code.display if code else None) or structure.get("name") or ""
+    if not name.strip():
+        conversion.refuse(f"{path}.resolve().name", "the name of who acts", RULE)
+        return
+    participant = sections.performer(
+        name.strip(),
+        ids=party_ids(conversion, party) if party.is_professional else (),
+        code=code,
+        addresses=party_addresses(party),
+        telecoms=party_telecoms(conversion, party),
+        structure_id=scope[0] if scope else None,
+        structure_name=structure.get("name"),
+    )
+    function = f" ({code.display})" if code and party.is_professional else ""
+    _add(action, participant, f"{name.strip()}{function}")

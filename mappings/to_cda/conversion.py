@@ -1,0 +1,165 @@
+"""What one conversion carries along: the resources, what was found wrong, the ids already given.
+
+Everything that must be refused is collected and raised once, so that a user mends a plan in one go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from relais.cda.datatypes import ts_from_fhir, uuid_oid
+from relais.cda.errors import Issue, MappingError
+from relais.cda.model import II
+from relais.mappings import identity
+from relais.mappings.context import Deployment, Emission, Resource
+from relais.mappings.resources import ResourceSet
+
+
+class Conversion:
+    """State of one FHIR → CDA conversion. `remarks` are lines that have no element in CDA and go to the narrative."""
+
+    def __init__(self, resources: ResourceSet, emission: Emission) -> None:
+        self.resources = resources
+        self.emission = emission
+        self.issues: list[Issue] = []
+        self.remarks: list[str] = []
+        self.patient: Resource = {}
+        self.patient_ids: list[II] = []
+        self.lineage = II()
+        self._ids: set[tuple[str | None, str | None]] = set()
+        self._refused = False
+        self._roles: dict[int, list[Resource]] | None = None
+
+    @property
+    def deployment(self) -> Deployment:
+        """The emitter."""
+        return self.emission.deployment
+
+    # --- findings -------------------------------------------------------------------------------------------
+
+    def refuse(self, path: str, message: str, rule: str, code: str = "required") -> None:
+        """Note what forbids the document; `finish` raises it with all the others."""
+        self._refused = True
+        self.issues.append(Issue("error", code, message, path, rule))
+
+    def warn(self, path: str, message: str, rule: str, code: str = "business-rule") -> None:
+        """Note what a receiver may find wanting."""
+        self.issues.append(Issue("warning", code, message, path, rule))
+
+    def inform(self, path: str, message: str, rule: str, code: str = "informational") -> None:
+        """Note what CDA cannot hold, or holds otherwise."""
+        self.issues.append(Issue("information", code, message, path, rule))
+
+    def finish(self) -> list[Issue]:
+        """The warnings and informations. Raises MappingError with every finding when something was refused."""
+        issues = list(dict.fromkeys(self.issues))  # a party that plays several parts is read several times
+        if self._refused:
+            raise MappingError(sorted(issues, key=lambda issue: issue.severity != "error"))
+        return issues
+
+    # --- resources ------------------------------------------------------------------------------------------
+
+    def resolve(self, reference: Resource | None, path: str, container: Resource | None = None) -> Resource | None:
+        """The resource a Reference names. A reference to nothing is refused; an absent or logical one is None."""
+        if not reference:
+            return None
+        target = self.resources.resolve(reference, container)
+        if target is None and reference.get("reference"):
+            self.refuse(path, "reference to a resource that is not provided", "FHIR R4 references", "not-found")
+        return target
+
+    def references(
+        self, resource: Resource, element: str, path: str
+    ) -> Iterator[tuple[Resource, Resource | None, str]]:
+        """(Reference, target or None, path) of each item of a repeating Reference element."""
+        for index, reference in enumerate(resource.get(element, ())):
+            place = f"{path}.{element}[{index}]"
+            yield reference, self.resolve(reference, place, resource), f"{place}.resolve()"
+
+    def roles_of(self, practitioner: Resource) -> list[Resource]:
+        """The PractitionerRoles of a Practitioner among the resources, in their order."""
+        if self._roles is None:
+            self._roles = {}
+            for role in self.resources.of_type("PractitionerRole"):
+                person = self.resources.resolve(role.get("practitioner"), role)
+                self._roles.setdefault(id(person), []).append(role)
+        return self._roles.get(id(practitioner), [])
+
+    def same_patient(self, resource: Resource, element: str, path: str) -> bool:
+        """Refuse a resource of another patient (one document has one patient); absent is not another."""
+        reference = resource.get(element)
+        if not reference:
+            return True
+        if self.resources.resolve(reference, resource) is self.patient or self._designates(reference):
+            return True
+        self.refuse(
+            f"{path}.{element}",
+            "another patient than the subject of the plan",
+            "cda-documents §11.2(10)",
+            "business-rule",
+        )
+        return False
+
+    def _designates(self, reference: Resource) -> bool:
+        """Whether a logical reference (an identifier, no resource) names the patient."""
+        wanted = reference.get("identifier", {})
+        return "reference" not in reference and any(
+            (one.get("system"), one.get("value")) == (wanted.get("system"), wanted.get("value"))
+            for one in self.patient.get("identifier", ())
+        )
+
+    # --- values ---------------------------------------------------------------------------------------------
+
+    def time(self, value: str | None, path: str) -> str | None:
+        """A FHIR date, dateTime or instant as a TS of the same precision; a wrong one is refused."""
+        if value is None:
+            return None
+        try:
+            return ts_from_fhir(value)
+        except ValueError as error:
+            self.refuse(path, str(error), "cda-documents §1(6)", "value")
+            return None
+
+    def entry_id(self, resource: Resource, path: str, role: str = "") -> II:
+        """The id of an entry made from `resource`, unique in the document and the same in every version (§1.1).
+
+        The first free business identifier serves the entry itself (`role` empty). `path`, the place in the plan,
+        stands in for a resource that has neither identifier nor id.
+        """
+        if not role:
+            own = [ii for ii in map(identity.ii_of, resource.get("identifier", ())) if ii]
+            for ii in own:
+                if self._claim(ii):
+                    return ii
+            if own:
+                self.inform(path, "identifier borne by several resources: each entry gets its own id", "§1.1")
+        return self.computed_id(str(resource.get("resourceType", "")), self._name(resource) or path, role)
+
+    def shared_id(self, resource: Resource, path: str, part: str) -> II:
+        """The id of one of several entries made from the same resource: one root, `part` as extension."""
+        own = next((ii for ii in map(identity.ii_of, resource.get("identifier", ())) if ii), None)
+        root = own.root if own and own.extension is None else None
+        parts = ("shared", self.lineage.root or "", self.lineage.extension or "", self._name(resource) or path)
+        ii = II(root or uuid_oid(*parts), part)
+        return ii if self._claim(ii) else self.computed_id(*parts, part)
+
+    def computed_id(self, *parts: str) -> II:
+        """An id under 2.25 computed from the document lineage and `parts`; unique in the document."""
+        ii = II(uuid_oid("entry", self.lineage.root or "", self.lineage.extension or "", *parts))
+        while not self._claim(ii):
+            ii = II(uuid_oid("next", ii.root or ""))
+        return ii
+
+    def _claim(self, ii: II) -> bool:
+        key = (ii.root, ii.extension)
+        if key in self._ids:
+            return False
+        self._ids.add(key)
+        return True
+
+    @staticmethod
+    def _name(resource: Resource) -> str:
+        for identifier in resource.get("identifier", ()):
+            if identifier.get("value"):
+                return f"{identifier.get('system', '')}|{identifier['value']}"
+        return str(resource.get("id", ""))

@@ -1,0 +1,247 @@
+"""FHIR R4 data types → CDA data types as CI-SIS restricts them: names, addresses, telecoms, codes (§2.4 to §2.6)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from relais.cda.model import Address, Code, Interval, NamePart, PersonName, Telecom, Text
+from relais.mappings import extensions, terminology
+from relais.mappings.context import Resource
+from relais.mappings.to_cda.conversion import Conversion
+
+DATA_ABSENT_REASON = f"{extensions.HL7}data-absent-reason"
+NULL_FLAVORS = {
+    "unknown": "UNK",
+    "not-asked": "NASK",
+    "asked-unknown": "ASKU",
+    "temp-unknown": "NAV",
+    "masked": "MSK",
+}
+"""data-absent-reason codes → nullFlavors that `addr` and `telecom` accept (§0.2)."""
+
+_ADDRESS_USES = {"home": "H", "work": "WP", "temp": "TMP"}
+_TELECOM_USES = {"home": "H", "work": "WP", "mobile": "MC"}
+_TELECOM_SCHEMES = {"phone": "tel", "fax": "fax", "email": "mailto", "pager": "tel", "sms": "tel"}
+_FIXED_USES = {"pager": "PG", "sms": "MC"}
+_URL_SCHEMES = ("tel", "fax", "mailto", "http", "ftp", "mllp")
+_PHONE_NOISE = str.maketrans("", "", " .-()\u00a0\u202f")
+_COUNTRIES = {"FR": "FRANCE", "FRA": "FRANCE"}
+
+_PREFIXES = {
+    **dict.fromkeys(("M", "MR", "MONSIEUR"), "M"),
+    **dict.fromkeys(("MME", "MLLE", "MRS", "MADAME", "MADEMOISELLE"), "MME"),
+}
+_SUFFIXES = {
+    "DR": "DR",
+    "DOCTEUR": "DR",
+    "PR": "PR",
+    "PROFESSEUR": "PR",
+    "MC": "MC",
+    "MG": "MG",
+    "PC": "PC",
+    "PG": "PG",
+}
+_NAME_USES = ("usual", "official", None, "nickname", "anonymous", "temp", "maiden")
+
+
+# --- names ------------------------------------------------------------------------------------------------------
+
+
+def current_name(names: Iterable[Resource]) -> Resource | None:
+    """The name a person goes by: usual, then official, then any that is not a former one."""
+    current = [name for name in names if name.get("use") != "old"]
+    return min(current, key=lambda name: _NAME_USES.index(name.get("use")), default=None)
+
+
+def person_name(conversion: Conversion, name: Resource | None, path: str, *, titled: bool) -> PersonName | None:
+    """PN of a professional (`titled`) or relative: one family, one given, civilité and titre of the lists (§2.6).
+
+    None when there is neither family nor text. A civilité outside the lists goes to the narrative.
+    """
+    family = (name or {}).get("family") or (name or {}).get("text")
+    if name is None or not family or not family.strip():
+        return None
+    person = PersonName(families=[NamePart(family.strip())])
+    given = [part.strip() for part in name.get("given", ()) if part and part.strip()]
+    if given and name.get("family"):
+        person.givens = [NamePart(given[0])]
+        if len(given) > 1:
+            conversion.inform(f"{path}.given", "only the first given name is written", "cda-documents §2.6")
+    for part in (*name.get("prefix", ()), *name.get("suffix", ())):
+        normal = (part or "").strip().rstrip(".").upper()
+        if normal in _PREFIXES and person.prefix is None:
+            person.prefix = _PREFIXES[normal]
+        elif normal in _SUFFIXES and titled and person.suffix is None:
+            person.suffix = _SUFFIXES[normal]
+        elif normal and not (normal in _PREFIXES or normal in _SUFFIXES):
+            conversion.inform(f"{path}.prefix", "title outside JDV_J245 and J246: narrative only", "cda-documents §2.6")
+            conversion.remarks.append(f"{display_name(name)} : {part.strip()}")
+    return person
+
+
+def display_name(name: Resource | None) -> str:
+    """A HumanName as one reads it: titles, given names, family."""
+    if not name:
+        return ""
+    parts = [*name.get("prefix", ()), *name.get("given", ()), name.get("family"), *name.get("suffix", ())]
+    written = " ".join(part.strip() for part in parts if part and part.strip())
+    return written or (name.get("text") or "").strip()
+
+
+# --- addresses ----------------------------------------------------------------------------------------------------
+
+
+def addresses(elements: Iterable[Resource]) -> list[Address]:
+    """AD of every address that is not a former one (§2.4)."""
+    found = (address(element) for element in elements if element.get("use") != "old")
+    return [one for one in found if one is not None]
+
+
+def address(element: Resource) -> Address | None:
+    """AD with components; None when the element holds nothing CDA can carry."""
+    if null_flavor := NULL_FLAVORS.get(extensions.value(element, DATA_ABSENT_REASON) or ""):
+        return Address(null_flavor=null_flavor)
+    result = Address(use=_ADDRESS_USES.get(element.get("use", "")))
+    filled = _fill_street(result, element)
+    country = element.get("country")
+    for part, content in (
+        ("postal_code", element.get("postalCode")),
+        ("city", element.get("city")),
+        ("state", element.get("state")),
+        ("county", insee_code(element)),
+        ("country", _COUNTRIES.get(country.strip().upper(), country.upper()) if country else None),
+    ):
+        if content and content.strip():
+            setattr(result, part, content.strip())
+            filled = True
+    if not filled and element.get("text"):
+        result.lines = [line.strip() for line in element["text"].splitlines() if line.strip()][:7]
+    return result if filled or result.lines else None
+
+
+def insee_code(element: Resource) -> str | None:
+    """The COG code of an Address: its extension, else `district` when that holds a code of five characters (§2.4)."""
+    coding = extensions.value(element, extensions.INSEE_CODE)
+    if coding and coding.get("code"):
+        return str(coding["code"]).strip()
+    district = (element.get("district") or "").strip().upper()
+    is_code = len(district) == 5 and district.isalnum() and district[0].isdigit() and district[2:].isdigit()
+    return district if is_code else None
+
+
+def _fill_street(result: Address, element: Resource) -> bool:
+    if parts := _structured_street(element):
+        for part, content in parts.items():
+            setattr(result, part, content)
+        return True
+    lines = [line.strip() for line in element.get("line", ()) if line and line.strip()]
+    if lines:
+        result.street_name = lines[-1]
+        result.unit_id = lines[-2] if len(lines) > 1 else None
+        result.additional_locator = ", ".join(lines[:-2]) or None
+    return bool(lines)
+
+
+def _structured_street(element: Resource) -> dict[str, str]:
+    parts: dict[str, str] = {}
+    for line in element.get("_line", ()):
+        if line:
+            for part, url in extensions.ADDRESS_PARTS.items():
+                content = extensions.value(line, url)
+                if content and content.strip():
+                    parts.setdefault(part, content.strip())
+    return parts
+
+
+# --- telecoms -----------------------------------------------------------------------------------------------------
+
+
+def telecoms(conversion: Conversion, elements: Iterable[Resource], path: str, owner: str) -> list[Telecom]:
+    """TEL of every contact point in use (§2.5). What CDA refuses (https) goes to the narrative, under `owner`."""
+    result = []
+    for index, element in enumerate(elements):
+        if element.get("use") == "old":
+            continue
+        if null_flavor := NULL_FLAVORS.get(extensions.value(element, DATA_ABSENT_REASON) or ""):
+            result.append(Telecom(null_flavor=null_flavor))
+        elif one := _telecom(element):
+            result.append(one)
+        elif content := (element.get("value") or "").strip():
+            conversion.inform(f"{path}.telecom[{index}]", "no CDA form: narrative only", "cda-documents §2.5")
+            conversion.remarks.append(f"{owner} : {content}" if owner else content)
+    return result
+
+
+def _telecom(element: Resource) -> Telecom | None:
+    system, content = element.get("system", ""), (element.get("value") or "").strip()
+    use = _FIXED_USES.get(system) or _TELECOM_USES.get(element.get("use", ""))
+    scheme, _, rest = content.partition(":")
+    if not content:
+        return None
+    if rest and scheme.lower() in _URL_SCHEMES:
+        if scheme.lower() in ("http", "ftp", "mllp") and system in ("phone", "fax", "email", "pager", "sms"):
+            return None
+        scheme, content = scheme.lower(), rest
+    elif system in _TELECOM_SCHEMES:
+        scheme = _TELECOM_SCHEMES[system]
+    else:
+        return None
+    if scheme in ("tel", "fax"):
+        content = content.translate(_PHONE_NOISE)
+    return Telecom(f"{scheme}:{content.replace(' ', '%20')}", use) if content else None
+
+
+# --- codes --------------------------------------------------------------------------------------------------------
+
+
+def coded(coding: Resource) -> Code | None:
+    """CD of a Coding, or None when it has no code or its system has no known OID."""
+    system = terminology.oid_of(coding.get("system"))
+    if system is None or not coding.get("code"):
+        return None
+    return Code(coding["code"], system, coding.get("display") or coding["code"], terminology.name_of(system))
+
+
+def codings(concept: Resource | None) -> list[Code]:
+    """CD of every Coding of a CodeableConcept that has one."""
+    return [code for coding in (concept or {}).get("coding", ()) if (code := coded(coding))]
+
+
+def concept_text(concept: Resource | None) -> str:
+    """What one reads of a CodeableConcept: its text, else the first display, else nothing."""
+    if not concept:
+        return ""
+    displays = (coding.get("display") for coding in concept.get("coding", ()))
+    return next((text.strip() for text in (concept.get("text"), *displays) if text and text.strip()), "")
+
+
+def from_jdv(name: str, concepts: Iterable[Resource]) -> Code | None:
+    """The first Coding, in any of the CodeableConcepts, that belongs to that value set, with its published label."""
+    for concept in concepts:
+        for coding in concept.get("coding", ()):
+            if found := terminology.concept(name, coding.get("code"), coding.get("system") or ""):
+                return found.as_code()
+    return None
+
+
+def original(reference: str, *codes: Code) -> Code:
+    """A CD whose text is in the narrative at `#reference`; the first code is its code, the others translations."""
+    text = Text(reference=f"#{reference}")
+    if not codes:
+        return Code(original_text=text)
+    first, *others = codes
+    return Code(
+        first.code, first.system, first.display, first.system_name, original_text=text, translations=list(others)
+    )
+
+
+def period(conversion: Conversion, element: Resource | None, path: str) -> Interval | None:
+    """IVL_TS of a Period, or None when it says nothing. An end before the start is refused (§1(6))."""
+    if not element:
+        return None
+    low = conversion.time(element.get("start"), f"{path}.start")
+    high = conversion.time(element.get("end"), f"{path}.end")
+    digits = min(len(low or ""), len(high or ""), 14)
+    if low and high and high[:digits] < low[:digits]:
+        conversion.refuse(path, "end before start", "cda-documents §1(6)", "value")
+    return Interval(low=low, high=high) if low or high else None

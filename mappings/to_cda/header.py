@@ -1,0 +1,663 @@
+"""The CI-SIS header from FHIR, whatever the document (structuration minimale; cda-documents §2, table §2.15).
+
+What a Composition says wins over the carrier (the main resource of the document), which wins over the configuration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from relais.cda import templates
+from relais.cda.datatypes import ts_from_datetime
+from relais.cda.model import (
+    II,
+    AssignedEntity,
+    Authenticator,
+    Author,
+    Code,
+    Consent,
+    DataEnterer,
+    EncompassingEncounter,
+    EncounterParticipant,
+    Header,
+    HealthCareFacility,
+    Informant,
+    Interval,
+    Order,
+    Organization,
+    Participant,
+    Performer,
+    Recipient,
+    RelatedDocument,
+    ServiceEvent,
+)
+from relais.mappings import extensions, identity, terminology
+from relais.mappings.context import Resource
+from relais.mappings.to_cda.consents import sharing_consents
+from relais.mappings.to_cda.conversion import Conversion
+from relais.mappings.to_cda.datatypes import coded, codings, from_jdv, period
+from relais.mappings.to_cda.parties import (
+    Party,
+    assigned_entity,
+    configured_setting,
+    emitter,
+    is_national_structure,
+    organization,
+    party_addresses,
+    party_ids,
+    party_name,
+    party_telecoms,
+    read_party,
+    sector_of,
+    speciality,
+)
+from relais.mappings.to_cda.patient import record_target
+from relais.mappings.to_cda.relatives import is_guardian, related_entities, relationships
+
+CUSTODIAN_OF_PATIENTS = "1.2.250.1.213.4.1"
+TEAM_MEMBER = "353"
+FACILITY_LIST, SETTING_LIST = "J02", "J04"
+CONSENT_LABEL = "Consentement du patient au partage des informations collectées"
+_INFORMING_FUNCTIONS = frozenset({"PCP", "CORRE"})
+_ROLE_BASED_SYSTEMS = frozenset({"1.2.250.1.213.1.6.1.107", "1.2.250.1.213.1.6.1.4"})
+_ENCOUNTER_CLASSES = {"SS": "SEANCE", "ACUTE": "IMP", "NONAC": "IMP", "OBSENC": "IMP"}
+_CONFIDENTIALITY = {"N": "Normal", "R": "Restreint", "V": "Très restreint"}
+
+
+@dataclass(slots=True)
+class Member:
+    """Somebody of the circle of care: who, with which functions (JDV_J47), since when."""
+
+    party: Party
+    functions: list[Code]
+    time: Interval | None = None
+
+
+@dataclass(slots=True)
+class Carrier:
+    """What a kind of document takes from its main resource; pairs are (Reference, path)."""
+
+    resource: Resource
+    path: str
+    kind: str
+    templates: list[II]
+    code: Code
+    title: str
+    authored: str | None = None
+    event: Resource | None = None  # Period of the documented act
+    authors: list[tuple[Resource, str]] = field(default_factory=list)
+    custodians: list[tuple[Resource, str]] = field(default_factory=list)
+    contributors: list[tuple[Resource, str]] = field(default_factory=list)
+    teams: list[tuple[Resource, str]] = field(default_factory=list)  # (CareTeam, path)
+    approver: tuple[Resource, str] | None = None
+    approved: str | None = None  # FHIR dateTime
+
+
+def header(conversion: Conversion, carrier: Carrier, composition: Resource, document_id: II | None) -> Header:
+    """The whole header. `composition` may be empty; `document_id` is that of Bundle.identifier, if there is one.
+
+    What is missing is noted in `conversion`, which raises it once the body has been made too.
+    """
+    version = _version(conversion, composition)
+    now = ts_from_datetime(conversion.emission.now)
+    time = conversion.time(composition.get("date"), "Composition.date") or now
+    patient = record_target(conversion)
+    conversion.patient_ids = patient.ids
+    members = list(_members(conversion, carrier))
+    authors = list(_authors(conversion, carrier, composition, members, time))
+    lead = next((party for _, party in authors if party.is_professional), None)
+    if lead is None:
+        place = "Composition.author" if composition.get("author") else f"{carrier.path}.author"
+        conversion.refuse(place, "a professional who answers for the document", "cda-documents §2.7")
+    custodian = _custodian(conversion, carrier, composition)
+    return Header(
+        template_ids=carrier.templates,
+        id=document_id
+        or identity.document_id(conversion.lineage, carrier.kind, version, conversion.deployment.oid_arc),
+        code=_type(conversion, composition) or carrier.code,
+        title=(composition.get("title") or carrier.resource.get("title") or "").strip() or carrier.title,
+        effective_time=time,
+        confidentiality=_confidentiality(conversion, carrier, composition),
+        language=_language(composition),
+        set_id=conversion.lineage,
+        version_number=version,
+        patient=patient,
+        authors=[author for author, _ in authors],
+        data_enterer=_data_enterer(conversion, composition),
+        informants=_informants(conversion, composition),
+        custodian=custodian,
+        recipients=list(_recipients(conversion, composition)),
+        legal_authenticator=_legal_authenticator(conversion, composition, lead, time),
+        authenticators=list(_authenticators(conversion, carrier, composition, lead)),
+        participants=list(_participants(conversion, carrier, composition, members, lead)),
+        orders=list(_orders(conversion, composition)),
+        service_events=_service_events(conversion, carrier, composition, lead),
+        related_documents=_related_documents(conversion, composition, version),
+        consents=_authorizations(conversion, composition),
+        encounter=_encounter(conversion, composition, lead),
+    )
+
+
+# --- identity of the document -------------------------------------------------------------------------------------
+
+
+def _version(conversion: Conversion, composition: Resource) -> int:
+    stated = extensions.value(composition, extensions.COMPOSITION_VERSION)
+    if stated is None:
+        return conversion.emission.version.number
+    if isinstance(stated, str) and stated.isascii() and stated.isdigit() and int(stated) > 0:
+        return int(stated)
+    conversion.refuse(
+        f"Composition.extension('{extensions.COMPOSITION_VERSION}').value",
+        "a positive integer",
+        "cda-documents §2.2",
+        "value",
+    )
+    return 1
+
+
+def _related_documents(conversion: Conversion, composition: Resource, version: int) -> list[RelatedDocument]:
+    """RPLC to the version the receivers know; a version above 1 without it is refused."""
+    parent = conversion.emission.version.replaces
+    for relation in composition.get("relatesTo", ()):
+        if relation.get("code") == "replaces" and "targetIdentifier" in relation:
+            parent = identity.ii_of(relation["targetIdentifier"])
+    if parent is not None:
+        if version == 1:
+            conversion.refuse(
+                "Composition.relatesTo", "version 1 replaces nothing", "cda-documents §2.2", "business-rule"
+            )
+        return [RelatedDocument([parent], parent_version=version - 1 if version > 1 else None)]
+    if version > 1:
+        conversion.refuse(
+            "Composition.relatesTo.where(code='replaces').targetIdentifier",
+            "the id of the version that this one replaces",
+            "cda-documents §2.2",
+        )
+    return []
+
+
+def _type(conversion: Conversion, composition: Resource) -> Code | None:
+    """Composition.type when it is a document type of JDV_J07."""
+    if "type" not in composition:
+        return None
+    found = from_jdv("J07", [composition["type"]])
+    if found is None:
+        conversion.refuse("Composition.type", "a type of JDV_J07", "cda-documents §2.1", "code-invalid")
+    return found
+
+
+def _language(composition: Resource) -> str:
+    language = composition.get("language") or "fr-FR"
+    return language if "-" in language else f"{language}-{language.upper()}"
+
+
+def _confidentiality(conversion: Conversion, carrier: Carrier, composition: Resource) -> Code:
+    code: str | None = composition.get("confidentiality")
+    if code is None:
+        labels = carrier.resource.get("meta", {}).get("security", ())
+        known = [
+            found.code for label in labels if (found := coded(label)) and found.system == templates.CONFIDENTIALITY
+        ]
+        code = next((one for one in ("V", "R", "N") if one in known), known[0] if known else "N")
+    if code not in _CONFIDENTIALITY:
+        conversion.inform(
+            f"{carrier.path}.meta.security", "CI-SIS knows N, R and V only: written N", "cda-documents §2.1"
+        )
+    written = code if code in _CONFIDENTIALITY else "N"
+    return Code(written, templates.CONFIDENTIALITY, _CONFIDENTIALITY[written])
+
+
+# --- who takes part -----------------------------------------------------------------------------------------------
+
+
+def _members(conversion: Conversion, carrier: Carrier) -> Iterator[Member]:
+    """Professionals and structures of the care teams, then contributors that are in none."""
+    known: set[tuple[int, int]] = set()
+    for team, path in carrier.teams:
+        for index, participant in enumerate(team.get("participant", ())):
+            place = f"{path}.participant[{index}]"
+            target = conversion.resolve(participant.get("member"), f"{place}.member", team)
+            structure = conversion.resolve(participant.get("onBehalfOf"), f"{place}.onBehalfOf", team)
+            party = read_party(conversion, target, f"{place}.member.resolve()", structure)
+            if party is None or party.source.get("resourceType") == "Patient":
+                _check_relative(conversion, target, participant, place)
+                continue
+            known.add(_key(party))
+            time = period(conversion, participant.get("period"), f"{place}.period")
+            yield Member(party, _functions(participant.get("role", ())), time)
+    for reference, path in carrier.contributors:
+        party = read_party(conversion, conversion.resolve(reference, path, carrier.resource), f"{path}.resolve()")
+        if party and party.source.get("resourceType") in ("Practitioner", "Organization") and _key(party) not in known:
+            yield Member(party, [])
+
+
+def _check_relative(conversion: Conversion, target: Resource | None, participant: Resource, place: str) -> None:
+    """Relatives are written as informants; the patient is recordTarget; others have no place in the header."""
+    if target is None and not participant.get("member", {}).get("reference"):
+        if participant.get("member", {}).get("display"):
+            conversion.inform(place, "a member without resource is not written in the header", "cda-documents §2.10")
+    elif target is not None and target.get("resourceType") not in ("RelatedPerson", "Patient"):
+        conversion.inform(place, "this type of member has no place in the header", "cda-documents §2.10")
+
+
+def _key(party: Party) -> tuple[int, int]:
+    return id(party.source), id(party.structure)
+
+
+def _functions(roles: list[Resource]) -> list[Code]:
+    """Every function of JDV_J47 among the roles, each once."""
+    found: list[Code] = []
+    for role in roles:
+        for coding in role.get("coding", ()):
+            concept = terminology.concept("J47", coding.get("code"), coding.get("system") or "")
+            if concept and all(one.code != concept.code for one in found):
+                found.append(concept.as_code())
+    return found
+
+
+def _authors(
+    conversion: Conversion, carrier: Carrier, composition: Resource, members: list[Member], time: str
+) -> Iterator[tuple[Author, Party]]:
+    stated = [
+        (reference, f"Composition.author[{index}]") for index, reference in enumerate(composition.get("author", ()))
+    ]
+    for reference, path in stated or carrier.authors:
+        target = conversion.resolve(reference, path, composition if stated else carrier.resource)
+        party = read_party(conversion, target, f"{path}.resolve()")
+        if party is None or party.source.get("resourceType") == "Organization":
+            if target is not None:
+                conversion.refuse(path, "the author is a professional or a device", "cda-documents §2.7", "value")
+            continue
+        own_time = extensions.value(reference, extensions.AUTHOR_TIME) or (None if stated else carrier.authored)
+        functions = [one for member in members if member.party.source is party.source for one in member.functions]
+        assigned = _with_structure(conversion, assigned_entity(conversion, party), party)
+        if party.is_professional:
+            _demand_name(conversion, assigned, party)
+            if assigned.code is None:
+                conversion.warn(
+                    f"{party.path}.code",
+                    "no profession of JDV_J01: XDS authorSpecialty stays empty",
+                    "cda-documents §2.7",
+                )
+        yield (
+            Author(
+                time=conversion.time(own_time, f"{path}.time") or time,
+                assigned=assigned,
+                function_code=functions[0] if functions and party.is_professional else None,
+            ),
+            party,
+        )
+
+
+def _with_structure(conversion: Conversion, assigned: AssignedEntity, party: Party) -> AssignedEntity:
+    """An author acts for a structure: the emitter as configured when the resources name none."""
+    if assigned.organization is None and party.source.get("resourceType") != "Patient":
+        assigned.organization = emitter(conversion.deployment)
+    return assigned
+
+
+def _demand_name(conversion: Conversion, assigned: AssignedEntity, party: Party) -> None:
+    if assigned.person is None:
+        conversion.refuse(f"{party.path}.name.family", "the name of the professional", "cda-documents §2.6")
+
+
+def _data_enterer(conversion: Conversion, composition: Resource) -> DataEnterer | None:
+    for parts, path in _participations(composition, extensions.DATA_ENTERER):
+        party = read_party(conversion, conversion.resolve(parts.get("party"), path, composition), f"{path}.resolve()")
+        if party is not None:
+            return DataEnterer(assigned_entity(conversion, party), conversion.time(parts.get("time"), path))
+    return None
+
+
+def _participations(composition: Resource, url: str) -> Iterator[tuple[Resource, str]]:
+    """The sub-extensions of each participation extension, by name, with the path of its party."""
+    for index, extension in enumerate(extensions.extensions(composition, url)):
+        parts = {
+            part["url"]: content
+            for part in extension.get("extension", ())
+            for name, content in part.items()
+            if name.startswith("value")
+        }
+        yield parts, f"Composition.extension('{url}')[{index}].extension('party').value"
+
+
+def _informants(conversion: Conversion, composition: Resource) -> list[Informant]:
+    """Relatives, one informant per role; professionals only when a Composition names them."""
+    found: list[Informant] = []
+    stated = list(_participations(composition, extensions.INFORMANT))
+    for parts, path in stated:
+        target = conversion.resolve(parts.get("party"), path, composition)
+        if target is None:
+            continue
+        if target.get("resourceType") == "RelatedPerson":
+            if conversion.same_patient(target, "patient", f"{path}.resolve()"):
+                _add_relatives(conversion, found, target, f"{path}.resolve()")
+        elif party := read_party(conversion, target, f"{path}.resolve()"):
+            found.append(Informant(assigned=assigned_entity(conversion, party)))
+    if not stated:
+        for person, path in relationships(conversion):
+            _add_relatives(conversion, found, person, path)
+        for index, contact in enumerate(conversion.patient.get("contact", ())):
+            if not is_guardian(contact.get("relationship", ())):
+                _add_relatives(conversion, found, contact, f"Patient.contact[{index}]")
+    return found
+
+
+def _add_relatives(conversion: Conversion, found: list[Informant], source: Resource, path: str) -> None:
+    """Add the roles of a relative that are not there yet: two resources may describe the same person."""
+    for entity in related_entities(conversion, source, path):
+        same = (one for one in found if one.related and one.related.class_code == entity.class_code)
+        if all(one.related is None or one.related.name != entity.name for one in same):
+            found.append(Informant(related=entity))
+
+
+def _participants(
+    conversion: Conversion, carrier: Carrier, composition: Resource, members: list[Member], lead: Party | None
+) -> Iterator[Participant]:
+    stated = list(_participations(composition, extensions.PARTICIPANT))
+    for parts, path in stated:
+        party = read_party(conversion, conversion.resolve(parts.get("party"), path, composition), f"{path}.resolve()")
+        if party is not None:
+            functions = _functions([parts["function"]]) if parts.get("function") else []
+            member = Member(party, functions, period(conversion, parts.get("time"), path))
+            type_code = from_jdv("J144", [parts["type"]]) if parts.get("type") else None
+            yield _participant(
+                conversion, member, functions[0] if functions else None, type_code.code if type_code else None
+            )
+    if not stated:
+        yield from _team_participants(conversion, carrier, members, lead)
+
+
+def _team_participants(
+    conversion: Conversion, carrier: Carrier, members: list[Member], lead: Party | None
+) -> Iterator[Participant]:
+    """The general practitioner, then the team. The author of the plan is not repeated, but as *médecin traitant*."""
+    everybody = [*_general_practitioners(conversion), *members]
+    seen: set[tuple[int, str | None]] = set()
+    for member in everybody:
+        functions = member.functions or [terminology.coded("J47", TEAM_MEMBER)]
+        is_lead = lead is not None and member.party.source is lead.source
+        for function in functions:
+            key = (id(member.party.source), function.code)
+            if key not in seen and not (is_lead and function.code != "PCP"):
+                seen.add(key)
+                yield _participant(conversion, member, function, None)
+
+
+def _general_practitioners(conversion: Conversion) -> Iterator[Member]:
+    for _, target, path in conversion.references(conversion.patient, "generalPractitioner", "Patient"):
+        party = read_party(conversion, target, path)
+        if party is not None:
+            yield Member(party, [terminology.coded("J47", "PCP")])
+
+
+def _participant(conversion: Conversion, member: Member, function: Code | None, type_code: str | None) -> Participant:
+    party = member.party
+    informing = function is not None and function.code in _INFORMING_FUNCTIONS
+    code = speciality(conversion, party)
+    structure = party.structure
+    return Participant(
+        type_code=type_code or ("INF" if informing else "PRF"),
+        class_code="AGNT" if code and code.system in _ROLE_BASED_SYSTEMS else "PROV",
+        function_code=function,
+        time=member.time or Interval(null_flavor="NA"),
+        ids=party_ids(conversion, party) if party.is_professional else [],
+        code=code,
+        addresses=party_addresses(party),
+        telecoms=party_telecoms(conversion, party),
+        name=party_name(conversion, party),
+        organization=organization(conversion, structure, f"{party.path}.organization.resolve()") if structure else None,
+    )
+
+
+def _custodian(conversion: Conversion, carrier: Carrier, composition: Resource) -> Organization:
+    """Exactly one legal id, one telecom and one address at most (§2.8)."""
+    stated = [(composition["custodian"], "Composition.custodian")] if "custodian" in composition else []
+    for reference, path in [*stated, *carrier.custodians]:
+        structure = conversion.resolve(reference, path, composition if stated else carrier.resource)
+        if structure is not None:
+            found = organization(conversion, structure, f"{path}.resolve()")
+            break
+    else:
+        found = emitter(conversion.deployment) or Organization()
+        path = f"{carrier.path}.extension('{extensions.CUSTODIAN}').value"
+    if not is_national_structure(found.ids) and not any(ii.root == CUSTODIAN_OF_PATIENTS for ii in found.ids):
+        conversion.refuse(
+            f"{path}.resolve().identifier",
+            "FINESS or SIREN of the structure that keeps the document (or the setting organization_finess)",
+            "cda-documents §2.8",
+        )
+    return replace(
+        found, telecoms=found.telecoms[:1], addresses=found.addresses[:1], names=found.names[:1], industry_class=None
+    )
+
+
+def _recipients(conversion: Conversion, composition: Resource) -> Iterator[Recipient]:
+    for parts, path in _participations(composition, extensions.INFORMATION_RECIPIENT):
+        target = conversion.resolve(parts.get("party"), path, composition)
+        if target is not None and target.get("resourceType") == "RelatedPerson":
+            for entity in related_entities(conversion, target, f"{path}.resolve()")[:1]:
+                yield Recipient(addresses=entity.addresses, telecoms=entity.telecoms, name=entity.name)
+        elif party := read_party(conversion, target, f"{path}.resolve()"):
+            structure = party.structure
+            ids = party_ids(conversion, party) if party.is_professional else []
+            yield Recipient(
+                ids=[ii for ii in ids if ii.root == templates.PS_IDNAT],
+                addresses=party_addresses(party),
+                telecoms=party_telecoms(conversion, party),
+                name=party_name(conversion, party),
+                organization=_received(organization(conversion, structure, f"{party.path}.organization"))
+                if structure
+                else None,
+            )
+
+
+def _received(structure: Organization) -> Organization:
+    return replace(
+        structure, ids=[ii for ii in structure.ids if ii.root == templates.STRUCT_IDNAT], industry_class=None
+    )
+
+
+# --- who signs ----------------------------------------------------------------------------------------------------
+
+
+def _legal_authenticator(
+    conversion: Conversion, composition: Resource, lead: Party | None, time: str
+) -> Authenticator | None:
+    """The attester who answers for the content, else the first human author."""
+    for attester, path in _attesters(composition, "legal"):
+        target = conversion.resolve(attester.get("party"), f"{path}.party", composition)
+        party = read_party(conversion, target, f"{path}.party.resolve()")
+        if party is not None:
+            signed = conversion.time(attester.get("time"), f"{path}.time")
+            return Authenticator(signed or time, assigned_entity(conversion, party))
+    if lead is None:
+        return None
+    return Authenticator(time, _with_structure(conversion, assigned_entity(conversion, lead), lead))
+
+
+def _authenticators(
+    conversion: Conversion, carrier: Carrier, composition: Resource, lead: Party | None
+) -> Iterator[Authenticator]:
+    """Professional attesters; without a Composition, who approved the plan when that is not its author."""
+    signers = [
+        (attester.get("party"), attester.get("time"), f"{path}.party", composition)
+        for attester, path in _attesters(composition, "professional")
+    ]
+    if not composition and carrier.approver:
+        signers = [(carrier.approver[0], carrier.approved, carrier.approver[1], carrier.resource)]
+    for reference, time, path, container in signers:
+        party = read_party(conversion, conversion.resolve(reference, path, container), f"{path}.resolve()")
+        if party is None or (not composition and lead is not None and party.source is lead.source):
+            continue
+        signed = conversion.time(time, path)
+        assigned = assigned_entity(conversion, party)
+        if signed and assigned.ids and assigned.ids[0].root == templates.PS_IDNAT:
+            yield Authenticator(signed, assigned)
+        else:
+            conversion.warn(
+                path, "an authenticator needs a national number and a time: not written", "cda-documents §2.9"
+            )
+
+
+def _attesters(composition: Resource, mode: str) -> Iterator[tuple[Resource, str]]:
+    for index, attester in enumerate(composition.get("attester", ())):
+        if attester.get("mode") == mode:
+            yield attester, f"Composition.attester[{index}]"
+
+
+# --- act, orders, consent, encounter --------------------------------------------------------------------------------
+
+
+def _orders(conversion: Conversion, composition: Resource) -> Iterator[Order]:
+    for extension in extensions.extensions(composition, extensions.EVENT_BASED_ON):
+        path = f"Composition.extension('{extensions.EVENT_BASED_ON}').value"
+        reference = extension.get("valueReference", {})
+        request = conversion.resolve(reference, path, composition)
+        identifiers = [reference.get("identifier", {}), *(request or {}).get("identifier", ())]
+        ids = [ii for ii in map(identity.ii_of, identifiers) if ii]
+        if ids:
+            yield Order(ids[:1], next(iter(codings((request or {}).get("code"))), None))
+        else:
+            conversion.inform(path, "an order without identifier is not written", "cda-documents §2.11")
+
+
+def _service_events(
+    conversion: Conversion, carrier: Carrier, composition: Resource, lead: Party | None
+) -> list[ServiceEvent]:
+    """documentationOf: the main act first, which needs a start, a performer and a cadre d'exercice (§2.11)."""
+    events = composition.get("event", ())
+    main = events[0] if events else {}
+    act = period(conversion, main.get("period"), "Composition.event[0].period") or period(
+        conversion, carrier.event, f"{carrier.path}.period"
+    )
+    low = (act.low if act else None) or conversion.time(carrier.authored, f"{carrier.path}.created")
+    if low is None:
+        conversion.refuse(f"{carrier.path}.period.start", "the start of the documented act", "cda-documents §2.11")
+    code = next((one for concept in main.get("code", ()) for one in codings(concept)), None)
+    performer = _act_performer(conversion, main, composition) or lead
+    first = ServiceEvent(
+        code=code or carrier.code,
+        time=Interval(low=low, high=act.high if act else None),
+        performers=[Performer(_act_entity(conversion, performer))] if performer else [],
+    )
+    return [first, *(_other_event(conversion, event, index) for index, event in enumerate(events) if index)]
+
+
+def _other_event(conversion: Conversion, event: Resource, index: int) -> ServiceEvent:
+    code = next((one for concept in event.get("code", ()) for one in codings(concept)), None)
+    return ServiceEvent(code=code, time=period(conversion, event.get("period"), f"Composition.event[{index}].period"))
+
+
+def _act_performer(conversion: Conversion, event: Resource, composition: Resource) -> Party | None:
+    for index, reference in enumerate(event.get("detail", ())):
+        path = f"Composition.event[0].detail[{index}]"
+        party = read_party(conversion, conversion.resolve(reference, path, composition), f"{path}.resolve()")
+        if party is not None and party.is_professional:
+            return party
+    return None
+
+
+def _act_entity(conversion: Conversion, performer: Party) -> AssignedEntity:
+    assigned = _with_structure(conversion, assigned_entity(conversion, performer), performer)
+    structure = assigned.organization = assigned.organization or Organization()
+    structure.industry_class = structure.industry_class or configured_setting(conversion.deployment)
+    if structure.industry_class is None:
+        conversion.refuse(
+            f"{performer.path}.organization.resolve().type",
+            "secteur d'activité or cadre d'exercice (TRE_R02, TRE_A01) of the structure, or setting practice_setting",
+            "cda-documents §2.11",
+        )
+    return assigned
+
+
+def _authorizations(conversion: Conversion, composition: Resource) -> list[Consent]:
+    """authorization: consents to share, never a refusal; one per code."""
+    found: dict[str | None, Consent] = {}
+    for resource in sharing_consents(conversion, composition):
+        codes = [code for concept in resource.get("category", ()) for code in codings(concept)]
+        code = next((one for one in codes if one.system == templates.ACT_CODE), None)
+        if code is None or code.code == "IDSCL":
+            code = Code("IDSCL", templates.ACT_CODE, CONSENT_LABEL)
+        ids = [ii for ii in map(identity.ii_of, resource.get("identifier", ())) if ii]
+        found.setdefault(code.code, Consent(ids[:1], code))
+    return list(found.values())
+
+
+def _encounter(conversion: Conversion, composition: Resource, lead: Party | None) -> EncompassingEncounter:
+    """componentOf: the Encounter of the Composition, else a virtual one without date (§2.13)."""
+    source = conversion.resolve(composition.get("encounter"), "Composition.encounter", composition)
+    responsible = assigned_entity(conversion, lead, with_structure=False) if lead else None
+    if responsible and not any(ii.root == templates.PS_IDNAT for ii in responsible.ids):
+        responsible = None
+    facility = _facility(conversion, composition, source, lead)
+    if source is None:
+        return EncompassingEncounter(
+            code=terminology.coded("J142", "VR"),
+            time=Interval(null_flavor="NA"),
+            responsible=responsible,
+            facility=facility,
+        )
+    conversion.same_patient(source, "subject", "Composition.encounter.resolve()")
+    return EncompassingEncounter(
+        ids=[ii for ii in map(identity.ii_of, source.get("identifier", ())) if ii],
+        code=_encounter_class(source),
+        time=period(conversion, source.get("period"), "Composition.encounter.resolve().period")
+        or Interval(null_flavor="NA"),
+        responsible=responsible,
+        participants=list(_encounter_participants(conversion, source)),
+        facility=facility,
+    )
+
+
+def _encounter_class(encounter: Resource) -> Code | None:
+    coding = encounter.get("class", {})
+    code = _ENCOUNTER_CLASSES.get(coding.get("code", ""), coding.get("code"))
+    found = terminology.concept("J142", code)
+    return found.as_code() if found else None
+
+
+def _encounter_participants(conversion: Conversion, encounter: Resource) -> Iterator[EncounterParticipant]:
+    for index, participant in enumerate(encounter.get("participant", ())):
+        path = f"Composition.encounter.resolve().participant[{index}].individual"
+        type_code = from_jdv("J140", participant.get("type", ()))
+        target = conversion.resolve(participant.get("individual"), path, encounter)
+        party = read_party(conversion, target, f"{path}.resolve()")
+        if party is not None and type_code is not None and type_code.code:
+            yield EncounterParticipant(type_code.code, assigned_entity(conversion, party))
+
+
+def _facility(
+    conversion: Conversion, composition: Resource, encounter: Resource | None, lead: Party | None
+) -> HealthCareFacility:
+    """The place of care: its secteur d'activité (JDV_J02) is demanded and becomes XDS healthcareFacilityTypeCode."""
+    location: Resource = {}
+    if encounter is not None:
+        for index, stay in enumerate(encounter.get("location", ())):
+            path = f"Composition.encounter.resolve().location[{index}].location"
+            location = conversion.resolve(stay.get("location"), path, encounter) or location
+    provider = conversion.resolve(
+        (encounter or {}).get("serviceProvider"), "Composition.encounter.resolve().serviceProvider", encounter
+    )
+    stated = [
+        document.get("context", {}).get("facilityType")
+        for document in conversion.resources.of_type("DocumentReference")
+        if composition and document.get("context", {}).get("facilityType")
+    ]
+    configured = terminology.concept(FACILITY_LIST, conversion.deployment.facility_type)
+    code = (
+        from_jdv(FACILITY_LIST, [*location.get("type", ()), *stated])
+        or sector_of(provider)
+        or sector_of(lead.structure if lead else None)
+        or (configured.as_code() if configured else None)
+    )
+    if code is None:
+        conversion.refuse(
+            "PractitionerRole.organization.resolve().type",
+            "secteur d'activité (TRE_R02) of the author's structure, or the setting facility_type",
+            "cda-documents §2.13",
+        )
+    ids = [ii for ii in map(identity.structure_id, location.get("identifier", ())) if ii]
+    return HealthCareFacility(ids=ids, code=code, name=location.get("name"))

@@ -1,0 +1,299 @@
+"""Professionals, structures and devices → assignedEntity and its kin (cda-documents §2.6 to §2.10, §2.14).
+
+A `Party` is read once from Practitioner, PractitionerRole, Organization, Device or Patient; header and entries make of
+it what their element needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from relais.cda.model import II, Address, AssignedEntity, Code, Device, Organization, PersonName, Telecom
+from relais.cda.templates import PS_IDNAT, STRUCT_IDNAT
+from relais.mappings import extensions, identity, terminology
+from relais.mappings.context import Deployment, Resource
+from relais.mappings.to_cda.conversion import Conversion
+from relais.mappings.to_cda.datatypes import (
+    addresses,
+    codings,
+    current_name,
+    display_name,
+    from_jdv,
+    person_name,
+    telecoms,
+)
+
+RULE_ID = "cda-documents §2.14"
+SECTOR = "1.2.250.1.71.4.2.4"
+PRACTICE_SETTING = "1.2.250.1.213.1.1.4.9"
+
+PRACTICE_SETTINGS = {
+    **dict.fromkeys(("SA05", "SA07", "SA08", "SA52"), "AMBULATOIRE"),
+    **dict.fromkeys(("SA01", "SA02", "SA03", "SA04"), "ETABLISSEMENT"),
+    **dict.fromkeys(("SA16", "SA17", "SA18", "SA19", "SA20", "SA21", "SA41"), "ESSMS"),
+}
+"""Secteur d'activité (TRE_R02) → cadre d'exercice (JDV_J04); a project decision, cda-documents §2.15."""
+
+
+@dataclass(slots=True)
+class Party:
+    """Who takes part: a person, a structure, or a person for a structure. `source` is the resource of the person,
+    or of the structure when there is no person; `role` the PractitionerRole, when there is one."""
+
+    source: Resource
+    path: str
+    role: Resource = field(default_factory=dict)
+    structure: Resource | None = None
+    display: str = ""
+
+    @property
+    def is_professional(self) -> bool:
+        """Whether a human professional takes part."""
+        return self.source.get("resourceType") == "Practitioner"
+
+
+def read_party(
+    conversion: Conversion, target: Resource | None, path: str, on_behalf_of: Resource | None = None
+) -> Party | None:
+    """The party that `target` (Practitioner, PractitionerRole, Organization, Device, Patient) is, or None.
+
+    A bare Practitioner is taken with its PractitionerRole when the resources hold one: profession and structure are
+    there. `on_behalf_of` is the structure that the participation names, which wins.
+    """
+    kind = (target or {}).get("resourceType")
+    if target is None or kind not in ("Practitioner", "PractitionerRole", "Organization", "Device", "Patient"):
+        return None
+    if kind == "Organization":
+        return Party(target, path, structure=target, display=target.get("name", ""))
+    if kind in ("Device", "Patient"):
+        owner = conversion.resolve(target.get("owner"), f"{path}.owner", target) if kind == "Device" else None
+        return Party(target, path, structure=owner, display=display_name(current_name(target.get("name", ()))))
+    role, person = _role_and_person(conversion, target, path)
+    structure = on_behalf_of or conversion.resolve(role.get("organization"), f"{path}.organization", role)
+    name = extensions.value(role, extensions.ROLE_NAME) or current_name(person.get("name", ()))
+    return Party(person, path, role, structure, display_name(name) or role.get("practitioner", {}).get("display", ""))
+
+
+def _role_and_person(conversion: Conversion, target: Resource, path: str) -> tuple[Resource, Resource]:
+    if target["resourceType"] == "PractitionerRole":
+        person = conversion.resolve(target.get("practitioner"), f"{path}.practitioner", target)
+        return target, person or {"resourceType": "Practitioner"}
+    roles = [role for role in conversion.roles_of(target) if role.get("active", True)]
+    if len(roles) > 1:
+        conversion.inform(path, "several PractitionerRoles: the first one is taken", "cda-documents §2.15")
+    return (roles[0] if roles else {}), target
+
+
+# --- what the elements need ---------------------------------------------------------------------------------------
+
+
+def assigned_entity(conversion: Conversion, party: Party, *, with_structure: bool = True) -> AssignedEntity:
+    """assignedEntity or assignedAuthor of a party. Refuses one without id; names and codes are the caller's demand."""
+    structure = party.structure if with_structure else None
+    return AssignedEntity(
+        ids=_party_ids(conversion, party, required=True),
+        code=speciality(conversion, party),
+        addresses=party_addresses(party),
+        telecoms=party_telecoms(conversion, party),
+        person=party_name(conversion, party),
+        device=_device(party, conversion.deployment),
+        organization=organization(conversion, structure, f"{party.path}.organization.resolve()") if structure else None,
+    )
+
+
+def party_ids(conversion: Conversion, party: Party) -> list[II]:
+    """At most one id: PS_IdNat of a professional, Struct_IdNat of a structure, else any identifier with an OID."""
+    return _party_ids(conversion, party, required=False)
+
+
+def _party_ids(conversion: Conversion, party: Party, *, required: bool) -> list[II]:
+    kind = party.source.get("resourceType")
+    if kind == "Patient":
+        return conversion.patient_ids[:1]
+    if kind == "Organization":
+        found = structure_ids(conversion, party.source, party.path)
+    else:
+        identifiers = [*party.source.get("identifier", ()), *party.role.get("identifier", ())]
+        found = national_ids(conversion, identifiers, party.path, identity.professional_id) or other_ids(identifiers)
+    if not found and kind == "Device":
+        found = _device_ids(party, conversion)
+    if required and not found:
+        conversion.refuse(f"{party.path}.identifier", "an identifier: RPPS or another number of the person", RULE_ID)
+    return found[:1]
+
+
+def national_ids(conversion: Conversion, identifiers: Iterable[Resource], path: str, normalise) -> list[II]:  # type: ignore[no-untyped-def]
+    """National numbers among the identifiers; one of the wrong length is refused, never written."""
+    found = []
+    for identifier in identifiers:
+        if ii := normalise(identifier):
+            found.append(ii)
+        elif identity.is_national(identifier) and identifier.get("use") != "old":
+            conversion.refuse(f"{path}.identifier.value", "not a number of that system: wrong length", RULE_ID, "value")
+    return found
+
+
+def other_ids(identifiers: Iterable[Resource]) -> list[II]:
+    """Identifiers of a domain known by OID or UUID, with root and extension."""
+    return [
+        ii
+        for identifier in identifiers
+        if identity.identifier_domain(identifier) and (ii := identity.ii_of(identifier)) and ii.extension
+    ]
+
+
+def speciality(conversion: Conversion, party: Party) -> Code | None:
+    """Profession and know-how in JDV_J01: `G15_10/SM26` from TRE_G15 and TRE_R38, or a code of the list itself.
+
+    A pair outside the list falls back to the profession, with a warning.
+    """
+    if party.source.get("resourceType") == "Device":
+        return terminology.coded("J01", "DISPOSITIF")
+    concepts = [*party.role.get("code", ()), *(one.get("code", {}) for one in party.source.get("qualification", ()))]
+    direct = from_jdv("J01", concepts)
+    if direct and direct.system == terminology.PROFESSION_KNOW_HOW:
+        return direct
+    know_how = [*party.role.get("specialty", ()), *concepts]
+    for concept in concepts:
+        for coding in concept.get("coding", ()):
+            profession = coding.get("code")
+            if coding.get("system") == terminology.TRE_G15 and profession:
+                return _composite(conversion, profession, know_how, party.path) or direct
+    return direct
+
+
+def _composite(conversion: Conversion, profession: str, know_how: list[Resource], path: str) -> Code | None:
+    wanted = [
+        coding["code"]
+        for concept in know_how
+        for coding in concept.get("coding", ())
+        if coding.get("code") and coding.get("system") != terminology.TRE_G15
+    ]
+    for code in wanted:
+        if found := terminology.concept("J01", f"G15_{profession}/{code}"):
+            return found.as_code()
+    alone = terminology.concept("J01", f"G15_{profession}")
+    if wanted and alone:
+        conversion.warn(f"{path}.specialty", "pair outside JDV_J01: the profession alone is written", "JDV_J01")
+    return alone.as_code() if alone else None
+
+
+def party_name(conversion: Conversion, party: Party) -> PersonName | None:
+    """The name a professional (or the patient) works under."""
+    if party.source.get("resourceType") not in ("Practitioner", "Patient"):
+        return None
+    named = extensions.value(party.role, extensions.ROLE_NAME)
+    name = named or current_name(party.source.get("name", ()))
+    if name is None and party.display:
+        name = {"text": party.display}
+    return person_name(conversion, name, f"{party.path}.name", titled=True)
+
+
+def party_addresses(party: Party) -> list[Address]:
+    """Addresses of the person; a structure's own stand with the structure."""
+    return addresses(party.source.get("address", ()) if party.source.get("resourceType") == "Practitioner" else ())
+
+
+def party_telecoms(conversion: Conversion, party: Party) -> list[Telecom]:
+    """Contact points of the role, else of the person."""
+    if party.source.get("resourceType") != "Practitioner":
+        return []
+    contacts = party.role.get("telecom") or party.source.get("telecom", ())
+    return telecoms(conversion, contacts, party.path, party.display)
+
+
+def _device(party: Party, deployment: Deployment) -> Device | None:
+    if party.source.get("resourceType") != "Device":
+        return None
+    names = {name.get("type"): name.get("name") for name in party.source.get("deviceName", ())}
+    model = party.source.get("modelNumber") or names.get("model-name") or party.source.get("manufacturer")
+    software = names.get("user-friendly-name") or names.get("manufacturer-name") or names.get("other")
+    return Device(model or deployment.software_vendor, software or deployment.software_name)
+
+
+def _device_ids(party: Party, conversion: Conversion) -> list[II]:
+    """*structure id*/*system id* (§2.7), from the owner of the device, else from the emitter."""
+    numbers = [identifier["value"] for identifier in party.source.get("identifier", ()) if identifier.get("value")]
+    owner = structure_ids(conversion, party.structure or {}, f"{party.path}.owner.resolve()") or emitter_ids(
+        conversion.deployment
+    )
+    system = numbers[0] if numbers else conversion.deployment.software_name
+    return [II(PS_IDNAT, f"{owner[0].extension}/{system}")] if owner else []
+
+
+# --- structures ---------------------------------------------------------------------------------------------------
+
+
+def structure_ids(conversion: Conversion, structure: Resource, path: str) -> list[II]:
+    """Ids of an Organization: Struct_IdNat first, else other domains known by OID or UUID."""
+    identifiers = structure.get("identifier", ())
+    found = national_ids(conversion, identifiers, path, identity.structure_id)
+    return (
+        found
+        or other_ids(identifiers)
+        or [ii for identifier in identifiers if (ii := identity.ii_of(identifier)) and ii.root and not ii.extension]
+    )
+
+
+def emitter_ids(deployment: Deployment) -> list[II]:
+    """The id of the emitting structure, when its FINESS is configured."""
+    ii = identity.finess_id(deployment.organization_finess) if deployment.organization_finess else None
+    return [ii] if ii else []
+
+
+def organization(conversion: Conversion, structure: Resource, path: str) -> Organization:
+    """An Organization resource as representedOrganization, scopingOrganization…"""
+    name = (structure.get("name") or "").strip()
+    return Organization(
+        ids=structure_ids(conversion, structure, path)[:1],
+        names=[name] if name else [],
+        telecoms=telecoms(conversion, structure.get("telecom", ()), path, name),
+        addresses=addresses(structure.get("address", ())),
+        industry_class=practice_setting(structure),
+    )
+
+
+def emitter(deployment: Deployment) -> Organization | None:
+    """The emitting structure as configured, or None when nothing is."""
+    ids = emitter_ids(deployment)
+    if not ids and not deployment.organization_name:
+        return None
+    return Organization(
+        ids=ids,
+        names=[deployment.organization_name] if deployment.organization_name else [],
+        industry_class=configured_setting(deployment),
+    )
+
+
+def practice_setting(structure: Resource) -> Code | None:
+    """Cadre d'exercice (JDV_J04): a type of that system, else derived from the secteur d'activité."""
+    for code in _types(structure):
+        if code.system == PRACTICE_SETTING and (found := terminology.concept("J04", code.code, code.system)):
+            return found.as_code()
+    sector = sector_of(structure)
+    setting = PRACTICE_SETTINGS.get((sector.code if sector else None) or "")
+    return terminology.coded("J04", setting) if setting else None
+
+
+def configured_setting(deployment: Deployment) -> Code | None:
+    """The emitter's cadre d'exercice."""
+    found = terminology.concept("J04", deployment.practice_setting)
+    return found.as_code() if found else None
+
+
+def sector_of(structure: Resource | None) -> Code | None:
+    """Secteur d'activité (JDV_J02) among the types of an Organization."""
+    for code in _types(structure or {}):
+        if code.system == SECTOR and (found := terminology.concept("J02", code.code, code.system)):
+            return found.as_code()
+    return None
+
+
+def _types(structure: Resource) -> list[Code]:
+    return [code for concept in structure.get("type", ()) for code in codings(concept)]
+
+
+def is_national_structure(ids: Iterable[II]) -> bool:
+    """Whether the first id is a Struct_IdNat."""
+    return any(ii.root == STRUCT_IDNAT for ii in ids)

@@ -1,0 +1,215 @@
+"""Patient → recordTarget: identity traits, INS, guardians (structuration minimale, cda-documents §2.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from relais.cda.identifiers import ins_is_valid
+from relais.cda.model import II, Birthplace, Code, Guardian, NamePart, Organization, Patient, PersonName
+from relais.cda.templates import INS_ROOTS
+from relais.mappings import extensions, identity, terminology
+from relais.mappings.context import Resource
+from relais.mappings.to_cda.conversion import Conversion
+from relais.mappings.to_cda.datatypes import (
+    address,
+    addresses,
+    concept_text,
+    current_name,
+    display_name,
+    from_jdv,
+    insee_code,
+    person_name,
+    telecoms,
+)
+from relais.mappings.to_cda.relatives import is_guardian, relationships
+
+RULE = "cda-documents §2.3"
+LUNAR_DATE = f"{extensions.FR_CORE}fr-core-lunar-date"
+_GENDERS = {"male": "M", "female": "F", "other": "UN", "unknown": "UN"}
+
+
+def record_target(conversion: Conversion) -> Patient:
+    """The patientRole of `conversion.patient`. Refuses what the header rules demand and the Patient lacks."""
+    patient = conversion.patient
+    ids = _ids(conversion, patient)
+    with_ins = bool(ids) and ids[0].root in INS_ROOTS
+    birth_place = extensions.value(patient, extensions.BIRTH_PLACE) or {}
+    if with_ins and not insee_code(birth_place):
+        conversion.refuse(
+            f"Patient.extension('{extensions.BIRTH_PLACE}').value.extension('{extensions.INSEE_CODE}').value.code",
+            "an INS needs the INSEE code of the place of birth",
+            RULE,
+        )
+    return Patient(
+        ids=ids,
+        addresses=addresses(patient.get("address", ())),
+        telecoms=telecoms(conversion, patient.get("telecom", ()), "Patient", "La personne"),
+        name=_name(conversion, patient, with_ins=with_ins),
+        gender=_gender(conversion, patient),
+        birth_time=_birth_time(conversion, patient),
+        deceased=patient.get("deceasedBoolean", True if "deceasedDateTime" in patient else None),
+        deceased_time=conversion.time(patient.get("deceasedDateTime"), "Patient.deceasedDateTime"),
+        multiple_birth=patient.get("multipleBirthBoolean", True if "multipleBirthInteger" in patient else None),
+        multiple_birth_order=patient.get("multipleBirthInteger"),
+        guardians=list(_guardians(conversion)),
+        birthplace=_birthplace(birth_place),
+    )
+
+
+# --- identifiers --------------------------------------------------------------------------------------------------
+
+
+def _ids(conversion: Conversion, patient: Resource) -> list[II]:
+    ids = [ii for ii in (_ins(conversion, patient),) if ii]
+    for identifier in identity.local_identifiers(patient):
+        ii = identity.ii_of(identifier)
+        if ii and ii.root and ii.extension and ii not in ids:
+            ids.append(ii)
+            if identity.identifier_domain(identifier) is None:
+                conversion.inform(
+                    "Patient.identifier.system", "not an OID: written under a computed OID", "cda-documents §1.1"
+                )
+    if not ids:
+        conversion.refuse("Patient.identifier", "an INS of a qualified identity or a local identifier (IPP)", RULE)
+    return ids
+
+
+def _ins(conversion: Conversion, patient: Resource) -> II | None:
+    """The INS, when the identity is qualified; refused when it is wrong, ambiguous or of the other environment."""
+    candidates = identity.ins_identifiers(patient)
+    if not candidates:
+        return None
+    path = "Patient.identifier.where(system.startsWith('urn:oid:1.2.250.1.213.1.4.'))"
+    if not identity.is_qualified(patient):
+        conversion.warn(path, "identity not qualified: the INS is left out", "fhir-volets §2.3")
+        return None
+    official = [one for one in candidates if one.get("use") == "official"] or candidates
+    numbers = {(identity.identifier_domain(one), "".join((one.get("value") or "").split())) for one in official}
+    if len(numbers) > 1:
+        conversion.refuse(path, "several current INS: which one is the identity?", RULE, "duplicate")
+        return None
+    root, number = numbers.pop()
+    if not ins_is_valid(number):
+        conversion.refuse(f"{path}.value", "not an INS: 15 characters whose key agrees", RULE, "value")
+        return None
+    if not identity.may_leave(root, conversion.deployment):
+        conversion.refuse(f"{path}.system", "INS of another environment (setting ins_environment)", RULE, "security")
+        return None
+    for trait in identity.ins_mismatches(number, patient):
+        conversion.warn(f"Patient.{trait}", "disagrees with the INS", "fhir-volets §2.2(4)")
+    return II(root, number)
+
+
+# --- traits -------------------------------------------------------------------------------------------------------
+
+
+def _name(conversion: Conversion, patient: Resource, *, with_ins: bool) -> PersonName:
+    names = patient.get("name", ())
+    official = next((name for name in names if name.get("use") == "official"), None)
+    usual = next((name for name in names if name.get("use") == "usual"), None)
+    birth = official or (None if with_ins else current_name(names))
+    result = PersonName()
+    _birth_name(conversion, birth, result, with_ins=with_ins)
+    if usual is not None and usual is not birth:
+        if usual.get("family"):
+            result.families.append(NamePart(usual["family"].strip(), "CL"))
+        if used := _given(usual):
+            result.givens.append(NamePart(used[0], "CL"))
+    return result
+
+
+def _birth_name(conversion: Conversion, name: Resource | None, result: PersonName, *, with_ins: bool) -> None:
+    """Family and given names of birth: three of the six traits that an INS demands."""
+    place = "Patient.name.where(use='official')"
+    given = _given(name or {})
+    all_given = (extensions.value(name or {}, extensions.BIRTH_GIVEN_NAMES) or "").strip()
+    family = ((name or {}).get("family") or "").strip()
+    if not family:
+        conversion.refuse(f"{place}.family", "the birth family name", RULE)
+    if with_ins and not given:
+        conversion.refuse(f"{place}.given", "an INS needs the first birth given name", RULE)
+    if with_ins and not all_given:
+        conversion.refuse(
+            f"{place}.extension('{extensions.BIRTH_GIVEN_NAMES}').value", "an INS needs all birth given names", RULE
+        )
+    if not with_ins and not given and not all_given:
+        conversion.refuse(f"{place}.given", "at least one given name", RULE)
+    qualifier = "CL" if name and name.get("use") == "usual" else "BR"
+    if family:
+        result.families.append(NamePart(family, qualifier))
+    if all_given or given:
+        result.givens.append(NamePart(all_given or " ".join(given)))
+    if given and (with_ins or all_given):
+        result.givens.append(NamePart(given[0], "BR"))
+
+
+def _given(name: Resource) -> list[str]:
+    return [part.strip() for part in name.get("given", ()) if part and part.strip()]
+
+
+def _gender(conversion: Conversion, patient: Resource) -> Code | None:
+    gender = _GENDERS.get(patient.get("gender", ""))
+    if gender is None:
+        conversion.refuse("Patient.gender", "the administrative gender", RULE)
+        return None
+    return terminology.coded("J143", gender)
+
+
+def _birth_time(conversion: Conversion, patient: Resource) -> str | None:
+    """birthTime: the date of the INS traits, which an identity document may write as no calendar knows it."""
+    if not patient.get("birthDate"):
+        conversion.refuse("Patient.birthDate", "the date of birth", RULE)
+        return None
+    lunar = "".join((extensions.value(patient, LUNAR_DATE) or "").split("-"))
+    if len(lunar) == 8 and lunar.isascii() and lunar.isdigit():
+        return lunar
+    return conversion.time(patient["birthDate"], "Patient.birthDate")
+
+
+def _birthplace(place: Resource) -> Birthplace | None:
+    where = address({part: place[part] for part in ("city", "country", "district", "extension") if part in place})
+    if where is not None:
+        where.county = insee_code(place)
+    return Birthplace(address=where) if where is not None else None
+
+
+# --- guardians ----------------------------------------------------------------------------------------------------
+
+
+def _guardians(conversion: Conversion) -> Iterator[Guardian]:
+    for index, contact in enumerate(conversion.patient.get("contact", ())):
+        if is_guardian(contact.get("relationship", ())):
+            path = f"Patient.contact[{index}]"
+            structure = conversion.resolve(contact.get("organization"), f"{path}.organization", conversion.patient)
+            yield from _guardian(conversion, contact, [contact["name"]] if "name" in contact else [], structure, path)
+    for person, path in relationships(conversion):
+        if is_guardian(person.get("relationship", ())):
+            yield from _guardian(conversion, person, person.get("name", ()), None, path)
+
+
+def _guardian(
+    conversion: Conversion, source: Resource, names: list[Resource], structure: Resource | None, path: str
+) -> Iterator[Guardian]:
+    """One guardian: the organisation when there is no person (never both)."""
+    places = source.get("address", ())
+    places = [places] if isinstance(places, dict) else places
+    name = current_name(names)
+    owner = display_name(name) or (structure or {}).get("name", "")
+    result = Guardian(
+        addresses=addresses(places),
+        telecoms=telecoms(conversion, source.get("telecom", ()), path, owner),
+        person=person_name(conversion, name, f"{path}.name", titled=False),
+    )
+    if result.person is None and structure and structure.get("name"):
+        result.organization = Organization(names=[structure["name"]])
+        result.addresses = result.addresses or addresses(structure.get("address", ()))
+        result.telecoms = result.telecoms or telecoms(conversion, structure.get("telecom", ()), path, owner)
+    if result.person is None and result.organization is None:
+        conversion.refuse(f"{path}.name", "the name of the guardian, person or organisation", RULE)
+        return
+    measure = from_jdv("J11", source.get("relationship", ()))
+    if measure and measure.system == terminology.LEGAL_PROTECTION and measure.display:
+        conversion.remarks.append(f"Mesure de protection : {measure.display} ({owner})")
+    elif text := concept_text(source.get("relationship", [{}])[0]):
+        conversion.remarks.append(f"Représentant légal : {owner} ({text})")
+    yield result

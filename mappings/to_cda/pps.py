@@ -1,0 +1,272 @@
+"""CarePlan → PPS document (PPS-PAERPA 2022.01) and PPCS (HAS model, same path): cda-documents §4 and §5."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from relais.cda import sections, templates
+from relais.cda.datatypes import datetime_from_ts
+from relais.cda.model import II, Code, Document, Interval, Section
+from relais.cda.narrative import Element, Node, bullet_list, paragraph
+from relais.mappings import extensions, identity, terminology
+from relais.mappings.context import Emission, Mapped, Resource
+from relais.mappings.identity import codes
+from relais.mappings.resources import ResourceSet
+from relais.mappings.to_cda.actions import read_actions
+from relais.mappings.to_cda.conversion import Conversion
+from relais.mappings.to_cda.datatypes import concept_text
+from relais.mappings.to_cda.directives import directive_section
+from relais.mappings.to_cda.goals import UNREACHED, Row, plan_section, read_rows
+from relais.mappings.to_cda.header import Carrier, header
+from relais.mappings.to_cda.problems import Problem, is_ald, problem_section, read_problem
+from relais.mappings.to_cda.prose import french_date, lines, marked
+from relais.mappings.to_cda.social import social_section
+
+PPS_TITLE = "Plan personnalisé de santé"
+PPCS_TITLE = "Plan personnalisé de coordination en santé"
+SYNTHESIS_TITLE = "Synthèse de la situation"
+UNREACHED_TITLE = "Objectifs partagés non réalisés"
+
+STATUSES = {
+    "draft": "385651009",
+    "on-hold": "385651009",
+    "active": "9571008",
+    "completed": "29179001",
+    "revoked": "29179001",
+}
+"""CarePlan.status → status of the document (SNOMED CT); other statuses have no document."""
+
+_APPROVED, _CLOSED = "9571008", "29179001"
+
+
+def pps_document(
+    care_plan: Resource,
+    resources: ResourceSet,
+    emission: Emission,
+    *,
+    composition: Resource | None = None,
+    document_id: II | None = None,
+) -> Mapped:
+    """The PPS (or PPCS, by category) of a CarePlan, from the closed set of resources around it.
+
+    The resources are structurally valid FHIR R4 (`profiles.structure`). `composition` and `document_id` (from
+    Bundle.identifier) keep the identity of a document that was imported. Raises MappingError that lists everything
+    that is missing, each with the FHIRPath to fill.
+    """
+    conversion = Conversion(resources, emission)
+    composition = composition or {}
+    patient = conversion.resolve(care_plan.get("subject"), "CarePlan.subject", care_plan)
+    if patient is None or patient.get("resourceType") != "Patient":
+        conversion.refuse("CarePlan.subject", "a reference to the Patient of the plan", "cda-documents §2.15")
+        conversion.finish()
+    conversion.patient = patient or {}
+    conversion.lineage = _lineage(conversion, care_plan, composition)
+    if composition:
+        conversion.same_patient(composition, "subject", "Composition")
+    approval = _approval(conversion, care_plan)
+    document = Document(
+        header(conversion, _carrier(conversion, care_plan, approval), composition, document_id),
+        _body(conversion, care_plan, approval[1] if approval else None),
+    )
+    return Mapped(document, conversion.finish())
+
+
+def _lineage(conversion: Conversion, care_plan: Resource, composition: Resource) -> II:
+    """setId: Composition.identifier, else the plan's first identifier, else its id."""
+    stated = identity.ii_of(composition.get("identifier", {}))
+    found = stated or identity.set_id(care_plan, "pps")
+    if found is None:
+        conversion.refuse("CarePlan.identifier", "an identifier that all versions of the plan share", "§2.15")
+    return found or II()
+
+
+def _carrier(conversion: Conversion, plan: Resource, approval: tuple[Resource, str | None, str] | None) -> Carrier:
+    custodian = extensions.value(plan, extensions.CUSTODIAN)
+    custodians = [(custodian, f"CarePlan.extension('{extensions.CUSTODIAN}').value")] if custodian else []
+    teams = []
+    for _, team, path in conversion.references(plan, "careTeam", "CarePlan"):
+        if team is not None and conversion.same_patient(team, "subject", path):
+            teams.append((team, path))
+            custodians += [
+                (reference, f"{path}.managingOrganization[{index}]")
+                for index, reference in enumerate(team.get("managingOrganization", ()))
+            ]
+    contributors = [
+        (reference, f"CarePlan.contributor[{index}]") for index, reference in enumerate(plan.get("contributor", ()))
+    ]
+    devices = [pair for pair in contributors if _is_device(conversion, pair[0], plan)]
+    return Carrier(
+        resource=plan,
+        path="CarePlan",
+        kind="pps",
+        templates=[
+            II(templates.HL7_FRANCE),
+            II(templates.CISIS_HEADER),
+            II(templates.PPS_PAERPA, templates.PPS_PAERPA_VERSION),
+        ],
+        code=Code("18776-5", templates.LOINC, "Plan personnalisé de soins", "LOINC"),
+        title=PPCS_TITLE if _is_ppcs(plan) else PPS_TITLE,
+        authored=plan.get("created"),
+        event=plan.get("period"),
+        authors=[*([(plan["author"], "CarePlan.author")] if "author" in plan else []), *devices],
+        custodians=custodians,
+        contributors=contributors,
+        teams=teams,
+        approver=(approval[0], approval[2]) if approval else None,
+        approved=approval[1] if approval else None,
+    )
+
+
+def _is_device(conversion: Conversion, reference: Resource, plan: Resource) -> bool:
+    target = conversion.resources.resolve(reference, plan)
+    return target is not None and target.get("resourceType") == "Device"
+
+
+def _is_ppcs(plan: Resource) -> bool:
+    return any("ppcs" in codes(category) for category in plan.get("category", ()))
+
+
+def _approval(conversion: Conversion, plan: Resource) -> tuple[Resource, str | None, str] | None:
+    """Who approved the plan, when, and where that is said: the approval extension, else a Provenance verifier."""
+    for extension in extensions.extensions(plan, extensions.APPROVAL):
+        who = extensions.value(extension, "who") or {}
+        return who, extensions.value(extension, "date"), f"CarePlan.extension('{extensions.APPROVAL}').who"
+    for index, provenance in enumerate(conversion.resources.of_type("Provenance")):
+        if any(conversion.resources.resolve(target, provenance) is plan for target in provenance.get("target", ())):
+            for agent in provenance.get("agent", ()):
+                if "verifier" in codes(agent.get("type")):
+                    when = provenance.get("occurredDateTime") or provenance.get("recorded")
+                    return agent.get("who", {}), when, f"Provenance[{index}].agent.who"
+    return None
+
+
+# --- body ---------------------------------------------------------------------------------------------------------
+
+
+def _body(conversion: Conversion, plan: Resource, approved: str | None) -> list[Section]:
+    """The sections in the order of the volet; the free synthesis first, what was not reached after the plan."""
+    problems: dict[int, Problem | None] = {}
+    for _, condition, path in conversion.references(plan, "addresses", "CarePlan"):
+        if condition is not None and id(condition) not in problems:
+            problems[id(condition)] = read_problem(conversion, condition, path)
+    rows = read_rows(conversion, plan, problems, read_actions(conversion, plan))
+    goals = [row.goal for row in rows if row.goal]
+    if not rows:
+        conversion.refuse("CarePlan.goal", "at least one goal or activity", "cda-documents §4.5")
+    clinical = [
+        problem for problem in problems.values() if problem is not None and not _only_names_a_goal(problem, rows)
+    ]
+    plan_of_care = plan_section(conversion, rows)
+    found = [
+        _synthesis(conversion, plan),
+        problem_section(conversion, clinical),
+        directive_section(conversion),
+        social_section(conversion, plan, goals),
+        plan_of_care,
+        _unreached(conversion, rows),
+        _status(conversion, plan, approved),
+    ]
+    if conversion.remarks:
+        remarks = list(dict.fromkeys(conversion.remarks))
+        plan_of_care.text += [
+            paragraph("Mentions complémentaires"),
+            bullet_list([_linked(remark)] for remark in remarks),
+        ]
+    return [section for section in found if section is not None]
+
+
+def _linked(remark: str) -> Node:
+    """A remark; one that ends in a web address is a link."""
+    url = remark.rsplit(" ", 1)[-1]
+    return Element("linkHtml", {"href": url}, [remark]) if url.startswith("https://") else remark
+
+
+def _only_names_a_goal(problem: Problem, rows: list[Row]) -> bool:
+    """Whether a Condition says nothing but the problem of a goal, which the goal carries itself."""
+    condition = problem.resource
+    addressed = any(condition is one for row in rows for one in row.conditions)
+    clinical = problem.others or is_ald(problem) or condition.get("note")
+    dated = any(name.startswith(("onset", "abatement")) for name in condition)
+    return addressed and not clinical and not dated
+
+
+def _synthesis(conversion: Conversion, plan: Resource) -> Section | None:
+    text = (plan.get("description") or "").strip()
+    impressions = conversion.resources.of_type("ClinicalImpression")
+    if not text:
+        summaries = (
+            impression.get("summary", "").strip()
+            for index, impression in enumerate(impressions)
+            if conversion.same_patient(impression, "subject", f"ClinicalImpression[{index}]")
+        )
+        text = "\n".join(summary for summary in summaries if summary)
+    if not text:
+        return None
+    section_id = conversion.computed_id("section", "synthesis")
+    return sections.section(sections.COMMENT, section_id, [paragraph(*lines(text))], title=SYNTHESIS_TITLE)
+
+
+def _unreached(conversion: Conversion, rows: list[Row]) -> Section | None:
+    """Shared goals that were formulated and not reached, with the reason (PPCS part 4)."""
+    items: list[list[Node]] = []
+    for row in rows:
+        goal = row.goal
+        given_up = goal.get("lifecycleStatus") in ("cancelled", "rejected")
+        if given_up or UNREACHED.intersection(codes(goal.get("achievementStatus"))):
+            reason = (goal.get("statusReason") or "").strip()
+            items.append([concept_text(goal.get("description")), f" – motif : {reason}" if reason else ""])
+    if not items:
+        return None
+    section_id = conversion.computed_id("section", "unreached")
+    return sections.section(sections.COMMENT, section_id, [bullet_list(items)], title=UNREACHED_TITLE)
+
+
+def _status(conversion: Conversion, plan: Resource, approved: str | None) -> Section | None:
+    """Section 5: the status of the document and its date, never later than the document."""
+    status = STATUSES.get(plan.get("status", ""))
+    if status is None:
+        conversion.refuse(
+            "CarePlan.status", "draft, active, on-hold, completed or revoked", "cda-documents §4.9", "code-invalid"
+        )
+        return None
+    if status == _APPROVED and not approved:
+        conversion.warn(
+            f"CarePlan.extension('{extensions.APPROVAL}')",
+            "an active plan without recorded approval: inside the circle of care only",
+            "cda-documents §4.9",
+        )
+    since, time = _since(conversion, plan, status, approved)
+    code = terminology.coded("pps_status", status)
+    code.system_name = "SNOMED CT"
+    words = f"Statut du document : {code.display}{f' le {french_date(since)}' if since else ''}"
+    entry = sections.document_status(
+        conversion.computed_id("status"),
+        terminology.coded("pps", "GEN-065"),
+        code,
+        text="statutDoc",
+        time=Interval(value=time) if time else None,
+    )
+    section_id = conversion.computed_id("section", "status")
+    return sections.section(sections.DOCUMENT_STATUS, section_id, [marked(words, "statutDoc")], [entry])
+
+
+def _since(conversion: Conversion, plan: Resource, status: str, approved: str | None) -> tuple[str | None, str | None]:
+    """The FHIR date of the status and its TS: the first known one that is not in the future."""
+    for moment, path in _status_dates(plan, status, approved):
+        time = conversion.time(moment, path)
+        if time and datetime_from_ts(time) <= conversion.emission.now:
+            return moment, time
+        if time:
+            conversion.warn(path, "in the future: not the date of the status", "cda-documents §11.2(13)")
+    return None, None
+
+
+def _status_dates(plan: Resource, status: str, approved: str | None) -> Iterator[tuple[str, str]]:
+    if status == _APPROVED and approved:
+        yield approved, f"CarePlan.extension('{extensions.APPROVAL}').date"
+    if status == _CLOSED and plan.get("period", {}).get("end"):
+        yield plan["period"]["end"], "CarePlan.period.end"
+    if plan.get("meta", {}).get("lastUpdated"):
+        yield plan["meta"]["lastUpdated"], "CarePlan.meta.lastUpdated"
+    if plan.get("created"):
+        yield plan["created"], "CarePlan.created"

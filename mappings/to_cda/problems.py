@@ -1,0 +1,189 @@
+"""Condition → section 1 of the PPS, *problèmes actifs / ALD*, and problem codes of goals (cda-documents §4.3, §4.7)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from relais.cda import sections
+from relais.cda.model import Code, Interval, Section, Statement
+from relais.cda.narrative import Element, content, table
+from relais.cda.templates import TERMINOLOGIE_CISIS
+from relais.mappings import terminology
+from relais.mappings.context import Resource
+from relais.mappings.identity import codes
+from relais.mappings.to_cda.conversion import Conversion
+from relais.mappings.to_cda.datatypes import codings, concept_text, from_jdv, original
+from relais.mappings.to_cda.prose import french_date, marked, measure
+
+RULE = "cda-documents §4.7"
+ALD = "MED-320"
+CURRENT_PROBLEM_CODES = frozenset({"ORG-011", "GEN-092.01.01"})
+"""Problem codes of the volet that TerminologieCISIS still holds; the others were withdrawn (§4.3)."""
+
+_STATUS = {
+    "active": "active",
+    "recurrence": "active",
+    "relapse": "active",
+    "remission": "suspended",
+    "inactive": "suspended",
+    "resolved": "completed",
+}
+_STATUS_WORDS = {"active": "actif", "suspended": "inactif", "completed": "résolu"}
+_KINDS = {"encounter-diagnosis": "282291009", "diagnosis": "282291009", "problem-list-item": "55607006"}
+_NOT_A_FACT = frozenset({"refuted", "entered-in-error"})
+
+
+@dataclass(slots=True)
+class Problem:
+    """A Condition of the plan, once read."""
+
+    resource: Resource
+    path: str
+    text: str
+    pps: Code | None  # problem code of the volet
+    others: list[Code]  # clinical codes
+
+    @property
+    def label(self) -> str:
+        """Problem code in words, then what the team wrote of it."""
+        known = (self.pps.display if self.pps else None) or ""
+        if not self.text or self.text == known:
+            return known
+        return self.text if not known or self.text.startswith(known) else f"{known} : {self.text}"
+
+
+def read_problem(conversion: Conversion, condition: Resource, path: str) -> Problem | None:
+    """The problem that a Condition records, or None when it is refuted, an error, or another patient's."""
+    if _NOT_A_FACT.intersection(codes(condition.get("verificationStatus"))):
+        conversion.inform(path, "refuted or entered in error: not written", RULE)
+        return None
+    if not conversion.same_patient(condition, "subject", path):
+        return None
+    concept = condition.get("code", {})
+    pps = from_jdv("pps_problem", [concept])
+    others = [code for code in codings(concept) if pps is None or code.code != pps.code]
+    text = concept_text(concept)
+    if len(others) + (pps is not None) < len(concept.get("coding", ())):
+        conversion.inform(f"{path}.code.coding.system", "code system without OID: only the words are written", RULE)
+    if not text and not pps:
+        conversion.refuse(f"{path}.code.text", "the problem in words or coded", RULE)
+    return Problem(condition, path, text, pps, others)
+
+
+def goal_code(conversion: Conversion, problem: Problem | None, narrative_id: str) -> Code:
+    """`code` of a goal: the problem of the volet, or nullFlavor with what is known in translation (§4.3, §4.9)."""
+    if problem is None:
+        return Code(null_flavor="UNK", original_text=sections.pointer(narrative_id))
+    if problem.pps is None and not problem.others:
+        return terminology.coded("pps_problem", "GEN-092.01.01")
+    if problem.pps is not None and _may_write(conversion, problem.pps):
+        return replace(problem.pps, translations=problem.others)
+    return _outside(narrative_id, [code for code in (problem.pps, *problem.others) if code])
+
+
+def _may_write(conversion: Conversion, pps: Code) -> bool:
+    """Whether that problem code may stand as a code: always in mode 2022, else when it was not withdrawn."""
+    return conversion.deployment.problem_codes == "2022" or pps.code in CURRENT_PROBLEM_CODES
+
+
+def _outside(narrative_id: str, translations: list[Code]) -> Code:
+    return Code(null_flavor="OTH", original_text=sections.pointer(narrative_id), translations=translations)
+
+
+def problem_section(conversion: Conversion, problems: list[Problem]) -> Section | None:
+    """Section 1 from the clinical problems of the plan; None when there are none."""
+    if not problems:
+        return None
+    rows, entries = [], []
+    ald = sum(1 for problem in problems if is_ald(problem) and not _is_ald_itself(problem))
+    for number, problem in enumerate(problems, 1):
+        entry, row = _problem_entry(conversion, problem, number, ald)
+        entries.append(entry)
+        rows.append(row)
+    text = [table(("Problème", "Statut", "Début", "Fin", "ALD", "Commentaire"), rows)]
+    section_id = conversion.computed_id("section", "problems")
+    return sections.section(sections.ACTIVE_PROBLEMS, section_id, [*text], entries)
+
+
+def is_ald(problem: Problem) -> bool:
+    """Whether the problem is an *affection longue durée*: category `ald`, or coded so."""
+    return _is_ald_itself(problem) or any("ald" in codes(one) for one in problem.resource.get("category", ()))
+
+
+def _is_ald_itself(problem: Problem) -> bool:
+    return any(code.system == TERMINOLOGIE_CISIS and code.code == ALD for code in problem.others)
+
+
+def _problem_entry(
+    conversion: Conversion, problem: Problem, number: int, ald: int
+) -> tuple[Statement, list[list[str | Element]]]:
+    condition, path, narrative_id = problem.resource, problem.path, f"pb-{number}"
+    status = _STATUS.get(next(iter(codes(condition.get("clinicalStatus"))), ""), "active")
+    onset, abatement = _moment(condition, "onset"), _moment(condition, "abatement")
+    low = conversion.time(onset, f"{path}.onset")
+    high = conversion.time(abatement, f"{path}.abatement")
+    observed = conversion.entry_id(condition, path)
+    comments = _comments(condition, number)
+    if _is_ald_itself(problem) and not comments and ald:
+        comments = [content(str(ald), id="nombre-ALD")]
+    entry = sections.problem_concern(
+        conversion.entry_id(condition, path, "concern"),
+        status=status,
+        time=_concern_time(conversion, problem, status, low, high),
+        problem=sections.problem(
+            observed,
+            kind=_kind(condition),
+            value=_value(conversion, problem, narrative_id),
+            text=narrative_id,
+            time=Interval(low=low, high=high, low_null_flavor=None if low else "UNK"),
+            comments=[sections.comment(one.attributes["ID"]) for one in comments],
+        ),
+    )
+    return entry, [
+        [marked(problem.label, narrative_id)],
+        [_STATUS_WORDS[status]],
+        [french_date(onset) or measure(condition, "onset")],
+        [french_date(abatement) or measure(condition, "abatement")],
+        ["Oui" if is_ald(problem) else ""],
+        [*comments],
+    ]
+
+
+def _moment(condition: Resource, prefix: str) -> str | None:
+    """The date in onset[x] or abatement[x]; ages and words stay in the narrative."""
+    moment = condition.get(f"{prefix}DateTime") or condition.get(f"{prefix}Period", {}).get("start")
+    return moment if isinstance(moment, str) else None
+
+
+def _concern_time(conversion: Conversion, problem: Problem, status: str, low: str | None, high: str | None) -> Interval:
+    recorded = conversion.time(problem.resource.get("recordedDate"), f"{problem.path}.recordedDate") or low
+    time = Interval(low=recorded, low_null_flavor=None if recorded else "UNK")
+    if status == "completed":
+        time.high, time.high_null_flavor = high, None if high else "UNK"
+    return time
+
+
+def _kind(condition: Resource) -> Code:
+    kind = from_jdv("problem_kind", condition.get("category", ()))
+    if kind is None:
+        categories = [code for concept in condition.get("category", ()) for code in codes(concept)]
+        kind = terminology.coded("problem_kind", next((_KINDS[one] for one in categories if one in _KINDS), "55607006"))
+    kind.system_name = "SNOMED CT"
+    return kind
+
+
+def _value(conversion: Conversion, problem: Problem, narrative_id: str) -> Code:
+    """What the problem is: its clinical code, the problem code of the volet when that is all there is."""
+    known = list(problem.others)
+    if is_ald(problem) and not _is_ald_itself(problem):
+        known.append(terminology.coded("pps", ALD))
+    if problem.pps is None:
+        return original(narrative_id, *known)
+    if known or _may_write(conversion, problem.pps):
+        return original(narrative_id, *known, problem.pps)
+    return _outside(narrative_id, [problem.pps])
+
+
+def _comments(condition: Resource, number: int) -> list[Element]:
+    notes = [note["text"].strip() for note in condition.get("note", ()) if note.get("text", "").strip()]
+    return [marked(note, f"pb-{number}-commentaire-{index}") for index, note in enumerate(notes, 1)]

@@ -1,0 +1,81 @@
+"""French words for the narrative: dates, free text with its line breaks, amounts."""
+
+from __future__ import annotations
+
+from relais.cda.narrative import Element, Node
+from relais.mappings.context import Resource
+from relais.mappings.to_cda.datatypes import concept_text
+
+_UNITS = {"h": "heure", "d": "jour", "wk": "semaine", "mo": "mois", "a": "an"}
+
+
+def french_date(value: str | None) -> str:
+    """A FHIR date or dateTime as one reads it, as precise as it is: `24/08/2021`, `08/2021`, `24/08/2021 à 09:30`."""
+    if not value:
+        return ""
+    day, _, clock = value.partition("T")
+    written = "/".join(reversed(day.split("-")))
+    return f"{written} à {clock[:5]}" if clock else written
+
+
+def french_period(period: Resource | None) -> str:
+    """A Period in words."""
+    start, end = french_date((period or {}).get("start")), french_date((period or {}).get("end"))
+    if start and end:
+        return f"du {start} au {end}"
+    return f"à partir du {start}" if start else f"jusqu'au {end}" if end else ""
+
+
+def lines(text: str) -> list[Node]:
+    """Free text with its line breaks, white space at the ends removed."""
+    nodes: list[Node] = []
+    for line in text.strip().splitlines():
+        if nodes:
+            nodes.append(Element("br"))
+        nodes.append(line.strip())
+    return nodes
+
+
+def marked(text: str, narrative_id: str) -> Element:
+    """Free text that an entry points to by `#narrative_id`."""
+    return Element("content", {"ID": narrative_id}, lines(text))
+
+
+def quantity(value: Resource) -> str:
+    """A Quantity, Duration or Age in words: the digits as given."""
+    amount = f"{value.get('comparator', '')} {value.get('value', '')}".strip()
+    return f"{amount} {value.get('unit') or value.get('code') or ''}".strip()
+
+
+def measure(element: Resource, prefix: str) -> str:
+    """A `prefix`[x] element (Quantity, Range, CodeableConcept, string, boolean, integer, Ratio…) in words."""
+    for name, value in element.items():
+        if name.startswith(prefix) and not name.startswith("_") and name != prefix:
+            return _words(value)
+    return ""
+
+
+def _words(value: object) -> str:
+    if isinstance(value, bool):
+        return "oui" if value else "non"
+    if not isinstance(value, dict):
+        return str(value).strip()
+    if "low" in value or "high" in value:
+        bounds = [("à partir de ", value.get("low")), ("jusqu'à ", value.get("high"))]
+        return ", ".join(f"{word}{quantity(bound)}" for word, bound in bounds if bound)
+    if "numerator" in value or "denominator" in value:
+        return f"{quantity(value.get('numerator', {}))} / {quantity(value.get('denominator', {}))}"
+    if "coding" in value or "text" in value:
+        return concept_text(value)
+    return french_period(value) if "start" in value or "end" in value else quantity(value)
+
+
+def rhythm(timing: Resource) -> str:
+    """What a Timing says beyond its bounds: `2 fois par 1 semaine`, a code, single dates."""
+    repeat = timing.get("repeat", {})
+    parts = [concept_text(timing.get("code"))]
+    if "frequency" in repeat or "period" in repeat:
+        unit = _UNITS.get(repeat.get("periodUnit", ""), repeat.get("periodUnit", ""))
+        parts.append(f"{repeat.get('frequency', 1)} fois par {repeat.get('period', 1)} {unit}".strip())
+    parts += [french_date(event) for event in timing.get("event", ())]
+    return ", ".join(part for part in parts if part)

@@ -1,0 +1,91 @@
+"""RelatedPerson and Patient.contact → informant/relatedEntity (structuration minimale §2.8 of cda-documents).
+
+Trap of the source: v2-0131 `N` ("next of kin") is not NOK, which in France is the *personne de confiance*, a legal
+designation. Only TRE_R260 NOK becomes NOK.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from relais.cda.model import Code, RelatedEntity
+from relais.mappings import terminology
+from relais.mappings.context import Resource
+from relais.mappings.to_cda.conversion import Conversion
+from relais.mappings.to_cda.datatypes import addresses, current_name, display_name, person_name, telecoms
+
+ROLE_CLASS = "2.16.840.1.113883.5.110"
+ROLE_CODE = "2.16.840.1.113883.5.111"
+RULE = "cda-documents §2.8"
+_CLASSES = ("ECON", "NOK", "CAREGIVER", "CON")
+
+
+def relationships(conversion: Conversion) -> Iterator[tuple[Resource, str]]:
+    """The active RelatedPersons of the patient, with their paths. One of another patient is refused."""
+    for index, person in enumerate(conversion.resources.of_type("RelatedPerson")):
+        path = f"RelatedPerson[{index}]"
+        if person.get("active", True) and conversion.same_patient(person, "patient", path):
+            yield person, path
+
+
+def role_classes(concepts: Iterable[Resource]) -> list[str]:
+    """The relatedEntity/@classCode values that relationship codes stand for, in the order given (§2.8).
+
+    A relation that names no role is CON; a legal guardian alone has none.
+    """
+    found: list[str] = []
+    guardian = False
+    for concept in concepts:
+        for coding in concept.get("coding", ()):
+            system, code = terminology.oid_of(coding.get("system")), coding.get("code")
+            if system == ROLE_CLASS and code in _CLASSES:
+                found.append(code)
+            elif coding.get("system") == terminology.V2_CONTACT_ROLE:
+                found.append("ECON" if code == "C" else "CON")
+            guardian = guardian or _is_guardian_code(system, code)
+    if not found and not guardian:
+        found.append("CON")
+    return list(dict.fromkeys(found))
+
+
+def is_guardian(concepts: Iterable[Resource]) -> bool:
+    """Whether the relationship codes name a legal representative: GUARD, or a protection measure."""
+    return any(
+        _is_guardian_code(terminology.oid_of(coding.get("system")), coding.get("code"))
+        for concept in concepts
+        for coding in concept.get("coding", ())
+    )
+
+
+def _is_guardian_code(system: str | None, code: str | None) -> bool:
+    return (system == ROLE_CLASS and code == "GUARD") or system == terminology.LEGAL_PROTECTION
+
+
+def kinship(concepts: Iterable[Resource]) -> Code | None:
+    """The relation to the patient in JDV_J11; kin outside the list is FAMMEMB, any other relation FRND."""
+    for concept in concepts:
+        for coding in concept.get("coding", ()):
+            system, code = terminology.oid_of(coding.get("system")), coding.get("code")
+            if found := terminology.concept("J11", code, system):
+                return found.as_code()
+            if system == ROLE_CODE and code:
+                near = terminology.concept("kinship", code)
+                return terminology.coded("J11", near.display if near else "FRND")
+    return None
+
+
+def related_entities(conversion: Conversion, source: Resource, path: str) -> list[RelatedEntity]:
+    """One relatedEntity per role of a RelatedPerson or Patient.contact; none without a name (said in the issues)."""
+    relations = source.get("relationship", ())
+    classes = role_classes(relations)
+    names = source.get("name", ())
+    name = current_name([names] if isinstance(names, dict) else names)
+    person = person_name(conversion, name, f"{path}.name", titled=False) if classes else None
+    if person is None:
+        if classes:
+            conversion.inform(f"{path}.name", "a relative without a name is not written", RULE)
+        return []
+    places = source.get("address", ())
+    home = addresses([places] if isinstance(places, dict) else places)
+    contacts = telecoms(conversion, source.get("telecom", ()), path, display_name(name))
+    return [RelatedEntity(role, kinship(relations), home, contacts, person) for role in classes]

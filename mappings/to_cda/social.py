@@ -1,0 +1,247 @@
+"""Observation, Coverage → section 3 of the PPS, *dispositions médico-sociales* (cda-documents §4.8)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from relais.cda import sections
+from relais.cda.model import Boolean, Code, Integer, Interval, Section, Statement, Value
+from relais.cda.narrative import Node, paragraph, table
+from relais.cda.templates import TERMINOLOGIE_CISIS
+from relais.mappings import terminology
+from relais.mappings.context import Resource
+from relais.mappings.identity import codes
+from relais.mappings.to_cda.conversion import Conversion
+from relais.mappings.to_cda.datatypes import concept_text, original, period
+from relais.mappings.to_cda.prose import marked
+
+RULE = "cda-documents §4.8"
+TOP_LEVEL = ("PAT-009", "PAT-008", "PAT-001", "PAT-002", "PAT-006", "ORG-013")
+"""Dispositions in the order of the volet; the others are nested in one of these."""
+
+NESTED = {"PAT-003": "PAT-001", "PAT-004": "PAT-001", "PAT-005": "PAT-001", "PAT-007": "PAT-006"}
+_TEXTS = frozenset({"PAT-009", "PAT-008", "PAT-001"})
+_FACTS = frozenset({"final", "amended", "corrected"})
+_INSURANCE = "PAT-002"
+_AID = "PAT-006"
+_GIR = "PAT-007"
+_GIR_CLASSES = range(1, 7)
+_PENSION_COVERAGE = frozenset({"RETIRE", "retraite"})
+_COMPLEMENTARY_COVERAGE = frozenset({"AMC", "complementaire"})
+
+
+@dataclass(slots=True)
+class Provision:
+    """One disposition: its value (text, Boolean or GIR class), when it was observed, what it details."""
+
+    code: str
+    text: str | None = None
+    flag: bool | None = None
+    gir: int | None = None
+    source: Resource = field(default_factory=dict)
+    path: str = ""
+
+    @property
+    def words(self) -> str:
+        """The value as one reads it."""
+        if self.text:
+            return self.text
+        return str(self.gir) if self.gir is not None else "Non renseigné" if self.flag is None else _yes(self.flag)
+
+
+def is_provision(concept: Resource) -> bool:
+    """Whether a code names a disposition of the volet."""
+    return _code_of(concept) is not None
+
+
+def social_section(conversion: Conversion, plan: Resource, goals: list[Resource]) -> Section:
+    """Section 3, which is always there: without any disposition it says so and has no entry."""
+    found = _provisions(conversion)
+    _fall_back(conversion, found, plan, goals)
+    entries: list[Statement] = []
+    rows: list[list[list[Node]]] = []
+    for code in TOP_LEVEL:
+        nested = [found[one] for one, parent in NESTED.items() if parent == code and one in found]
+        provision = found.get(code)
+        if provision is None and nested:  # the volet has no other place for them
+            provision = Provision(code, path=nested[0].path)
+        if provision is not None:
+            entries.append(_entry(conversion, provision, nested, rows))
+    section_id = conversion.computed_id("section", "social")
+    if not entries:
+        return sections.section(sections.SOCIAL_PROVISIONS, section_id, [paragraph("Aucune disposition renseignée")])
+    text: list[Node] = [table(("Disposition", "Précision"), rows)]
+    return sections.section(sections.SOCIAL_PROVISIONS, section_id, text, entries)
+
+
+# --- reading ------------------------------------------------------------------------------------------------------
+
+
+def _provisions(conversion: Conversion) -> dict[str, Provision]:
+    """The dispositions that Observations and their components record: the most recent of each code."""
+    dated: list[tuple[str, Provision]] = []
+    for index, observation in enumerate(conversion.resources.of_type("Observation")):
+        path = f"Observation[{index}]"
+        code = _code_of(observation.get("code", {}))
+        if code is None or not conversion.same_patient(observation, "subject", path):
+            continue
+        if observation.get("status") not in _FACTS:
+            conversion.inform(f"{path}.status", "not a final result: not written", RULE)
+            continue
+        moment = observation.get("effectiveDateTime") or observation.get("effectivePeriod", {}).get("start") or ""
+        for position, component in enumerate(observation.get("component", ())):
+            part = _code_of(component.get("code", {}))
+            if part is not None:
+                place = f"{path}.component[{position}]"
+                dated.append((moment, _provision(conversion, part, component, observation, place)))
+        dated.append((moment, _provision(conversion, code, observation, observation, path)))
+    found: dict[str, Provision] = {}
+    for _, provision in sorted(dated, key=lambda pair: pair[0]):
+        found[provision.code] = provision
+    _imply_aid(found)
+    return found
+
+
+def _code_of(concept: Resource) -> str | None:
+    for coding in concept.get("coding", ()):
+        code = coding.get("code")
+        if (code in TOP_LEVEL or code in NESTED) and terminology.oid_of(coding.get("system")) == TERMINOLOGIE_CISIS:
+            return str(code)
+    return None
+
+
+def _provision(conversion: Conversion, code: str, element: Resource, source: Resource, path: str) -> Provision:
+    """The value of an Observation or component, in the type that the volet gives this code."""
+    result = Provision(code, source=source, path=path)
+    flag = element.get("valueBoolean")
+    text = (element.get("valueString") or concept_text(element.get("valueCodeableConcept"))).strip()
+    has_value = any(name.startswith("value") for name in element)
+    if code == _GIR or (code == _AID and flag is None and has_value):
+        result.gir = _gir(conversion, element, path)
+    elif code in _TEXTS:
+        result.text = text or None
+    elif code == _INSURANCE:
+        result.flag, result.text = (True, text) if text else (flag, None)
+    elif code == "ORG-013" and text:
+        result.text = text
+    else:
+        result.flag = flag
+    missing = result.text is None and result.flag is None and result.gir is None and code != _GIR
+    if missing and (has_value or not element.get("component")):
+        conversion.refuse(f"{path}.value", "a value of the type that this disposition has", RULE)
+    return result
+
+
+def _gir(conversion: Conversion, element: Resource, path: str) -> int | None:
+    """GIR class 1 to 6, given as number or as code MED-339 to MED-344."""
+    coded = [code for code in codes(element.get("valueCodeableConcept")) if code in terminology.value_set("gir")]
+    if coded:
+        return list(terminology.value_set("gir")).index(coded[0]) + 1
+    number = element.get("valueInteger", element.get("valueQuantity", {}).get("value"))
+    if number is None or number not in _GIR_CLASSES:
+        conversion.refuse(f"{path}.value", "GIR class 1 to 6, as number or code MED-339 to MED-344", RULE, "value")
+        return None
+    return int(number)
+
+
+def _imply_aid(found: dict[str, Provision]) -> None:
+    """A GIR class given as the value of the APA itself means APA and that class."""
+    aid = found.get(_AID)
+    if aid is not None and aid.gir is not None:
+        found.setdefault(_GIR, Provision(_GIR, gir=aid.gir, source=aid.source, path=aid.path))
+        aid.gir, aid.flag = None, True
+
+
+def _fall_back(conversion: Conversion, found: dict[str, Provision], plan: Resource, goals: list[Resource]) -> None:
+    """Other resources that say the same, where no Observation does."""
+    wishes = [
+        goal.get("description", {}).get("text", "")
+        for goal in goals
+        if "high-priority" in codes(goal.get("priority"))
+        and conversion.resources.resolve(goal.get("expressedBy"), goal) is conversion.patient
+    ]
+    notes = [note.get("text", "") for note in plan.get("note", ())]
+    for code, texts in (("PAT-009", wishes), ("PAT-008", notes)):
+        text = "\n".join(one.strip() for one in texts if one and one.strip())
+        if text and code not in found:
+            found[code] = Provision(code, text=text, path="CarePlan")
+    for index, coverage in enumerate(conversion.resources.of_type("Coverage")):
+        path = f"Coverage[{index}]"
+        kind = set(codes(coverage.get("type")))
+        if coverage.get("status") == "active" and conversion.same_patient(coverage, "beneficiary", path):
+            payer = _payer(conversion, coverage, path)
+            if kind & _PENSION_COVERAGE and payer and "PAT-001" not in found:
+                found["PAT-001"] = Provision("PAT-001", text=payer, source=coverage, path=path)
+            elif kind & _COMPLEMENTARY_COVERAGE and _INSURANCE not in found:
+                found[_INSURANCE] = Provision(_INSURANCE, text=payer, flag=True, source=coverage, path=path)
+
+
+def _payer(conversion: Conversion, coverage: Resource, path: str) -> str | None:
+    for reference in coverage.get("payor", ()):
+        payer = conversion.resolve(reference, f"{path}.payor[0]", coverage) or {}
+        return str(payer.get("name") or reference.get("display") or "") or None
+    return None
+
+
+# --- writing ------------------------------------------------------------------------------------------------------
+
+
+def _entry(
+    conversion: Conversion, provision: Provision, nested: list[Provision], rows: list[list[list[Node]]]
+) -> Statement:
+    details = []
+    value, words = _value(provision), provision.words
+    insurer = provision.text if provision.code == _INSURANCE else None
+    if insurer:
+        value, words = Boolean(True), _yes(True)
+    entry = _observation(conversion, provision, value, words, rows)
+    if insurer:
+        details.append(_observation(conversion, provision, None, insurer, rows, "nom"))
+    details += [_observation(conversion, one, _value(one), one.words, rows) for one in nested]
+    entry.relationships = [sections.subject_of(detail) for detail in details]
+    return entry
+
+
+def _observation(
+    conversion: Conversion,
+    provision: Provision,
+    value: Value | None,
+    words: str,
+    rows: list[list[list[Node]]],
+    role: str = "",
+) -> Statement:
+    """One row of the narrative and the observation that says the same; without `value` the words are the value."""
+    narrative_id = "-".join(filter(None, (provision.code.lower(), role)))
+    code = terminology.coded("pps", provision.code)
+    label = f"{code.display} ({role})" if role else code.display or ""
+    rows.append([[label], [marked(words, narrative_id)]])
+    source = provision.source
+    own = provision.code == _code_of(source.get("code", {})) and not role
+    return sections.simple_observation(
+        conversion.entry_id(source, provision.path, "" if own else f"{provision.code}{role}"),
+        code,
+        [value or original(narrative_id)],
+        text=narrative_id,
+        time=_time(conversion, source, provision.path),
+    )
+
+
+def _value(provision: Provision) -> Value | None:
+    if provision.text is not None:
+        return None
+    if provision.gir is not None:
+        return Integer(provision.gir)
+    if provision.flag is not None:
+        return Boolean(provision.flag)
+    return Code(null_flavor="UNK")
+
+
+def _time(conversion: Conversion, source: Resource, path: str) -> Interval | None:
+    if "effectivePeriod" in source:
+        return period(conversion, source["effectivePeriod"], f"{path}.effectivePeriod")
+    value = conversion.time(source.get("effectiveDateTime"), f"{path}.effectiveDateTime")
+    return Interval(value=value) if value else None
+
+
+def _yes(flag: bool) -> str:
+    return "Oui" if flag else "Non"
