@@ -83,7 +83,8 @@ def _text(parameter: dict[str, Any], place: str) -> str:
 
 def _document(content: bytes) -> Reply:
     """The CDA itself, or a Binary for a client that asks for FHIR JSON."""
-    if request.accept_mimetypes.best_match([*_XML_TYPES, FHIR_JSON], default=CDA_TYPE) == FHIR_JSON:
+    chosen = request.accept_mimetypes.best_match([*_XML_TYPES, FHIR_JSON, "application/json"], default=CDA_TYPE)
+    if chosen.endswith("json"):
         data = base64.b64encode(content).decode("ascii")
         return Reply(200, dump({"resourceType": "Binary", "contentType": CDA_TYPE, "data": data}))
     return Reply(200, content, content_type=f"{CDA_TYPE}; charset=utf-8")

@@ -1,0 +1,228 @@
+"""The `relais` command: each subcommand calls what the library offers, and renders results and errors once.
+
+Exit codes: 0 done (for `validate`: conformant), 1 refused or not conformant (one line per issue on standard error),
+2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+from relais.cda.errors import Issue, RelaisError
+from relais.server import commands
+from relais.server.settings import Settings
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _Group(click.Group):
+    """Renders a RelaisError of any subcommand: one line per issue, exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except RelaisError as error:
+            _refuse(error.issues, ctx.meta.get("relais.json", False))
+        except OSError as error:
+            named = f"{error.filename}: " if error.filename else ""
+            _refuse(
+                [Issue("fatal", "exception", f"{named}{error.strerror or error}")], ctx.meta.get("relais.json", False)
+            )
+
+
+def _refuse(issues: Any, as_json: bool) -> None:
+    if as_json:
+        click.echo(msgspec.json.encode({"issues": [asdict(issue) for issue in issues]}).decode())
+    else:
+        for issue in issues:
+            click.echo(str(issue), err=True)
+    sys.exit(1)
+
+
+def _json_option(command: F) -> F:
+    def remember(ctx: click.Context, _parameter: click.Parameter, value: bool) -> bool:
+        ctx.meta["relais.json"] = value
+        return value
+
+    return click.option("--json", "as_json", is_flag=True, callback=remember, is_eager=True, help="Answer as JSON.")(
+        command
+    )
+
+
+def _answer(result: dict[str, Any], text: str, as_json: bool) -> None:
+    click.echo(msgspec.json.format(msgspec.json.encode(result), indent=2).decode() if as_json else text)
+
+
+def _notes(issues: Any, as_json: bool) -> None:
+    if not as_json:
+        for issue in issues:
+            click.echo(str(issue), err=True)
+
+
+@click.group(cls=_Group)
+@click.version_option(package_name="relais")
+def main() -> None:
+    """FHIR care plans in, CI-SIS documents out: to the DMP and to MSSanté mailboxes."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+
+
+@main.command()
+@click.option("--host", help="Address to listen on (setting `host`).")
+@click.option("--port", type=int, help="Port to listen on (setting `port`).")
+def serve(host: str | None, port: int | None) -> None:
+    """Run the facade."""
+    from relais.server.wsgi import serve as run
+
+    run(commands.settings(host=host, port=port))
+
+
+@main.command()
+def worker() -> None:
+    """Deliver what was ordered, until told to stop."""
+    settings = Settings.load()
+    commands.work(settings, _stop_event())
+
+
+@main.command()
+@click.option("--folder", type=click.Path(path_type=Path), default=Path("sandbox"), show_default=True)
+@click.option("--smtp-port", type=int, default=2587, show_default=True)
+@click.option("--https-port", type=int, default=2443, show_default=True)
+@_json_option
+def sandbox(folder: Path, smtp_port: int, https_port: int, as_json: bool) -> None:
+    """Play an MSSanté mailbox and a DMP-like repository that check what they receive."""
+    from relais.server.sandbox import Sandbox
+
+    stop = _stop_event()
+    with Sandbox(folder, smtp_port=smtp_port, https_port=https_port) as counterparts:
+        found = {"folder": str(folder), **counterparts.settings}
+        _answer(found, "\n".join(f"{name}: {value}" for name, value in found.items()), as_json)
+        sys.stdout.flush()
+        stop.wait()
+
+
+@main.command()
+@click.argument("plan", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write; standard output otherwise.")
+@_json_option
+def convert(plan: Path, output: Path | None, as_json: bool) -> None:
+    """Turn a FHIR Bundle that holds a care plan into its PPS (CDA)."""
+    content, issues = commands.convert(plan.read_bytes(), Settings.load(), datetime.now(UTC))
+    _notes(issues, as_json)
+    _write(content, output, as_json, {"issues": [asdict(issue) for issue in issues]})
+
+
+@main.command("import")
+@click.argument("document", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write; standard output otherwise.")
+@_json_option
+def import_(document: Path, output: Path | None, as_json: bool) -> None:
+    """Turn a CDA document into a FHIR document Bundle."""
+    content, issues = commands.import_document(document.read_bytes())
+    _notes(issues, as_json)
+    _write(content, output, as_json, {"issues": [asdict(issue) for issue in issues]})
+
+
+@main.command()
+@click.argument("documents", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("IHE_XDM.ZIP"), show_default=True)
+@_json_option
+def pack(documents: tuple[Path, ...], output: Path, as_json: bool) -> None:
+    """Pack CDA documents of one patient as an IHE_XDM archive; the metadata come from their headers."""
+    archive = commands.pack([path.read_bytes() for path in documents], Settings.load(), datetime.now(UTC))
+    _write(archive, output, as_json, {"documents": len(documents)})
+
+
+@main.command()
+@click.argument("archive", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder to write into.")
+@_json_option
+def unpack(archive: Path, output: Path, as_json: bool) -> None:
+    """Check an IHE_XDM archive and write its documents; writes nothing when it is refused."""
+    written, issues = commands.unpack(archive.read_bytes(), output)
+    _notes(issues, as_json)
+    result = {"written": [str(path) for path in written], "issues": [asdict(issue) for issue in issues]}
+    _answer(result, "\n".join(map(str, written)), as_json)
+
+
+@main.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--rule-set", default="", help="Named rule set; the newest otherwise.")
+@_json_option
+def validate(files: tuple[Path, ...], rule_set: str, as_json: bool) -> None:
+    """Check CDA documents (XSD, official Schematrons, consistency) or FHIR resources (base R4)."""
+    verdicts = []
+    for verdict in commands.validate(files, Settings.load(), rule_set, _progress(as_json)):
+        verdicts.append(verdict)
+        if not as_json:
+            click.echo(verdict.text)
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode([v.data for v in verdicts]), indent=2).decode())
+    sys.exit(0 if all(verdict.conformant for verdict in verdicts) else 1)
+
+
+@main.command()
+@click.argument("what")
+@click.option("--channel", "channels", multiple=True, required=True, help="mss or dmp; repeats.")
+@click.option("--recipient", "recipients", multiple=True, help="MSSanté mailbox; repeats.")
+@click.option("--wait", "patience", type=float, default=0.0, help="Seconds to wait for a worker to finish the order.")
+@_json_option
+def send(what: str, channels: tuple[str, ...], recipients: tuple[str, ...], patience: float, as_json: bool) -> None:
+    """Order the delivery of CarePlan/[id], or of a CDA file; a running worker carries it out."""
+    task = commands.send(what, channels, recipients, Settings.load())
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline and task["status"] in ("requested", "in-progress"):
+        time.sleep(0.2)
+        task = commands.task(task["id"], Settings.load())
+    _answer(task, f"Task/{task['id']}: {task['status']}", as_json)
+    sys.exit(1 if task["status"] == "failed" else 0)
+
+
+@main.command()
+@click.option("--folder", type=click.Path(path_type=Path), help="Where to leave what was made; a new folder otherwise.")
+@click.option("--without-rules", is_flag=True, help="Go on where the official rules are not on this machine.")
+@_json_option
+def demo(folder: Path | None, without_rules: bool, as_json: bool) -> None:
+    """The main job, start to end: a care plan becomes a PPS in a mailbox and in a repository."""
+    from relais.server.demo import run
+
+    logging.getLogger().setLevel(logging.WARNING)
+    result = run(folder, without_rules=without_rules, say=_progress(as_json))
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(result), indent=2).decode())
+    sys.exit(0 if result["done"] else 1)
+
+
+def _write(content: bytes, output: Path | None, as_json: bool, result: dict[str, Any]) -> None:
+    if output is None:
+        click.get_binary_stream("stdout").write(content)
+        return
+    output.write_bytes(content)
+    _answer({"output": str(output), "bytes": len(content)} | result, f"{output}: {len(content)} bytes", as_json)
+
+
+def _progress(as_json: bool) -> Callable[[str], None]:
+    return lambda line: click.echo(line, err=as_json)
+
+
+def _stop_event() -> threading.Event:
+    """Set by SIGTERM or SIGINT."""
+    stop = threading.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda _number, _frame: stop.set())
+    return stop
+
+
+if __name__ == "__main__":
+    main()

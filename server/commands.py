@@ -1,0 +1,228 @@
+"""What the subcommands of `relais` do, without the terminal: also the way to use Relais from a script."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from relais.cda import xdm
+from relais.cda.datatypes import uuid_oid
+from relais.cda.errors import Issue, RelaisError
+from relais.cda.reader import read
+from relais.cda.validation import Report, Validator
+from relais.cda.writer import write
+from relais.mappings.context import Emission, Resource
+from relais.mappings.document_metadata import check_archive, document_entry, submission_set
+from relais.mappings.from_cda import to_bundle
+from relais.mappings.to_cda import convert as to_cda
+from relais.profiles.structure import check as check_structure
+from relais.server.delivery.channel import Channel, DeliveryError
+from relais.server.delivery.dmp import DmpChannel
+from relais.server.delivery.mss import MssChannel
+from relais.server.delivery.transmit import Wanted, transmit_document, transmit_plan
+from relais.server.delivery.worker import Check, Worker
+from relais.server.fhir.json_format import dump, load, parse
+from relais.server.fhir.repository import Repository
+from relais.server.settings import Settings
+from relais.server.store import Store
+
+PARIS = ZoneInfo("Europe/Paris")
+Say = Callable[[str], None]
+
+
+def settings(**overrides: object) -> Settings:
+    """Settings as loaded, with the given ones (None: not given) in their place."""
+    given = {name: value for name, value in overrides.items() if value is not None}
+    loaded = {name: getattr(Settings.load(), name) for name in Settings.__dataclass_fields__}
+    return Settings.of(loaded | given)
+
+
+def open_repository(settings: Settings) -> Repository:
+    """The stored resources of the database that the settings name. Raises RelaisError when it cannot be used."""
+    return Repository(Store.open(settings.database_url), settings.fhir_base)
+
+
+# --- documents ------------------------------------------------------------------------------------------------
+
+
+def convert(data: bytes, settings: Settings, now: datetime) -> tuple[bytes, list[Issue]]:
+    """The PPS of a FHIR Bundle (JSON bytes), and what the mapping wants said. Raises RelaisError."""
+    bundle = parse(data, settings.max_depth)
+    _require(bundle.get("resourceType") == "Bundle", "a Bundle is expected", "resourceType")
+    _refuse_errors(check_structure(bundle))
+    mapped = to_cda(bundle, Emission(settings.deployment, now.astimezone(PARIS)))
+    return write(mapped.document), mapped.issues
+
+
+def import_document(data: bytes) -> tuple[bytes, list[Issue]]:
+    """The FHIR document Bundle (JSON bytes) of a CDA, and what could not be carried over. Raises RelaisError."""
+    found = read(data)
+    imported = to_bundle(found.document, data)
+    return dump(imported.bundle), [*found.issues, *imported.issues]
+
+
+def pack(contents: Sequence[bytes], settings: Settings, now: datetime) -> bytes:
+    """IHE_XDM.ZIP of CDA documents of one patient. Raises RelaisError."""
+    models = [read(content).document for content in contents]
+    entries = [
+        document_entry(model, content, entry_id=f"Document{n:02}", uri=f"DOC{n:05}.XML", destination="mss")
+        for n, (model, content) in enumerate(zip(models, contents, strict=True), start=1)
+    ]
+    lot_id = uuid_oid("lot", now.isoformat(), *(entry.unique_id for entry in entries))
+    lot = submission_set(models[0], unique_id=lot_id, source_id=settings.source_oid, time=now)
+    custodian = models[0].header.custodian.name or settings.organization_name
+    sender = xdm.Sender(settings.deployment.software_name, custodian, version=version("relais"))
+    return xdm.pack(list(zip(contents, entries, strict=True)), lot, sender=sender)
+
+
+def unpack(data: bytes, folder: Path) -> tuple[list[Path], list[Issue]]:
+    """Check an archive and write its documents into `folder`. Raises ArchiveError before anything is written."""
+    archive = xdm.unpack(data)
+    issues = [*archive.issues, *check_archive(archive)]
+    _refuse_errors(issues)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for document in archive.documents:
+        path = folder / Path(document.path).name
+        path.write_bytes(document.data)
+        written.append(path)
+    return written, issues
+
+
+# --- validation -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What `validate` says of one file: conformant or not, as text and as data."""
+
+    conformant: bool
+    text: str
+    data: dict[str, Any]
+
+
+def validate(files: Sequence[Path], settings: Settings, rule_set: str, say: Say) -> Iterator[Verdict]:
+    """A verdict per file; CDA and FHIR JSON are recognised by their first character."""
+    validator: Validator | None = None
+    for path in files:
+        data = path.read_bytes()
+        if data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
+            yield _fhir_verdict(path, parse(data, settings.max_depth))
+            continue
+        if validator is None:
+            say("Compiling the official rules (a few seconds, once) ...")
+            validator = open_validator(settings, rule_set)
+        yield _cda_verdict(path, validator.validate(data))
+
+
+def open_validator(settings: Settings, rule_set: str = "") -> Validator:
+    """The official rules, compiled. Raises RelaisError where they are not on this machine."""
+    folder = settings.rules_folder
+    if folder is None:
+        raise RelaisError(
+            Issue("fatal", "not-found", "official CI-SIS rules not found: set RELAIS_CISIS_PACK to their folder")
+        )
+    return Validator(folder, rule_set) if rule_set else Validator(folder)
+
+
+def _fhir_verdict(path: Path, resource: Resource) -> Verdict:
+    issues = check_structure(resource)
+    refused = any(issue.severity in ("fatal", "error") for issue in issues)
+    lines = [f"{path}: {'not conformant to' if refused else 'conformant to'} base FHIR R4 4.0.1", *map(str, issues)]
+    found = {"file": str(path), "conformant": not refused, "issues": [asdict(issue) for issue in issues]}
+    return Verdict(not refused, "\n".join(lines), found)
+
+
+def _cda_verdict(path: Path, report: Report) -> Verdict:
+    return Verdict(
+        report.conformant, f"{path}:\n{report.to_text()}", {"file": str(path)} | msgspec.json.decode(report.to_json())
+    )
+
+
+# --- delivery -------------------------------------------------------------------------------------------------
+
+
+def send(what: str, channels: Sequence[str], recipients: Sequence[str], settings: Settings) -> Resource:
+    """Order the delivery of `CarePlan/[id]` or of a CDA file; the Task of the order. Raises RelaisError."""
+    wanted = Wanted(tuple(channels), tuple(recipients))
+    repository = open_repository(settings)
+    resource_type, _, resource_id = what.partition("/")
+    try:
+        with repository.transaction() as transaction:
+            if resource_type == "CarePlan" and not Path(what).exists():
+                task = transmit_plan(transaction, resource_id, wanted, settings, transaction.now)
+            else:
+                task = transmit_document(transaction, Path(what).read_bytes(), wanted, settings, transaction.now)
+    finally:
+        repository.store.close()
+    return load(task.content or b"")
+
+
+def task(task_id: str, settings: Settings) -> Resource:
+    """The Task with that id, as it stands now."""
+    repository = open_repository(settings)
+    try:
+        return repository.load("Task", task_id)
+    finally:
+        repository.store.close()
+
+
+def work(settings: Settings, stop: threading.Event) -> None:
+    """Run the delivery worker until `stop` is set."""
+    repository = open_repository(settings)
+    channels: dict[str, Channel] = {"mss": MssChannel(settings)} if settings.mss_sender else {}
+    if settings.dmp_url:
+        channels["dmp"] = DmpChannel(settings)
+    worker = Worker(
+        repository,
+        channels,
+        official_check(settings),
+        lease=timedelta(seconds=120 + 6 * settings.sender_timeout),
+        retry_base=timedelta(seconds=settings.retry_base),
+        retry_attempts=settings.retry_attempts,
+    )
+    try:
+        worker.run(stop)
+    finally:
+        repository.store.close()
+
+
+def official_check(settings: Settings) -> Check:
+    """The check that a worker makes before each attempt: what the official rules refuse in a document."""
+    if settings.rules_folder is None:
+        return _rules_absent if settings.rules_required else lambda _content: []
+    validator = open_validator(settings)
+
+    def check(content: bytes) -> list[Issue]:
+        report = validator.validate(content)
+        return [] if report.acceptable else [issue for issue in report.to_issues() if issue.severity == "error"]
+
+    return check
+
+
+def _rules_absent(_content: bytes) -> list[Issue]:
+    message = "the official rules are not on this machine and the setting rules_required forbids to send without them"
+    raise DeliveryError(Issue("error", "incomplete", message), retry=True)
+
+
+def _require(condition: bool, message: str, path: str) -> None:
+    if not condition:
+        raise RelaisError(Issue("error", "invalid", message, path))
+
+
+def _refuse_errors(issues: Sequence[Any]) -> None:
+    errors = [
+        Issue(issue.severity, issue.code, issue.message, issue.path, issue.rule)
+        for issue in issues
+        if issue.severity in ("fatal", "error")
+    ]
+    if errors:
+        raise RelaisError(errors)
