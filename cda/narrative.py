@@ -6,6 +6,7 @@ item, table, tr, td, linkHtml…), never HTML.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -20,6 +21,13 @@ class Element:
 
 
 Node = str | Element
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9._-]*")
+
+
+def is_name(text: str) -> bool:
+    """Whether `text` can name a narrative element or attribute: a plain XML name, without prefix or namespace."""
+    return _NAME.fullmatch(text) is not None
 
 
 def content(text: str, *, id: str | None = None, style: str | None = None) -> Element:

@@ -6,6 +6,7 @@ a text node may be as large as the input, because documents carry PDF files in B
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NoReturn
 from xml.parsers import expat
 
@@ -44,6 +45,7 @@ def parse(data: bytes, max_size: int = MAX_SIZE) -> etree._ElementTree:
     return tree
 
 
+@lru_cache(maxsize=1024)
 def local_name(tag: str) -> str:
     """A tag or attribute in Clark notation as Relais writes it: no prefix in HL7 V3, `sdtc:`, `xsi:`, else Clark."""
     namespace, _, name = tag[1:].partition("}") if tag.startswith("{") else (V3, "", tag)

@@ -65,7 +65,7 @@ from relais.cda.model import (
     Unmodelled,
     Value,
 )
-from relais.cda.narrative import Element, Node
+from relais.cda.narrative import Element, Node, is_name
 from relais.cda.parsing import V3, XSI, local_name, parse
 from relais.cda.writer import write
 
@@ -680,8 +680,8 @@ def _narrative(element: _XML) -> list[Node]:
     nodes: list[Node] = [element.text] if element.text else []
     for child in element:
         name = local_name(str(child.tag))
-        if name.isidentifier():  # an element of HL7 V3: no prefix, no namespace
-            attributes = {str(key): str(value) for key, value in child.items() if not str(key).startswith("{")}
+        if is_name(name):  # local_name gives names outside HL7 V3 a prefix
+            attributes = {str(key): str(value) for key, value in child.items() if is_name(str(key))}
             nodes.append(Element(name, attributes, _narrative(child)))
         if child.tail:
             previous = nodes.pop() if nodes and isinstance(nodes[-1], str) else ""

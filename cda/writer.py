@@ -2,7 +2,7 @@
 
 Order of elements: the schema CDA_extended.xsd of ANS. Every function here gives the XML text of one part of the model,
 or nothing when that part says nothing, so that no empty element or attribute is ever written. Text is built directly:
-it takes half the time of a tree that is serialised afterwards (docs/performance.md).
+measured on the PPS, that takes half the time of building the same tree with lxml and serialising it.
 The writer adds no judgement of its own: it writes what the model holds, the official rules judge it.
 """
 
@@ -65,7 +65,7 @@ from relais.cda.model import (
     Unmodelled,
     Value,
 )
-from relais.cda.narrative import Element, Node
+from relais.cda.narrative import Element, Node, is_name
 from relais.cda.parsing import SDTC, V3, XSI, local_name, parse, xpath_of
 
 _DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
@@ -79,7 +79,6 @@ _ESCAPES = dict.fromkeys(_FORBIDDEN, _MARK) | str.maketrans(
 )
 _NEEDS_ESCAPE = re.compile('[&<>"\x00-\x1f\ufffe\uffff\ud800-\udfff]').search
 _TEXT_ESCAPES = _ESCAPES | str.maketrans({'"': '"', "\t": "\t", "\n": "\n"})
-_XML_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9._-]*")
 
 
 def write(document: Document) -> bytes:
@@ -629,15 +628,15 @@ def _narrative(nodes: Iterable[Node]) -> str:
 
 def _narrative_element(element: Element) -> str:
     """Unlike data, an empty narrative element means something: a line break, an empty cell."""
-    tag = _xml_name(element.tag)
-    attributes = "".join([f' {_xml_name(name)}="{_escape(value)}"' for name, value in element.attributes.items()])
+    tag = _checked_name(element.tag)
+    attributes = "".join([f' {_checked_name(name)}="{_escape(value)}"' for name, value in element.attributes.items()])
     content = _narrative(element.children)
     return f"<{tag}{attributes}>{content}</{tag}>" if content else f"<{tag}{attributes}/>"
 
 
 @lru_cache(maxsize=256)
-def _xml_name(name: str) -> str:
-    if _XML_NAME.fullmatch(name) is None:
+def _checked_name(name: str) -> str:
+    if not is_name(name):
         raise RelaisError(Issue("error", "value", "not the name of a narrative element or attribute", "section/text"))
     return name
 
