@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from lxml import etree
 
@@ -108,6 +109,20 @@ class Stylesheet:
         return refused
 
 
+class _Scope(NamedTuple):
+    """The variables in scope: those of the rule, and those, of whatever level, whose value may be an error."""
+
+    local: frozenset[str] = frozenset()
+    fallible: frozenset[str] = frozenset()
+
+    def guard(self, expression: str) -> str:
+        """The expression in parentheses, evaluated only if none of the variables it uses holds an error."""
+        used = sorted(set(_VARIABLE.findall(expression)) & self.fallible)
+        if not used:
+            return f"({expression})"
+        return f"if (_out:usable(({', '.join('$' + name for name in used)}))) then ({expression}) else ()"
+
+
 def generate(schema: Schema, replaced: Mapping[Path, Path], refused: Mapping[Located, str]) -> Stylesheet:
     """The stylesheet of a schema. Raises SchematronError when two patterns give a variable different values.
 
@@ -148,18 +163,18 @@ class _Generator:
         text = etree.tostring(self.top, pretty_print=True).decode("ascii")
         return Stylesheet(text, self.rules, self.checks, self.counts, list(self.gaps.values()), self.expressions)
 
-    def _globals(self) -> frozenset[str]:
-        """Declare the variables of the schema and of its patterns; the names of those that can raise an error."""
+    def _globals(self) -> _Scope:
+        """Declare the variables of the schema and of its patterns."""
         declared: dict[str, Let] = {}
         for let in (*self.schema.lets, *(let for pattern in self.schema.patterns for let in pattern.lets)):
             known = declared.setdefault(let.name, let)
             if known.value != let.value:
                 message = f"variable {let.name} has two values, here and at {known.at}"
                 raise SchematronError(Issue("fatal", "not-supported", message, let.at))
-        fallible: frozenset[str] = frozenset()
+        scope = _Scope()
         for let in declared.values():
-            fallible = self._let(self.top, let, fallible)
-        return fallible
+            scope = self._let(self.top, let, scope)
+        return _Scope(fallible=scope.fallible)
 
     def _documents(self, replaced: Mapping[Path, Path]) -> None:
         """Declare what the rules may open: the files under the root, some of them replaced."""
@@ -180,42 +195,42 @@ class _Generator:
         self.counts.append(self._items(template, rule.items, self.globals, ())[0])
 
     def _items(
-        self, parent: etree._Element, items: _Items, fallible: frozenset[str], extending: tuple[str, ...]
-    ) -> tuple[int, frozenset[str]]:
-        """Write the items of a rule; how many checks they evaluate, and the fallible variables after them.
+        self, parent: etree._Element, items: _Items, scope: _Scope, extending: tuple[str, ...]
+    ) -> tuple[int, _Scope]:
+        """Write the items of a rule; how many checks they evaluate, and the scope after them.
 
-        `fallible` names the variables in scope that may hold an error, `extending` the abstract rules being written.
+        `extending` names the abstract rules being written.
         """
         count = 0
         for index, item in enumerate(items):
             match item:
                 case Let():
-                    fallible = self._let(parent, item, fallible)
+                    scope = self._let(parent, item, scope)
                 case Check():
-                    count += self._check(parent, item, fallible)
+                    count += self._check(parent, item, scope)
                 case Extends():
-                    more, fallible = self._extends(parent, item, items[index + 1 :], fallible, extending)
+                    more, scope = self._extends(parent, item, items[index + 1 :], scope, extending)
                     count += more
-        return count, fallible
+        return count, scope
 
     def _extends(
         self,
         parent: etree._Element,
         item: Extends,
         later: _Items,
-        fallible: frozenset[str],
+        scope: _Scope,
         extending: tuple[str, ...],
-    ) -> tuple[int, frozenset[str]]:
+    ) -> tuple[int, _Scope]:
         abstract = self.schema.abstract_rules.get(item.rule)
         if abstract is None or item.rule in extending:
             self._gap(item.at, f"abstract rule {item.rule} is {'absent' if abstract is None else 'circular'}")
-            return 0, fallible
+            return 0, scope
         free, declared = self._variables(abstract.items)
-        if free & (fallible - self.globals) or declared & self._variables(later)[0]:
-            return self._items(parent, abstract.items, fallible, (*extending, item.rule))
+        if free & scope.local or declared & self._variables(later)[0]:
+            return self._items(parent, abstract.items, scope, (*extending, item.rule))
         name, count = self._named_template(item.rule, abstract, extending)
         etree.SubElement(parent, f"{_XSL}call-template", name=name)
-        return count, fallible
+        return count, scope
 
     def _named_template(self, rule: str, abstract: Rule, extending: tuple[str, ...]) -> tuple[str, int]:
         """Name of the template of an abstract rule, written when first asked for, and how many checks it evaluates."""
@@ -245,22 +260,23 @@ class _Generator:
             declared |= new
         return free, declared
 
-    def _let(self, parent: etree._Element, let: Let, fallible: frozenset[str]) -> frozenset[str]:
-        """Declare a variable; the names of the fallible variables with it."""
+    def _let(self, parent: etree._Element, let: Let, scope: _Scope) -> _Scope:
+        """Declare a variable; the scope with it."""
+        local = scope.local | {let.name}
         if _LITERAL.fullmatch(let.value):
             etree.SubElement(parent, f"{_XSL}variable", name=let.name, select=let.value)
-            return fallible - {let.name}
+            return _Scope(local, scope.fallible - {let.name})
         variable = etree.SubElement(parent, f"{_XSL}variable", {"name": let.name, "as": "item()*"})
         if reason := self.refused.get(Located(let.value, let.at)):
             etree.SubElement(variable, f"{_OUT}raised", code=reason[:8]).text = reason[8:].strip()
             self._gap(let.at, f"variable {let.name} does not compile: {reason}")
         else:
             attempt = etree.SubElement(variable, f"{_XSL}try")
-            self._expression(attempt, "select", let.value, let.at, _guard(let.value, fallible))
+            self._expression(attempt, "select", let.value, let.at, scope.guard(let.value))
             _catch(attempt)
-        return fallible | {let.name}
+        return _Scope(local, scope.fallible | {let.name})
 
-    def _check(self, parent: etree._Element, check: Check, fallible: frozenset[str]) -> int:
+    def _check(self, parent: etree._Element, check: Check, scope: _Scope) -> int:
         """Write a check; 1, or 0 when its test does not compile."""
         if reason := self.refused.get(Located(check.test, check.at)):
             self._gap(check.at, f"the test does not compile: {reason}")
@@ -269,8 +285,8 @@ class _Generator:
         self.checks.append(check)
         attempt = etree.SubElement(parent, f"{_XSL}try")
         condition = etree.SubElement(attempt, f"{_XSL}if")
-        form = "not(({}))" if check.kind == "assert" else "({})"
-        self._expression(condition, "test", check.test, check.at, _guard(check.test, fallible, form))
+        wanted = f"not(({check.test}))" if check.kind == "assert" else check.test
+        self._expression(condition, "test", check.test, check.at, scope.guard(wanted))
         found = etree.SubElement(condition, f"{_OUT}found", check=number, path="{path()}")
         self._message(found, check)
         _catch(attempt, check=number, path="{path()}")
@@ -312,15 +328,6 @@ def _takes_elements(rule: Rule) -> bool:
     while found:
         context, found = _PREDICATE.subn("", context)
     return "@" not in context and "(" not in context
-
-
-def _guard(text: str, fallible: frozenset[str], form: str = "({})") -> str:
-    """The expression, evaluated only if none of the variables it uses holds an error."""
-    used = sorted(set(_VARIABLE.findall(text)) & fallible)
-    expression = form.replace("{}", text)
-    if not used:
-        return expression
-    return f"if (_out:usable(({', '.join('$' + name for name in used)}))) then {expression} else ()"
 
 
 def _catch(attempt: etree._Element, **attributes: str) -> None:

@@ -248,7 +248,7 @@ class Validator:
         source = self._processor.source(tree)
         expected = self._contradicted(tree)
         misleading = _misleading_code_systems(tree)
-        model = [template for template in _template_ids(tree) if template in MODEL_PROFILES]
+        model = [template for template in dict.fromkeys(_template_ids(tree)) if template in MODEL_PROFILES]
         for profile in (*GENERIC_PROFILES, *(profile for template in model for profile in MODEL_PROFILES[template])):
             if profile.name == TERMINOLOGIES and misleading:
                 yield ProfileResult(profile.name, True, 0, 0, (), misleading)
@@ -288,13 +288,14 @@ class Validator:
 
     def _code_system_uses(self, tree: etree._ElementTree) -> Iterator[CodeSystemUse]:
         """The code systems of all coded elements: which codes the terminologies profile looked up."""
-        verified, unverified, names = Counter[str](), Counter[str](), dict[str, str]()
+        verified, unverified = Counter[str](), Counter[str]()
+        names: dict[str, str] = {}
         readable = not _misleading_code_systems(tree)
         for element in tree.iterfind(".//*[@code]"):
             if "codeSystem" not in element.attrib and not _is_looked_up(element):
                 continue  # a CS: its type fixes the code system, and the schema its values
             system = element.get("codeSystem", "")
-            names[system] = names.get(system) or element.get("codeSystemName", "")
+            names[system] = names.get(system) or element.get("codeSystemName") or ""
             looked_up = readable and system in self._code_systems and _is_looked_up(element)
             (verified if looked_up else unverified)[system] += 1
         for system in sorted(names):

@@ -93,8 +93,9 @@ class ValidationPool:
         self._closed = True
         for worker in self._workers:
             worker.kill()
-        for _ in self._workers:
-            self._idle.get().stop()
+        for worker in [self._idle.get() for _ in self._workers]:
+            worker.stop()
+            self._idle.put(worker)
 
     def _new_queue(self) -> queue.LifoQueue[_Worker]:
         idle = queue.LifoQueue[_Worker]()

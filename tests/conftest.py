@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from relais.server.settings import Settings
+from support.rules import validator, validator_of_2023_12  # noqa: F401 - fixtures
 
 
 @pytest.fixture(scope="session")

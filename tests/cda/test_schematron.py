@@ -1,0 +1,383 @@
+"""The Schematron engine: ISO features on small schemas, and the official profiles against their recorded verdicts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relais.cda.parsing import parse
+from relais.cda.rule_sets import GENERIC_PROFILES, MODEL_PROFILES
+from relais.cda.schematron import Finding, Processor, Result, SchematronError, read_pattern, read_schema
+from relais.cda.validation import Validator
+from support.rules import EXAMPLES, example
+
+PROFILES = {
+    profile.name: profile
+    for profile in (*GENERIC_PROFILES, *(profile for model in MODEL_PROFILES.values() for profile in model))
+    if profile.official
+}
+
+
+@pytest.fixture(scope="module")
+def processor() -> Processor:
+    return Processor()
+
+
+@pytest.fixture
+def judge(processor: Processor, tmp_path: Path) -> Any:
+    """Write a schema (and the files it includes) and run it on a document."""
+
+    def run(rules: str, document: str, *, attributes: str = "", **files: str) -> Result:
+        for name, content in files.items():
+            (tmp_path / f"{name}.sch").write_text(content, encoding="utf-8")
+        path = tmp_path / "schema é.sch"
+        path.write_text(
+            f'<schema xmlns="http://purl.oclc.org/dsdl/schematron" queryBinding="xslt2" {attributes}>{rules}</schema>',
+            encoding="utf-8",
+        )
+        return processor.compile(read_schema(path)).validate(processor.source(parse(document.encode())))
+
+    return run
+
+
+def texts(findings: tuple[Finding, ...]) -> list[str]:
+    return [finding.text for finding in findings]
+
+
+# --- the official profiles --------------------------------------------------------------------------------------
+
+
+def recorded(findings: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    return sorted((item["text"], item["role"], item["path"], item["line"], item["rule"]) for item in findings)
+
+
+def found(findings: tuple[Finding, ...]) -> list[tuple[Any, ...]]:
+    # The record writes an index only for the second and later elements of a name.
+    return sorted((f.text, f.role, f.path.replace("[1]", ""), f.line, f.rule) for f in findings)
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_profile_says_what_is_recorded(name: str, validator: Validator, cisis: Path) -> None:
+    baseline = json.loads((cisis / "cda" / "baseline.json").read_text(encoding="utf-8"))["profiles"][name]
+    compiled = validator.compiled(PROFILES[name])
+    assert compiled.gaps == ()
+    schema = compiled.schema
+    assert (schema.phase, len(schema.patterns), len(schema.rules), schema.check_count) == (
+        baseline["phase"],
+        baseline["active_patterns"],
+        baseline["rules"],
+        baseline["checks"],
+    )
+    for document in EXAMPLES:
+        result = compiled.validate(compiled.processor.source(parse(example(cisis, document))))
+        expected = baseline["examples"][document]
+        assert (result.fired, result.checked) == (expected["fired"], expected["checked"]), document
+        assert found(result.failed) == recorded(expected["failed"]), document
+        assert found(result.reports) == recorded(expected["reports"]), document
+        assert result.not_run == (), document
+
+
+def test_every_recorded_profile_is_known(cisis: Path) -> None:
+    baseline = json.loads((cisis / "cda" / "baseline.json").read_text(encoding="utf-8"))["profiles"]
+    assert {name: profile["file"] for name, profile in baseline.items()} == {
+        name: profile.file for name, profile in PROFILES.items()
+    }
+
+
+# --- ISO features -------------------------------------------------------------------------------------------------
+
+
+def test_first_matching_rule_of_a_pattern_takes_the_node(judge: Any) -> None:
+    result = judge(
+        """<pattern><rule context="a"><assert test="@x">no x</assert></rule>
+                    <rule context="*"><assert test="@y">no y</assert></rule></pattern>
+           <pattern><rule context="*"><assert test="@z">no z</assert></rule></pattern>""",
+        "<r><a y='1'/></r>",
+    )
+    assert texts(result.failed) == ["no y", "no x", "no z", "no z"]
+    assert (result.fired, result.checked) == (4, 4)
+    assert [finding.path for finding in result.failed] == ["/r", "/r/a", "/r", "/r/a"]
+
+
+def test_report_fires_when_true_and_keeps_its_role_and_place(judge: Any) -> None:
+    result = judge(
+        '<pattern><rule context="a">\n<report test="@x" role="warning">has x</report></rule></pattern>',
+        "<r>\n<a/>\n<a x='1'/></r>",
+    )
+    assert result.failed == ()
+    [report] = result.reports
+    assert (report.text, report.role, report.path, report.line) == ("has x", "warning", "/r/a[2]", 3)
+    assert report.rule == "schema é.sch:2"
+
+
+def test_message_mixes_text_and_values_and_has_a_form_without_them(judge: Any) -> None:
+    result = judge(
+        """<pattern><rule context="a"><assert test="false()">
+             <name/> in <name path=".."/> has <emph>x = <value-of select="@x"/></emph>
+           </assert></rule></pattern>""",
+        "<r><a x='7'/></r>",
+    )
+    [failed] = result.failed
+    assert failed.text == "a in r has x = 7"
+    assert failed.fixed_text == "… in … has x = …"
+
+
+def test_contexts_may_be_the_document_or_an_attribute(judge: Any) -> None:
+    result = judge(
+        """<pattern><rule context="/"><assert test="b">no b</assert></rule></pattern>
+           <pattern><rule context="@x"><assert test=". = '1'">not 1</assert></rule></pattern>
+           <pattern><rule context="text()"><assert test="false()">text</assert></rule></pattern>""",
+        "<r><a x='2'/>words</r>",
+    )
+    assert [(f.text, f.path) for f in result.failed] == [("no b", "/"), ("not 1", "/r/a/@x"), ("text", "/r")]
+
+
+def test_document_context_does_not_test_the_root_element_twice(judge: Any) -> None:
+    result = judge('<pattern><rule context="r"><assert test="false()">once</assert></rule></pattern>', "<r/>")
+    assert result.fired == 1
+
+
+def test_namespaces_are_those_the_schema_binds(judge: Any) -> None:
+    result = judge(
+        """<ns prefix="h" uri="urn:hl7-org:v3"/>
+           <pattern><rule context="h:a"><assert test="h:b">no b</assert></rule></pattern>""",
+        "<a xmlns='urn:hl7-org:v3'><b xmlns=''/></a>",
+    )
+    assert texts(result.failed) == ["no b"]
+
+
+def test_phase_activates_patterns(judge: Any) -> None:
+    rules = """<phase id="p"><active pattern="one"/></phase>
+               <pattern id="one"><rule context="r"><assert test="false()">one</assert></rule></pattern>
+               <pattern id="two"><rule context="r"><assert test="false()">two</assert></rule></pattern>"""
+    assert texts(judge(rules, "<r/>").failed) == ["one", "two"]
+    assert texts(judge(rules, "<r/>", attributes='defaultPhase="p"').failed) == ["one"]
+
+
+def test_unknown_phase_is_refused(judge: Any) -> None:
+    with pytest.raises(SchematronError, match="no phase q"):
+        judge('<pattern><rule context="r"/></pattern>', "<r/>", attributes='defaultPhase="q"')
+
+
+def test_include_is_resolved_from_the_file_that_holds_it(judge: Any, tmp_path: Path) -> None:
+    (tmp_path / "sub dir").mkdir()
+    sch = 'xmlns="http://purl.oclc.org/dsdl/schematron"'
+    (tmp_path / "sub dir" / "deep.sch").write_text(
+        f'<rule {sch} context="r">\n<assert test="false()">deep</assert></rule>', encoding="utf-8"
+    )
+    result = judge(
+        '<include href="outer.sch"/>',
+        "<r/>",
+        outer=f'<pattern {sch}><include href="sub%20dir/deep.sch"/></pattern>',
+    )
+    assert [(f.text, f.rule) for f in result.failed] == [("deep", "sub dir/deep.sch:2")]
+
+
+def test_abstract_pattern_replaces_its_parameters_only(judge: Any) -> None:
+    result = judge(
+        """<pattern abstract="true" id="has">
+             <rule context="$where"><let name="n" value="'$what'"/>
+               <assert test="$what or $whatever">$where lacks $what (<value-of select="$n"/>)</assert></rule>
+           </pattern>
+           <pattern><let name="whatever" value="false()"/><rule context="nothing"/></pattern>
+           <pattern is-a="has"><param name="where" value="a"/><param name="what" value="@x"/></pattern>
+           <pattern is-a="has"><param name="where" value="b"/><param name="what" value="@y"/></pattern>""",
+        "<r><a/><b y='1'/></r>",
+    )
+    assert texts(result.failed) == ["a lacks @x (@x)"]
+
+
+def test_abstract_rule_of_another_pattern_is_extended(judge: Any) -> None:
+    result = judge(
+        """<pattern><rule abstract="true" id="base"><assert test="@x">no x</assert></rule>
+             <rule abstract="true" id="more"><extends rule="base"/><assert test="@y">no y</assert></rule></pattern>
+           <pattern><rule context="a"><extends rule="more"/><assert test="@z">no z</assert></rule></pattern>""",
+        "<r><a/></r>",
+    )
+    assert texts(result.failed) == ["no x", "no y", "no z"]
+    assert result.checked == 3
+
+
+def test_abstract_rule_shares_variables_with_the_rule_that_extends_it(judge: Any) -> None:
+    result = judge(
+        """<pattern>
+             <rule abstract="true" id="gives"><let name="given" value="@x"/></rule>
+             <rule abstract="true" id="takes"><assert test="$taken = 1">taken</assert></rule>
+             <rule context="a"><let name="taken" value="2"/><extends rule="gives"/><extends rule="takes"/>
+               <assert test="$given = 7">given</assert></rule>
+             <rule context="b"><let name="taken" value="1"/><extends rule="takes"/></rule></pattern>""",
+        "<r><a x='7'/><b/></r>",
+    )
+    assert texts(result.failed) == ["taken"]
+    assert result.not_run == ()
+
+
+def test_variables_of_a_rule_are_sequential_and_those_of_a_pattern_are_seen_by_others(judge: Any) -> None:
+    result = judge(
+        """<pattern><let name="limit" value="count(//a) + 1"/><rule context="nothing"/></pattern>
+           <pattern><rule context="r">
+             <let name="n" value="$limit"/><assert test="$n = 3">first</assert>
+             <let name="n" value="$n + 1"/><assert test="$n = 3"><value-of select="$n"/></assert>
+           </rule></pattern>""",
+        "<r><a/><a/></r>",
+    )
+    assert texts(result.failed) == ["4"]
+
+
+def test_variable_with_two_values_is_refused(judge: Any) -> None:
+    with pytest.raises(SchematronError, match="two values"):
+        judge('<pattern><let name="n" value="1"/></pattern><pattern><let name="n" value="2"/></pattern>', "<r/>")
+
+
+# --- not run is not passed ----------------------------------------------------------------------------------------
+
+
+def test_error_of_one_check_leaves_the_others_running(judge: Any) -> None:
+    result = judge(
+        """<pattern><rule context="a"><assert test="starts-with(b, 'x')">raises on two</assert>
+             <assert test="c">no c</assert></rule></pattern>""",
+        "<r><a><b/><b/></a><a><b>x</b><c/></a></r>",
+    )
+    assert texts(result.failed) == ["no c"]
+    [not_run] = result.not_run
+    assert (not_run.code, not_run.path, not_run.line) == ("XPTY0004", "/r/a[1]", 1)
+    assert (result.fired, result.checked) == (2, 3)
+
+
+def test_error_of_a_variable_stops_the_checks_that_use_it(judge: Any) -> None:
+    result = judge(
+        """<pattern><rule context="a">
+             <let name="first" value="xs:integer(@x)"/><let name="next" value="$first + 1"/>
+             <assert test="$next = 2">uses it</assert><report test="$first = 0">uses it too</report>
+             <assert test="@y">does not</assert></rule></pattern><ns prefix="xs" uri="http://www.w3.org/2001/XMLSchema"/>""",
+        "<r><a x='one'/></r>",
+    )
+    assert texts(result.failed) == ["does not"]
+    assert [item.code for item in result.not_run] == ["FORG0001", "FORG0001"]
+    assert result.checked == 1
+
+
+def test_error_in_a_message_does_not_hide_the_failure(judge: Any) -> None:
+    result = judge(
+        """<pattern><rule context="a"><assert test="false()">x is <value-of select="1 div @zero"/></assert></rule>
+           </pattern><pattern><rule context="a"><assert test="false()">y is <value-of select="error()"/></assert>
+           </rule></pattern>""",
+        "<a zero='0'/>",
+    )
+    assert texts(result.failed)[-1] == "y is …"
+    assert len(result.failed) == 2
+
+
+@pytest.mark.parametrize(
+    ("rules", "reason"),
+    [
+        ('<include href="absent.sch"/>', "include absent.sch cannot be read"),
+        ('<include href="schema%20%C3%A9.sch"/>', "includes itself"),
+        ('<pattern is-a="absent"/>', "abstract pattern absent is absent"),
+        ('<pattern><rule context="r"><extends rule="absent"/></rule></pattern>', "abstract rule absent is absent"),
+        (
+            """<pattern><rule abstract="true" id="x"><extends rule="x"/></rule>
+               <rule context="r"><extends rule="x"/></rule></pattern>""",
+            "abstract rule x is circular",
+        ),
+        (
+            '<pattern><rule context="r["><assert test="true()"/></rule></pattern>',
+            "context of the rule does not compile",
+        ),
+        ('<pattern><rule context="r"><assert test="contains(., 1))"/></rule></pattern>', "test does not compile"),
+        ('<pattern><rule context="r"><assert test="$unknown"/></rule></pattern>', "test does not compile: XPST0008"),
+        ('<pattern><rule context="r"><assert test="p:x"/></rule></pattern>', "test does not compile: XPST0081"),
+        (
+            '<pattern><rule context="r"><let name="v" value="1 +"/><assert test="$v = 1"/></rule></pattern>',
+            "variable v does not compile: XPST0003",
+        ),
+    ],
+)
+def test_what_cannot_run_is_told_and_the_rest_runs(judge: Any, rules: str, reason: str) -> None:
+    control = '<pattern><rule context="/r"><assert test="false()">control</assert></rule></pattern>'
+    result = judge(rules + control, "<r/>")
+    assert texts(result.failed) == ["control"]
+    assert any(reason in item.reason for item in result.not_run), result.not_run
+
+
+def test_activated_pattern_that_is_absent_is_told(judge: Any) -> None:
+    result = judge(
+        """<phase id="p"><active pattern="one"/><active pattern="two"/></phase>
+           <pattern id="one"><rule context="r"><assert test="false()">one</assert></rule></pattern>""",
+        "<r/>",
+        attributes='defaultPhase="p"',
+    )
+    assert texts(result.failed) == ["one"]
+    assert [item.reason for item in result.not_run] == ["pattern two, activated, is absent"]
+
+
+def test_rule_behind_one_with_the_same_context_is_unreachable(cisis: Path, validator: Validator) -> None:
+    [rule] = validator.compiled(PROFILES["VSM_2023.01"]).schema.unreachable
+    assert rule.at.startswith("schematrons/include/specificationsVolets/VSM_2023.01/Entete/Entete_VSM_2023.sch:")
+
+
+@pytest.mark.parametrize("content", ["<r/>", "not XML", '<schema xmlns="http://purl.oclc.org/dsdl/schematron"/>'])
+def test_file_that_is_no_schema_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "x.sch").write_text(content, encoding="utf-8")
+    with pytest.raises(SchematronError):
+        read_schema(tmp_path / "x.sch")
+
+
+def test_absent_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SchematronError, match=r"x\.sch"):
+        read_schema(tmp_path / "x.sch")
+
+
+def test_pattern_alone_is_run_with_the_prefixes_given(processor: Processor, tmp_path: Path) -> None:
+    (tmp_path / "p.sch").write_text(
+        '<pattern xmlns="http://purl.oclc.org/dsdl/schematron"><rule context="c:a">'
+        '<assert test="c:b">no b</assert></rule></pattern>',
+        encoding="utf-8",
+    )
+    compiled = processor.compile(read_pattern(tmp_path / "p.sch", {"c": "urn:c"}))
+    assert texts(compiled.validate(processor.source(parse(b"<a xmlns='urn:c'/>"))).failed) == ["no b"]
+
+
+# --- documents that rules open --------------------------------------------------------------------------------------
+
+OPENS = """<pattern><rule context="r">
+    <assert test="doc-available(@href)">not available</assert>
+    <assert test="doc(@href)/v = 'inside'">other content</assert>
+    <assert test="document(@href)/v = 'inside'">other content by document</assert></rule></pattern>"""
+
+
+def test_rules_open_files_relative_to_the_schema(judge: Any, tmp_path: Path) -> None:
+    (tmp_path / "values.xml").write_text("<v>inside</v>", encoding="utf-8")
+    result = judge(OPENS, '<r href="values.xml"/>')
+    assert (result.failed, result.not_run, result.checked) == ((), (), 3)
+
+
+@pytest.mark.parametrize(
+    "href", ["../{}/values.xml", "%2e%2e/{}/values.xml", "file:{path}", "http://127.0.0.1:9/v.xml"]
+)
+def test_rules_open_nothing_outside_their_folder(
+    judge: Any, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, href: str
+) -> None:
+    outside = tmp_path_factory.mktemp("outside") / "values.xml"
+    outside.write_text("<v>inside</v>", encoding="utf-8")
+    result = judge(OPENS, f'<r href="{href.format(outside.parent.name, path=outside)}"/>')
+    assert texts(result.failed) == ["not available"]
+    assert [item.code for item in result.not_run] == ["FODC0002", "FODC0002"]
+
+
+def test_file_is_read_in_place_of_another(processor: Processor, tmp_path: Path) -> None:
+    for name in ("old", "new"):
+        (tmp_path / f"{name}.xml").write_text(f"<v>{name}</v>", encoding="utf-8")
+    path = tmp_path / "s.sch"
+    path.write_text(
+        """<schema xmlns="http://purl.oclc.org/dsdl/schematron" queryBinding="xslt2"><pattern><rule context="r">
+        <assert test="false()"><value-of select="doc('old.xml')/v"/></assert></rule></pattern></schema>""",
+        encoding="utf-8",
+    )
+    schema, source = read_schema(path), processor.source(parse(b"<r/>"))
+    replaced = {tmp_path / "old.xml": tmp_path / "new.xml"}
+    assert texts(processor.compile(schema).validate(source).failed) == ["old"]
+    assert texts(processor.compile(schema, replaced).validate(source).failed) == ["new"]

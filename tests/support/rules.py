@@ -1,0 +1,77 @@
+"""The official judges and examples, for tests: warm validators, and altered copies of the official documents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from lxml import etree
+
+from relais.cda.parsing import V3, XSI, parse
+from relais.cda.rule_sets import CURRENT, OF_2023_12
+from relais.cda.validation import Validator
+
+PREFIXES = {"v3": V3, "xsi": XSI}
+
+PPS = "PPS-PAERPA_2022.01.xml"
+CANCER_PPS = "CANCER-PPS_2025.01.xml"
+DISCHARGE_LETTER = "LDL-SES_2022.01.xml"
+UNSTRUCTURED = "DOC_NON_STRUCTURE_CDA-R2-N1.xml"
+EXAMPLES = (PPS, CANCER_PPS, DISCHARGE_LETTER, UNSTRUCTURED)
+
+
+@pytest.fixture(scope="session")
+def validator(cisis: Path) -> Validator:
+    """The newest official rules; profiles are compiled when first used, then stay warm for the whole session."""
+    return Validator(cisis, CURRENT)
+
+
+@pytest.fixture(scope="session")
+def validator_of_2023_12(cisis: Path) -> Validator:
+    """The official rules with the terminology of the last day on which PPS-PAERPA was published."""
+    return Validator(cisis, OF_2023_12)
+
+
+def example(cisis: Path, name: str) -> bytes:
+    """The bytes of an official example."""
+    return (cisis / "cda" / "examples" / name).read_bytes()
+
+
+def altered(data: bytes, xpath: str, change: Callable[[etree._Element], object]) -> bytes:
+    """The document with a change made to the first element that `xpath` (prefixes v3, xsi) finds."""
+    tree = parse(data)
+    found = tree.xpath(xpath, namespaces=PREFIXES)
+    assert isinstance(found, list) and found, f"nothing to alter at {xpath}"
+    element = found[0]
+    assert isinstance(element, etree._Element)
+    change(element)
+    return etree.tostring(tree, encoding="UTF-8", xml_declaration=True)
+
+
+def remove(element: etree._Element) -> None:
+    """A change: take the element away."""
+    parent = element.getparent()
+    assert parent is not None
+    parent.remove(element)
+
+
+def attribute(name: str, value: str) -> Callable[[etree._Element], object]:
+    """A change: give an attribute another value."""
+    return lambda element: element.set(name, value)
+
+
+def text(value: str) -> Callable[[etree._Element], object]:
+    """A change: give the element another text."""
+    return lambda element: setattr(element, "text", value)
+
+
+def insert(xml: str) -> Callable[[etree._Element], object]:
+    """A change: put elements (in HL7 V3, prefix xsi bound) right after the element."""
+
+    def change(element: etree._Element) -> None:
+        parsed = etree.fromstring(f'<x xmlns="{V3}" xmlns:xsi="{XSI}">{xml}</x>')
+        for new in reversed(parsed):
+            element.addnext(new)
+
+    return change
