@@ -266,7 +266,10 @@ def _is_type(name: str) -> _Step:
 
 @cache
 def _is_a(type_name: str, wanted: str) -> bool:
+    """A resource is also of its supertypes; a value is of the one type its element was written with."""
     known = definitions.types()
+    if known[wanted].kind != "resource":
+        return type_name == wanted
     while type_name and type_name != wanted:
         type_name = known[type_name].base if type_name in known else ""
     return bool(type_name)

@@ -1,14 +1,14 @@
-"""The search parameters of each resource type, and the names their index rows are kept under.
-
-They come from the R4 definitions and from the volets' own definitions (relais.server.search.volets).
-"""
+"""The search parameters of each resource type, and the names their index rows are kept under."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
+
+from msgspec.structs import replace
 
 from relais.profiles import definitions
-from relais.profiles.definitions import SearchParameter
+from relais.profiles.definitions import Component, SearchParameter
 
 ON_THE_RESOURCE = frozenset({"_id", "_lastUpdated"})
 """Parameters answered from the resource row itself: they need no index rows."""
@@ -17,9 +17,21 @@ TEXT, OF_TYPE, IDENTIFIER = ":text", ":of-type", ":identifier"
 """Derived indexes of a token (its texts; type and value of an identifier) and of a reference (its identifier)."""
 
 
+# R4 4.0.1 names the two components of DocumentReference-relationship the wrong way round: its own expressions select a
+# code for `relatesto` and a Reference for `relation`.
+_CORRECTED_COMPONENTS = {
+    ("DocumentReference", "relationship"): (Component("relation", "code"), Component("relatesto", "target")),
+}
+
+
+@cache
 def parameters(resource_type: str) -> Mapping[str, SearchParameter]:
     """The search parameters of a resource type by code. Raises UnknownDefinitionError."""
-    return definitions.search_parameters(resource_type)
+    found = dict(definitions.search_parameters(resource_type))
+    for (owner, code), components in _CORRECTED_COMPONENTS.items():
+        if owner == resource_type:
+            found[code] = replace(found[code], components=components)
+    return found
 
 
 def index_name(resource_type: str, code: str) -> str:
