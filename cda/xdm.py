@@ -77,10 +77,9 @@ def pack(documents: Sequence[tuple[bytes, DocumentEntry]], submission_set: Submi
 
 def _check_described(data: bytes, entry: DocumentEntry) -> list[Issue]:
     path = f"{_SUBSET}/{entry.uri}"
-    issues = _check_bytes(data, entry, path)
     if entry.mime_type not in CDA_MIME_TYPES:
-        issues.append(_issue("xdm.not-cda", "only CDA documents are packed", path))
-    return issues
+        return [_issue("xdm.not-cda", "only CDA documents are packed", path)]
+    return _check_bytes(data, entry, path) + _check_cda(data, path)
 
 
 def _zip(files: Mapping[str, bytes]) -> bytes:
@@ -211,7 +210,11 @@ def examine(data: bytes, *, limits: Limits | None = None) -> Archive:
     _check_orphans(files, metadata_path, described, issues)
     for document in documents:
         issues += _check_bytes(document.data, document.entry, document.path)
-        issues += _check_cda(document)
+        if document.entry.mime_type in CDA_MIME_TYPES:
+            issues += _check_cda(document.data, document.path)
+        else:
+            message = "described as another type than CDA: its content is not checked"
+            issues.append(_issue("xdm.not-cda", message, document.path, "warning"))
     return Archive(tuple(documents), examined.submission, tuple(issues))
 
 
@@ -376,18 +379,18 @@ def _check_bytes(data: bytes, entry: DocumentEntry, path: str) -> list[Issue]:
     return issues
 
 
-def _check_cda(document: PackedDocument) -> list[Issue]:
-    if document.entry.mime_type not in CDA_MIME_TYPES:
-        return [_issue("xdm.not-cda", "described as another type than CDA: not checked", document.path, "warning")]
+def _check_cda(data: bytes, path: str) -> list[Issue]:
+    """Whether the bytes are a CDA R2 document, by root and typeId; its rules are checked elsewhere."""
     try:
-        root = parse(document.data).getroot()
+        root = parse(data).getroot()
     except UnreadableError as error:
         return [
-            replace(issue, path=f"{document.path} {issue.path}".rstrip(), rule="xdm.not-cda") for issue in error.issues
+            replace(issue, severity="error", path=f"{path} {issue.path}".rstrip(), rule="xdm.not-cda")
+            for issue in error.issues
         ]
     type_id = root.find(f"{{{V3}}}typeId")
     if root.tag != f"{{{V3}}}ClinicalDocument" or type_id is None:
-        return [_issue("xdm.not-cda", "not a ClinicalDocument with a typeId", document.path)]
+        return [_issue("xdm.not-cda", "not a ClinicalDocument with a typeId", path)]
     if (type_id.get("root"), type_id.get("extension")) != _TYPE_ID:
-        return [_issue("xdm.not-cda", "typeId is not that of CDA R2", document.path)]
+        return [_issue("xdm.not-cda", "typeId is not that of CDA R2", path)]
     return []
