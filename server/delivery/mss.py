@@ -13,7 +13,7 @@ import re
 import smtplib
 import ssl
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from email.errors import MessageError
 from email.headerregistry import Address
@@ -104,7 +104,7 @@ def compose(shipment: Shipment, settings: Settings) -> EmailMessage:
     qualified = has_qualified_ins(header.patient)
     _check_recipients(shipment, header.patient, qualified=qualified or settings.ins_environment == "test")
     message = EmailMessage(policy=SMTP)
-    message["From"] = Address(settings.organization_name, addr_spec=settings.mss_sender)
+    message["From"] = Address(" ".join(settings.organization_name.split()), addr_spec=settings.mss_sender)
     message["To"] = [Address(addr_spec=recipient) for recipient in shipment.recipients]
     message["Subject"] = subject(header)
     message["Date"] = _utc(shipment.submission.submission_set.submission_time)
@@ -230,49 +230,60 @@ def _start_tls(smtp: smtplib.SMTP, ca_file: str) -> None:
         context = ssl.create_default_context(cafile=ca_file or None)
     except FileNotFoundError as error:
         raise _failure("not-found", "no such file", "mss_ca_file") from error
-    code, reply = smtp.starttls(context=context)
-    if code != 220:
-        raise smtplib.SMTPResponseException(code, reply)
+    smtp.starttls(context=context)
     smtp.ehlo()
+
+
+Reply = tuple[int, bytes]
 
 
 def _submit(smtp: smtplib.SMTP, sender: str, recipients: Sequence[str], message: bytes, max_size: int) -> Receipt:
     """One transaction. A recipient that may be taken later stops it before the message is sent."""
+    options = _announce_size(smtp, len(message), max_size)
+    _expect(smtp.mail(sender, options), 250)
+    replies = {number: smtp.rcpt(recipient) for number, recipient in enumerate(recipients)}
+    refused = {number: reply for number, reply in replies.items() if reply[0] not in (250, 251)}
+    for_now = any(code < 500 for code, _ in refused.values())
+    if for_now or len(refused) == len(recipients):
+        raise DeliveryError(_refusals(refused), retry=for_now)
+    answer = _transfer(smtp, message)
+    with contextlib.suppress(OSError):  # the message is taken: nothing after this matters
+        smtp.quit()
+    served = f"{len(recipients) - len(refused)} of {len(recipients)} recipients"
+    detail = quoted(f"taken by the mail server for {served}: {answer}")
+    if refused:
+        raise DeliveryError([*_refusals(refused), Issue("information", "informational", detail)], retry=False)
+    return Receipt(detail)
+
+
+def _announce_size(smtp: smtplib.SMTP, size: int, max_size: int) -> list[str]:
+    """The SIZE parameter of MAIL FROM (RFC 1870), once the message is known not to exceed what the server takes."""
     announced = smtp.esmtp_features.get("size", "")
-    limit = int(announced) if announced.isdigit() and int(announced) else max_size
-    if len(message) > limit:
-        raise _failure("too-long", f"the message has {len(message)} bytes, the server takes {limit}", rule="SIZE")
-    size = [f"size={len(message)}"] if announced else []
-    _expect(smtp.mail(sender, size), 250)
-    refused = {number: smtp.rcpt(recipient) for number, recipient in enumerate(recipients)}
-    refused = {number: reply for number, reply in refused.items() if reply[0] not in (250, 251)}
-    if any(code < 500 for code, _ in refused.values()) or len(refused) == len(recipients):
-        raise DeliveryError(_refusals(refused), retry=any(code < 500 for code, _ in refused.values()))
+    limit = int(announced) if announced.isdecimal() and int(announced) else max_size
+    if size > limit:
+        raise _failure("too-long", f"the message has {size} bytes, the server takes {limit}", rule="RFC 1870")
+    return [f"size={size}"] if smtp.has_extn("size") else []
+
+
+def _transfer(smtp: smtplib.SMTP, message: bytes) -> str:
+    """What the server says when it has taken the message."""
     try:
-        taken = smtp.data(message)
+        reply = smtp.data(message)
     except smtplib.SMTPResponseException:
         raise
     except OSError as error:  # which smtplib.SMTPException is
         text = "the connection was lost after DATA: the message may have been taken"
         raise _failure("incomplete", text, retry=True, rule="RFC 5321") from error
-    _expect(taken, 250)
-    with contextlib.suppress(OSError):  # the message is taken: nothing after this matters
-        smtp.quit()
-    detail = quoted(
-        f"taken by the mail server for {len(recipients) - len(refused)} of {len(recipients)} recipients: {_text(taken[1])}"
-    )
-    if refused:
-        served = Issue("information", "informational", detail)
-        raise DeliveryError([*_refusals(refused), served], retry=False)
-    return Receipt(detail)
+    _expect(reply, 250)
+    return _text(reply[1])
 
 
-def _expect(reply: tuple[int, bytes], code: int) -> None:
+def _expect(reply: Reply, code: int) -> None:
     if reply[0] != code:
         raise smtplib.SMTPResponseException(reply[0], reply[1])
 
 
-def _refusals(refused: dict[int, tuple[int, bytes]]) -> list[Issue]:
+def _refusals(refused: Mapping[int, Reply]) -> list[Issue]:
     return [
         Issue("error", "not-found", quoted(f"refused: {code} {_text(reply)}"), f"recipients[{number}]", "RFC 5321")
         for number, (code, reply) in refused.items()

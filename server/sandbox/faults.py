@@ -22,8 +22,8 @@ class Faults(Generic[FaultT]):
             self._waiting.extend(faults)
 
     def take(self, *wanted: FaultT) -> FaultT | None:
-        """The next fault when it is one of `wanted` (all when empty); it is played only once."""
+        """The next fault when it is one of `wanted`; it is played only once."""
         with self._lock:
-            if self._waiting and (not wanted or self._waiting[0] in wanted):
+            if self._waiting and self._waiting[0] in wanted:
                 return self._waiting.popleft()
             return None

@@ -74,7 +74,7 @@ def check(raw: bytes, sender: str, recipients: Sequence[str]) -> list[Issue]:
     issues = _open_archive(mail)
     if issues:
         return issues
-    return [issue for checks in (_one_patient, _cda_headers, _subject, _mailboxes) for issue in checks(mail)]
+    return [issue for checks in (one_patient, _cda_headers, _subject, _mailboxes) for issue in checks(mail)]
 
 
 # --- headers and envelope -------------------------------------------------------------------------------------------
@@ -107,12 +107,15 @@ def _envelope(mail: Mail) -> Iterator[Issue]:
     notify = mail.addresses("Disposition-Notification-To")
     if notify and notify != [mail.sender]:
         yield _issue("receipts go to another mailbox than the sender's", "Disposition-Notification-To", "ECO.2.3.2")
-    try:
-        aware = parsedate_to_datetime(mail.header("Date")).tzinfo is not None
-    except ValueError:
-        aware = False
-    if not aware:
+    if "Date" in mail.message and not _is_aware(mail.header("Date")):
         yield _issue("not a date with an offset", "Date", "RFC 5322")
+
+
+def _is_aware(date: str) -> bool:
+    try:
+        return parsedate_to_datetime(date).tzinfo is not None
+    except ValueError:
+        return False
 
 
 # --- attachment -----------------------------------------------------------------------------------------------------
@@ -156,7 +159,8 @@ def _open_archive(mail: Mail) -> list[Issue]:
 # --- what the attachment says of the message ------------------------------------------------------------------------
 
 
-def _one_patient(mail: Mail) -> Iterator[Issue]:
+def one_patient(mail: Mail) -> Iterator[Issue]:
+    """Every document must bear the same patient identifiers."""
     patients = {frozenset(_patient_ids(document)) for document in mail.documents}
     if len(patients) != 1:
         yield _issue("the documents must all concern one patient", "attachment", "ECO.2.1.1")

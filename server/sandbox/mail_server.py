@@ -82,7 +82,9 @@ class MailServer:
         listener = listen(self.host, self.port)
         self.port = listener.getsockname()[1]
         ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(listener, ready)), name="sandbox-smtp")
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self._serve(listener, ready)), name="sandbox-smtp", daemon=True
+        )
         self._thread.start()
         ready.wait()
 

@@ -33,6 +33,9 @@ from relais.server.sandbox.soap import ProvideAndRegister, RegistryError
 TEST_PATIENT_DOMAINS = frozenset({INS_NIR_TEST, INS_NIR_DEMO})
 """OIDs of the INS of test and demonstration: a sandbox takes no real person."""
 
+_UNFINISHED = ".new-"
+"""Start of the name of a folder that was not complete when the process ended."""
+
 _METADATA_CODES = {
     ("xdm.patient", "conflict"): "XDSPatientIdDoesNotMatch",
     ("xdm.metadata-attribute", "duplicate"): "XDSRegistryDuplicateUniqueIdInMessage",
@@ -75,8 +78,9 @@ class Repository:
         self._lots: set[str] = set()
         self._documents: dict[str, StoredDocument] = {}  # by uniqueId
         folder.mkdir(parents=True, exist_ok=True)
-        for receipt in sorted(folder.glob("*/receipt.json"), key=lambda path: path.stat().st_mtime_ns):
-            self._load(receipt.parent)
+        kept = [path for path in folder.iterdir() if not path.name.startswith(_UNFINISHED)]
+        for submission in sorted(kept, key=lambda path: (path / "receipt.json").stat().st_mtime_ns):
+            self._load(submission)
 
     def documents(self) -> list[StoredDocument]:
         """Every document, oldest first."""
@@ -138,7 +142,7 @@ class Repository:
     def _store(self, submission: Submission, request: ProvideAndRegister) -> None:
         documents = dict(request.documents)
         uuids = {entry.entry_id: _entry_uuid(entry.entry_id) for entry in submission.entries}
-        new = Path(tempfile.mkdtemp(dir=self._folder, prefix=".new-"))
+        new = Path(tempfile.mkdtemp(dir=self._folder, prefix=_UNFINISHED))
         _write(new / "submission.xml", etree.tostring(request.metadata, xml_declaration=True, encoding="UTF-8"))
         for name, entry in _named(submission):
             _write(new / name, documents[entry.entry_id])

@@ -45,6 +45,7 @@ _BEFORE_STORING = (
     RepositoryFault.HTML_PAGE,
     RepositoryFault.SILENT_BEFORE,
 )
+_AFTER_STORING = tuple(fault for fault in RepositoryFault if fault not in _BEFORE_STORING)
 _CODES = {RepositoryFault.BUSY: "XDSRepositoryBusy", RepositoryFault.UNKNOWN_CODE: "SandboxInventedError"}
 
 
@@ -92,7 +93,9 @@ class XdsServer:
         # The handshake belongs to the connection's own thread: a client that stalls in it must not stop the others.
         self._server.socket.do_handshake_on_connect = False  # type: ignore[attr-defined]
         self.port = self._server.port
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="sandbox-xds")
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.05,), name="sandbox-xds", daemon=True
+        )
         self._thread.start()
 
     def stop(self) -> None:
@@ -136,7 +139,7 @@ class XdsServer:
             self._repository.register(received)
         except RefusedError as failure:
             return _soap(soap.registry_response(received.message_id, failure.errors))
-        return self._fail_after(self.faults.take(), received.message_id)
+        return self._fail_after(self.faults.take(*_AFTER_STORING), received.message_id)
 
     def _refuse_replay(self, message_id: str) -> None:
         with self._lock:

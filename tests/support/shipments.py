@@ -10,12 +10,12 @@ from relais.cda.model import Document
 from relais.cda.writer import write
 from relais.cda.xds import CodedValue, DocumentEntry, MetadataAuthor, Submission, SubmissionSet
 from relais.server.delivery.channel import Shipment
-from support.documents import small_document
+from support.documents import small_document, small_organization, small_professional
 
 PATIENT_ID = f"279035121518989^^^&{templates.INS_NIR_TEST}&ISO^NH"
 AUTHOR = MetadataAuthor(
-    person="810101234569^LEMOINE^Hélène^^^^^^&1.2.250.1.71.4.2.1&ISO^D^^^IDNPS",
-    institutions=("Cabinet des Tilleuls^^^^^&1.2.250.1.71.4.2.2&ISO^IDNST^^^1750099999",),
+    person=f"{small_professional().ids[0].extension}^LEMOINE^Hélène^^^^^^&1.2.250.1.71.4.2.1&ISO^D^^^IDNPS",
+    institutions=(f"Cabinet des Tilleuls^^^^^&1.2.250.1.71.4.2.2&ISO^IDNST^^^{small_organization().ids[0].extension}",),
 )
 PROFESSIONAL = "medecin@cabinet.mssante.fr"
 NURSE = "infirmier@ssiad.mssante.fr"
