@@ -26,7 +26,7 @@ from relais.server.fhir.registry import Interaction, Registry
 from relais.server.fhir.repository import Repository, Transaction, instant, moved, new_id, refuse_wrong_structure
 from relais.server.fhir.searchset import single_match
 
-_PHASES = (("DELETE",), ("POST",), ("PUT",), ("GET", "HEAD"))
+_ORDER = {"DELETE": 0, "POST": 1, "PUT": 2, "GET": 3, "HEAD": 3}
 _RULE = "FHIR R4 transaction"
 
 
@@ -66,20 +66,24 @@ class BundleProcessor:
         given = bundle.get("entry", [])
         if isinstance(given, list) and len(given) > self._max_entries:
             raise FhirError.of(413, "too-costly", f"more than {self._max_entries} entries", "Bundle.entry")
+        kind = bundle.get("type")
+        run = {"batch": self._batch, "transaction": self._transaction}.get(kind) if isinstance(kind, str) else None
+        if run:
+            _refuse_without_request(given)
         refuse_wrong_structure([(_envelope(bundle), "")])
-        if bundle["type"] not in ("batch", "transaction"):
+        if run is None:
             raise FhirError.of(422, "not-supported", "only batch and transaction Bundles are processed", "Bundle.type")
-        run = self._transaction if bundle["type"] == "transaction" else self._batch
-        answer: Resource = {"resourceType": "Bundle", "id": new_id(), "type": f"{bundle['type']}-response"}
+        answer: Resource = {"resourceType": "Bundle", "id": new_id(), "type": f"{kind}-response"}
         if given:
             answer["entry"] = run(repository, given, call)
         return Reply(200, dump(answer))
 
     def _transaction(self, repository: Repository, given: list[Resource], bundle_call: Call) -> list[Resource]:
         entries = [self._entry(repository, index, entry, bundle_call) for index, entry in enumerate(given)]
-        _refuse_twice((entry.full_url, f"{entry.place}.fullUrl") for entry in entries if entry.full_url)
         bodies = [entry for entry in entries if entry.call.body is not None]
         refuse_wrong_structure((entry.call.body or {}, entry.call.place) for entry in bodies)
+        for entry in bodies:
+            entry.call.checked = True
         with repository.transaction() as transaction:
             _run_phase(transaction, entries, "DELETE")
             for entry in bodies:
@@ -90,14 +94,15 @@ class BundleProcessor:
             )
             links = _Links(repository.base, transaction, bodies)
             links.rewrite()
-            for methods in _PHASES[1:]:
-                _run_phase(transaction, entries, *methods)
+            _run_phase(transaction, entries, "POST")
+            _refuse_rivals(transaction, entries)
+            _run_phase(transaction, entries, "PUT")
+            _run_phase(transaction, entries, "GET", "HEAD")
         return [_answer(entry) for entry in entries]
 
     def _batch(self, repository: Repository, given: list[Resource], bundle_call: Call) -> list[Resource]:
         answers: dict[int, Resource] = {}
-        order = {method: phase for phase, methods in enumerate(_PHASES) for method in methods}
-        for index in sorted(range(len(given)), key=lambda index: order.get(_method(given[index]), 0)):
+        for index in sorted(range(len(given)), key=lambda index: _ORDER.get(given[index]["request"]["method"], 0)):
             try:
                 entry = self._entry(repository, index, given[index], bundle_call)
                 with _telling(entry):
@@ -111,9 +116,7 @@ class BundleProcessor:
     def _entry(self, repository: Repository, index: int, given: Resource, bundle_call: Call) -> _Entry:
         """Read one entry. Raises FhirError naming the part of it that cannot be processed."""
         place = f"Bundle.entry[{index}]"
-        request = given.get("request")
-        if request is None:
-            raise FhirError.of(422, "required", "an entry to process says how in request", f"{place}.request")
+        request = given["request"]
         address, _, query = _below_base(request["url"], repository.base).partition("?")
         try:
             interaction, names = self._registry.find(request["method"], address)
@@ -128,7 +131,6 @@ class BundleProcessor:
             names.get("version", ""),
             query=query,
             place=f"{place}.resource" if interaction.takes_body else place,
-            checked=True,
             if_match=request.get("ifMatch"),
             if_none_match=request.get("ifNoneMatch"),
             if_modified_since=request.get("ifModifiedSince"),
@@ -212,6 +214,14 @@ def _run_phase(transaction: Transaction, entries: list[_Entry], *methods: str) -
                 entry.reply = entry.interaction.run(transaction, entry.call)
 
 
+def _refuse_rivals(transaction: Transaction, entries: list[_Entry]) -> None:
+    """Refuse (412) conditional creates that one transaction made true twice: each found nothing, now there are two."""
+    for entry in entries:
+        if entry.call.if_none_exist is not None:
+            with _telling(entry):
+                identify_create(transaction, entry.call)
+
+
 @contextmanager
 def _telling(entry: _Entry) -> Iterator[None]:
     """Whatever is refused inside the block names this entry."""
@@ -247,6 +257,17 @@ def _check_full_url(entry: _Entry) -> None:
         raise FhirError.of(400, "invalid", "fullUrl and the resource disagree", f"{entry.place}.fullUrl")
 
 
+def _refuse_without_request(given: Any) -> None:
+    """R4 requires it by bdl-3, which is told of the Bundle as a whole: this names the entries."""
+    entries = enumerate(given) if isinstance(given, list) else ()
+    wanting = [index for index, entry in entries if isinstance(entry, dict) and "request" not in entry]
+    if wanting:
+        message = "an entry to process says how in request"
+        raise FhirError(
+            422, [Issue("error", "required", message, f"Bundle.entry[{index}].request", "bdl-3") for index in wanting]
+        )
+
+
 def _envelope(bundle: Resource) -> Resource:
     """The Bundle without the resources of its entries, which are checked one by one."""
     entries = bundle.get("entry")
@@ -261,10 +282,6 @@ def _envelope(bundle: Resource) -> Resource:
 
 def _below_base(url: str, base: str) -> str:
     return url.removeprefix(base).lstrip("/")
-
-
-def _method(given: Resource) -> str:
-    return str(given.get("request", {}).get("method"))
 
 
 def _answer(entry: _Entry) -> Resource:

@@ -7,11 +7,12 @@ from importlib.metadata import version
 from typing import Any
 
 from relais.mappings.context import Resource
-from relais.profiles.definitions import FHIR_VERSION
+from relais.profiles.definitions import FHIR_VERSION, SearchParameter
 from relais.server.fhir.operations import Operation
 from relais.server.fhir.registry import Registry
 from relais.server.fhir.repository import instant, utc_now
-from relais.server.search import served_parameters
+from relais.server.search.indexer import index_plan
+from relais.server.search.parameters import parameters
 from relais.server.settings import Settings
 
 _SYSTEM_CODES = ("transaction", "batch", "search-system", "history-system")
@@ -54,11 +55,27 @@ def _resource(name: str, registry: Registry, offered: list[Operation], settings:
         stated |= interaction.capability
     stated["updateCreate"] = settings.update_creates
     stated["referencePolicy"] = ["literal", "logical", *(["enforced"] if settings.check_references else [])]
-    parameters = served_parameters(name)
-    stated["searchInclude"] = [f"{name}:{found.code}" for found in parameters if found.type == "reference"]
-    stated["searchParam"] = [{"name": found.code, "definition": found.url, "type": found.type} for found in parameters]
+    searched = _searched(name)
+    stated["searchInclude"] = ["*", *(f"{name}:{found.code}" for found in searched if found.type == "reference")]
+    stated["searchRevInclude"] = _referring(name, registry)
+    stated["searchParam"] = [{"name": found.code, "definition": found.url, "type": found.type} for found in searched]
     mine = (operation for operation in offered if operation.level != "system" and operation.serves(name))
     return {key: value for key, value in stated.items() if value != []} | _operations(mine)
+
+
+def _searched(name: str) -> list[SearchParameter]:
+    unsupported = index_plan(name).unsupported
+    return [parameter for code, parameter in parameters(name).items() if code not in unsupported]
+
+
+def _referring(name: str, registry: Registry) -> list[str]:
+    """The reference parameters of every served type that may point to `name`."""
+    return [
+        f"{source}:{found.code}"
+        for source in sorted(registry.resource_types)
+        for found in _searched(source)
+        if found.type == "reference" and name in found.targets
+    ]
 
 
 def _operations(operations: Iterable[Operation]) -> dict[str, list[dict[str, str]]]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from relais.server.fhir import capabilities
 from relais.server.fhir.bundles import BundleProcessor
+from relais.server.fhir.capabilities import statement
 from relais.server.fhir.exchange import Call, Reply
 from relais.server.fhir.interactions import INTERACTIONS
 from relais.server.fhir.json_format import dump
@@ -34,7 +34,7 @@ class Facade:
                 *INTERACTIONS,
             )
         )
-        self._statement = dump(capabilities.statement(self.registry, OPERATIONS, settings))
+        self._statement = dump(statement(self.registry, OPERATIONS, settings))
 
     def _metadata(self, _repository: Repository, _call: Call) -> Reply:
         return Reply(200, self._statement)

@@ -7,7 +7,6 @@ of a transaction Bundle share one.
 from __future__ import annotations
 
 from relais.mappings.context import Resource
-from relais.server.fhir import searchset
 from relais.server.fhir.exchange import Call, Reply
 from relais.server.fhir.histories import history_bundle
 from relais.server.fhir.json_format import dump
@@ -15,6 +14,7 @@ from relais.server.fhir.negotiation import etag, parse_etags, unchanged
 from relais.server.fhir.outcome import FhirError, all_well
 from relais.server.fhir.registry import Interaction
 from relais.server.fhir.repository import Reader, Stored, Transaction, new_id
+from relais.server.fhir.searchset import search_bundle, single_match
 
 
 def read(reader: Reader, call: Call) -> Reply:
@@ -40,7 +40,7 @@ def identify_create(transaction: Transaction, call: Call) -> Reply | None:
     _body(call)
     if call.if_none_exist is not None:
         criteria = call.if_none_exist.rpartition("?")[2]  # tolerated: `?identifier=…`, `Patient?identifier=…`
-        match = searchset.single_match(transaction, call.resource_type, criteria, "If-None-Exist")
+        match = single_match(transaction, call.resource_type, criteria, "If-None-Exist")
         if match is not None:
             call.id = match
             return written(transaction.read(call.resource_type, match), 200, call)
@@ -68,7 +68,7 @@ def identify_update(transaction: Transaction, call: Call) -> None:
     resource = _body(call)
     given = resource.get("id")
     if not call.id:
-        match = searchset.single_match(transaction, call.resource_type, call.query, "the query")
+        match = single_match(transaction, call.resource_type, call.query, "the query")
         call.id = match or given or new_id()
         resource.setdefault("id", call.id)
         given = resource["id"]
@@ -85,7 +85,7 @@ def delete(transaction: Transaction, call: Call) -> Reply:
 
 def conditional_delete(transaction: Transaction, call: Call) -> Reply:
     """DELETE [base]/[type]?criteria: deletes the one match, 412 when there are several."""
-    match = searchset.single_match(transaction, call.resource_type, call.query, "the query")
+    match = single_match(transaction, call.resource_type, call.query, "the query")
     return _deleted(transaction.delete(call.resource_type, match) if match is not None else None, call)
 
 
@@ -96,7 +96,7 @@ def history(reader: Reader, call: Call) -> Reply:
 
 def search(reader: Reader, call: Call) -> Reply:
     """GET [base]/[type]?… and POST [base]/[type]/_search."""
-    return Reply(200, dump(searchset.search_bundle(reader, call)))
+    return Reply(200, dump(search_bundle(reader, call)))
 
 
 INTERACTIONS: tuple[Interaction, ...] = (
@@ -171,7 +171,7 @@ def check_match(existing: Stored | None, call: Call) -> None:
         return
     if existing is None or existing.deleted:
         raise FhirError.of(412, "conflict", "If-Match names a version, but there is no such resource")
-    if str(existing.version) not in parse_etags(call.if_match) | {"*"}:
+    if not parse_etags(call.if_match) & {str(existing.version), "*"}:
         raise FhirError.of(
             412, "conflict", "the resource has changed: If-Match is not its version", ETag=etag(existing.version)
         )
@@ -195,5 +195,5 @@ def _body(call: Call) -> Resource:
         raise FhirError.of(400, "required", "a resource is expected as body", call.place)
     if call.body.get("resourceType") != call.resource_type:
         message = f"resourceType must be {call.resource_type}, as in the address"
-        raise FhirError.of(400, "invalid", message, f"{call.place or 'Resource'}.resourceType")
+        raise FhirError.of(400, "invalid", message, f"{call.place or call.resource_type}.resourceType")
     return call.body

@@ -14,6 +14,7 @@ from relais.cda.errors import Issue, RelaisError, UnreadableError
 from relais.mappings.context import Resource
 from relais.profiles.issues import UNREADABLE_CODES
 from relais.profiles.issues import Issue as StructureIssue
+from relais.server.search.errors import SearchError
 from relais.server.store import StoreError, VersionConflictError
 
 
@@ -45,6 +46,8 @@ def status_of(error: RelaisError) -> int:
         return 409
     if isinstance(error, StoreError):
         return 503
+    if isinstance(error, SearchError):
+        return 422 if any(issue.code == "too-costly" for issue in error.issues) else 400
     if isinstance(error, UnreadableError) or any(issue.code in UNREADABLE_CODES for issue in error.issues):
         return 400
     return 422

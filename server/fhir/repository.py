@@ -61,13 +61,13 @@ class Reader(ABC):
     def read(self, resource_type: str, resource_id: str) -> Stored:
         """The current version. Raises FhirError 404 (never existed) or 410 (deleted)."""
         stored = self.current(resource_type, resource_id)
-        return _existing(stored, resource_type, resource_id)
+        return existing(stored, resource_type, resource_id)
 
     def vread(self, resource_type: str, resource_id: str, version: str) -> Stored:
         """One version. Raises FhirError 404, or 410 for the version that is the deletion."""
         number = int(version) if version.isascii() and version.isdecimal() and len(version) < 10 else 0
         stored = self.repository.store.read_version(resource_type, resource_id, number)
-        return _existing(stored, resource_type, f"{resource_id}/_history/{version}")
+        return existing(stored, resource_type, f"{resource_id}/_history/{version}")
 
     def load(self, resource_type: str, resource_id: str) -> Resource:
         """The current version, parsed. Raises as `read`."""
@@ -264,7 +264,8 @@ def _points_to_nothing(path: str) -> Issue:
     return Issue("error", "not-found", "the reference points to nothing on this server", path, "FHIR R4 References")
 
 
-def _existing(stored: Stored | None, resource_type: str, name: str) -> Stored:
+def existing(stored: Stored | None, resource_type: str, name: str) -> Stored:
+    """The version, if it is one to be read. Raises FhirError 404 (never existed) or 410 (deleted)."""
     if stored is None:
         raise FhirError.of(404, "not-found", f"{resource_type}/{name} does not exist")
     if stored.deleted:

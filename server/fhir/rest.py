@@ -118,9 +118,13 @@ def _body(facade: Facade) -> Resource:
 
 
 def _read(facade: Facade) -> bytes:
+    """The whole body. What Werkzeug cuts off in silence (a chunked body at the limit, a lost client) is refused."""
     data = request.get_data(cache=False)
-    if request.content_length is None and len(data) >= facade.settings.max_body:
-        raise RequestEntityTooLarge  # Werkzeug only cuts a chunked body
+    announced = request.content_length
+    if announced is None and len(data) >= facade.settings.max_body:
+        raise RequestEntityTooLarge
+    if announced is not None and len(data) < announced:
+        raise FhirError.of(400, "incomplete", "the body is shorter than its Content-Length")
     return data
 
 

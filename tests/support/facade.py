@@ -6,6 +6,7 @@ with running_facade(tmp_path) as facade:
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -61,6 +62,39 @@ class RunningFacade:
         """Kill every process of it (SIGKILL), as a power cut would."""
         self._end(signal.SIGKILL)
 
+    def request(self, method: str, path: str = "", body: Any = None, **headers: str) -> requests.Response:
+        """One request below the base; `body` is bytes or a resource, header names are written with underscores."""
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body, ensure_ascii=False).encode()
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        if data is not None:
+            named.setdefault("Content-Type", "application/fhir+json")
+        url = path if path.startswith("http") else f"{self.base}/{path}".rstrip("/")
+        return requests.request(method, url, data=data, headers=named, timeout=30, allow_redirects=False)
+
+    def get(self, path: str, **headers: str) -> requests.Response:
+        """GET below the base."""
+        return self.request("GET", path, **headers)
+
+    def post(self, path: str, body: Any, **headers: str) -> requests.Response:
+        """POST below the base."""
+        return self.request("POST", path, body, **headers)
+
+    def put(self, path: str, body: Any, **headers: str) -> requests.Response:
+        """PUT below the base."""
+        return self.request("PUT", path, body, **headers)
+
+    def created(self, resource: dict[str, Any]) -> str:
+        """Create the resource and return its `Type/id`. Raises AssertionError when it is refused."""
+        answer = self.post(resource["resourceType"], resource)
+        if answer.status_code != 201:
+            raise AssertionError(answer.text)
+        return f"{resource['resourceType']}/{answer.json()['id']}"
+
+    def count(self) -> int:
+        """How many versions it holds in all: unchanged when a refused request left nothing behind."""
+        total: int = self.get("_history?_count=1").json()["total"]
+        return total
+
     def _end(self, how: signal.Signals) -> None:
         if self._process is None:
             return
@@ -95,3 +129,11 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def issues(answer: requests.Response) -> list[dict[str, Any]]:
+    """The issues of an OperationOutcome."""
+    outcome = answer.json()
+    assert outcome["resourceType"] == "OperationOutcome", outcome
+    found: list[dict[str, Any]] = outcome["issue"]
+    return found

@@ -1,0 +1,99 @@
+"""Searches over HTTP (FHIR R4 §3.1.1): from a query string to a searchset Bundle, and the one match of a condition."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+import msgspec
+
+from relais.mappings.context import Resource
+from relais.server.fhir.exchange import Call
+from relais.server.fhir.outcome import FhirError, operation_outcome
+from relais.server.fhir.repository import Reader, Stored, Transaction, instant, new_id
+from relais.server.search import SearchResult, search
+
+_PAGE = "_page"
+_HTTP_PARAMETERS = frozenset({"_format", "_pretty"})
+_RESULT_PARAMETERS = frozenset({"_count", "_sort", "_total", "_include", "_revinclude"})
+_SEVERAL = ("_count", "2")
+_OTHER_WORDS = {("_totalMethod", "count"): ("_total", "accurate")}  # how fhirpy's `count()` asks
+
+Pairs = list[tuple[str, str]]
+
+
+def search_bundle(reader: Reader, call: Call) -> Resource:
+    """The searchset that answers `call`. Raises SearchError, or FhirError 400 for a query that is no UTF-8."""
+    pairs = _pairs(call.query)
+    page = dict(pairs).get(_PAGE)
+    asked = [(name, value) for name, value in pairs if name != _PAGE and name not in _HTTP_PARAMETERS]
+    base = reader.repository.base
+    with reader.snapshot() as connection:
+        result = search(connection, base, call.resource_type, asked, strict=call.prefer.strict, page=page)
+    bundle: Resource = {
+        "resourceType": "Bundle",
+        "id": new_id(),
+        "meta": {"lastUpdated": instant(reader.repository.clock())},
+        "type": "searchset",
+    }
+    if result.total is not None:
+        bundle["total"] = result.total
+    bundle["link"] = _links(f"{base}/{call.resource_type}", result, page)
+    if entries := _entries(result, base):
+        bundle["entry"] = entries
+    return bundle
+
+
+def single_match(transaction: Transaction, resource_type: str, query: str, what: str) -> str | None:
+    """The id of the one resource that `query` matches, or None when there is none; `what` names it in refusals.
+
+    Until the transaction ends, no other one gets an answer for that type: what does not exist now can be created
+    without a rival. Raises FhirError 412 for several matches and for criteria that select nothing.
+    """
+    pairs = _pairs(query)
+    if not any(value and name.partition(":")[0] not in _RESULT_PARAMETERS for name, value in pairs):
+        raise FhirError.of(412, "invalid", f"{what} holds no search criterion")
+    transaction.exclusively(f"conditional {resource_type}")
+    base = transaction.repository.base
+    with transaction.snapshot() as connection:
+        found = search(connection, base, resource_type, [*pairs, _SEVERAL]).matches
+    if len(found) > 1:
+        raise FhirError.of(412, "multiple-matches", f"{what} matches several resources")
+    return found[0].id if found else None
+
+
+def _pairs(query: str) -> Pairs:
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, errors="strict")
+    except UnicodeDecodeError as error:
+        raise FhirError.of(400, "value", "the query is not UTF-8") from error
+    return [_OTHER_WORDS.get(pair, pair) for pair in pairs]
+
+
+def _links(address: str, result: SearchResult, page: str | None) -> list[dict[str, str]]:
+    links = [_link("self", address, result.applied, page)]
+    if result.next_page is not None:
+        links.append(_link("next", address, result.applied, result.next_page))
+    return links
+
+
+def _link(relation: str, address: str, applied: Iterable[tuple[str, str]], page: str | None) -> dict[str, str]:
+    query = urlencode([*applied, *([(_PAGE, page)] if page else [])], safe=":,|/$")
+    return {"relation": relation, "url": f"{address}?{query}" if query else address}
+
+
+def _entries(result: SearchResult, base: str) -> list[dict[str, Any]]:
+    entries = [_entry(stored, base, "match") for stored in result.matches]
+    entries += [_entry(stored, base, "include") for stored in result.includes]
+    if result.issues:
+        entries.append({"resource": operation_outcome(result.issues), "search": {"mode": "outcome"}})
+    return entries
+
+
+def _entry(stored: Stored, base: str, mode: str) -> dict[str, Any]:
+    return {
+        "fullUrl": f"{base}/{stored.type}/{stored.id}",
+        "resource": msgspec.Raw(stored.content or b""),
+        "search": {"mode": mode},
+    }
