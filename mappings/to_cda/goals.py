@@ -125,7 +125,7 @@ def read_rows(
     """
     rows: list[Row] = []
     for _, goal, path in conversion.references(plan, "goal", "CarePlan"):
-        if goal is None or not conversion.same_patient(goal, "subject", path):
+        if goal is None or any(row.goal is goal for row in rows) or not conversion.same_patient(goal, "subject", path):
             continue
         if goal.get("lifecycleStatus") == "entered-in-error":
             conversion.inform(f"{path}.lifecycleStatus", "entered in error: not written", RULE)

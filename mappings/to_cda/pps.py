@@ -36,6 +36,9 @@ STATUSES = {
 }
 """CarePlan.status → status of the document (SNOMED CT); other statuses have no document."""
 
+APPROVAL_RULE = "an active PPS leaves the circle of care only once approved"
+"""Rule of the warning about a plan that may not be transmitted yet."""
+
 _APPROVED, _CLOSED = "9571008", "29179001"
 
 
@@ -233,7 +236,7 @@ def _status(conversion: Conversion, plan: Resource, approved: str | None) -> Sec
         conversion.warn(
             f"CarePlan.extension('{extensions.APPROVAL}')",
             "an active plan without recorded approval: inside the circle of care only",
-            "cda-documents §4.9",
+            APPROVAL_RULE,
         )
     since, time = _since(conversion, plan, status, approved)
     code = terminology.coded("pps_status", status)
