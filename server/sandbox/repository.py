@@ -115,6 +115,8 @@ class Repository:
                 same = stored.entry.hash == entry.hash
                 code = "XDSDuplicateUniqueIdInRegistry" if same else "XDSNonIdenticalHash"
                 yield RegistryError(code, f"document {entry.unique_id} is already registered", entry.entry_id)
+            elif entry.entry_id in {document.entry_uuid for document in self._documents.values()}:
+                yield RegistryError("XDSRegistryMetadataError", "this entryUUID names another document", entry.entry_id)
         lot = submission.submission_set.unique_id
         if lot in self._lots:
             yield RegistryError("XDSDuplicateUniqueIdInRegistry", f"lot {lot} is already registered", "SubmissionSet")

@@ -560,6 +560,15 @@ def test_a_replacement_deprecates_what_it_replaces(sandbox: Sandbox) -> None:
     ]
 
 
+def test_an_entry_uuid_chosen_by_the_sender_is_kept_and_serves_once(sandbox: Sandbox) -> None:
+    chosen = f"urn:uuid:{uuid4()}"
+    assert errors(post(sandbox, with_entry(small_shipment(), entry_id=chosen))) == []
+    assert sandbox.documents()[0].entry_uuid == chosen
+    assert errors(post(sandbox, with_entry(other_shipment(7), entry_id=chosen))) == ["XDSRegistryMetadataError"]
+    replacement = with_entry(other_shipment(7, associations=(rplc(chosen),)), entry_id="Document01")
+    assert errors(post(sandbox, replacement)) == []
+
+
 def test_the_document_to_replace_must_be_known(sandbox: Sandbox) -> None:
     unknown = f"urn:uuid:{uuid4()}"
     assert errors(post(sandbox, other_shipment(7, associations=(rplc(unknown),)))) == ["XDSReplaceFailed"]
