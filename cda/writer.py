@@ -280,10 +280,9 @@ def _media(name: str, media: Media, attributes: str = "") -> str:
 
 def _value(name: str, value: Value, *, typed: bool = True) -> str:
     """A value with its xsi:type; observationMedia/value alone needs none, the schema types it."""
-    kind = type(value)
-    if kind is Unmodelled:
-        return _unmodelled(value)  # type: ignore[arg-type]  # just told apart
-    code, write_one = _VALUES[kind]
+    if isinstance(value, Unmodelled):
+        return _unmodelled(value)
+    code, write_one = _VALUES[type(value)]
     return write_one(name, value, f' xsi:type="{code}"' if typed else "")
 
 

@@ -33,7 +33,7 @@ from relais.cda.narrative import Element, Node
 from relais.cda.parsing import SDTC, V3, XSI, parse
 from relais.cda.reader import read
 from relais.cda.writer import write
-from support.documents import small_document
+from support.documents import small_document, small_pps
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +53,10 @@ def test_the_form_of_a_document(schema: etree.XMLSchema) -> None:
     assert root.attrib == {}
     assert not any(text.strip() == "" for text in root.itertext())
     schema.assertValid(root)
+
+
+def test_a_document_with_an_entry_is_valid_and_survives(schema: etree.XMLSchema) -> None:
+    _assert_survives(small_pps(), schema)
 
 
 def test_the_header_is_in_the_order_of_the_schema() -> None:

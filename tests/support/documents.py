@@ -1,4 +1,4 @@
-"""Invented CDA documents for tests: the smallest legal header, and one section."""
+"""Invented CDA documents for tests: the smallest legal header with one section, and the smallest official PPS."""
 
 from __future__ import annotations
 
@@ -23,15 +23,22 @@ from relais.cda.model import (
     PersonName,
     Section,
     ServiceEvent,
+    Statement,
+    Text,
 )
-from relais.cda.narrative import paragraph
+from relais.cda.narrative import content, paragraph
 
 TIME = "20260112090000+0100"
 
 
 def small_document() -> Document:
-    """A new valid document each time: change what your test is about."""
+    """A new document each time: change what your test is about. Valid by the schema and by every header rule."""
     return Document(header=small_header(), sections=[small_section()])
+
+
+def small_pps() -> Document:
+    """A new PPS each time that every official rule accepts: its two mandatory sections and nothing more."""
+    return Document(header=small_header(), sections=[_social_provisions(), _document_status()])
 
 
 def small_header() -> Header:
@@ -93,6 +100,39 @@ def small_organization(*, practice_setting: bool = False) -> Organization:
     industry = Code("AMBULATOIRE", "1.2.250.1.213.1.1.4.9", "Ambulatoire") if practice_setting else None
     return Organization(
         ids=[II(templates.STRUCT_IDNAT, "1750099996")], names=["Cabinet des Tilleuls"], industry_class=industry
+    )
+
+
+def _social_provisions() -> Section:
+    return Section(
+        template_ids=[II(root) for root in templates.SOCIAL_PROVISIONS],
+        id=II("2.25.301245378217395437813294710347591823403"),
+        code=Code("34841-7", templates.LOINC, "Dispositions médico-sociales"),
+        title="Dispositions médico-sociales",
+        text=[paragraph("Aucune disposition.")],
+    )
+
+
+def _document_status() -> Section:
+    status = Statement(
+        kind="observation",
+        class_code="OBS",
+        mood_code="EVN",
+        template_ids=[II(root) for root in templates.DOCUMENT_STATUS_ENTRY],
+        ids=[II("2.25.301245378217395437813294710347591823405")],
+        code=Code("GEN-065", templates.TERMINOLOGIE_CISIS, "Statut du document"),
+        text=Text(reference="#statut"),
+        status="completed",
+        time=Interval(value="20260112"),
+        values=[Code("9571008", templates.SNOMED_CT, "approuvé")],
+    )
+    return Section(
+        template_ids=[II(root) for root in templates.DOCUMENT_STATUS],
+        id=II("2.25.301245378217395437813294710347591823404"),
+        code=Code("33557-0", templates.LOINC, "Etat d'achèvement"),
+        title="Statut du document",
+        text=[content("Statut du document : approuvé le 12/01/2026", id="statut")],
+        entries=[status],
     )
 
 
