@@ -156,12 +156,17 @@ def _index(sender: Sender, entries: Sequence[DocumentEntry]) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What an archive may cost; sizes are bytes, `ratio` is expanded over compressed size."""
+    """What an archive may cost; sizes are bytes.
+
+    `ratio` is expanded over compressed size; up to `small` expanded bytes it does not count, as honest text that
+    repeats itself may compress a thousandfold.
+    """
 
     archive: int = 50_000_000
     entries: int = 500
     expanded: int = 100_000_000
     ratio: int = 200
+    small: int = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,7 +273,7 @@ def _check_directory(infos: Sequence[zipfile.ZipInfo], archive_size: int, limits
     expanded = sum(info.file_size for info in infos)
     if expanded > limits.expanded:
         _refuse(f"expands to more than {limits.expanded} bytes", code="too-costly")
-    if expanded > limits.ratio * archive_size:
+    if expanded > max(limits.small, limits.ratio * archive_size):
         _refuse(f"expands to more than {limits.ratio} times its size", code="too-costly")
     for info in infos:
         _check_file(info, limits)
@@ -290,7 +295,7 @@ def _check_file(info: zipfile.ZipInfo, limits: Limits) -> None:
         _refuse("encrypted", shown, code="not-supported")
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         _refuse("neither stored nor deflated", shown, code="not-supported")
-    if info.file_size > limits.ratio * max(info.compress_size, 1):
+    if info.file_size > max(limits.small, limits.ratio * info.compress_size):
         _refuse(f"expands to more than {limits.ratio} times its compressed size", shown, code="too-costly")
 
 
@@ -362,10 +367,9 @@ def _match(
 
 def _check_orphans(files: Mapping[str, bytes], metadata_path: str, described: set[str], issues: list[Issue]) -> None:
     """Say which files no entry describes; a style sheet needs no entry, and is never run."""
-    folder = metadata_path.rpartition("/")[0] + "/"
     for path in sorted(files.keys() - described - {metadata_path, *_GUIDES}):
         if PurePosixPath(path).suffix.lower() not in _STYLE_SUFFIXES:
-            severity: Severity = "error" if path.startswith(folder) else "warning"
+            severity: Severity = "error" if path.casefold().startswith("ihe_xdm/") else "warning"
             issues.append(_issue("xdm.document-orphan", "no document entry describes this file", path, severity))
 
 

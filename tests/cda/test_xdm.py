@@ -206,6 +206,10 @@ def _sha1(data: bytes) -> bytes:
             lambda files: files | {"IHE_XDM/SUBSET01/DOC00002.XML": b"<a/>"},
             [("xdm.document-orphan", "IHE_XDM/SUBSET01/DOC00002.XML")],
         ),
+        (
+            lambda files: files | {"IHE_XDM/SUBSET02/DOC00001.XML": b"<a/>"},
+            [("xdm.document-orphan", "IHE_XDM/SUBSET02/DOC00001.XML")],
+        ),
         (lambda files: files | {"IHE_XDM/SUBSET01/CDA.XSL": b"<a/>"}, []),
         (
             lambda files: _without_slot(files, "URI"),
@@ -380,8 +384,24 @@ def test_archives_that_cost_too_much(data: bytes, words: str) -> None:
     assert caught.value.issues[0].code == "too-costly"
 
 
+def test_text_that_repeats_itself_is_no_bomb() -> None:
+    document = small_document()
+    document.sections[0].text = ["é" * 400_000]
+    data = write(document)
+    packed = xdm.pack([(data, small_entry(document, data))], small_submission_set(), sender=SENDER)
+    with zipfile.ZipFile(io.BytesIO(packed)) as opened:
+        info = opened.getinfo(DOCUMENT)
+    assert info.file_size > xdm.Limits().ratio * info.compress_size
+    assert xdm.unpack(packed).documents[0].data == data
+
+
 def test_limits_are_those_of_the_caller(archive: bytes) -> None:
-    for limits in (xdm.Limits(archive=100), xdm.Limits(entries=3), xdm.Limits(expanded=100), xdm.Limits(ratio=1)):
+    for limits in (
+        xdm.Limits(archive=100),
+        xdm.Limits(entries=3),
+        xdm.Limits(expanded=100),
+        xdm.Limits(ratio=1, small=1),
+    ):
         with pytest.raises(ArchiveError) as caught:
             xdm.unpack(archive, limits=limits)
         assert caught.value.issues[0].code == "too-costly"
