@@ -1,7 +1,7 @@
 """The one XML parser of Relais: hardened, for bytes nobody here wrote.
 
-No DTD, hence no entity of any kind (W3C XML 1.0 §4.4 asks for none without one), no network, a bounded size and depth;
-a text node may be as large as the input, because documents carry PDF files in Base64.
+No DTD, hence no entity but the five of W3C XML 1.0 §4.6, no network, a bounded size and depth; a text node may be as
+large as the input, because documents carry PDF files in Base64.
 """
 
 from __future__ import annotations
