@@ -31,6 +31,7 @@ R259, R85 = terminology.uri_of("2.16.840.1.113883.5.88"), terminology.uri_of("1.
 R258, R02 = terminology.uri_of("1.2.250.1.213.1.1.4.2.280"), terminology.uri_of("1.2.250.1.71.4.2.4")
 CISIS = terminology.TERMINOLOGIE_CISIS_URI
 LOINC, SNOMED, ICD10 = "http://loinc.org", "http://snomed.info/sct", "http://hl7.org/fhir/sid/icd-10"
+CONDITION_CATEGORY = "https://relais.example/fhir/CodeSystem/condition-category"
 RELAIS_CATEGORY = "https://relais.example/fhir/CodeSystem/plan-category"
 
 # Emitters: one that states everything, one that states nothing.
@@ -47,7 +48,7 @@ BARE_EMISSION = Emission(Deployment(), NOW)
 # --- small parts --------------------------------------------------------------------------------------------------
 
 
-def concept(system: str | None, code: str, display: str = "", text: str = "") -> Resource:
+def concept(system: str, code: str, display: str = "", text: str = "") -> Resource:
     """A CodeableConcept with one coding."""
     found: Resource = {"coding": [{"system": system, "code": code}]}
     if display:
@@ -114,7 +115,12 @@ class Plan:
             ],
             "identifier": [
                 {"use": "official", "system": INS_TEST, "value": "279035121518989"},
-                {"use": "usual", "type": concept(None, "PI"), "system": IPP, "value": "P-2026-0001"},
+                {
+                    "use": "usual",
+                    "type": concept("http://terminology.hl7.org/CodeSystem/v2-0203", "PI"),
+                    "system": IPP,
+                    "value": "P-2026-0001",
+                },
             ],
             "name": [
                 {
@@ -348,7 +354,7 @@ def _full_body(plan: Plan) -> None:
     plan.condition(
         "diabetes",
         concept(ICD10, "E11.9", "Diabète sucré de type 2 sans complication", "Diabète de type 2"),
-        category=[concept(None, "ald")],
+        category=[concept(CONDITION_CATEGORY, "ald")],
         onsetDateTime="2009-05",
         recordedDate="2026-01-12",
         note=[{"text": "Suivi deux fois par an."}],
@@ -469,7 +475,7 @@ def _unqualified(plan: Plan) -> None:
 
 def _local_identity(plan: Plan) -> None:
     plan["patient"]["identifier"] = plan["patient"]["identifier"][1:]
-    plan["patient"]["extension"] = []
+    del plan["patient"]["extension"]
     plan["patient"]["name"] = [{"use": "usual", "family": "SORBIER", "given": ["Léa"]}]
 
 
@@ -496,7 +502,7 @@ def _markup(plan: Plan) -> None:
     )
     plan["plan"] |= {"title": "Plan <b>A&B</b> \"C\" 'D'", "description": text, "note": [{"text": text}]}
     plan["goal-1"]["description"] = {"text": text}
-    plan["goal-1"]["target"] = [{"detailString": text}]
+    plan["goal-1"]["target"] = [{"measure": {"text": text}, "detailString": text}]
     plan.action("markup", text, plan.ref("goal-1"), performer=[{"display": "Tom & <Jerry>"}])
     plan["cabinet"]["name"] = "Cabinet <Orme & Fils>"
 
@@ -553,7 +559,7 @@ def _directive_document(plan: Plan) -> None:
 def _ald(plan: Plan) -> None:
     plan.condition("ald", concept(CISIS, "MED-320", "Affection longue durée (ALD)"))
     for key, code, text in (("a", "I50.9", "Insuffisance cardiaque"), ("b", "E11.9", "Diabète de type 2")):
-        plan.condition(f"ald-{key}", concept(ICD10, code, text, text), category=[concept(None, "ald")])
+        plan.condition(f"ald-{key}", concept(ICD10, code, text, text), category=[concept(CONDITION_CATEGORY, "ald")])
 
 
 def _every_action(plan: Plan) -> None:
@@ -610,7 +616,11 @@ def _every_action(plan: Plan) -> None:
         "location": {"display": "Domicile"},
         "performer": [plan.ref("cabinet")],
     }
-    coded = {"status": "in-progress", "code": concept(SNOMED, "229070002", "Étirements"), "scheduledPeriod": {}}
+    coded = {
+        "status": "in-progress",
+        "code": concept(SNOMED, "229070002", "Étirements"),
+        "scheduledPeriod": {"start": "2026-03"},
+    }
     plan["plan"]["activity"] = [
         {"reference": task, "progress": [{"time": "2026-02-10", "text": "Dossier déposé"}]},
         {"reference": visit},
@@ -637,9 +647,13 @@ def _assessed(plan: Plan) -> None:
         "achievementStatus": concept("http://terminology.hl7.org/CodeSystem/goal-achievement", "improving"),
         "note": [{"time": "2026-02-01T10:00:00Z", "text": "La personne est encouragée"}],
         "target": [
-            {"detailString": "Monter un étage", "dueDate": "2026-05-01"},
+            {"measure": {"text": "Monter un étage"}, "dueDate": "2026-05-01"},
             {"measure": {"text": "Score"}, "detailRange": {"low": {"value": 2}, "high": {"value": 5}}},
-            {"detailCodeableConcept": {"text": "Sans douleur"}, "dueDuration": {"value": 3, "unit": "mois"}},
+            {
+                "measure": {"text": "Douleur"},
+                "detailCodeableConcept": {"text": "absente"},
+                "dueDuration": {"value": 3, "unit": "mois"},
+            },
         ],
     }
 
