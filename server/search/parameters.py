@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cache
 
@@ -9,6 +10,8 @@ from msgspec.structs import replace
 
 from relais.profiles import definitions
 from relais.profiles.definitions import Component, SearchParameter
+
+_ONLY_TARGET = re.compile(r"\.where\(resolve\(\) is (\w+)\)\s*$")
 
 ON_THE_RESOURCE = frozenset({"_id", "_lastUpdated"})
 """Parameters answered from the resource row itself: they need no index rows."""
@@ -27,11 +30,22 @@ _CORRECTED_COMPONENTS = {
 @cache
 def parameters(resource_type: str) -> Mapping[str, SearchParameter]:
     """The search parameters of a resource type by code. Raises UnknownDefinitionError."""
-    found = dict(definitions.search_parameters(resource_type))
+    found = {code: _narrowed(one) for code, one in definitions.search_parameters(resource_type).items()}
     for (owner, code), components in _CORRECTED_COMPONENTS.items():
         if owner == resource_type:
             found[code] = replace(found[code], components=components)
     return found
+
+
+def _narrowed(parameter: SearchParameter) -> SearchParameter:
+    """The parameter without the targets that its own expression leaves out (`patient` is defined for groups too)."""
+    left = {
+        match[1] if (match := _ONLY_TARGET.search(alternative)) else ""
+        for alternative in parameter.expression.split("|")
+    }
+    if parameter.type != "reference" or "" in left:
+        return parameter
+    return replace(parameter, targets=tuple(sorted(left)))
 
 
 def index_name(resource_type: str, code: str) -> str:

@@ -305,7 +305,7 @@ def _within(low: ColumnElement[int], high: ColumnElement[int], value: Value, wid
     if not isinstance(value, DateValue):
         raise AssertionError(value)
     start, end = value.span.low, value.span.high
-    inside = and_(low >= start, high <= end - width)
+    inside = and_(low >= start, low < end, high <= end - width)  # the second follows, and bounds the index range
     match value.prefix:
         case "eq":
             return inside
