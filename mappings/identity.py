@@ -6,10 +6,11 @@ RNIV (identity status), CI-SIS structuration minimale (PS_IdNat, Struct_IdNat), 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
-from relais.cda.datatypes import is_oid, is_uuid, root_from_urn, urn_from_root, uuid_oid
+from relais.cda.datatypes import root_from_urn, urn_from_root, uuid_oid
+from relais.cda.identifiers import is_ps_idnat, is_struct_idnat
 from relais.cda.model import II
 from relais.cda.templates import INS_NIA, INS_NIR, INS_NIR_DEMO, INS_NIR_TEST, INS_ROOTS, PS_IDNAT, STRUCT_IDNAT
 from relais.mappings import extensions
@@ -127,9 +128,9 @@ def ins_mismatches(ins: str, patient: Resource) -> Iterator[str]:
 
 
 def professional_id(identifier: Resource) -> II | None:
-    """PS_IdNat (§2.14): a bare RPPS or ADELI number gets its type digit; None when the length is wrong.
+    """PS_IdNat (§2.14): a bare RPPS or ADELI number gets its type digit.
 
-    Raises nothing; identifiers of other domains are None too.
+    None when the length is wrong, and for identifiers of other domains.
     """
     value = "".join((identifier.get("value") or "").split())
     system = identifier.get("system")
@@ -155,13 +156,6 @@ def structure_id(identifier: Resource) -> II | None:
     return II(STRUCT_IDNAT, number) if number else None
 
 
-def is_national(identifier: Resource) -> bool:
-    """Whether the Identifier claims to be a national number of a professional or of a structure."""
-    return identifier.get("system") in (RPPS, ADELI, FINESS, SIRENE, RPPS_RANK) or (
-        identifier_domain(identifier) in (PS_IDNAT, STRUCT_IDNAT)
-    )
-
-
 def finess_id(finess: str) -> II | None:
     """Struct_IdNat of a FINESS number."""
     return structure_id({"system": FINESS, "value": finess})
@@ -177,6 +171,18 @@ def _prefixed(value: str, prefix: str, length: int, *, digits: bool = True) -> s
 
 def _is_digits(value: str, length: int) -> bool:
     return len(value) == length and value.isascii() and value.isdigit()
+
+
+class NationalNumber(NamedTuple):
+    """A kind of national number: systems of the bare numbers, to which CDA adds a type digit; their official form."""
+
+    systems: frozenset[str]
+    normalise: Callable[[Resource], II | None]
+    is_well_formed: Callable[[str], bool]
+
+
+PROFESSIONAL = NationalNumber(frozenset({RPPS, ADELI}), professional_id, is_ps_idnat)
+STRUCTURE = NationalNumber(frozenset({FINESS, SIRENE, RPPS_RANK}), structure_id, is_struct_idnat)
 
 
 # --- helpers ----------------------------------------------------------------------------------------------------
@@ -208,8 +214,3 @@ def document_id(lineage: II, kind: str, version: int, arc: str | None) -> II:
 
 _SERIES = {"pps": 1}
 """Arc of each kind of document under the emitter's own arc."""
-
-
-def is_root(text: Any) -> bool:
-    """Whether `text` can be the root of an II."""
-    return isinstance(text, str) and (is_oid(text) or is_uuid(text))

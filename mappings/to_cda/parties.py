@@ -115,7 +115,7 @@ def _party_ids(conversion: Conversion, party: Party, *, required: bool) -> list[
         found = structure_ids(conversion, party.source, party.path)
     else:
         identifiers = [*party.source.get("identifier", ()), *party.role.get("identifier", ())]
-        found = national_ids(conversion, identifiers, party.path, identity.professional_id) or other_ids(identifiers)
+        found = national_ids(conversion, identifiers, party.path, identity.PROFESSIONAL) or other_ids(identifiers)
     if not found and kind == "Device":
         found = _device_ids(party, conversion)
     if required and not found:
@@ -123,13 +123,23 @@ def _party_ids(conversion: Conversion, party: Party, *, required: bool) -> list[
     return found[:1]
 
 
-def national_ids(conversion: Conversion, identifiers: Iterable[Resource], path: str, normalise) -> list[II]:  # type: ignore[no-untyped-def]
-    """National numbers among the identifiers; one of the wrong length is refused, never written."""
+def national_ids(
+    conversion: Conversion, identifiers: Iterable[Resource], path: str, kind: identity.NationalNumber
+) -> list[II]:
+    """National numbers of that kind among the identifiers.
+
+    A bare number of the wrong length is refused; one whose system holds prefixed numbers is written as it is, with a
+    warning when its form is unknown.
+    """
     found = []
     for identifier in identifiers:
-        if ii := normalise(identifier):
+        if identifier.get("use") == "old":
+            continue
+        if ii := kind.normalise(identifier):
             found.append(ii)
-        elif identity.is_national(identifier) and identifier.get("use") != "old":
+            if not kind.is_well_formed(ii.extension or ""):
+                conversion.warn(f"{path}.identifier.value", "no known form of a national number", RULE_ID, "value")
+        elif identifier.get("system") in kind.systems:
             conversion.refuse(f"{path}.identifier.value", "not a number of that system: wrong length", RULE_ID, "value")
     return found
 
@@ -228,7 +238,7 @@ def _device_ids(party: Party, conversion: Conversion) -> list[II]:
 def structure_ids(conversion: Conversion, structure: Resource, path: str) -> list[II]:
     """Ids of an Organization: Struct_IdNat first, else other domains known by OID or UUID."""
     identifiers = structure.get("identifier", ())
-    found = national_ids(conversion, identifiers, path, identity.structure_id)
+    found = national_ids(conversion, identifiers, path, identity.STRUCTURE)
     return (
         found
         or other_ids(identifiers)

@@ -6,7 +6,13 @@ from relais.cda.narrative import Element, Node
 from relais.mappings.context import Resource
 from relais.mappings.to_cda.datatypes import concept_text
 
-_UNITS = {"h": "heure", "d": "jour", "wk": "semaine", "mo": "mois", "a": "an"}
+_UNITS = {
+    "h": ("heure", "toutes les {} heures"),
+    "d": ("jour", "tous les {} jours"),
+    "wk": ("semaine", "toutes les {} semaines"),
+    "mo": ("mois", "tous les {} mois"),
+    "a": ("an", "tous les {} ans"),
+}
 
 
 def french_date(value: str | None) -> str:
@@ -71,11 +77,16 @@ def _words(value: object) -> str:
 
 
 def rhythm(timing: Resource) -> str:
-    """What a Timing says beyond its bounds: `2 fois par 1 semaine`, a code, single dates."""
+    """What a Timing says beyond its bounds: `2 fois par semaine`, a code, single dates."""
     repeat = timing.get("repeat", {})
     parts = [concept_text(timing.get("code"))]
     if "frequency" in repeat or "period" in repeat:
-        unit = _UNITS.get(repeat.get("periodUnit", ""), repeat.get("periodUnit", ""))
-        parts.append(f"{repeat.get('frequency', 1)} fois par {repeat.get('period', 1)} {unit}".strip())
+        parts.append(f"{repeat.get('frequency', 1)} fois {_interval(repeat)}".strip())
     parts += [french_date(event) for event in timing.get("event", ())]
     return ", ".join(part for part in parts if part)
+
+
+def _interval(repeat: Resource) -> str:
+    every, code = repeat.get("period", 1), repeat.get("periodUnit", "")
+    one, several = _UNITS.get(code, (code, f"par {{}} {code}"))
+    return f"par {one}" if every == 1 else several.format(every)

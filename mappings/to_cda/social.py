@@ -49,11 +49,6 @@ class Provision:
         return str(self.gir) if self.gir is not None else "Non renseigné" if self.flag is None else _yes(self.flag)
 
 
-def is_provision(concept: Resource) -> bool:
-    """Whether a code names a disposition of the volet."""
-    return _code_of(concept) is not None
-
-
 def social_section(conversion: Conversion, plan: Resource, goals: list[Resource]) -> Section:
     """Section 3, which is always there: without any disposition it says so and has no entry."""
     found = _provisions(conversion)
