@@ -38,9 +38,20 @@ class Problem(NamedTuple):
     rule: str
 
 
+def parse(text: str) -> etree._Element | None:
+    """The root of the string of a `div`, or None when it is no well-formed XML or has a DTD."""
+    if "<!DOCTYPE" in text or text.lstrip().startswith("<?xml"):
+        return None
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
+    try:
+        return etree.fromstring(text.strip(), parser)
+    except (etree.XMLSyntaxError, ValueError):
+        return None
+
+
 def problems(text: str) -> Iterator[Problem]:
     """What is wrong with the string of a `div`, most fundamental first; nothing when it is right."""
-    root = _parse(text)
+    root = parse(text)
     if root is None or root.tag != f"{{{XHTML}}}div":
         yield Problem("structure", "not one well-formed div element in the XHTML namespace, without DTD", "xhtml")
         return
@@ -53,16 +64,6 @@ def problems(text: str) -> Iterator[Problem]:
         yield Problem("invariant", "links must not carry active content", "txt-1")
     if not _text_of(root) and root.find(f".//{{{XHTML}}}img[@src]") is None:
         yield Problem("invariant", "the narrative must hold text or an image", "txt-2")
-
-
-def _parse(text: str) -> etree._Element | None:
-    if "<!DOCTYPE" in text or text.lstrip().startswith("<?xml"):
-        return None
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
-    try:
-        return etree.fromstring(text.strip(), parser)
-    except (etree.XMLSyntaxError, ValueError):
-        return None
 
 
 def _is_active(node: etree._Element) -> bool:
