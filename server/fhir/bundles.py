@@ -81,9 +81,7 @@ class BundleProcessor:
     def _transaction(self, repository: Repository, given: list[Resource], bundle_call: Call) -> list[Resource]:
         entries = [self._entry(repository, index, entry, bundle_call) for index, entry in enumerate(given)]
         bodies = [entry for entry in entries if entry.call.body is not None]
-        refuse_wrong_structure((entry.call.body or {}, entry.call.place) for entry in bodies)
-        for entry in bodies:
-            entry.call.checked = True
+        refuse_wrong_structure((entry.call.resource(), entry.call.place) for entry in bodies)
         with repository.transaction() as transaction:
             _run_phase(transaction, entries, "DELETE")
             for entry in bodies:
@@ -122,7 +120,7 @@ class BundleProcessor:
             interaction, names = self._registry.find(request["method"], address)
         except FhirError as error:
             raise FhirError(error.status, [_at(issue, f"{place}.request.url") for issue in error.issues]) from error
-        if interaction.level == "system":
+        if not isinstance(interaction, Interaction) or interaction.level == "system":
             raise FhirError.of(422, "not-supported", "entries act on resources", f"{place}.request.url")
         call = Call(
             request["method"],
@@ -138,9 +136,7 @@ class BundleProcessor:
             prefer=bundle_call.prefer,
         )
         if interaction.takes_body:
-            call.body = given.get("resource")
-            if call.body is None:
-                raise FhirError.of(422, "required", f"{call.method} needs a resource", f"{place}.resource")
+            call.body = _resource(given, call.place)
         entry = _Entry(index, given.get("fullUrl", "") if interaction.takes_body else "", interaction, call)
         _check_full_url(entry)
         return entry
@@ -181,7 +177,7 @@ class _Links:
                 dangling.append(moved(issue, entry.call.place))
             return self._within_bundle(link, base)
 
-        references.rewrite(entry.call.body or {}, replacement)
+        references.rewrite(entry.call.resource(), replacement)
         return dangling
 
     def _within_bundle(self, link: str, base: str) -> str:
@@ -255,6 +251,15 @@ def _check_full_url(entry: _Entry) -> None:
     expected = entry.call.id or (entry.call.body or {}).get("id")
     if named[1] != entry.call.resource_type or (expected is not None and named[2] != expected):
         raise FhirError.of(400, "invalid", "fullUrl and the resource disagree", f"{entry.place}.fullUrl")
+
+
+def _resource(given: Resource, place: str) -> Resource:
+    resource = given.get("resource")
+    if resource is None:
+        raise FhirError.of(422, "required", "this interaction needs a resource", place)
+    if not isinstance(resource, dict):
+        raise FhirError.of(400, "structure", "a resource is an object", place)
+    return resource
 
 
 def _refuse_without_request(given: Any) -> None:

@@ -18,9 +18,8 @@ from relais.server.settings import Settings
 _SYSTEM_CODES = ("transaction", "batch", "search-system", "history-system")
 
 
-def statement(registry: Registry, operations: Iterable[Operation], settings: Settings) -> Resource:
+def statement(registry: Registry, settings: Settings) -> Resource:
     """The statement of a facade."""
-    offered = list(operations)
     release = version("relais")
     return {
         "resourceType": "CapabilityStatement",
@@ -36,15 +35,15 @@ def statement(registry: Registry, operations: Iterable[Operation], settings: Set
         "rest": [
             {
                 "mode": "server",
-                "resource": [_resource(name, registry, offered, settings) for name in sorted(registry.resource_types)],
+                "resource": [_resource(name, registry, settings) for name in sorted(registry.resource_types)],
                 "interaction": [{"code": code} for code in _system_codes(registry)],
-                **_operations(operation for operation in offered if operation.level == "system"),
+                **_operations(operation for operation in registry.operations if operation.level == "system"),
             }
         ],
     }
 
 
-def _resource(name: str, registry: Registry, offered: list[Operation], settings: Settings) -> dict[str, Any]:
+def _resource(name: str, registry: Registry, settings: Settings) -> dict[str, Any]:
     served = [interaction for interaction in registry.interactions if interaction.level != "system"]
     stated: dict[str, Any] = {
         "type": name,
@@ -59,7 +58,7 @@ def _resource(name: str, registry: Registry, offered: list[Operation], settings:
     stated["searchInclude"] = ["*", *(f"{name}:{found.code}" for found in searched if found.type == "reference")]
     stated["searchRevInclude"] = _referring(name, registry)
     stated["searchParam"] = [{"name": found.code, "definition": found.url, "type": found.type} for found in searched]
-    mine = (operation for operation in offered if operation.level != "system" and operation.serves(name))
+    mine = (operation for operation in registry.operations if operation.level != "system" and operation.serves(name))
     return {key: value for key, value in stated.items() if value != []} | _operations(mine)
 
 

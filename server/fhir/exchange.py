@@ -7,6 +7,7 @@ from datetime import datetime
 
 from relais.mappings.context import Resource
 from relais.server.fhir.negotiation import CONTENT_TYPE, DEFAULT_PREFER, Prefer
+from relais.server.fhir.outcome import FhirError
 
 
 @dataclass(slots=True)
@@ -20,13 +21,21 @@ class Call:
     query: str = ""  # raw query string; for POST _search the form is appended
     body: Resource | None = None
     place: str = ""  # FHIRPath of the body in what the client sent, e.g. Bundle.entry[3].resource
-    checked: bool = False  # the body has passed the structure check
     accept: str = ""  # for operations that write other media types
     if_match: str | None = None
     if_none_match: str | None = None
     if_modified_since: str | None = None
     if_none_exist: str | None = None
     prefer: Prefer = DEFAULT_PREFER
+
+    def resource(self) -> Resource:
+        """The body. Raises FhirError 400 when there is none or when it is of another type than the address."""
+        if self.body is None:
+            raise FhirError.of(400, "required", "a resource is expected as body", self.place)
+        if self.body.get("resourceType") != self.resource_type:
+            message = f"resourceType must be {self.resource_type}, as in the address"
+            raise FhirError.of(400, "invalid", message, f"{self.place or self.resource_type}.resourceType")
+        return self.body
 
 
 @dataclass(slots=True)

@@ -32,9 +32,10 @@ class Facade:
                 Interaction("capabilities", "system", "GET", "/metadata", self._metadata),
                 Interaction("transaction", "system", "POST", "/", bundles.run, takes_body=True),
                 *INTERACTIONS,
-            )
+            ),
+            OPERATIONS,
         )
-        self._statement = dump(statement(self.registry, OPERATIONS, settings))
+        self._statement = dump(statement(self.registry, settings))
 
     def _metadata(self, _repository: Repository, _call: Call) -> Reply:
         return Reply(200, self._statement)

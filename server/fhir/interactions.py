@@ -1,12 +1,11 @@
 """The interactions of FHIR R4 (§3.1.0) on instances and types, as functions from a Call to a Reply.
 
-They run inside a session of the repository that the caller opened: an HTTP request opens one of its own, the entries
-of a transaction Bundle share one.
+Those that write run inside a transaction that the caller opened, an HTTP request one of its own, a transaction Bundle
+one for all its entries. The caller has also checked the structure of the body, outside of the transaction.
 """
 
 from __future__ import annotations
 
-from relais.mappings.context import Resource
 from relais.server.fhir.exchange import Call, Reply
 from relais.server.fhir.histories import history_bundle
 from relais.server.fhir.json_format import dump
@@ -31,13 +30,12 @@ def create(transaction: Transaction, call: Call) -> Reply:
     """POST [base]/[type]; with If-None-Exist only when nothing matches (200 and the match otherwise)."""
     if not call.id and (found := identify_create(transaction, call)):
         return found
-    stored = transaction.create(_body(call), resource_id=call.id, place=call.place, checked=call.checked)
+    stored = transaction.create(call.resource(), resource_id=call.id, place=call.place, checked=True)
     return written(stored, 201, call)
 
 
 def identify_create(transaction: Transaction, call: Call) -> Reply | None:
     """Give the resource to create its id, or answer with the one that If-None-Exist matches (in `call.id` then)."""
-    _body(call)
     if call.if_none_exist is not None:
         criteria = call.if_none_exist.rpartition("?")[2]  # tolerated: `?identifier=…`, `Patient?identifier=…`
         match = single_match(transaction, call.resource_type, criteria, "If-None-Exist")
@@ -54,9 +52,9 @@ def update(transaction: Transaction, call: Call) -> Reply:
     existing = transaction.current(call.resource_type, call.id)
     check_match(existing, call)
     new = existing is None or existing.deleted
-    if new and not transaction.repository.update_creates:
+    if new and not call.query and not transaction.repository.update_creates:
         raise FhirError.of(405, "not-supported", "ids are given by this server: create with POST", Allow="GET")
-    stored = transaction.update(_body(call), place=call.place, checked=call.checked)
+    stored = transaction.update(call.resource(), place=call.place, checked=True)
     return written(stored, 201 if new else 200, call)
 
 
@@ -65,7 +63,7 @@ def identify_update(transaction: Transaction, call: Call) -> None:
 
     One match is updated, none creates; raises FhirError 412 for several, 400 when the body carries another id.
     """
-    resource = _body(call)
+    resource = call.resource()
     given = resource.get("id")
     if not call.id:
         match = single_match(transaction, call.resource_type, call.query, "the query")
@@ -188,12 +186,3 @@ def _deleted(stored: Stored | None, call: Call) -> Reply:
     if call.prefer.returned == "OperationOutcome":
         return Reply(200, dump(all_well("Deleted." if stored else "There was nothing to delete.")), version)
     return Reply(204, version=version)
-
-
-def _body(call: Call) -> Resource:
-    if call.body is None:
-        raise FhirError.of(400, "required", "a resource is expected as body", call.place)
-    if call.body.get("resourceType") != call.resource_type:
-        message = f"resourceType must be {call.resource_type}, as in the address"
-        raise FhirError.of(400, "invalid", message, f"{call.place or call.resource_type}.resourceType")
-    return call.body

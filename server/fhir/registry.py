@@ -6,14 +6,15 @@ FHIR R4 §3.1.0 (RESTful API). Adding a type is adding its name; adding an inter
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
 from relais.server.fhir.exchange import Call, Reply
+from relais.server.fhir.operations import Operation
 from relais.server.fhir.outcome import FhirError
-from relais.server.fhir.repository import Repository
+from relais.server.fhir.repository import Repository, refuse_wrong_structure
 
 Level = Literal["system", "type", "instance"]
 
@@ -84,49 +85,85 @@ class Interaction:
     takes_query: bool = False
     capability: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Its one method, as an Operation has several."""
+        return (self.method,)
+
+    def serves(self, resource_type: str) -> bool:
+        """Every served type has every interaction."""
+        return bool(resource_type)
+
     def perform(self, repository: Repository, call: Call) -> Reply:
-        """Run it by itself, in a transaction of its own when it writes."""
+        """Run it by itself, in a transaction of its own when it writes. Bodies are checked before writers wait."""
         if not self.writes:
             return self.run(repository, call)
+        if self.takes_body:
+            refuse_wrong_structure([(call.resource(), call.place)])
         with repository.transaction() as transaction:
             return self.run(transaction, call)
 
 
-class Registry:
-    """Interactions and resource types that one facade serves."""
+Endpoint = Interaction | Operation
 
-    def __init__(self, interactions: tuple[Interaction, ...], resource_types: tuple[str, ...] = RESOURCE_TYPES) -> None:
+
+class Registry:
+    """Interactions, operations and resource types that one facade serves."""
+
+    def __init__(
+        self,
+        interactions: tuple[Interaction, ...],
+        operations: Iterable[Operation] = (),
+        resource_types: tuple[str, ...] = RESOURCE_TYPES,
+    ) -> None:
         self.interactions = interactions
+        self.operations = tuple(operations)
         self.resource_types = frozenset(resource_types)
         self._spelling = {name.lower(): name for name in resource_types}
-        self._patterns = [(_pattern(interaction.path), interaction) for interaction in interactions]
+        endpoints: dict[str, list[Endpoint]] = {}
+        every: tuple[Endpoint, ...] = (*self.interactions, *self.operations)
+        for endpoint in every:
+            endpoints.setdefault(endpoint.path, []).append(endpoint)
+        self._addresses = [(_pattern(path), served) for path, served in endpoints.items()]
 
-    def check_type(self, resource_type: str | None) -> None:
-        """Refuse (404) a type that is not served; a wrong case is told its right spelling."""
-        if resource_type is None or resource_type in self.resource_types:
-            return
-        meant = self._spelling.get(resource_type.lower())
-        hint = f"; did you mean {meant}?" if meant else ""
-        raise FhirError.of(404, "not-supported", f"resource type {resource_type} is not served{hint}")
+    def find(self, method: str, path: str) -> tuple[Endpoint, dict[str, str]]:
+        """What `path` (below the base, without leading slash) names, and its variable segments.
 
-    def find(self, method: str, path: str) -> tuple[Interaction, dict[str, str]]:
-        """The interaction that `path` (below the base, without leading slash) names, and its variable segments.
-
-        Raises FhirError 404 (nothing there) or 405 (not with this method).
+        Raises FhirError 404 (nothing there, type not served) or 405 (not with this method).
         """
         wanted = "GET" if method == "HEAD" else method
-        allowed: set[str] = set()
-        for pattern, interaction in self._patterns:
+        for pattern, endpoints in self._addresses:
             if match := pattern.fullmatch(path):
-                if interaction.method == wanted:
-                    self.check_type(match.groupdict().get("resource_type"))
-                    return interaction, match.groupdict()
-                allowed.add(interaction.method)
-        if allowed:
-            raise FhirError.of(405, "not-supported", f"{method} is not offered here", Allow=", ".join(sorted(allowed)))
+                names = match.groupdict()
+                served = self._serving(endpoints, names.get("resource_type"))
+                for endpoint in served:
+                    if wanted in endpoint.methods:
+                        return endpoint, names
+                raise _not_offered(method, served)
         raise FhirError.of(404, "not-found", "no such address below the base")
+
+    def _serving(self, endpoints: list[Endpoint], resource_type: str | None) -> list[Endpoint]:
+        """Those that resources of a type have. A type written in the wrong case is told its right spelling."""
+        if resource_type is None:
+            return endpoints
+        if resource_type not in self.resource_types:
+            meant = self._spelling.get(resource_type.lower())
+            hint = f"; did you mean {meant}?" if meant else ""
+            raise FhirError.of(404, "not-supported", f"resource type {resource_type} is not served{hint}")
+        served = [endpoint for endpoint in endpoints if endpoint.serves(resource_type)]
+        if not served:
+            raise FhirError.of(404, "not-supported", f"{resource_type} has no such operation")
+        return served
+
+
+def _not_offered(method: str, served: list[Endpoint]) -> FhirError:
+    allowed = {method for endpoint in served for method in endpoint.methods}
+    if "GET" in allowed:
+        allowed.add("HEAD")
+    return FhirError.of(405, "not-supported", f"{method} is not offered here", Allow=", ".join(sorted(allowed)))
 
 
 def _pattern(path: str) -> re.Pattern[str]:
-    expression = re.sub(r"<(\w+)>", lambda segment: f"(?P<{segment[1]}>{SEGMENTS[segment[1]]})", path.strip("/"))
-    return re.compile(expression)
+    parts = re.split(r"<(\w+)>", path.strip("/"))
+    named = (f"(?P<{part}>{SEGMENTS[part]})" if index % 2 else re.escape(part) for index, part in enumerate(parts))
+    return re.compile("".join(named))

@@ -1,4 +1,4 @@
-"""HTTP in and out of the facade: Flask routes made from the registry, headers to Calls, Replies to responses.
+"""HTTP in and out of the facade: the registry finds what is asked for, headers become Calls, Replies responses.
 
 FHIR R4 §3.1.0. Nothing here decides anything about resources.
 """
@@ -9,14 +9,13 @@ import logging
 import re
 import traceback
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from http import HTTPStatus
 from urllib.parse import parse_qsl
 
-from flask import Blueprint, Flask, Response, request
+from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
-from werkzeug.routing import BaseConverter
 
 from relais.cda.errors import Issue, RelaisError
 from relais.mappings.context import Resource
@@ -32,11 +31,12 @@ from relais.server.fhir.negotiation import (
     http_date,
     parse_prefer,
 )
-from relais.server.fhir.operations import OPERATIONS, Operation
+from relais.server.fhir.operations import Operation
 from relais.server.fhir.outcome import FhirError, operation_outcome, status_of
-from relais.server.fhir.registry import SEGMENTS, Interaction
+from relais.server.fhir.registry import Interaction
 
 _log = logging.getLogger(__name__)
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _GENERAL_PARAMETERS = frozenset({"_format", "_pretty"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._\-]{1,64}")
 _RETRY_AFTER = "2"  # seconds, for a client that met a busy or absent database
@@ -51,47 +51,47 @@ class FhirResponse(Response):
 
 
 def register(app: Flask, facade: Facade) -> None:
-    """Serve the facade under `/fhir`: its interactions, its operations, and every error as an OperationOutcome."""
+    """Serve the facade under `/fhir`: all that its registry names, and every error as an OperationOutcome."""
     app.response_class = FhirResponse
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     app.config["MAX_CONTENT_LENGTH"] = facade.settings.max_body
-    app.url_map.converters |= {name: _converter(name, expression) for name, expression in SEGMENTS.items()}
-    blueprint = Blueprint("fhir", __name__, url_prefix="/fhir")
-    for interaction in facade.registry.interactions:
-        _route(blueprint, interaction.path, [interaction.method], partial(_interact, facade, interaction))
-    for offered in OPERATIONS:
-        _route_operation(blueprint, facade, offered)
-    app.register_blueprint(blueprint)
+    view = partial(_serve, facade)
+    for rule in ("/fhir/", "/fhir/<path:path>"):
+        app.add_url_rule(rule, rule, view, methods=_METHODS, provide_automatic_options=False)
     app.register_error_handler(RelaisError, _refused)
     app.register_error_handler(HTTPException, _refused_by_http)
     app.register_error_handler(Exception, _failed)
-    app.after_request(_finish)
 
 
-def _interact(facade: Facade, interaction: Interaction, **segments: str) -> Response:
-    """The view of every interaction."""
-    call = _call(facade, segments)
+def _serve(facade: Facade, path: str = "") -> Response:
+    """The one view: what the address names is in the registry, not in Flask's URL map."""
+    found, segments = facade.registry.find(request.environ["REQUEST_METHOD"], path.removesuffix("/"))
+    if isinstance(found, Operation):
+        return _response(facade, _operate(facade, found, segments))
+    return _response(facade, _interact(facade, found, segments))
+
+
+def _interact(facade: Facade, interaction: Interaction, segments: dict[str, str]) -> Reply:
+    call = _call(segments)
     if interaction.takes_body:
         call.body = _body(facade)
     elif call.method == "POST":
         call.query = _form(facade, call.query)
     if call.query and not interaction.takes_query:
         _refuse_parameters(call.query)
-    return _response(facade, interaction.perform(facade.repository, call))
+    return interaction.perform(facade.repository, call)
 
 
-def _operate(facade: Facade, offered: Operation, **segments: str) -> Response:
-    """The view of every operation."""
-    call = _call(facade, segments, offered.produces)
+def _operate(facade: Facade, offered: Operation, segments: dict[str, str]) -> Reply:
+    call = _call(segments, offered.produces)
     if call.method == "POST" and _has_body():
         call.body = _body(facade)
-    return _response(facade, offered.run(facade, call))
+    return offered.run(facade, call)
 
 
-def _call(facade: Facade, segments: dict[str, str], produces: Iterable[str] = ()) -> Call:
+def _call(segments: dict[str, str], produces: Iterable[str] = ()) -> Call:
     environ = request.environ
-    facade.registry.check_type(segments.get("resource_type"))
     query: str = environ.get("QUERY_STRING", "")
     check_accept(environ.get("HTTP_ACCEPT"), _parameter(query, "_format"), produces)
     return Call(
@@ -158,40 +158,26 @@ def _response(facade: Facade, reply: Reply) -> Response:
     body = reply.body
     if body and reply.content_type == CONTENT_TYPE and _parameter(request.environ["QUERY_STRING"], "_pretty") == "true":
         body = pretty(body)
-    response = FhirResponse(body, reply.status)
-    headers = response.headers
+    headers = _headers()
     if body:
-        headers["Content-Type"] = reply.content_type
+        headers.append(("Content-Type", reply.content_type))
     if reply.version is not None:
-        headers["ETag"] = etag(reply.version)
+        headers.append(("ETag", etag(reply.version)))
     if reply.last_updated is not None:
-        headers["Last-Modified"] = http_date(reply.last_updated)
+        headers.append(("Last-Modified", http_date(reply.last_updated)))
     if reply.location:
-        headers["Location"] = f"{facade.settings.fhir_base}/{reply.location}"
-    return response
+        headers.append(("Location", f"{facade.settings.fhir_base}/{reply.location}"))
+    return FhirResponse(body, reply.status, headers)
 
 
-def _route(blueprint: Blueprint, path: str, methods: list[str], view: Callable[..., Response]) -> None:
-    rule = re.sub(r"<(\w+)>", r"<\1:\1>", path)
-    blueprint.add_url_rule(rule, f"{','.join(methods)} {path}", view, methods=methods, provide_automatic_options=False)
-
-
-def _route_operation(blueprint: Blueprint, facade: Facade, offered: Operation) -> None:
-    for resource_type in offered.resource_types:
-        view = partial(_operate, facade, offered, resource_type=resource_type)
-        _route(blueprint, offered.path.replace("<resource_type>", resource_type), list(offered.methods), view)
-    if not offered.resource_types:
-        _route(blueprint, offered.path, list(offered.methods), partial(_operate, facade, offered))
-
-
-def _converter(name: str, expression: str) -> type[BaseConverter]:
-    return type(name, (BaseConverter,), {"regex": expression})
+def _headers() -> list[tuple[str, str]]:
+    """The headers of every answer."""
+    return [("Cache-Control", "no-store"), ("Vary", "Accept"), ("X-Request-Id", _request_id())]
 
 
 def _outcome(status: int, issues: Iterable[Issue], headers: Iterable[tuple[str, str]] = ()) -> Response:
-    response = FhirResponse(dump(operation_outcome(issues)), status, headers)
-    response.headers["Content-Type"] = CONTENT_TYPE
-    return response
+    headers = [*_headers(), ("Content-Type", CONTENT_TYPE), *headers]
+    return FhirResponse(dump(operation_outcome(issues)), status, headers)
 
 
 def _refused(error: RelaisError) -> Response:
@@ -216,14 +202,6 @@ def _failed(error: Exception) -> Response:
     _log.error("request %s failed: %s\n%s", _request_id(), type(error).__name__, place)
     issue = Issue("fatal", "exception", f"internal error; request {_request_id()}")
     return _outcome(HTTPStatus.INTERNAL_SERVER_ERROR, [issue])
-
-
-def _finish(response: Response) -> Response:
-    headers = response.headers
-    headers["X-Request-Id"] = _request_id()
-    headers["Cache-Control"] = "no-store"
-    headers["Vary"] = "Accept"
-    return response
 
 
 def _request_id() -> str:
