@@ -41,6 +41,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
             "keepalive": 75,
             "graceful_timeout": 30,
             "limit_request_line": 8190,
+            "control_socket_disable": True,
             "pre_fork": lambda _arbiter, _worker: gc.freeze(),  # keeps the pages of the definitions shared
         }
         for name, value in options.items():

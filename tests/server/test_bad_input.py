@@ -5,11 +5,17 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from flask.testing import FlaskClient
 
+from relais.cda.errors import Issue
+from relais.server.app import create_app
+from relais.server.settings import Settings
+from relais.server.store import StoreError, VersionConflictError
 from support.facade import RunningFacade, issues, running_facade
 
 PLAN: dict[str, Any] = {"resourceType": "CarePlan", "status": "active", "intent": "plan"}
@@ -275,3 +281,47 @@ def test_transaction_that_is_refused(facade: RunningFacade, posted: dict[str, An
 def test_bundle_with_too_many_entries(facade: RunningFacade) -> None:
     answer = facade.post("", bundle(*[entry(PATIENT)] * 5001))
     assert (answer.status_code, issues(answer)[0]["code"]) == (413, "too-costly")
+
+
+@pytest.fixture
+def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Exception], FlaskClient]]:
+    """The application in this process, whose store raises what a test wants."""
+    app = create_app(Settings.of({"database_url": f"sqlite:///{tmp_path / 'x.sqlite'}"}))
+    store = app.extensions["relais"].store
+
+    def breaking(error: Exception) -> FlaskClient:
+        def fail(*_: Any, **__: Any) -> None:
+            raise error
+
+        monkeypatch.setattr(store, "read", fail)
+        return app.test_client()
+
+    yield breaking
+    store.close()
+
+
+def test_a_bug_shows_no_trace_and_no_value(
+    broken: Callable[[Exception], FlaskClient], caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = broken(RuntimeError("SECRET")).get("/fhir/Patient/1", headers={"X-Request-Id": "abc"})
+    assert answer.status_code == 500
+    assert answer.get_json()["issue"][0] == {
+        "severity": "fatal",
+        "code": "exception",
+        "diagnostics": "internal error; request abc",
+    }
+    assert "abc" in caplog.text
+    assert "RuntimeError" in caplog.text
+    assert "SECRET" not in caplog.text
+
+
+def test_a_database_that_does_not_answer(broken: Callable[[Exception], FlaskClient]) -> None:
+    error = StoreError(Issue("error", "transient", "the database is unavailable"))
+    answer = broken(error).get("/fhir/Patient/1")
+    assert (answer.status_code, answer.get_json()["issue"][0]["code"]) == (503, "transient")
+    assert int(answer.headers["Retry-After"]) > 0
+
+
+def test_a_writer_that_comes_second_on_postgresql(broken: Callable[[Exception], FlaskClient]) -> None:
+    answer = broken(VersionConflictError("Patient", "1")).get("/fhir/Patient/1")
+    assert (answer.status_code, answer.get_json()["issue"][0]["code"]) == (409, "conflict")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -321,6 +322,34 @@ def test_everything_is_kept_when_the_server_is_killed(tmp_path: Path) -> None:
         facade.start()
         assert {name: facade.get(name).content for name in stored} == stored
         assert facade.count() == 5
+    finally:
+        facade.stop()
+
+
+def test_a_kill_under_load_loses_no_acknowledged_write(tmp_path: Path) -> None:
+    facade = RunningFacade(tmp_path)
+    facade.start()
+    acknowledged: dict[str, bytes] = {}
+
+    def write_until_it_dies(_: int) -> None:
+        while True:
+            try:
+                answer = facade.post("Patient", PATIENT)
+            except requests.RequestException:
+                return
+            acknowledged[answer.json()["id"]] = answer.content
+
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            writers = [pool.submit(write_until_it_dies, number) for number in range(4)]
+            while len(acknowledged) < 50:
+                time.sleep(0.01)
+            facade.kill()
+            for writer in writers:
+                writer.result(timeout=30)
+        facade.start()
+        assert all(facade.get(f"Patient/{name}").content == content for name, content in acknowledged.items())
+        assert len(acknowledged) <= facade.count() <= len(acknowledged) + 4  # a write may lose its answer
     finally:
         facade.stop()
 
