@@ -12,8 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import ExitStack, contextmanager
 from typing import Any, Literal
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
@@ -26,7 +25,7 @@ from relais.server.store.errors import locked, translate_errors
 Mode = Literal["read", "snapshot", "write"]
 
 _WRITER_PATIENCE = 10.0  # seconds a writer waits for its turn
-_POLL = 0.0005  # seconds between two tries of the lock file
+_POLL = 0.0002  # seconds between two tries of the lock file
 _CONNECT_TIMEOUT = 5  # seconds, PostgreSQL
 _POOL_SIZE = 10
 
@@ -103,7 +102,7 @@ class _Process:
     def __init__(self, url: URL) -> None:
         self.pid = os.getpid()
         backend = url.get_backend_name()
-        self.turn: _Turn | _Anytime = _Turn(Path(f"{url.database}.lock")) if backend == "sqlite" else _Anytime()
+        self.turn: _Turn | _Anytime = _Turn(str(url.database)) if backend == "sqlite" else _Anytime()
         engine = _sqlite_engine(url) if backend == "sqlite" else _postgresql_engine(url)
         translate_errors(engine)
         self.engines: dict[Mode, Engine] = {
@@ -112,10 +111,13 @@ class _Process:
 
 
 class _Turn:
-    """The writers' queue of a SQLite file: threads on a lock, processes on a lock file that a dead process lets go."""
+    """The writers' queue of a SQLite file: threads on a lock, processes on two lock files that a dead process lets go.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    Who waits for the turn holds the second file, so that the process whose turn ends cannot take the next one too.
+    """
+
+    def __init__(self, database: str) -> None:
+        self._turn, self._next = f"{database}.turn", f"{database}.next"
         self._threads = threading.Lock()
 
     @contextmanager
@@ -124,12 +126,10 @@ class _Turn:
         if not self._threads.acquire(timeout=_WRITER_PATIENCE):
             raise locked()
         try:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                _wait_for_file(descriptor, deadline)
+            with ExitStack() as turn:
+                with _locked(self._next, deadline):
+                    turn.enter_context(_locked(self._turn, deadline))
                 yield
-            finally:
-                os.close(descriptor)
         finally:
             self._threads.release()
 
@@ -142,14 +142,21 @@ class _Anytime:
         yield
 
 
-def _wait_for_file(descriptor: int, deadline: float) -> None:
-    while True:
-        try:
-            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise locked() from None
-            time.sleep(_POLL)
+@contextmanager
+def _locked(path: str, deadline: float) -> Iterator[None]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise locked() from None
+                time.sleep(_POLL)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _checked(given: str) -> URL:

@@ -158,7 +158,7 @@ class Store:
     def read(self, resource_type: str, resource_id: str) -> StoredVersion | None:
         """The current version, perhaps a deletion; None if there never was one."""
         with self._database.connect("read") as connection:
-            return _read(connection, resource_type, resource_id)
+            return read_current(connection, resource_type, resource_id)
 
     def read_version(self, resource_type: str, resource_id: str, version: int) -> StoredVersion | None:
         """One version, current or former; None if there is none of that number."""
@@ -203,7 +203,7 @@ class Transaction:
 
     def read(self, resource_type: str, resource_id: str, *, lock: bool = False) -> StoredVersion | None:
         """The current version; with `lock` nobody else can write that resource until the transaction ends."""
-        return _read(self.connection, resource_type, resource_id, lock=lock)
+        return read_current(self.connection, resource_type, resource_id, lock=lock)
 
     def exclusively(self, name: str) -> None:
         """Until the transaction ends, no other transaction gets past `exclusively` of the same name."""
@@ -297,7 +297,10 @@ def _key(row: Row[int] | None) -> int | None:
     return row[0] if row else None
 
 
-def _read(connection: Connection, resource_type: str, resource_id: str, *, lock: bool = False) -> StoredVersion | None:
+def read_current(
+    connection: Connection, resource_type: str, resource_id: str, *, lock: bool = False
+) -> StoredVersion | None:
+    """The current version, perhaps a deletion, as `connection` sees it; `lock` as in `Transaction.read`."""
     names = {"of_type": resource_type, "of_id": resource_id}
     row = connection.execute(_READ_LOCKED if lock else _READ, names).first()
     return stored_version(row) if row else None
