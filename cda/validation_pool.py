@@ -13,7 +13,9 @@ import queue
 import signal
 import subprocess
 import sys
+import threading
 import weakref
+from collections.abc import Iterator
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any
@@ -63,6 +65,8 @@ class ValidationPool:
                 worker.launch()
             for worker in workers:
                 worker.wait_until_ready()
+        except (EOFError, OSError):
+            raise _unavailable("exception", "a validation process died while it started") from None
         finally:
             for worker in workers:
                 self._idle.put(worker)
@@ -121,10 +125,12 @@ class _Worker:
 
     def launch(self) -> Connection[Any, Any]:
         """Start the process unless it runs; its rules are not compiled yet."""
+        if self.process is not None and self.process.poll() is not None:
+            self.stop()
         if self._connection is None:
             self._connection, theirs = Pipe()
-            code = f"from {__name__} import serve; serve({theirs.fileno()})"
             with theirs:
+                code = f"from {__name__} import serve; serve({theirs.fileno()})"
                 command = [sys.executable, "-P", "-c", code]
                 self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])  # noqa: S603
             self._ready = False
@@ -132,29 +138,47 @@ class _Worker:
         return self._connection
 
     def wait_until_ready(self) -> None:
-        """Wait for the rules to be compiled. Raises EOFError when the process died, RelaisError."""
+        """Wait for the rules to be compiled. Raises EOFError or OSError when the process died, RelaisError."""
+        connection = self.launch()
         if not self._ready:
-            self._receive(self.launch(), _START_TIMEOUT)
+            try:
+                with self._within(_START_TIMEOUT):
+                    _receive(connection)
+            except RelaisError:
+                self.stop()
+                raise
             self._ready = True
 
     def validate(self, data: bytes, timeout: float) -> Report:
-        """The verdict on a document. Raises EOFError or OSError when the process is dead, RelaisError."""
-        connection = self.launch()
+        """The verdict on a document. Raises EOFError or OSError when the process died, RelaisError."""
         self.wait_until_ready()
-        connection.send_bytes(data)
-        report: Report = self._receive(connection, timeout)
+        connection = self.launch()
+        with self._within(timeout):
+            connection.send_bytes(data)
+            report: Report = _receive(connection)
         return report
 
-    def _receive(self, connection: Connection[Any, Any], timeout: float) -> Any:
-        if not connection.poll(timeout):
+    @contextlib.contextmanager
+    def _within(self, seconds: float) -> Iterator[None]:
+        """Kill the process if it takes longer: sending to it may block as well as receiving."""
+        expired = threading.Event()
+
+        def expire() -> None:
+            expired.set()
             self.kill()
-            self.stop()
-            raise _unavailable("timeout", "validation took too long")
-        answer = connection.recv()
-        if isinstance(answer, tuple):
-            error, issues = answer
-            raise error(issues)
-        return answer
+
+        timer = threading.Timer(seconds, expire)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        except (EOFError, OSError):
+            if expired.is_set():
+                self.stop()
+                raise _unavailable("timeout", "validation took too long") from None
+            raise
+        finally:
+            timer.cancel()
 
     def kill(self) -> None:
         """End the process at once; `stop` then forgets it."""
@@ -176,6 +200,15 @@ class _Worker:
         if self.process is not None:
             self.process.returncode = 0  # not ours to wait for
         self.process = self._connection = None
+
+
+def _receive(connection: Connection[Any, Any]) -> Any:
+    """The answer of a validation process. Raises the error it answers with."""
+    answer = connection.recv()
+    if isinstance(answer, tuple):
+        error, issues = answer
+        raise error(issues)
+    return answer
 
 
 def _unavailable(code: str, message: str) -> ValidationUnavailableError:

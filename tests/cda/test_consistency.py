@@ -1,0 +1,165 @@
+"""The checks that no official rule makes, one small document for each finding and for each near miss."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from pathlib import Path
+
+import pytest
+
+from relais.cda.consistency import check
+from relais.cda.errors import Severity
+from relais.cda.parsing import parse
+from support.rules import CANCER_PPS, UNSTRUCTURED, example
+
+PDF = b64encode(b"%PDF-1.4 invented").decode()
+INS = '<recordTarget><patientRole><id root="1.2.250.1.213.1.4.10" extension="{}"/></patientRole></recordTarget>'
+ENTRY = '<entry><observation><id root="{}" extension="{}"/></observation></entry>'
+INTERNAL_REFERENCE = (
+    '<entry><act><templateId root="1.3.6.1.4.1.19376.1.5.3.1.4.4.1"/><id root="{}" extension="{}"/></act></entry>'
+)
+
+
+def found(content: str) -> list[tuple[str, str, Severity]]:
+    """Rule, place and severity of each finding on a ClinicalDocument with that content."""
+    document = f'<ClinicalDocument xmlns="urn:hl7-org:v3">{content}</ClinicalDocument>'
+    return [(issue.rule, issue.path, issue.severity) for issue in check(parse(document.encode()))]
+
+
+def body(attributes: str, content: str) -> str:
+    return f"<component><nonXMLBody><text {attributes}>{content}</text></nonXMLBody></component>"
+
+
+BODY_TEXT = "/ClinicalDocument/component/nonXMLBody/text"
+BODY_PDF = 'mediaType="application/pdf" representation="B64"'
+
+
+@pytest.mark.parametrize(
+    ("content", "rule", "path", "severity"),
+    [
+        (
+            '<component><text ID="b"/><text><reference value="#a"/></text></component>',
+            "relais-reference",
+            "/ClinicalDocument/component/text[2]/reference",
+            "error",
+        ),
+        (
+            '<component><text ID="a"/><text><reference value="a"/></text></component>',
+            "relais-reference-fragment",
+            "/ClinicalDocument/component/text[2]/reference",
+            "warning",
+        ),
+        (
+            '<component><content ID="a"/><content ID="a"/></component>',
+            "relais-narrative-id",
+            "/ClinicalDocument/component/content[2]",
+            "error",
+        ),
+        (
+            ENTRY.format("1.2.3", "a") * 2,
+            "relais-entry-id",
+            "/ClinicalDocument/entry[2]/observation/id",
+            "warning",
+        ),
+        (INS.format("279035121518988"), "relais-ins", "/ClinicalDocument/recordTarget/patientRole/id", "error"),
+        (INS.format("2790351215189"), "relais-ins", "/ClinicalDocument/recordTarget/patientRole/id", "error"),
+        (
+            '<author><id root="1.2.250.1.71.4.2.1" extension="10101234567"/></author>',
+            "relais-ps-idnat",
+            "/ClinicalDocument/author/id",
+            "error",
+        ),
+        (
+            '<custodian><id root="1.2.250.1.71.4.2.2" extension="750712184"/></custodian>',
+            "relais-struct-idnat",
+            "/ClinicalDocument/custodian/id",
+            "error",
+        ),
+        (
+            '<component><effectiveTime><low value="20260202"/><high value="202601"/></effectiveTime></component>',
+            "relais-interval",
+            "/ClinicalDocument/component/effectiveTime",
+            "error",
+        ),
+        (
+            "<component><time><low value='20260101100000+0100'/><high value='20260101100000+0200'/></time></component>",
+            "relais-interval",
+            "/ClinicalDocument/component/time",
+            "error",
+        ),
+        (
+            '<effectiveTime value="20260112090000"/>',
+            "relais-header-time",
+            "/ClinicalDocument/effectiveTime",
+            "warning",
+        ),
+        (
+            '<componentOf><x><effectiveTime><low value="20260112"/></effectiveTime></x></componentOf>',
+            "relais-header-time",
+            "/ClinicalDocument/componentOf/x/effectiveTime/low",
+            "warning",
+        ),
+        ('<versionNumber value="2"/>', "relais-replacement", "/ClinicalDocument/versionNumber", "error"),
+        (
+            '<versionNumber value="2"/><relatedDocument typeCode="APND"/>',
+            "relais-replacement",
+            "/ClinicalDocument/versionNumber",
+            "error",
+        ),
+        (body(BODY_PDF, "%PDF not Base64"), "relais-base64", BODY_TEXT, "error"),
+        (body(BODY_PDF, ""), "relais-base64", BODY_TEXT, "error"),
+        (body(BODY_PDF, b64encode(b"PK\3\4").decode()), "relais-media-content", BODY_TEXT, "error"),
+        (body('mediaType="application/zip" representation="B64"', PDF), "relais-body-media-type", BODY_TEXT, "error"),
+        (body('mediaType="application/pdf"', PDF), "relais-body-representation", BODY_TEXT, "error"),
+        (
+            f'<component><value mediaType="image/jpeg" representation="B64">{PDF}</value></component>',
+            "relais-media-content",
+            "/ClinicalDocument/component/value",
+            "error",
+        ),
+    ],
+)
+def test_inconsistency_is_found_in_its_place(content: str, rule: str, path: str, severity: Severity) -> None:
+    assert found(content) == [(rule, path, severity)]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '<component><content ID="a"/><text><reference value="#a"/></text></component>',
+        '<component><text><reference value="https://example.org/x"/></text></component>',
+        '<component><reference typeCode="REFR"/></component>',
+        ENTRY.format("1.2.3", "a") + ENTRY.format("1.2.3", "b"),
+        ENTRY.format("1.2.3", "a") + INTERNAL_REFERENCE.format("1.2.3", "a"),
+        INS.format("279035121518989"),
+        '<recordTarget><id root="1.2.3" extension="279035121518988"/></recordTarget>',
+        '<author><id root="1.2.250.1.71.4.2.1" extension="810101234567"/></author>',
+        '<author><id root="1.2.250.1.71.4.2.1" nullFlavor="UNK"/></author>',
+        '<component><effectiveTime><low value="20260202"/><high value="2026"/></effectiveTime></component>',
+        "<component><time><low value='20260101100000+0200'/><high value='20260101100000+0100'/></time></component>",
+        '<component><value><low value="3"/><high value="1"/></value></component>',
+        '<effectiveTime value="20260112090000+0100"/>',
+        '<recordTarget><birthTime value="19400101"/></recordTarget>',
+        '<component><effectiveTime value="202601"/></component>',
+        '<versionNumber value="1"/>',
+        '<versionNumber value="2"/><relatedDocument typeCode="RPLC"/>',
+        body(BODY_PDF, f"\n {PDF[:8]}\n{PDF[8:]} \n"),
+        body('mediaType="text/plain" representation="B64"', b64encode("Été".encode()).decode()),
+    ],
+)
+def test_consistent_content_is_left_alone(content: str) -> None:
+    assert found(content) == []
+
+
+def test_findings_never_quote_the_document() -> None:
+    document = f'<ClinicalDocument xmlns="urn:hl7-org:v3">{INS.format("279035121518988")}</ClinicalDocument>'
+    assert not any("279035121518988" in str(issue) for issue in check(parse(document.encode())))
+
+
+def test_official_unstructured_example_has_only_warnings(cisis: Path) -> None:
+    issues = check(parse(example(cisis, UNSTRUCTURED)))
+    assert {issue.rule for issue in issues} == {"relais-header-time"}
+
+
+def test_official_ins_are_valid(cisis: Path) -> None:
+    assert "relais-ins" not in {issue.rule for issue in check(parse(example(cisis, CANCER_PPS)))}

@@ -1,0 +1,115 @@
+"""Validation in separate processes: they are replaced when killed, and never outlive their owner."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from relais.cda.errors import UnreadableError
+from relais.cda.rule_sets import RulesError
+from relais.cda.validation import Validator
+from relais.cda.validation_pool import ValidationPool, ValidationUnavailableError
+from support.rules import UNSTRUCTURED, example
+
+
+@pytest.fixture
+def pool(cisis: Path) -> Iterator[ValidationPool]:
+    with ValidationPool(cisis) as pool:
+        yield pool
+
+
+def ended(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def test_pool_gives_the_verdict_of_a_validator_and_replaces_killed_processes(
+    pool: ValidationPool, validator: Validator, cisis: Path
+) -> None:
+    data = example(cisis, UNSTRUCTURED)
+    assert pool.pids == []
+    report = pool.validate(data)
+    assert report == validator.validate(data)
+
+    with pytest.raises(UnreadableError, match="not well-formed"):
+        pool.validate(b"<ClinicalDocument>")
+    [first] = pool.pids
+
+    os.kill(first, signal.SIGKILL)
+    assert pool.validate(data) == report
+    [second] = pool.pids
+    assert second != first
+
+    os.kill(second, signal.SIGSTOP)
+    with pytest.raises(ValidationUnavailableError, match="too long"):
+        pool.validate(data, timeout=0.2)
+    assert ended(second)
+    assert pool.pids == []
+
+
+def test_closed_pool_has_no_process_and_refuses(pool: ValidationPool) -> None:
+    pool.close()
+    pool.close()
+    with pytest.raises(ValidationUnavailableError, match="closed"):
+        pool.validate(b"<x/>")
+    assert pool.pids == []
+
+
+def test_absent_rules_are_told(tmp_path: Path) -> None:
+    with ValidationPool(tmp_path) as pool:
+        for _ in range(2):
+            with pytest.raises(RulesError, match="not found"):
+                pool.validate(b"<x/>")
+        with pytest.raises(RulesError, match="not found"):
+            pool.warm_up()
+
+
+def test_busy_pool_lets_nobody_wait_longer_than_asked(pool: ValidationPool) -> None:
+    worker = pool._idle.get()
+    with pytest.raises(ValidationUnavailableError, match="busy"):
+        pool.validate(b"<x/>", timeout=0.05)
+    pool._idle.put(worker)
+
+
+OWNER = """
+    import os, sys, time
+    from pathlib import Path
+    from relais.cda.validation_pool import ValidationPool
+
+    pool = ValidationPool(Path(sys.argv[1]))
+    pool._workers[0].launch()
+    if os.fork() == 0:  # a forked process must not keep the validation process of its parent alive
+        print(pool.pids, flush=True)
+        time.sleep(60)
+        os._exit(0)
+    print(pool.pids, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_processes_end_with_an_owner_that_is_killed_even_if_it_forked(cisis: Path) -> None:
+    command = [sys.executable, "-c", textwrap.dedent(OWNER), str(cisis)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as owner:
+        assert owner.stdout is not None
+        lines = sorted([owner.stdout.readline(), owner.stdout.readline()])
+        [pid] = [int(line.strip("[]\n")) for line in lines if line != "[]\n"]
+        assert "[]\n" in lines  # the forked process knows none
+        owner.kill()
+        owner.wait()
+        deadline = time.monotonic() + 60
+        while not ended(pid) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        try:
+            assert ended(pid)
+        finally:
+            os.killpg(owner.pid, signal.SIGKILL)
