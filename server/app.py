@@ -6,6 +6,7 @@ from pathlib import Path
 
 from flask import Flask
 
+from relais.server.fhir import document_operations as document_operations  # registers its operations
 from relais.server.fhir import rest
 from relais.server.fhir.facade import Facade
 from relais.server.settings import Settings

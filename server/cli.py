@@ -206,7 +206,7 @@ def demo(folder: Path | None, without_rules: bool, as_json: bool) -> None:
 
 def _write(content: bytes, output: Path | None, as_json: bool, result: dict[str, Any]) -> None:
     if output is None:
-        click.get_binary_stream("stdout").write(content)
+        sys.stdout.buffer.write(content)
         return
     output.write_bytes(content)
     _answer({"output": str(output), "bytes": len(content)} | result, f"{output}: {len(content)} bytes", as_json)

@@ -31,8 +31,8 @@ from relais.server.settings import Settings
 Say = Callable[[str], None]
 
 PLAN = Path(__file__).with_name("demo_plan.json")
-RECIPIENT = "medecin.traitant@cabinet.mssante.example"
-SENDER = "coordination@dac.mssante.example"
+RECIPIENT = "medecin.traitant@cabinet-demo.mssante.fr"
+SENDER = "coordination@dac-demo.mssante.fr"
 _PATIENCE = 40.0  # seconds for the order to be carried out; the worker compiles the official rules first
 
 
@@ -202,7 +202,7 @@ def _transmit(base: str, plan: str, lines: list[str]) -> None:
 
 def _compare(sandbox: Sandbox, document: bytes, lines: list[str]) -> None:
     """Both receivers must hold the very bytes that were issued."""
-    messages, entries = sandbox.mail.messages(), sandbox.dmp.documents()
+    messages, entries = sandbox.messages(), sandbox.documents()
     mailed = [packed.data for message in messages for packed in xdm.unpack(_archive(message.path)).documents]
     stored = [entry.path.read_bytes() for entry in entries]
     lines += [f"mailbox:    {message.path}" for message in messages]

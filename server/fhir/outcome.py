@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from relais.cda.errors import Issue, RelaisError, UnreadableError
+from relais.cda.errors import Issue, MappingError, RelaisError, UnreadableError
 from relais.mappings.context import Resource
 from relais.profiles.issues import UNREADABLE_CODES
 from relais.profiles.issues import Issue as StructureIssue
@@ -48,9 +48,11 @@ def status_of(error: RelaisError) -> int:
         return 503
     if isinstance(error, SearchError):
         return 422 if any(issue.code == "too-costly" for issue in error.issues) else 400
+    if isinstance(error, MappingError):
+        return 422
     if isinstance(error, UnreadableError) or any(issue.code in UNREADABLE_CODES for issue in error.issues):
         return 400
-    return 422
+    return 409 if any(issue.code == "duplicate" for issue in error.issues) else 422
 
 
 def operation_outcome(issues: Iterable[Issue | StructureIssue]) -> Resource:
