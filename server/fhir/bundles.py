@@ -50,6 +50,12 @@ class _Entry:
         """`Type/id` of what is written, once it is known."""
         return f"{self.call.resource_type}/{self.call.id}"
 
+    @property
+    def changes(self) -> bool:
+        """Whether `target` is changed: a conditional create that found its resource leaves it as it is."""
+        matched = self.interaction.code == "create" and self.reply is not None
+        return self.interaction.writes and bool(self.call.id) and not matched
+
 
 class BundleProcessor:
     """Runs the Bundles posted to the base of a facade."""
@@ -87,11 +93,8 @@ class BundleProcessor:
             for entry in bodies:
                 with _telling(entry):
                     _identify(transaction, entry)
-            _refuse_twice(
-                (entry.target, entry.place) for entry in entries if entry.interaction.writes and not entry.reply
-            )
-            links = _Links(repository.base, transaction, bodies)
-            links.rewrite()
+            _refuse_twice((entry.target, entry.place) for entry in entries if entry.changes)
+            _Links(transaction, bodies).rewrite()
             _run_phase(transaction, entries, "POST")
             _refuse_rivals(transaction, entries)
             _run_phase(transaction, entries, "PUT")
@@ -145,8 +148,7 @@ class BundleProcessor:
 class _Links:
     """References of the entries to one another, put right once every entry has its identity."""
 
-    def __init__(self, base: str, transaction: Transaction, entries: list[_Entry]) -> None:
-        self._base = base
+    def __init__(self, transaction: Transaction, entries: list[_Entry]) -> None:
         self._transaction = transaction
         self._entries = entries
         self._targets = {entry.full_url: entry.target for entry in entries if entry.full_url}

@@ -83,8 +83,8 @@ def delete(transaction: Transaction, call: Call) -> Reply:
 
 def conditional_delete(transaction: Transaction, call: Call) -> Reply:
     """DELETE [base]/[type]?criteria: deletes the one match, 412 when there are several."""
-    match = single_match(transaction, call.resource_type, call.query, "the query")
-    return _deleted(transaction.delete(call.resource_type, match) if match is not None else None, call)
+    call.id = single_match(transaction, call.resource_type, call.query, "the query") or ""
+    return _deleted(transaction.delete(call.resource_type, call.id) if call.id else None, call)
 
 
 def history(reader: Reader, call: Call) -> Reply:

@@ -11,6 +11,7 @@ import pytest
 
 from relais.server.store import Store
 from support import postgres
+from support.facade import RunningFacade, running_facade
 
 _numbers = itertools.count(1)
 
@@ -43,3 +44,15 @@ def store(store_url: str) -> Iterator[Store]:
     opened = Store.open(store_url)
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def facade(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningFacade]:
+    """A running server for the tests of a module, once on each engine."""
+    folder = tmp_path_factory.mktemp("facade")
+    with ExitStack() as stack:
+        settings = {}
+        if request.param == "postgresql":
+            server = request.getfixturevalue("postgres_server")
+            settings["database_url"] = stack.enter_context(postgres.database(server, f"facade{next(_numbers)}"))
+        yield stack.enter_context(running_facade(folder, **settings))

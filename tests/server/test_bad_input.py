@@ -16,16 +16,10 @@ from relais.cda.errors import Issue
 from relais.server.app import create_app
 from relais.server.settings import Settings
 from relais.server.store import StoreError, VersionConflictError
-from support.facade import RunningFacade, issues, running_facade
+from support.facade import RunningFacade, issues
 
 PLAN: dict[str, Any] = {"resourceType": "CarePlan", "status": "active", "intent": "plan"}
 JSON = "application/fhir+json"
-
-
-@pytest.fixture(scope="module")
-def facade(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningFacade]:
-    with running_facade(tmp_path_factory.mktemp("facade")) as running:
-        yield running
 
 
 @pytest.fixture(autouse=True)

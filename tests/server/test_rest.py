@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,6 @@ from fhirpy.base.exceptions import OperationOutcome, ResourceNotFound
 from support.facade import RunningFacade, issues, running_facade
 
 PATIENT = {"resourceType": "Patient", "name": [{"family": "Essai", "given": ["Hélène"]}], "gender": "female"}
-
-
-@pytest.fixture(scope="module")
-def facade(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningFacade]:
-    with running_facade(tmp_path_factory.mktemp("facade")) as running:
-        yield running
 
 
 def test_create_answers_where_the_resource_is(facade: RunningFacade) -> None:

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from fhirpy import SyncFHIRClient
 
-from support.facade import RunningFacade, issues, running_facade
+from support.facade import RunningFacade, issues
 
 INS = "urn:oid:1.2.250.1.213.1.4.10"
 PATIENT = {"resourceType": "Patient", "gender": "female"}
-
-
-@pytest.fixture(scope="module")
-def facade(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningFacade]:
-    with running_facade(tmp_path_factory.mktemp("facade")) as running:
-        yield running
 
 
 def bundle(*entries: dict[str, Any], kind: str = "transaction") -> dict[str, Any]:
@@ -204,6 +197,24 @@ def test_search_in_a_transaction_sees_its_writes(facade: RunningFacade) -> None:
 def test_absolute_urls_of_this_server_are_accepted(facade: RunningFacade) -> None:
     posted = bundle(entry({**PATIENT, "id": "abs"}, "PUT", f"{facade.base}/Patient/abs", f"{facade.base}/Patient/abs"))
     assert names(done(facade, posted)) == ["Patient/abs"]
+
+
+@pytest.mark.parametrize("delete", ["Patient/{id}", "Patient?_id={id}"])
+def test_one_resource_is_not_deleted_and_updated_at_once(facade: RunningFacade, delete: str) -> None:
+    name = facade.created(PATIENT)
+    number = name.partition("/")[2]
+    posted = bundle(entry(None, "DELETE", delete.format(id=number)), entry({**PATIENT, "id": number}, "PUT", name))
+    answer = facade.post("", posted)
+    assert (answer.status_code, issues(answer)[0]["code"]) == (400, "duplicate")
+    assert facade.get(name).status_code == 200
+
+
+def test_conditional_deletes_in_a_transaction(facade: RunningFacade) -> None:
+    name = facade.created({**PATIENT, "identifier": [{"value": "gone"}]})
+    deletes = [entry(None, "DELETE", f"Patient?identifier={value}") for value in ("gone", "never", "was")]
+    statuses = [one["response"]["status"] for one in done(facade, bundle(*deletes))["entry"]]
+    assert statuses == ["204 No Content"] * 3
+    assert facade.get(name).status_code == 410
 
 
 def test_empty_transaction(facade: RunningFacade) -> None:

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from fhirpy import SyncFHIRClient
 
-from support.facade import RunningFacade, issues, running_facade
+from support.facade import RunningFacade, issues
 
 SYSTEM = "urn:oid:1.2.3"
-
-
-@pytest.fixture(scope="module")
-def facade(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningFacade]:
-    with running_facade(tmp_path_factory.mktemp("facade")) as running:
-        yield running
 
 
 def patient(value: str, **more: Any) -> dict[str, Any]:
