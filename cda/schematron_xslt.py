@@ -27,6 +27,7 @@ _ERROR = re.compile(r"on line (\d+) column \d+[^\n]*\n\s+(\w{4}\d{4}\s+[^\n]*)")
 _VARIABLE = re.compile(r"\$\s*([\w][\w.\-]*)")
 _LITERAL = re.compile(r"\s*(?:'[^']*'|\"[^\"]*\"|\d+)\s*")
 _DOCUMENT_CALL = re.compile(r"(?<![\w:.\-$])(doc|doc-available|document)(?=\s*\()")
+_OPENED = re.compile(r"(?<![\w:.\-$])(?:doc|document)\s*\(\s*'([^']*)'")
 
 # Our prefixes begin with an underscore, those of the schema are its own.
 _NAMESPACES = {
@@ -138,7 +139,7 @@ class _Generator:
         self.rules: list[Rule] = []
         self.checks: list[Check] = []
         self.counts: list[int] = []
-        self.gaps: dict[str, Gap] = {}
+        self.gaps: dict[Gap, None] = {}
         self.expressions: list[Located] = []
         self.templates: dict[str, tuple[str, int]] = {}
         self.top = _functions(schema.namespaces)
@@ -161,7 +162,7 @@ class _Generator:
             for rank, rule in enumerate(pattern.rules):
                 self._rule(rule, mode, priority=len(pattern.rules) - rank)
         text = etree.tostring(self.top, pretty_print=True).decode("ascii")
-        return Stylesheet(text, self.rules, self.checks, self.counts, list(self.gaps.values()), self.expressions)
+        return Stylesheet(text, self.rules, self.checks, self.counts, list(self.gaps), self.expressions)
 
     def _globals(self) -> _Scope:
         """Declare the variables of the schema and of its patterns."""
@@ -188,6 +189,10 @@ class _Generator:
         if reason := self.refused.get(Located(rule.context, rule.at)):
             self._gap(rule.at, f"the context of the rule does not compile: {reason}")
             return
+        for href in _OPENED.findall(rule.context):
+            # XSLT takes an error in a context for "does not match": said here, or the rule would stay silent
+            if not (self.schema.path.parent / href).is_file():
+                self._gap(rule.at, f"the context of the rule opens {href}, which is absent")
         template = etree.SubElement(self.top, f"{_XSL}template", mode=mode, priority=str(priority))
         self._expression(template, "match", rule.context, rule.at)
         etree.SubElement(template, f"{_OUT}fired", rule=str(len(self.rules)))
@@ -310,7 +315,7 @@ class _Generator:
         self.expressions.append(Located(text, at))
 
     def _gap(self, at: str, reason: str) -> None:
-        self.gaps.setdefault(at, Gap(at, reason))
+        self.gaps[Gap(at, reason)] = None
 
 
 def _functions(namespaces: Mapping[str, str]) -> etree._Element:

@@ -291,6 +291,10 @@ def test_error_in_a_message_does_not_hide_the_failure(judge: Any) -> None:
         ('<pattern><rule context="r"><assert test="$unknown"/></rule></pattern>', "test does not compile: XPST0008"),
         ('<pattern><rule context="r"><assert test="p:x"/></rule></pattern>', "test does not compile: XPST0081"),
         (
+            """<pattern><rule context="r[@x = doc('absent.xml')/v]"><assert test="true()"/></rule></pattern>""",
+            "context of the rule opens absent.xml, which is absent",
+        ),
+        (
             '<pattern><rule context="r"><let name="v" value="1 +"/><assert test="$v = 1"/></rule></pattern>',
             "variable v does not compile: XPST0003",
         ),
