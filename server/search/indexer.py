@@ -267,8 +267,12 @@ def reference_row(name: str, target: str, base: str) -> ReferenceRow:
 
 
 def _canonical(name: str, item: Item, base: str) -> Rows:
+    """By its URL and version, and by type and id too where it is an address of this server."""
     url, _, version = item[1].partition("|")
-    yield reference_row(name, url, base)._replace(version=fold(version))
+    yield ReferenceRow(name, "", fold(url), fold(version))
+    local = reference_row(name, url, base)
+    if local.target_type:
+        yield local
 
 
 # --- number, quantity ------------------------------------------------------------------------------------------------

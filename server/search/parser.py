@@ -46,6 +46,7 @@ from relais.server.search.values import (
     parse_number,
     precision_of,
 )
+from relais.server.store import fold
 from relais.server.store.store import to_microseconds
 
 _T = TypeVar("_T")
@@ -213,6 +214,10 @@ class _Parser:
     def _reader(self, resource_type: str, parameter: SearchParameter, modifier: str) -> Callable[[str], Value]:
         """The function that reads one value of a parameter with that modifier."""
         kind = parameter.type
+        if parameter.code in ON_THE_RESOURCE and modifier:
+            raise _Refused("not-supported", f"modifier :{modifier} is not served for {parameter.code}")
+        if parameter.code == "_id":
+            return lambda text: TokenValue(None, _plain(text))
         if kind == "reference" and modifier in definitions.resource_types():
             return lambda text: replace(self._reference(parameter, text), type=modifier)
         if modifier and modifier not in _MODIFIERS.get(kind, ()):
@@ -246,7 +251,7 @@ class _Parser:
         target = _plain(text)
         url, bar, version = target.rpartition("|")
         if bar:
-            return ReferenceValue("", reference_row("", url, self.base).target, version)
+            return ReferenceValue("", fold(url), version)
         if _ID.fullmatch(target):
             only = parameter.targets[0] if len(parameter.targets) == 1 else None
             return ReferenceValue(only, target, None)

@@ -8,6 +8,8 @@ index range, in the order of the keys where it can be); the others are tested on
 from __future__ import annotations
 
 import operator
+from collections import Counter
+from functools import cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, FromClause, Select, Table, and_, exists, func, or_, select, tuple_, union_all
@@ -74,7 +76,7 @@ _UNSELECTIVE = 9
 
 def page_statement(query: Query, after: tuple[Any, ...] | None) -> Select[*tuple[Any, ...]]:
     """Rows of matches in order, one more than a page holds; `after` is `position` of the last row already served."""
-    statement, key = _matching(query, select(*resource_columns))
+    statement, key = _Statement().matching(query, select(*resource_columns))
     order: list[tuple[ColumnElement[Any], bool]] = [
         *((schema.resource.c[_SORT_COLUMNS[sort.code]], sort.descending) for sort in query.sort),
         (key, False),
@@ -92,27 +94,7 @@ def position(query: Query, row: Any) -> tuple[Any, ...]:
 
 def count_statement(query: Query) -> Select[int]:
     """The number of matches."""
-    return _matching(query, select(func.count()))[0]
-
-
-def _matching(query: Query, statement: Select[*tuple[Any, ...]]) -> tuple[Select[*tuple[Any, ...]], ColumnElement[int]]:
-    """`statement` restricted to the matches, and the column to order their keys by."""
-    resource = schema.resource
-    statement = statement.select_from(resource).where(resource.c.type == query.resource_type)
-    statement = statement.where(resource.c.content.is_not(None))
-    driver = min(query.criteria, key=_rank, default=None)
-    key: ColumnElement[int] = resource.c.key
-    for criterion in query.criteria:
-        if criterion is driver and _rank(criterion) < _UNSELECTIVE:
-            if (rows := _one_row_each(criterion)) is not None:
-                table, condition = rows
-                statement = statement.join(table, table.c.resource_key == resource.c.key).where(condition)
-                key = table.c.resource_key
-            else:
-                statement = statement.where(_holds(criterion, resource, driving=True))
-        else:
-            statement = statement.where(_holds(criterion, resource, driving=False))
-    return statement, key
+    return _Statement().matching(query, select(func.count()))[0]
 
 
 def _after(order: list[tuple[ColumnElement[Any], bool]], position: tuple[Any, ...]) -> Condition:
@@ -140,119 +122,152 @@ def _rank(criterion: Criterion) -> int:
     raise AssertionError(criterion)
 
 
-def _one_row_each(criterion: Criterion) -> tuple[FromClause, Condition] | None:
-    """The index rows of a criterion that no resource has two of, or None when it may.
-
-    Such rows can be joined as they are, in the order of the index, without removing duplicates.
-    """
-    match criterion:
-        case Match(modifier="", values=(TokenValue(system=str(), code=str()),)):
-            return _index_rows(criterion)
-        case Match(modifier="", values=(ReferenceValue(type=str(), version=None),)):
-            return _index_rows(criterion)
-    return None
-
-
 # --- Criteria --------------------------------------------------------------------------------------------------------
 
 
-def _holds(criterion: Criterion, resource: FromClause, *, driving: bool) -> Condition:
-    """Whether a criterion holds for rows of `resource`; `driving` lets its own index find them."""
-    match criterion:
-        case Match(parameter=SearchParameter(code="_id"), values=values):
-            return resource.c.id.in_([value.code for value in values if isinstance(value, TokenValue)])
-        case Match(parameter=SearchParameter(code="_lastUpdated"), values=values):
-            moment = resource.c.last_updated
-            return or_(*(_within(moment, moment, value, _MILLISECOND) for value in values))
-        case Match(modifier="not"):
-            return ~_member(_keys(criterion, driving=False), resource, driving=False)
-        case Missing(missing=missing):
-            present = _member(_present(criterion), resource, driving=False)
-            return ~present if missing else present
-        case Chain(targets=targets):
-            links = [_link(criterion, target, inner, driving=driving) for target, inner in targets]
-            if driving:
-                return resource.c.key.in_(union_all(*links))
-            return or_(*(_member(link, resource, driving=False) for link in links))
-    return _member(_keys(criterion, driving=driving), resource, driving=driving)
+class _Statement:
+    """The conditions of one statement. Each use of a table has an alias of its own, made once for all statements."""
+
+    def __init__(self) -> None:
+        self._uses: Counter[Table] = Counter()
+
+    def _alias(self, table: Table) -> FromClause:
+        self._uses[table] += 1
+        return _numbered(table, self._uses[table])
+
+    def matching(
+        self, query: Query, statement: Select[*tuple[Any, ...]]
+    ) -> tuple[Select[*tuple[Any, ...]], ColumnElement[int]]:
+        """`statement` restricted to the matches, and the column to order their keys by."""
+        resource = schema.resource
+        statement = statement.select_from(resource).where(resource.c.type == query.resource_type)
+        statement = statement.where(resource.c.content.is_not(None))
+        driver = min(query.criteria, key=_rank, default=None)
+        key: ColumnElement[int] = resource.c.key
+        for criterion in query.criteria:
+            if criterion is driver and _rank(criterion) < _UNSELECTIVE:
+                if (rows := self._one_row_each(criterion)) is not None:
+                    table, condition = rows
+                    statement = statement.join(table, table.c.resource_key == resource.c.key).where(condition)
+                    key = table.c.resource_key
+                else:
+                    statement = statement.where(self._holds(criterion, resource, driving=True))
+            else:
+                statement = statement.where(self._holds(criterion, resource, driving=False))
+        return statement, key
+
+    def _one_row_each(self, criterion: Criterion) -> tuple[FromClause, Condition] | None:
+        """The index rows of a criterion that no resource has two of, or None when it may.
+
+        Such rows can be joined as they are, in the order of the index, without removing duplicates.
+        """
+        match criterion:
+            case Match(modifier="", values=(TokenValue(system=str(), code=str()),)):
+                return self._index_rows(criterion)
+            case Match(modifier="", values=(ReferenceValue(type=str(), version=None),)):
+                return self._index_rows(criterion)
+        return None
+
+    def _holds(self, criterion: Criterion, resource: FromClause, *, driving: bool) -> Condition:
+        """Whether a criterion holds for rows of `resource`; `driving` lets its own index find them."""
+        match criterion:
+            case Match(parameter=SearchParameter(code="_id"), values=values):
+                return resource.c.id.in_([value.code for value in values if isinstance(value, TokenValue)])
+            case Match(parameter=SearchParameter(code="_lastUpdated"), values=values):
+                moment = resource.c.last_updated
+                return or_(*(_within(moment, moment, value, _MILLISECOND) for value in values))
+            case Match(modifier="not"):
+                return ~_member(self._keys(criterion, driving=False), resource, driving=False)
+            case Missing(missing=missing):
+                present = _member(self._present(criterion), resource, driving=False)
+                return ~present if missing else present
+            case Chain(targets=targets):
+                links = [self._link(criterion, target, inner, driving=driving) for target, inner in targets]
+                if driving:
+                    return resource.c.key.in_(union_all(*links))
+                return or_(*(_member(link, resource, driving=False) for link in links))
+        return _member(self._keys(criterion, driving=driving), resource, driving=driving)
+
+    def _keys(self, criterion: Criterion, *, driving: bool) -> Keys:
+        match criterion:
+            case Match(parameter=SearchParameter(type="composite")):
+                return self._composite_keys(criterion)
+            case Match():
+                table, condition = self._index_rows(criterion)
+                return select(table.c.resource_key).where(condition)
+            case Has():
+                return self._referring_keys(criterion, driving=driving)
+        raise AssertionError(criterion)
+
+    def _index_rows(self, criterion: Match) -> tuple[FromClause, Condition]:
+        kind, suffix = _DERIVED.get(criterion.modifier, (criterion.parameter.type, ""))
+        table = self._alias(TABLES[kind])
+        name = index_name(criterion.resource_type, criterion.parameter.code) + suffix
+        values = or_(*(_value(table, value, criterion.modifier) for value in criterion.values))
+        return table, and_(table.c.parameter == name, values)
+
+    def _present(self, criterion: Missing) -> Keys:
+        table = self._alias(TABLES[criterion.parameter.type])
+        name = index_name(criterion.resource_type, criterion.parameter.code)
+        return select(table.c.resource_key).where(table.c.parameter == name)
+
+    def _composite_keys(self, criterion: Match) -> Keys:
+        """Keys of resources that have all parts of a value at one occurrence of the element."""
+        components = criterion.parameter.components
+        types = [parameters(criterion.resource_type)[component.code].type for component in components]
+        tables = [self._alias(TABLES[kind]) for kind in types]
+        first = tables[0]
+        conditions: list[Condition] = []
+        for number, table in enumerate(tables, start=1):
+            name = index_name(criterion.resource_type, component_code(criterion.parameter, number))
+            same_element = table.c.resource_key == first.c.resource_key, table.c.occurrence == first.c.occurrence
+            conditions += [table.c.parameter == name, *(same_element if number > 1 else ())]
+        alternatives = (
+            and_(*(_value(table, part, "") for table, part in zip(tables, value.parts, strict=True)))
+            for value in criterion.values
+            if isinstance(value, CompositeValue)
+        )
+        return select(first.c.resource_key).where(*conditions, or_(*alternatives))
+
+    def _link(self, chain: Chain, target_type: str, criterion: Criterion, *, driving: bool) -> Keys:
+        reference, target = self._alias(schema.reference_index), self._alias(schema.resource)
+        return (
+            select(reference.c.resource_key)
+            .join(target, and_(target.c.type == reference.c.target_type, target.c.id == reference.c.target))
+            .where(
+                reference.c.parameter == index_name(chain.resource_type, chain.parameter.code),
+                reference.c.target_type == target_type,
+                target.c.content.is_not(None),
+                self._holds(criterion, target, driving=driving),
+            )
+        )
+
+    def _referring_keys(self, has: Has, *, driving: bool) -> Keys:
+        reference, source, target = (
+            self._alias(schema.reference_index),
+            self._alias(schema.resource),
+            self._alias(schema.resource),
+        )
+        return (
+            select(target.c.key)
+            .join(reference, and_(target.c.type == reference.c.target_type, target.c.id == reference.c.target))
+            .join(source, source.c.key == reference.c.resource_key)
+            .where(
+                reference.c.parameter == index_name(has.source, has.parameter.code),
+                self._holds(has.criterion, source, driving=driving),
+            )
+        )
+
+
+@cache
+def _numbered(table: Table, number: int) -> FromClause:
+    return table.alias(f"{table.name}_{number}")
 
 
 def _member(keys: Keys, resource: FromClause, *, driving: bool) -> Condition:
     if driving:
         return resource.c.key.in_(keys)
     return exists(keys.where(keys.selected_columns[0] == resource.c.key).correlate(resource))
-
-
-def _keys(criterion: Criterion, *, driving: bool) -> Keys:
-    match criterion:
-        case Match(parameter=SearchParameter(type="composite")):
-            return _composite_keys(criterion)
-        case Match():
-            table, condition = _index_rows(criterion)
-            return select(table.c.resource_key).where(condition)
-        case Has():
-            return _referring_keys(criterion, driving=driving)
-    raise AssertionError(criterion)
-
-
-def _index_rows(criterion: Match) -> tuple[FromClause, Condition]:
-    kind, suffix = _DERIVED.get(criterion.modifier, (criterion.parameter.type, ""))
-    table = TABLES[kind].alias()
-    name = index_name(criterion.resource_type, criterion.parameter.code) + suffix
-    values = or_(*(_value(table, value, criterion.modifier) for value in criterion.values))
-    return table, and_(table.c.parameter == name, values)
-
-
-def _present(criterion: Missing) -> Keys:
-    table = TABLES[criterion.parameter.type].alias()
-    name = index_name(criterion.resource_type, criterion.parameter.code)
-    return select(table.c.resource_key).where(table.c.parameter == name)
-
-
-def _composite_keys(criterion: Match) -> Keys:
-    """Keys of resources that have all parts of a value at one occurrence of the element."""
-    components = criterion.parameter.components
-    types = [parameters(criterion.resource_type)[component.code].type for component in components]
-    tables = [TABLES[kind].alias() for kind in types]
-    first = tables[0]
-    conditions: list[Condition] = []
-    for number, table in enumerate(tables, start=1):
-        name = index_name(criterion.resource_type, component_code(criterion.parameter, number))
-        same_element = table.c.resource_key == first.c.resource_key, table.c.occurrence == first.c.occurrence
-        conditions += [table.c.parameter == name, *(same_element if number > 1 else ())]
-    alternatives = (
-        and_(*(_value(table, part, "") for table, part in zip(tables, value.parts, strict=True)))
-        for value in criterion.values
-        if isinstance(value, CompositeValue)
-    )
-    return select(first.c.resource_key).where(*conditions, or_(*alternatives))
-
-
-def _link(chain: Chain, target_type: str, criterion: Criterion, *, driving: bool) -> Keys:
-    reference, target = schema.reference_index.alias(), schema.resource.alias()
-    return (
-        select(reference.c.resource_key)
-        .join(target, and_(target.c.type == reference.c.target_type, target.c.id == reference.c.target))
-        .where(
-            reference.c.parameter == index_name(chain.resource_type, chain.parameter.code),
-            reference.c.target_type == target_type,
-            target.c.content.is_not(None),
-            _holds(criterion, target, driving=driving),
-        )
-    )
-
-
-def _referring_keys(has: Has, *, driving: bool) -> Keys:
-    reference, source, target = schema.reference_index.alias(), schema.resource.alias(), schema.resource.alias()
-    return (
-        select(target.c.key)
-        .join(reference, and_(target.c.type == reference.c.target_type, target.c.id == reference.c.target))
-        .join(source, source.c.key == reference.c.resource_key)
-        .where(
-            reference.c.parameter == index_name(has.source, has.parameter.code),
-            _holds(has.criterion, source, driving=driving),
-        )
-    )
 
 
 # --- Values ----------------------------------------------------------------------------------------------------------

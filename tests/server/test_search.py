@@ -79,7 +79,11 @@ RESOURCES: list[dict[str, Any]] = [
         "subject": {"reference": "Patient/helene"},
         "careTeam": [{"reference": "CareTeam/team"}],
         "period": {"start": "2024-03-31", "end": "2024-10-27"},
-        "instantiatesCanonical": ["http://example.org/plan|1.0"],
+        "instantiatesCanonical": [
+            "http://example.org/plan|1.0",
+            f"{BASE}/PlanDefinition/pps|1",
+            f"{BASE}/PlanDefinition/pps|2",
+        ],
         "instantiatesUri": ["http://example.org/guides/pps/2022"],
     },
     {
@@ -167,6 +171,7 @@ MATCHES = {
     "Patient?_id=paul": ["paul"],
     "Patient?_id=paul,helene,none": ["helene", "paul"],
     "CareTeam?_id=plan": [],
+    "Patient?_id=system|paul": [],
     "Slot": [],
     # token
     f"Patient?identifier={INS}|279035121518989": ["helene"],
@@ -263,6 +268,9 @@ MATCHES = {
     "CarePlan?instantiates-canonical=http://example.org/plan": ["plan"],
     "CarePlan?instantiates-canonical=http://example.org/plan|1.0": ["plan"],
     "CarePlan?instantiates-canonical=http://example.org/plan|2.0": [],
+    f"CarePlan?instantiates-canonical={BASE}/PlanDefinition/pps": ["plan"],
+    f"CarePlan?instantiates-canonical={BASE}/PlanDefinition/pps|2": ["plan"],
+    "CarePlan?instantiates-canonical=PlanDefinition/pps": ["plan"],
     # uri
     "CarePlan?instantiates-uri=http://example.org/guides/pps/2022": ["plan"],
     "CarePlan?instantiates-uri=http://example.org/guides": [],
@@ -485,6 +493,8 @@ def test_a_page_that_nobody_gave_is_refused(store: Store, page: str) -> None:
         ("Patient?gender:Patient=x", "not-supported"),
         ("Patient?name:not=x", "not-supported"),
         ("Patient?_id:missing=true", "not-supported"),
+        ("Patient?_id:not=paul", "not-supported"),
+        ("Patient?_lastUpdated:exact=2020", "not-supported"),
         ("Patient?birthdate=soon", "value"),
         ("Patient?birthdate=xx2020", "value"),
         ("Patient?birthdate=2020,2021-13", "value"),
