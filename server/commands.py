@@ -21,7 +21,6 @@ from relais.cda.validation import Report, Validator
 from relais.cda.writer import write
 from relais.mappings.context import Emission, Resource
 from relais.mappings.document_metadata import check_archive, document_entry, submission_set
-from relais.mappings.from_cda import to_bundle
 from relais.mappings.to_cda import convert as to_cda
 from relais.profiles.structure import check as check_structure
 from relais.server.delivery.channel import Channel, DeliveryError
@@ -35,6 +34,7 @@ from relais.server.settings import Settings
 from relais.server.store import Store
 
 PARIS = ZoneInfo("Europe/Paris")
+LEASE = timedelta(seconds=30)  # how long a killed worker holds a delivery up
 Say = Callable[[str], None]
 
 
@@ -64,6 +64,8 @@ def convert(data: bytes, settings: Settings, now: datetime) -> tuple[bytes, list
 
 def import_document(data: bytes) -> tuple[bytes, list[Issue]]:
     """The FHIR document Bundle (JSON bytes) of a CDA, and what could not be carried over. Raises RelaisError."""
+    from relais.mappings.from_cda import to_bundle
+
     found = read(data)
     imported = to_bundle(found.document, data)
     return dump(imported.bundle), [*found.issues, *imported.issues]
@@ -185,7 +187,7 @@ def work(settings: Settings, stop: threading.Event) -> None:
         repository,
         channels,
         official_check(settings),
-        lease=timedelta(seconds=120 + 6 * settings.sender_timeout),
+        lease=LEASE,
         retry_base=timedelta(seconds=settings.retry_base),
         retry_attempts=settings.retry_attempts,
     )
@@ -200,6 +202,7 @@ def official_check(settings: Settings) -> Check:
     if settings.rules_folder is None:
         return _rules_absent if settings.rules_required else lambda _content: []
     validator = open_validator(settings)
+    validator.warm_up()
 
     def check(content: bytes) -> list[Issue]:
         report = validator.validate(content)

@@ -203,6 +203,16 @@ def lease(connection: Connection, now: datetime, duration: timedelta) -> Leased 
     return Leased(row.key, row.task, row.document, row.channel, number, _decode_consignment(row.consignment))
 
 
+def renew(connection: Connection, leased: Leased, until: datetime) -> None:
+    """Keep a lease that is still this worker's until that time."""
+    connection.execute(
+        update(delivery_table)
+        .where(delivery_table.c.key == leased.key, delivery_table.c.attempts == leased.attempt)
+        .where(delivery_table.c.state == "waiting")
+        .values(leased_until=to_microseconds(until))
+    )
+
+
 def settle(
     connection: Connection,
     leased: Leased,

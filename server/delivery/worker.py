@@ -8,10 +8,11 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 
-from relais.cda.errors import Issue
+from relais.cda.errors import Issue, RelaisError
 from relais.server import documents
 from relais.server.delivery import outbox
 from relais.server.delivery.channel import Channel, DeliveryError, Receipt, Shipment
@@ -41,7 +42,7 @@ class Worker:
         retry_base: timedelta,
         retry_attempts: int,
     ) -> None:
-        """`lease` must outlast the slowest attempt: past it another worker may try the same delivery."""
+        """A lease is renewed while its attempt lasts; `lease` is how long a killed worker holds a delivery up."""
         self._repository = repository
         self._channels = channels
         self._check = check
@@ -71,7 +72,8 @@ class Worker:
             self._write_task(transaction, leased.task)
         assert document is not None  # noqa: S101 - an order is written with its document
         try:
-            receipt = self._attempt(leased, document.content)
+            with self._holding(leased):
+                receipt = self._attempt(leased, document.content)
         except DeliveryError as error:
             self._failed(leased, error)
         except Exception:
@@ -97,6 +99,27 @@ class Worker:
             )
         consignment = leased.consignment
         return channel.send(Shipment(content, consignment.submission, consignment.recipients, consignment.message_id))
+
+    @contextmanager
+    def _holding(self, leased: Leased) -> Iterator[None]:
+        """Renew the lease from another thread while the block runs."""
+        done = threading.Event()
+
+        def renew() -> None:
+            while not done.wait(self._lease.total_seconds() / 3):
+                try:
+                    with self._repository.transaction() as transaction:
+                        outbox.renew(transaction.connection, leased, self._repository.clock() + self._lease)
+                except RelaisError as error:
+                    log.warning("delivery %d: its lease could not be renewed: %s", leased.key, error)
+
+        thread = threading.Thread(target=renew, name="lease", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
 
     def _failed(self, leased: Leased, error: DeliveryError) -> None:
         if error.retry and leased.attempt < self._retry_attempts:

@@ -1,0 +1,44 @@
+"""Settings: read from file and environment, refused with a name, documented."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from relais.server.settings import Settings, SettingsError
+
+DOCS = Path(__file__).parents[2] / "docs" / "operations.md"
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "relais.toml"
+    file.write_text("port = 9000\nmss_starttls = false\nsender_timeout = 2\n")
+    loaded = Settings.load({"RELAIS_CONFIG": str(file), "RELAIS_PORT": "9001"})
+    assert (loaded.port, loaded.mss_starttls, loaded.sender_timeout) == (9001, False, 2.0)
+    assert loaded.fhir_base == "http://127.0.0.1:9001/fhir"
+
+
+def test_every_wrong_setting_is_named_at_once() -> None:
+    with pytest.raises(SettingsError) as refused:
+        Settings.of({"port": "eighty", "mss_starttls": "perhaps", "problem_codes": "2030", "colour": "red"})
+    assert {issue.path for issue in refused.value.issues} == {"port", "mss_starttls", "problem_codes", "colour"}
+
+
+@pytest.mark.parametrize("content", ["port = ", "[[[["])
+def test_a_file_that_is_not_toml(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "relais.toml"
+    file.write_text(content)
+    with pytest.raises(SettingsError, match="not TOML"):
+        Settings.load({"RELAIS_CONFIG": str(file)})
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="cannot read"):
+        Settings.load({"RELAIS_CONFIG": str(tmp_path / "none.toml")})
+
+
+@pytest.mark.parametrize("name", [spec.name for spec in fields(Settings)])
+def test_every_setting_is_documented(name: str) -> None:
+    assert f"`{name}`" in DOCS.read_text(encoding="utf-8")
