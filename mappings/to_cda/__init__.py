@@ -10,6 +10,8 @@ from relais.mappings.to_cda.pps import pps_document
 
 __all__ = ["convert"]
 
+RULE = "cda-documents §4.6"
+
 
 def convert(bundle: Resource, emission: Emission) -> Mapped:
     """The document of a Bundle: of the CarePlan its Composition presents, else of its only CarePlan.
@@ -18,7 +20,7 @@ def convert(bundle: Resource, emission: Emission) -> Mapped:
     comes back with the same identity. Raises MappingError.
     """
     if bundle.get("resourceType") != "Bundle":
-        raise MappingError(Issue("error", "invalid", "a Bundle is expected", "resourceType"))
+        raise MappingError(Issue("error", "invalid", "a Bundle is expected", "Bundle", RULE))
     resources = ResourceSet.of_bundle(bundle)
     composition = next(iter(resources.of_type("Composition")), {})
     document_id = None
@@ -42,5 +44,5 @@ def _carrier(resources: ResourceSet, composition: Resource) -> Resource:
     if len(candidates) != 1:
         found = "several" if candidates else "none"
         message = f"one CarePlan is expected, or a Composition that presents one: {found} found"
-        raise MappingError(Issue("error", "not-found", message, "Bundle.entry.resource.ofType(CarePlan)"))
+        raise MappingError(Issue("error", "not-found", message, "Bundle.entry.resource.ofType(CarePlan)", RULE))
     return candidates[0]

@@ -27,7 +27,6 @@ class Conversion:
         self.patient_ids: list[II] = []
         self.lineage = II()
         self._ids: set[tuple[str | None, str | None]] = set()
-        self._refused = False
         self._roles: dict[int, list[Resource]] | None = None
 
     @property
@@ -39,8 +38,11 @@ class Conversion:
 
     def refuse(self, path: str, message: str, rule: str, code: str = "required") -> None:
         """Note what forbids the document; `finish` raises it with all the others."""
-        self._refused = True
         self.issues.append(Issue("error", code, message, path, rule))
+
+    def has_refused(self, path: str) -> bool:
+        """Whether something at or below that place was refused: its absence is then no news."""
+        return any(issue.severity == "error" and issue.path.startswith(path) for issue in self.issues)
 
     def warn(self, path: str, message: str, rule: str, code: str = "business-rule") -> None:
         """Note what a receiver may find wanting."""
@@ -53,7 +55,7 @@ class Conversion:
     def finish(self) -> list[Issue]:
         """The warnings and informations. Raises MappingError with every finding when something was refused."""
         issues = list(dict.fromkeys(self.issues))  # a party that plays several parts is read several times
-        if self._refused:
+        if any(issue.severity == "error" for issue in issues):
             raise MappingError(sorted(issues, key=lambda issue: issue.severity != "error"))
         return issues
 

@@ -107,8 +107,8 @@ def header(conversion: Conversion, carrier: Carrier, composition: Resource, docu
     members = list(_members(conversion, carrier))
     authors = list(_authors(conversion, carrier, composition, members, time))
     lead = next((party for _, party in authors if party.is_professional), None)
-    if lead is None:
-        place = "Composition.author" if composition.get("author") else f"{carrier.path}.author"
+    place = "Composition.author" if composition.get("author") else f"{carrier.path}.author"
+    if lead is None and not conversion.has_refused(place):
         conversion.refuse(place, "a professional who answers for the document", "cda-documents §2.7")
     custodian = _custodian(conversion, carrier, composition)
     return Header(
@@ -268,7 +268,7 @@ def _authors(
         party = read_party(conversion, target, f"{path}.resolve()")
         if party is None or party.source.get("resourceType") == "Organization":
             if target is not None:
-                conversion.refuse(path, "the author is a professional or a device", "cda-documents §2.7", "value")
+                conversion.inform(path, "an author is a professional or a device: not written", "cda-documents §2.7")
             continue
         own_time = extensions.value(reference, extensions.AUTHOR_TIME) or (None if stated else carrier.authored)
         functions = [one for member in members if member.party.source is party.source for one in member.functions]

@@ -36,6 +36,10 @@ PRACTICE_SETTINGS = {
 """Secteur d'activité (TRE_R02) → cadre d'exercice (JDV_J04); a project decision, cda-documents §2.15."""
 
 
+_STRUCTURE_TYPE_DIGITS = {"1": "3", "2": "4", "3": "5"}
+"""Type digit of a structure number in Struct_IdNat → in a PS_IdNat made of it: FINESS, SIREN, SIRET (§2.14)."""
+
+
 @dataclass(slots=True)
 class Party:
     """Who takes part: a person, a structure, or a person for a structure. `source` is the resource of the person,
@@ -113,12 +117,12 @@ def _party_ids(conversion: Conversion, party: Party, *, required: bool) -> list[
         return conversion.patient_ids[:1]
     if kind == "Organization":
         found = structure_ids(conversion, party.source, party.path)
+    elif kind == "Device":
+        found = _device_ids(party, conversion)
     else:
         identifiers = [*party.source.get("identifier", ()), *party.role.get("identifier", ())]
         found = national_ids(conversion, identifiers, party.path, identity.PROFESSIONAL) or other_ids(identifiers)
-    if not found and kind == "Device":
-        found = _device_ids(party, conversion)
-    if required and not found:
+    if required and not found and not conversion.has_refused(f"{party.path}.identifier"):
         conversion.refuse(f"{party.path}.identifier", "an identifier: RPPS or another number of the person", RULE_ID)
     return found[:1]
 
@@ -159,7 +163,7 @@ def speciality(conversion: Conversion, party: Party) -> Code | None:
     A pair outside the list falls back to the profession, with a warning.
     """
     if party.source.get("resourceType") == "Device":
-        return terminology.coded("J01", "DISPOSITIF")
+        return from_jdv("J01", [party.source.get("type", {})]) or terminology.coded("J01", "DISPOSITIF")
     concepts = [*party.role.get("code", ()), *(one.get("code", {}) for one in party.source.get("qualification", ()))]
     direct = from_jdv("J01", concepts)
     if direct and direct.system == terminology.PROFESSION_KNOW_HOW:
@@ -223,13 +227,16 @@ def _device(party: Party, deployment: Deployment) -> Device | None:
 
 
 def _device_ids(party: Party, conversion: Conversion) -> list[II]:
-    """*structure id*/*system id* (§2.7), from the owner of the device, else from the emitter."""
-    numbers = [identifier["value"] for identifier in party.source.get("identifier", ()) if identifier.get("value")]
-    owner = structure_ids(conversion, party.structure or {}, f"{party.path}.owner.resolve()") or emitter_ids(
-        conversion.deployment
-    )
-    system = numbers[0] if numbers else conversion.deployment.software_name
-    return [II(PS_IDNAT, f"{owner[0].extension}/{system}")] if owner else []
+    """*structure id*/*system id* (§2.7), the structure being the owner of the device, else the emitter."""
+    identifiers = party.source.get("identifier", ())
+    numbers = [identifier["value"] for identifier in identifiers if identifier.get("value")]
+    owner = structure_ids(conversion, party.structure or {}, f"{party.path}.owner.resolve()")
+    for ii in [*owner, *emitter_ids(conversion.deployment)]:
+        number = ii.extension or ""
+        if ii.root == STRUCT_IDNAT and number[:1] in _STRUCTURE_TYPE_DIGITS:
+            system = numbers[0] if numbers else conversion.deployment.software_name
+            return [II(PS_IDNAT, f"{_STRUCTURE_TYPE_DIGITS[number[0]]}{number[1:]}/{system}")]
+    return other_ids(identifiers)
 
 
 # --- structures ---------------------------------------------------------------------------------------------------

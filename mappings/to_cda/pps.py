@@ -60,7 +60,8 @@ def pps_document(
     composition = composition or {}
     patient = conversion.resolve(care_plan.get("subject"), "CarePlan.subject", care_plan)
     if patient is None or patient.get("resourceType") != "Patient":
-        conversion.refuse("CarePlan.subject", "a reference to the Patient of the plan", "cda-documents §2.15")
+        if not conversion.has_refused("CarePlan.subject"):
+            conversion.refuse("CarePlan.subject", "a reference to the Patient of the plan", "cda-documents §2.15")
         conversion.finish()
     conversion.patient = patient or {}
     conversion.lineage = _lineage(conversion, care_plan, composition)
@@ -154,7 +155,7 @@ def _body(conversion: Conversion, plan: Resource, approved: str | None) -> list[
             problems[id(condition)] = read_problem(conversion, condition, path)
     rows = read_rows(conversion, plan, problems, read_actions(conversion, plan))
     goals = [row.goal for row in rows if row.goal]
-    if not rows:
+    if not rows and not conversion.has_refused("CarePlan.goal") and not conversion.has_refused("CarePlan.activity"):
         conversion.refuse("CarePlan.goal", "at least one goal or activity", "cda-documents §4.5")
     clinical = [
         problem for problem in problems.values() if problem is not None and not _only_names_a_goal(problem, rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from relais.cda.datatypes import ts_from_fhir
 from relais.cda.narrative import Element, Node
 from relais.mappings.context import Resource
 from relais.mappings.to_cda.datatypes import concept_text
@@ -16,12 +17,14 @@ _UNITS = {
 
 
 def french_date(value: str | None) -> str:
-    """A FHIR date or dateTime as one reads it, as precise as it is: `24/08/2021`, `08/2021`, `24/08/2021 à 09:30`."""
-    if not value:
+    """A FHIR date or dateTime as one reads it in Paris, as precise as it is: `24/08/2021`, `08/2021`,
+    `24/08/2021 à 09:30`. Nothing when it is no date."""
+    try:
+        ts = ts_from_fhir(value or "")
+    except ValueError:
         return ""
-    day, _, clock = value.partition("T")
-    written = "/".join(reversed(day.split("-")))
-    return f"{written} à {clock[:5]}" if clock else written
+    day = "/".join(part for part in (ts[6:8], ts[4:6], ts[:4]) if part)
+    return f"{day} à {ts[8:10]}:{ts[10:12]}" if len(ts) > 8 else day
 
 
 def french_period(period: Resource | None) -> str:

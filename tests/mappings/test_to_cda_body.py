@@ -1,0 +1,590 @@
+"""FHIR → CDA sections of the PPS and PPCS, row by row of docs/mapping-pps.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from relais.cda import templates
+from relais.cda.model import (
+    II,
+    Boolean,
+    Code,
+    Integer,
+    Interval,
+    Media,
+    PersonName,
+    Section,
+    Statement,
+    Text,
+)
+from relais.cda.narrative import plain_text, text_by_id
+from relais.mappings.context import Emission
+from relais.mappings.to_cda import convert
+from support.plans import CISIS, DEPLOYMENT, EMISSION, PLANS, Plan, concept, minimal_plan
+
+Resource = dict[str, Any]
+
+
+def section_of(plan: Plan | Resource, template: str, emission: Emission = EMISSION) -> Section | None:
+    """The section with that CI-SIS template."""
+    bundle = plan.bundle() if isinstance(plan, Plan) else plan
+    found = [
+        section
+        for section in convert(bundle, emission).document.sections
+        if any(ii.root == template for ii in section.template_ids)
+    ]
+    return found[0] if found else None
+
+
+def some_section(plan: Plan | Resource, template: str, emission: Emission = EMISSION) -> Section:
+    """The same, which must be there."""
+    section = section_of(plan, template, emission)
+    assert section is not None
+    return section
+
+
+PROBLEMS = templates.ACTIVE_PROBLEMS[-1]
+DIRECTIVES = templates.ADVANCE_DIRECTIVES[-1]
+SOCIAL = templates.SOCIAL_PROVISIONS[-1]
+PLAN_OF_CARE = templates.CARE_PLAN[-1]
+STATUS = templates.DOCUMENT_STATUS[-1]
+COMMENT = templates.COMMENT_SECTION[-1]
+
+
+def said(section: Section, text: Text | None) -> str:
+    """The narrative that a reference points to."""
+    assert text is not None
+    assert text.reference is not None
+    return text_by_id(section.text)[text.reference.removeprefix("#")]
+
+
+def value_of(statement: Statement) -> Code:
+    """The only value of an observation, which is coded."""
+    (value,) = statement.values
+    assert isinstance(value, Code)
+    return value
+
+
+def related(statement: Statement, type_code: str) -> list[Statement]:
+    """Statements linked by that type."""
+    return [one.statement for one in statement.relationships if one.type_code == type_code]
+
+
+def walk(statements: list[Statement]) -> Iterator[Statement]:
+    """Every statement, depth first."""
+    for statement in statements:
+        yield statement
+        yield from walk([one.statement for one in statement.relationships])
+
+
+# --- order --------------------------------------------------------------------------------------------------------
+
+
+def test_sections_stand_in_the_order_of_the_volet() -> None:
+    sections = convert(PLANS["full-ppcs"], EMISSION).document.sections
+    assert [section.template_ids[-1].root for section in sections] == [
+        COMMENT,
+        PROBLEMS,
+        DIRECTIVES,
+        SOCIAL,
+        PLAN_OF_CARE,
+        COMMENT,
+        STATUS,
+    ]
+    assert all(section.id and section.title and section.text for section in sections)
+
+
+def test_a_minimal_plan_has_only_what_is_mandatory() -> None:
+    sections = convert(PLANS["minimal"], EMISSION).document.sections
+    assert [section.template_ids[-1].root for section in sections] == [SOCIAL, PLAN_OF_CARE, STATUS]
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_ids_of_entries_and_sections_are_unique(name: str) -> None:
+    sections = convert(PLANS[name], EMISSION).document.sections
+    ids = [ii for section in sections for one in walk(section.entries) for ii in one.ids]
+    ids += [section.id for section in sections if section.id]
+    keys = [(ii.root, ii.extension) for ii in ids]
+    assert len(keys) == len(set(keys))
+
+
+def test_ids_do_not_depend_on_the_version_of_the_document() -> None:
+    later = replace(EMISSION, now=EMISSION.now.replace(month=4))
+    first = some_section(PLANS["full"], PLAN_OF_CARE)
+    second = some_section(PLANS["full"], PLAN_OF_CARE, later)
+    assert first == second
+
+
+# --- problems -----------------------------------------------------------------------------------------------------
+
+
+def test_problems_of_the_plan() -> None:
+    section = some_section(PLANS["full"], PROBLEMS)
+    diabetes, fracture = section.entries
+    (problem,) = related(diabetes, "SUBJ")
+    assert diabetes.status == "active"
+    assert diabetes.time == Interval(low="20260112")
+    assert diabetes.ids != problem.ids
+    value = value_of(problem)
+    assert (value.code, value.system) == ("E11.9", templates.ICD_10)
+    assert [one.code for one in value.translations] == ["MED-320"]
+    assert said(section, value.original_text) == "Diabète de type 2"
+    assert said(section, problem.text) == "Diabète de type 2"
+    assert problem.time == Interval(low="200905")
+    assert problem.code is not None
+    assert problem.code.code == "55607006"
+    (comment,) = related(problem, "SUBJ")
+    assert said(section, comment.text) == "Suivi deux fois par an."
+    (past,) = related(fracture, "SUBJ")
+    assert fracture.status == "completed"
+    assert fracture.time == Interval(low="20251203", high="20260210")
+    assert past.time == Interval(low="20251203", high="20260210")
+    assert value_of(past).code is None
+
+
+@pytest.mark.parametrize(
+    ("status", "written", "time"),
+    [
+        ("active", "active", Interval(low_null_flavor="UNK")),
+        ("recurrence", "active", Interval(low_null_flavor="UNK")),
+        ("remission", "suspended", Interval(low_null_flavor="UNK")),
+        ("inactive", "suspended", Interval(low_null_flavor="UNK")),
+        ("resolved", "completed", Interval(low_null_flavor="UNK", high_null_flavor="UNK")),
+    ],
+)
+def test_status_of_a_problem(status: str, written: str, time: Interval) -> None:
+    plan = minimal_plan()
+    clinical = concept("http://terminology.hl7.org/CodeSystem/condition-clinical", status)
+    plan.condition("pain", {"text": "Douleurs"}, clinicalStatus=clinical)
+    (entry,) = some_section(plan, PROBLEMS).entries
+    assert (entry.status, entry.time) == (written, time)
+
+
+@pytest.mark.parametrize("status", ["refuted", "entered-in-error"])
+def test_what_is_no_problem_is_not_written(status: str) -> None:
+    plan = minimal_plan()
+    refuted = concept("http://terminology.hl7.org/CodeSystem/condition-ver-status", status)
+    plan.condition("wrong", {"text": "Erreur"}, verificationStatus=refuted)
+    assert section_of(plan, PROBLEMS) is None
+
+
+def test_number_of_long_term_conditions() -> None:
+    section = some_section(PLANS["ald"], PROBLEMS)
+    (ald,) = related(section.entries[0], "SUBJ")
+    assert value_of(ald).code == "MED-320"
+    (comment,) = related(ald, "SUBJ")
+    assert comment.text == Text(reference="#nombre-ALD")
+    assert said(section, comment.text) == "2"
+
+
+def test_a_problem_that_only_names_a_goal_is_not_repeated() -> None:
+    section = some_section(PLANS["clinical-codes"], PROBLEMS)
+    assert [said(section, related(entry, "SUBJ")[0].text) for entry in section.entries] == [
+        "Diabète",
+        "Troubles nutritionnels / difficulté à avoir une alimentation adaptée : Dénutrition",
+    ]
+
+
+# --- directives ---------------------------------------------------------------------------------------------------
+
+
+def test_directives_exist_or_not() -> None:
+    (entry,) = some_section(PLANS["full"], DIRECTIVES).entries
+    assert entry.values == [Boolean(True)]
+    assert entry.time == Interval(value="20241105")
+    assert entry.code is not None
+    assert entry.code.code == "42348-3"
+    (entry,) = some_section(PLANS["directive-no"], DIRECTIVES).entries
+    assert entry.values == [Boolean(False)]
+
+
+def test_a_directive_as_document() -> None:
+    section = some_section(PLANS["directive-document"], DIRECTIVES)
+    document, ventilation = section.entries
+    (media,) = related(document, "SUBJ")
+    assert document.values == []
+    assert document.time == Interval(low="20250101")
+    assert media.values == [Media("application/pdf", b"%PDF-1.4\n%%EOF\n")]
+    assert ventilation.code is not None
+    assert ventilation.code.code == "75787-2"
+    assert ventilation.time == Interval(value="202502")
+    assert ventilation.values == [Boolean(True)]
+
+
+def test_directives_by_observation_and_document_reference() -> None:
+    plan = minimal_plan()
+    code = concept("http://loinc.org", "75779-9")
+    plan.add("resuscitation", "Observation", status="final", code=code, subject=plan.ref("patient"), valueBoolean=False)
+    attachment = {"url": "https://exemple.fr/directives.pdf", "title": "Directives déposées"}
+    plan.add(
+        "deposit",
+        "DocumentReference",
+        status="current",
+        type=concept("http://loinc.org", "42348-3"),
+        subject=plan.ref("patient"),
+        content=[{"attachment": attachment}],
+    )
+    section = some_section(plan, DIRECTIVES)
+    assert [entry.values for entry in section.entries] == [[Boolean(False)], [Boolean(True)]]
+    assert "Directives déposées" in plain_text(section.text)
+
+
+# --- dispositions -------------------------------------------------------------------------------------------------
+
+
+def test_no_disposition_is_said() -> None:
+    section = some_section(PLANS["minimal"], SOCIAL)
+    assert section.entries == []
+    assert plain_text(section.text) == "Aucune disposition renseignée"
+
+
+def test_every_disposition() -> None:
+    section = some_section(PLANS["all-provisions"], SOCIAL)
+    assert [entry.code.code if entry.code else None for entry in section.entries] == [
+        "PAT-009",
+        "PAT-008",
+        "PAT-001",
+        "PAT-002",
+        "PAT-006",
+        "ORG-013",
+    ]
+    priorities, _, pension, insurance, aid, housing = section.entries
+    assert said(section, value_of(priorities).original_text) == "Retrouver son autonomieRevoir sa famille"
+    assert said(section, value_of(pension).original_text) == "Caisse de retraite d'Angers"
+    assert pension.time == Interval(value="20260112")
+    assert [(one.code and one.code.code, one.values) for one in related(pension, "SUBJ")] == [
+        ("PAT-003", [Boolean(True)]),
+        ("PAT-004", [Boolean(False)]),
+        ("PAT-005", [Boolean(False)]),
+    ]
+    assert insurance.values == [Boolean(True)]
+    (name,) = related(insurance, "SUBJ")
+    assert said(section, value_of(name).original_text) == "Mutuelle d'Angers"
+    assert aid.values == [Boolean(True)]
+    assert [one.values for one in related(aid, "SUBJ")] == [[Integer(4)]]
+    assert housing.values == [Boolean(False)]
+    assert all(entry.negation is False for entry in walk(section.entries))
+
+
+def test_nested_dispositions_get_a_carrier() -> None:
+    section = some_section(PLANS["nested-provisions"], SOCIAL)
+    wish, pension, insurance, aid, housing = section.entries
+    assert said(section, value_of(wish).original_text) == "Rester"  # the most recent one
+    assert value_of(pension) == Code(null_flavor="UNK")
+    assert [one.values for one in related(pension, "SUBJ")] == [[Boolean(True)]]
+    assert insurance.values == [Boolean(False)]
+    assert value_of(aid) == Code(null_flavor="UNK")
+    assert [one.values for one in related(aid, "SUBJ")] == [[Integer(3)]]
+    assert said(section, value_of(housing).original_text) == "Oui, en EHPAD"
+
+
+def test_gir_as_code_and_as_number_are_the_same() -> None:
+    (aid,) = some_section(PLANS["gir-as-value"], SOCIAL).entries
+    assert aid.values == [Boolean(True)]
+    assert [one.values for one in related(aid, "SUBJ")] == [[Integer(2)]]
+    plan = minimal_plan()
+    plan.observation("aid", "PAT-006", valueInteger=2)
+    (same,) = some_section(plan, SOCIAL).entries
+    assert [one.values for one in related(same, "SUBJ")] == [[Integer(2)]]
+
+
+def test_coverages_and_notes_stand_in() -> None:
+    section = some_section(PLANS["coverages"], SOCIAL)
+    pension, insurance = section.entries
+    assert said(section, value_of(pension).original_text) == "Mutuelle générale inventée"
+    assert insurance.values == [Boolean(True)]
+    plan = minimal_plan()
+    plan["plan"]["note"] = [{"text": "Préfère le matin"}]
+    high = concept("http://terminology.hl7.org/CodeSystem/goal-priority", "high-priority")
+    plan["goal-1"] |= {"priority": high, "expressedBy": plan.ref("patient")}
+    section = some_section(plan, SOCIAL)
+    priorities, preferences = section.entries
+    assert said(section, value_of(priorities).original_text) == "Remarcher sans aide dans le logement"
+    assert said(section, value_of(preferences).original_text) == "Préfère le matin"
+
+
+# --- goals --------------------------------------------------------------------------------------------------------
+
+
+def test_goals_of_the_plan() -> None:
+    section = some_section(PLANS["full"], PLAN_OF_CARE)
+    assert len(section.entries) == 4
+    walking = section.entries[1]
+    assert (walking.kind, walking.mood_code, walking.status) == ("observation", "GOL", "active")
+    assert walking.ids[0].extension == "full-walking"
+    assert walking.time == Interval(low="20260115", high="20260630")
+    assert said(section, walking.text) == "Problème de mobilité : Risque de chute"
+    assert said(section, value_of(walking).original_text) == "Marcher jusqu'au marché"
+    assert section.entries[3].status == "new"
+    narrative = plain_text(section.text)
+    assert "Exprimé par la personne" in narrative
+    assert "Priorité : haute" in narrative
+
+
+def test_a_professional_who_wants_a_goal_is_its_author() -> None:
+    company = some_section(PLANS["full"], PLAN_OF_CARE).entries[2]
+    (author,) = company.authors
+    assert author.assigned.ids == [II(templates.PS_IDNAT, "810100000019")]
+    assert author.time_null_flavor == "UNK"
+
+
+@pytest.mark.parametrize(
+    ("mode", "pps", "code", "null_flavor", "translations"),
+    [
+        ("current", "MED-057", None, "OTH", ["MED-057"]),
+        ("2022", "MED-057", "MED-057", None, []),
+        ("current", "ORG-011", "ORG-011", None, []),
+        ("2022", "ORG-011", "ORG-011", None, []),
+        ("current", "GEN-092.01.01", "GEN-092.01.01", None, []),
+    ],
+)
+def test_problem_codes_by_mode(
+    mode: str, pps: str, code: str | None, null_flavor: str | None, translations: list[str]
+) -> None:
+    plan = minimal_plan()
+    plan["goal-1"]["addresses"] = [plan.condition("problem", concept(CISIS, pps, text="Précision"))]
+    emission = replace(EMISSION, deployment=replace(DEPLOYMENT, problem_codes="2022" if mode == "2022" else "current"))
+    section = some_section(plan, PLAN_OF_CARE, emission)
+    found = section.entries[0].code
+    assert found is not None
+    assert (found.code, found.null_flavor, [one.code for one in found.translations]) == (
+        code,
+        null_flavor,
+        translations,
+    )
+    if null_flavor:
+        assert said(section, found.original_text).endswith(": Précision")
+
+
+def test_problems_outside_the_list_of_the_volet() -> None:
+    section = some_section(PLANS["clinical-codes"], PLAN_OF_CARE)
+    none, balance, weight, papers = (entry.code for entry in section.entries)
+    assert none is not None
+    assert balance is not None
+    assert weight is not None
+    assert papers is not None
+    assert (none.code, none.null_flavor) == (None, "UNK")
+    assert said(section, none.original_text) == "Problème non précisé"
+    assert (balance.null_flavor, [one.code for one in balance.translations]) == ("OTH", ["73211009", "E11.9"])
+    assert (weight.null_flavor, [one.code for one in weight.translations]) == ("OTH", ["MED-061", "E46"])
+    assert papers.code == "GEN-092.01.01"
+    assert value_of(section.entries[1]).code == "708119003"
+
+
+def test_a_problem_in_words_only_is_another_problem() -> None:
+    section = some_section(PLANS["actions-without-goal"], PLAN_OF_CARE)
+    code = section.entries[1].code
+    assert code is not None
+    assert code.code == "GEN-092.01.01"
+    assert said(section, section.entries[1].text) == "Douleurs"
+
+
+def test_status_of_goals() -> None:
+    entries = some_section(PLANS["every-goal-status"], PLAN_OF_CARE).entries
+    assert [entry.status for entry in entries[1:]] == [
+        "new",
+        "new",
+        "active",
+        "suspended",
+        "completed",
+        "cancelled",
+        "aborted",
+    ]
+
+
+# --- actions ------------------------------------------------------------------------------------------------------
+
+
+def test_actions_and_who_does_them() -> None:
+    section = some_section(PLANS["full"], PLAN_OF_CARE)
+    physio, visits = related(section.entries[1], "SPRT")
+    assert physio.code is not None
+    assert (physio.code.code, physio.mood_code) == ("ORG-014", "GOL")
+    assert said(section, physio.text) == "Rééducation à la marche à domicile"
+    assert value_of(physio) == Code(null_flavor="NAV")
+    assert [method.code for method in physio.methods] == ["ORG-009"]
+    assert physio.time == Interval(low="20260120", high="20260420")
+    nurse, kine = physio.participants
+    assert nurse.ids == [II(templates.PS_IDNAT, "810100000019")]
+    assert nurse.name == PersonName(text="MME Isabelle LEFRANC")
+    assert nurse.code is not None
+    assert nurse.code.code == "G15_60"
+    assert nurse.scoping_id == II(templates.STRUCT_IDNAT, "1910019447")
+    assert kine.name == PersonName(text="Kinésithérapeute du quartier")
+    assert kine.ids == []
+    assert [one.name.text if one.name else None for one in visits.participants] == [
+        "Sophie NESSI (Soeur)",
+        "La personne",
+    ]
+    narrative = plain_text(section.text)
+    assert "2 fois par semaine" in narrative
+    assert "Prise en charge médicale" in narrative
+
+
+def test_an_action_of_two_goals_shares_one_root() -> None:
+    section = some_section(PLANS["full"], PLAN_OF_CARE)
+    first = related(section.entries[1], "SPRT")[1].ids[0]
+    second = related(section.entries[2], "SPRT")[0].ids[0]
+    assert first.root == second.root
+    assert (first.extension, second.extension) == ("2", "3")
+
+
+def test_every_kind_of_action() -> None:
+    section = some_section(PLANS["every-kind-of-action"], PLAN_OF_CARE)
+    goal, carrier = section.entries
+    task, visit, detail = related(goal, "SPRT")
+    medicine, meals, coded = related(carrier, "SPRT")
+    assert [(said(section, one.text), one.status, one.time) for one in (task, visit, detail)] == [
+        ("Faire le dossier d'APA", "active", Interval(low="20260201", high="20260301")),
+        ("Consultation gériatrique", "active", Interval(low="20260401090000+0200", high="20260401093000+0200")),
+        ("Aménager la salle de bains", "active", Interval(null_flavor="NAV")),
+    ]
+    assert [said(section, one.text) for one in (medicine, meals, coded)] == [
+        "Vitamine D – Une ampoule par trimestre",
+        "Portage de repas enrichis",
+        "Étirements",
+    ]
+    assert value_of(coded).code == "229070002"
+    assert said(section, value_of(coded).original_text) == "Étirements"
+    narrative = plain_text(section.text)
+    assert "avant l'été" in narrative
+    assert "Domicile" in narrative
+    assert [one.name.text if one.name else None for one in visit.participants] == [
+        "La personne",
+        "Claire ORME",
+        "Salle 3",
+    ]
+    (progress,) = related(goal, "GEVL")
+    assert said(section, value_of(progress).original_text) == "Dossier déposé"
+    assert progress.time == Interval(value="20260210")
+
+
+def test_actions_without_goal() -> None:
+    section = some_section(PLANS["actions-without-goal"], PLAN_OF_CARE)
+    _, relief, carrier = section.entries
+    assert [said(section, one.text) for one in related(relief, "SPRT")] == ["Massages"]  # same problem
+    assert [said(section, one.text) for one in related(carrier, "SPRT")] == [
+        "Action qui ne sert aucun objectif",
+        "Autre action sans objectif",
+    ]
+    assert carrier.code is not None
+    assert carrier.code.code == "GEN-092.01.01"
+    assert value_of(carrier) == Code(null_flavor="NAV")
+    assert said(section, carrier.text) == "Sans objectif formulé"
+
+
+def test_structures_that_act() -> None:
+    (care,) = related(some_section(PLANS["structures-in-team"], PLAN_OF_CARE).entries[0], "SPRT")
+    assert [(one.name.text if one.name else None, one.scoping_id) for one in care.participants] == [
+        ("SSIAD des Deux Vallées", II(templates.STRUCT_IDNAT, "1910800003")),
+        ("CCAS", II(templates.STRUCT_IDNAT, "2219102270")),
+        ("Club des aînés", None),
+    ]
+
+
+def test_an_action_entered_in_error_is_not_written() -> None:
+    plan = minimal_plan()
+    plan.action("mistake", "Erreur", plan.ref("goal-1"), status="entered-in-error")
+    assert related(some_section(plan, PLAN_OF_CARE).entries[0], "SPRT") == []
+
+
+# --- assessments ----------------------------------------------------------------------------------------------------
+
+
+def test_assessments_oldest_first_with_the_criterion_on_the_first() -> None:
+    section = some_section(PLANS["full"], PLAN_OF_CARE)
+    first, second = related(section.entries[1], "GEVL")
+    assert [one.time for one in (first, second)] == [Interval(value="20260215"), Interval(value="20260228")]
+    assert said(section, value_of(first).original_text) == "Sort de l'immeuble accompagnée"
+    assert [said(section, one) for one in first.criteria] == ["Distance parcourue : 500 m"]
+    assert second.criteria == []
+    assert first.negation is None
+
+
+def test_everything_that_assesses_a_goal() -> None:
+    section = some_section(PLANS["assessments-and-criteria"], PLAN_OF_CARE)
+    found = related(section.entries[0], "GEVL")
+    assert [(said(section, value_of(one).original_text), one.time) for one in found] == [
+        ("La personne est encouragée", Interval(value="20260201110000+0100")),
+        ("Marche avec une canne", Interval(value="20260220")),
+        ("Atteinte de l'objectif : en progrès", Interval(value="20260220")),
+    ]
+    assert [said(section, one) for one in found[0].criteria] == [
+        "Monter un étage",
+        "Score : à partir de 2, jusqu'à 5",
+        "Douleur : absente (échéance : 3 mois)",
+    ]
+
+
+def test_a_criterion_alone_is_carried_by_an_assessment_without_value() -> None:
+    plan = minimal_plan()
+    plan["goal-1"]["target"] = [{"measure": {"text": "Sort seule"}}]
+    section = some_section(plan, PLAN_OF_CARE)
+    (carrier,) = related(section.entries[0], "GEVL")
+    assert value_of(carrier) == Code(null_flavor="NAV")
+    assert carrier.time == Interval(null_flavor="NAV")
+    assert [said(section, one) for one in carrier.criteria] == ["Sort seule"]
+
+
+# --- status -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "since", "words"),
+    [
+        ("minimal", "9571008", "20260201", "approuvé le 01/02/2026"),
+        ("status-draft", "385651009", "20260112090000+0100", "en cours d'exécution le 12/01/2026 à 09:00"),
+        ("status-on-hold", "385651009", "20260220090000+0100", "en cours d'exécution le 20/02/2026 à 09:00"),
+        ("status-completed", "29179001", "20260228", "clôturé le 28/02/2026"),
+        ("status-revoked", "29179001", "20260112090000+0100", "clôturé le 12/01/2026 à 09:00"),
+    ],
+)
+def test_status_of_the_document(name: str, code: str, since: str, words: str) -> None:
+    section = some_section(PLANS[name], STATUS)
+    (entry,) = section.entries
+    assert entry.code is not None
+    assert entry.code.code == "GEN-065"
+    assert value_of(entry).code == code
+    assert entry.time == Interval(value=since)
+    assert said(section, entry.text) == f"Statut du document : {words}"
+
+
+def test_an_active_plan_without_approval_is_a_warning() -> None:
+    issues = convert(PLANS["active-without-approval"], EMISSION).issues
+    assert any(issue.severity == "warning" and "approval" in issue.message for issue in issues)
+    assert all("approval" not in issue.message for issue in convert(PLANS["minimal"], EMISSION).issues)
+
+
+def test_the_date_of_the_status_is_not_in_the_future() -> None:
+    plan = minimal_plan()
+    plan["plan"] |= {"status": "completed", "period": {"start": "2026-01-12", "end": "2026-12-31"}}
+    mapped = convert(plan.bundle(), EMISSION)
+    assert mapped.document.sections[-1].entries[0].time == Interval(value="20260112090000+0100")
+    assert any("future" in issue.message for issue in mapped.issues)
+
+
+# --- PPCS ---------------------------------------------------------------------------------------------------------
+
+
+def test_ppcs() -> None:
+    document = convert(PLANS["ppcs"], EMISSION).document
+    assert document.header.title == "Plan personnalisé de coordination en santé"
+    synthesis, *_, unreached, _ = document.sections
+    assert (synthesis.title, synthesis.entries) == ("Synthèse de la situation", [])
+    assert plain_text(synthesis.text).startswith("Situation complexe")
+    assert unreached.title == "Objectifs partagés non réalisés"
+    assert plain_text(unreached.text) == (
+        "Changer de logement – motif : Pas de logement disponibleReprendre la conduite – motif : Ne le souhaite plus"
+    )
+
+
+def test_free_text_survives_with_its_markup_and_lines() -> None:
+    section = some_section(PLANS["markup-in-text"], PLAN_OF_CARE)
+    text = said(section, value_of(section.entries[0]).original_text)
+    assert "<i>IMC</i>" in text
+    assert "&amp;" in text
+    assert "Deuxième ligne" in text
