@@ -466,6 +466,7 @@ class EntryParticipant:
     code: Code | None = None
     addresses: list[Address] = field(default_factory=list)
     telecoms: list[Telecom] = field(default_factory=list)
+    entity_class: str | None = None
     entity_code: Code | None = None
     name: PersonName | None = None
     description: str | None = None

@@ -753,6 +753,7 @@ def _entry_participant(element: _XML) -> EntryParticipant | None:
         code=_code(role.first("code")),
         addresses=role.every("addr", _address),
         telecoms=role.every("telecom", _telecom),
+        entity_class=_get(role.first("playingEntity"), "classCode"),
         entity_code=_code(entity.first("code")),
         name=_name(entity.first("name")),
         description=_string(entity.first("desc")),

@@ -709,7 +709,7 @@ def _entry_participant(name: str, participant: EntryParticipant) -> str:
     role = (
         _role(participant)
         + _device("playingDevice", participant.device)
-        + _tag("playingEntity", entity)
+        + _tag("playingEntity", entity, _attribute("classCode", participant.entity_class))
         + _tag("scopingEntity", scoping)
     )
     return _tag(
@@ -729,7 +729,8 @@ def _reference(name: str, reference: ExternalReference) -> str:
         + _ii("setId", reference.set_id)
         + _tag("versionNumber", "", _integer("value", reference.version_number))
     )
-    return _tag(name, _tag(reference.kind, target), _attribute("typeCode", reference.type_code))
+    document = ' classCode="DOC" moodCode="EVN"' if target and reference.kind == "externalDocument" else ""
+    return _tag(name, _tag(reference.kind, target, document), _attribute("typeCode", reference.type_code))
 
 
 def _precondition(name: str, criterion: Text) -> str:

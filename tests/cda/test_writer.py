@@ -453,6 +453,7 @@ _ENTRY_PARTICIPANTS = st.builds(
     ids=_few(_IIS),
     code=_maybe(_CODES),
     addresses=_few(_ADDRESSES, 0, 1),
+    entity_class=_maybe(st.sampled_from(["PLC", "PSN"])),
     entity_code=_maybe(_CODES),
     name=_maybe(_NAMES),
     description=_maybe(_TEXT),
