@@ -43,7 +43,7 @@ def record_target(conversion: Conversion) -> Patient:
     return Patient(
         ids=ids,
         addresses=addresses(patient.get("address", ())),
-        telecoms=telecoms(conversion, patient.get("telecom", ()), "Patient", "La personne"),
+        telecoms=telecoms(conversion, _contacts(conversion, patient, with_ins=with_ins), "Patient", "La personne"),
         name=_name(conversion, patient, with_ins=with_ins),
         gender=_gender(conversion, patient),
         birth_time=_birth_time(conversion, patient),
@@ -98,6 +98,18 @@ def _ins(conversion: Conversion, patient: Resource) -> II | None:
     for trait in identity.ins_mismatches(number, patient):
         conversion.warn(f"Patient.{trait}", "disagrees with the INS", "fhir-volets §2.2(4)")
     return II(root, number)
+
+
+def _contacts(conversion: Conversion, patient: Resource, *, with_ins: bool) -> list[Resource]:
+    """The contact points; a citizen mailbox, which spells the INS, leaves with the INS only (fhir-volets §2.6)."""
+    contacts: list[Resource] = patient.get("telecom", [])
+    if with_ins:
+        return contacts
+    numbers = {"".join(identifier.get("value", "").split()) for identifier in identity.ins_identifiers(patient)} - {""}
+    kept = [one for one in contacts if not any(number in one.get("value", "") for number in numbers)]
+    if len(kept) < len(contacts):
+        conversion.warn("Patient.telecom", "it spells an INS that may not leave: left out", "fhir-volets §2.6")
+    return kept
 
 
 # --- traits -------------------------------------------------------------------------------------------------------

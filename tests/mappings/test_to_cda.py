@@ -148,6 +148,16 @@ def test_an_ins_that_is_not_qualified_stays_inside() -> None:
     assert b"279035121518989" not in write(mapped.document)
 
 
+def test_a_citizen_mailbox_leaves_with_its_ins_only() -> None:
+    mailbox = {"system": "email", "value": "279035121518989@patient.mssante.fr"}
+    plan = minimal_plan()
+    plan["patient"]["telecom"] = [mailbox, {"system": "phone", "value": "0144534551"}]
+    assert len(header_of(plan).patient.telecoms) == 2
+    plan["patient"]["extension"][0]["extension"][0]["valueCoding"]["code"] = "PROV"
+    assert header_of(plan).patient.telecoms == [Telecom("tel:0144534551")]
+    assert b"279035121518989" not in write(convert(plan.bundle(), EMISSION).document)
+
+
 def test_a_local_identity_needs_no_birth_traits() -> None:
     patient = header_of(PLANS["local-identity"]).patient
     assert patient.name == PersonName([NamePart("SORBIER", "CL")], [NamePart("Léa")])

@@ -1,4 +1,4 @@
-"""The official judges on every plan: schema and all the Schematron profiles of CI-SIS, newest and of the volet's time."""
+"""The official judges on every plan: schema and every Schematron profile, newest and of the volet's time."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from support.plans import DEPLOYMENT, EMISSION, PLANS, bundles
 
 from relais.cda.rule_sets import CURRENT, OF_2023_12
 from relais.cda.validation import Report, Validator
 from relais.cda.writer import write
 from relais.mappings.to_cda import convert
 from relais.profiles import structure
+from support.plans import DEPLOYMENT, EMISSION, PLANS, bundles
 
 Resource = dict[str, Any]
 
