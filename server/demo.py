@@ -48,10 +48,12 @@ class _Steps:
         """One step; lines appended to the list are its result."""
         started, lines = time.monotonic(), list[str]()
         self._say(f"[{len(self.done) + 1}] {title} ...")
-        yield lines
+        try:
+            yield lines
+        finally:
+            for line in lines:
+                self._say(f"      {line}")
         seconds = time.monotonic() - started
-        for line in lines:
-            self._say(f"      {line}")
         self._say(f"      done in {seconds:.1f} s")
         self.done.append({"step": title, "seconds": round(seconds, 2), "result": lines})
 

@@ -32,6 +32,9 @@ from relais.server.settings import Settings
 PATIENT_DOMAIN = "patient.mssante.fr"
 INVISIBLE_TO_PATIENT = "INVISIBLE_PATIENT"
 LABEL_LENGTH = 40
+# A folded Subject may begin with an empty line, which receivers read as a space before the XDM marker; 998 is the
+# longest line of RFC 5322.
+_ONE_LINE_HEADERS = SMTP.clone(max_line_length=998)
 
 _MESSAGE_ID = re.compile(r"<[!-;=?A-~]+@[!-;=?A-~]+>")
 _LIGATURES = str.maketrans({"Œ": "OE", "œ": "oe", "Æ": "AE", "æ": "ae", "’": "'"})
@@ -103,7 +106,7 @@ def compose(shipment: Shipment, settings: Settings) -> EmailMessage:
         archive = _archive(shipment, settings)
     qualified = has_qualified_ins(header.patient)
     _check_recipients(shipment, header.patient, qualified=qualified or settings.ins_environment == "test")
-    message = EmailMessage(policy=SMTP)
+    message = EmailMessage(policy=_ONE_LINE_HEADERS)
     message["From"] = Address(" ".join(settings.organization_name.split()), addr_spec=settings.mss_sender)
     message["To"] = [Address(addr_spec=recipient) for recipient in shipment.recipients]
     message["Subject"] = subject(header)

@@ -132,6 +132,16 @@ def test_subject_label_is_cut_at_forty_characters() -> None:
     assert subject == "XDM/1.0/DDM+Plan personnalise de sante et de coordin PATTERSON DOMINIQUE 28/03/1979"
 
 
+def test_a_long_subject_stays_on_one_line() -> None:
+    document = named(family="EXEMPLE-LARIVIERE-DUCHATEAU", given="ELISABETH", birth_time="19770714")
+    info = ("PID-5|EXEMPLE-LARIVIERE-DUCHATEAU^ELISABETH^^^^^L", "PID-8|F")
+    sent = bytes(compose(with_entry(small_shipment(document), source_patient_info=info), settings()))
+    assert (
+        b"\nSubject: XDM/1.0/DDM+Plan personnalise de soins EXEMPLE-LARIVIERE-DUCHATEAU ELISABETH 14/07/1977\r\n"
+        in sent
+    )
+
+
 def test_a_replacement_says_so() -> None:
     document = small_document()
     document.header.related_documents = [RelatedDocument([II("2.25.1")])]
@@ -251,9 +261,7 @@ def failure(channel: MssChannel, shipment: Shipment | None = None) -> DeliveryEr
 def test_message_arrives_as_composed(server: MailServer, authority: Authority) -> None:
     receipt = channel(server, authority).send(small_shipment(recipients=(PROFESSIONAL, NURSE)))
     [stored] = server.messages()
-    assert stored.path.read_bytes() == compose(small_shipment(recipients=(PROFESSIONAL, NURSE)), settings()).as_bytes(
-        policy=policy.SMTP
-    )
+    assert stored.path.read_bytes() == bytes(compose(small_shipment(recipients=(PROFESSIONAL, NURSE)), settings()))
     assert (stored.recipients, stored.codes) == ((PROFESSIONAL, NURSE), ("18776-5",))
     assert "for 2 of 2 recipients: 2.6.0 Taken" in receipt.detail
 
