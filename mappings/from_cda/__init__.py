@@ -1,1 +1,78 @@
-"""CDA to FHIR: `relais.cda.model.Document` in, a document Bundle out."""
+"""CDA to FHIR: `relais.cda.model.Document` in, a document Bundle out (cda-documents §9)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from relais.cda.datatypes import is_ts
+from relais.cda.errors import Issue, MappingError
+from relais.cda.model import Document, Section
+from relais.cda.parsing import V3
+from relais.cda.reader import parse
+from relais.mappings import identity
+from relais.mappings.context import Imported, Resource
+from relais.mappings.from_cda.header import composition, general_practitioners
+from relais.mappings.from_cda.original import document_reference, instant, provenance
+from relais.mappings.from_cda.patient import read_patient
+from relais.mappings.from_cda.reading import Reading
+from relais.mappings.from_cda.sections import composition_section
+
+__all__ = ["to_bundle"]
+
+
+def to_bundle(document: Document, data: bytes) -> Imported:
+    """The document Bundle of a CI-SIS document, Composition first, and what FHIR does not keep of it.
+
+    `data` are the bytes that `document` was read from: they stay untouched in a Binary. The same bytes give the same
+    Bundle. Tolerant of legacy documents; raises MappingError for one that does not say which document it is, of when,
+    or of whom.
+    """
+    _refuse_unidentified(document, data)
+    reading = Reading(document)
+    subject = read_patient(reading)
+    head = composition(reading, subject)
+    if doctors := general_practitioners(reading):
+        reading.resource(subject)["generalPractitioner"] = doctors
+    original = document_reference(reading, head, data)
+    head["section"] = list(_sections(reading, original))
+    target = reading.add("Composition", (), head)
+    provenance(reading, target, original, head)
+    first, *others = sorted(reading.entries(), key=lambda entry: entry["fullUrl"] != target["reference"])
+    bundle: Resource = {
+        "resourceType": "Bundle",
+        "type": "document",
+        "identifier": identity.identifier_of(document.header.id),
+        "timestamp": instant(document.header.effective_time),
+        "entry": [first, *others],
+    }
+    return Imported(bundle, list(dict.fromkeys(reading.issues)))
+
+
+def _refuse_unidentified(document: Document, data: bytes) -> None:
+    header = document.header
+    issues = []
+    if identity.identifier_of(header.id) is None:
+        issues.append(Issue("error", "required", "an OID or UUID that names the document", "id/@root", "§2.1"))
+    if not header.effective_time or not is_ts(header.effective_time):
+        issues.append(Issue("error", "required", "when the document was made", "effectiveTime/@value", "§2.1"))
+    targets = parse(data).getroot().findall(f"{{{V3}}}recordTarget")
+    patients = sum(len(target.findall(f"{{{V3}}}patientRole")) for target in targets)
+    if len(targets) != 1 or patients != 1:
+        issues.append(Issue("error", "business-rule", "a document has exactly one patient", "recordTarget", "§2.1"))
+    if issues:
+        raise MappingError(issues)
+
+
+def _sections(reading: Reading, original: Resource) -> Iterator[Resource]:
+    if reading.document.non_xml_body is not None:
+        yield {"title": reading.document.header.title or "Document", "entry": [original]}
+    for index, section in enumerate(reading.document.sections, 1):
+        _report(reading, section, f"component/structuredBody/component[{index}]/section")
+        yield composition_section(section, [])
+
+
+def _report(reading: Reading, section: Section, path: str) -> None:
+    if section.entries:
+        reading.inform(path, "only the narrative is kept: no mapping is known for its entries", "cda-documents §9.1(4)")
+    for index, nested in enumerate(section.sections, 1):
+        _report(reading, nested, f"{path}/component[{index}]/section")

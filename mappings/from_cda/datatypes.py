@@ -1,0 +1,212 @@
+"""CDA data types → FHIR R4 data types: identifiers, names, addresses, telecoms, codes, absence (cda-documents §9).
+
+Each function is the inverse of one of `to_cda.datatypes` or `identity`, and takes more than those write: legacy
+qualifiers, numbers without type digit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from relais.cda.model import II, Address, Code, Interval, PersonName, Telecom
+from relais.cda.templates import PS_IDNAT, STRUCT_IDNAT
+from relais.mappings import extensions, identity, terminology
+from relais.mappings.context import Resource
+from relais.mappings.from_cda.reading import Reading
+from relais.mappings.to_cda.datatypes import DATA_ABSENT_REASON, NULL_FLAVORS
+
+ABSENT_REASONS = {flavor: reason for reason, flavor in NULL_FLAVORS.items()} | {"NA": "not-applicable", "NI": "unknown"}
+"""nullFlavor → data-absent-reason (§9.1); any other is `unknown`."""
+
+COG = f"{terminology.NOS}TRE_R13-CommuneOM/FHIR/TRE-R13-CommuneOM"
+
+_ADDRESS_USES = {"H": "home", "HP": "home", "HV": "temp", "WP": "work", "TMP": "temp"}
+_TELECOM_USES = {"H": "home", "HP": "home", "HV": "temp", "WP": "work", "DIR": "work", "PUB": "work", "MC": "mobile"}
+_TELECOM_SYSTEMS = {"tel": "phone", "fax": "fax", "mailto": "email", "http": "url", "ftp": "url", "mllp": "url"}
+_LINES = (
+    ("additional_locator",),
+    ("unit_id",),
+    ("house_number", "house_number_numeric", "street_name_type", "street_name"),
+    ("post_box",),
+    ("precinct",),
+)
+"""Parts of a French postal address, line by line."""
+
+
+# --- absence --------------------------------------------------------------------------------------------------------
+
+
+def absent(null_flavor: str | None) -> Resource:
+    """An element that says why it has no value."""
+    reason = ABSENT_REASONS.get(null_flavor or "", "unknown")
+    return {"extension": [{"url": DATA_ABSENT_REASON, "valueCode": reason}]}
+
+
+# --- identifiers ----------------------------------------------------------------------------------------------------
+
+
+def identifiers(iis: Iterable[II]) -> list[Resource]:
+    """The Identifiers of IIs; those of professionals and structures under the public system of their number."""
+    found = (national_identifier(ii) or identity.identifier_of(ii) for ii in iis)
+    return [one for one in found if one]
+
+
+def national_identifier(ii: II) -> Resource | None:
+    """RPPS, ADELI, FINESS, SIREN, SIRET or RPPS rank without the type digit of CDA (§2.14); None for another number."""
+    number = ii.extension or ""
+    if ii.root == PS_IDNAT:
+        if _is_number(number, "8", 12) or (len(number) == 11 and number.isascii() and number.isdigit()):
+            return {"system": identity.RPPS, "value": number[-11:]}
+        return {"system": identity.ADELI, "value": number[1:]} if _is_number(number, "0", 10) else None
+    if ii.root != STRUCT_IDNAT:
+        return None
+    for prefix, length, system in (("1", 10, identity.FINESS), ("2", 10, identity.SIRENE), ("3", 15, identity.SIRENE)):
+        if _is_number(number, prefix, length):
+            return {"system": system, "value": number[1:]}
+    return None
+
+
+def _is_number(number: str, prefix: str, length: int) -> bool:
+    return number.isascii() and number.isalnum() and number.startswith(prefix) and len(number) == length
+
+
+# --- names ----------------------------------------------------------------------------------------------------------
+
+
+def human_names(name: PersonName | None) -> list[Resource]:
+    """The names of a professional or relative: the one in use first, then a birth name that differs."""
+    if name is None:
+        return []
+    born = [part.text for part in name.families if part.qualifier == "BR"]
+    used = [part.text for part in name.families if part.qualifier != "BR"]
+    found: Resource = {
+        "text": name.text,
+        "family": " ".join(used or born),
+        "given": list(dict.fromkeys(part.text for part in name.givens)),
+        "prefix": [name.prefix] if name.prefix else [],
+        "suffix": [name.suffix] if name.suffix else [],
+    }
+    names = [{part: content for part, content in found.items() if content}]
+    if used and born and born != used:
+        names.append({"use": "maiden", "family": " ".join(born)})
+    return [one for one in names if one]
+
+
+# --- addresses ------------------------------------------------------------------------------------------------------
+
+
+def addresses(elements: Iterable[Address]) -> list[Resource]:
+    """FHIR Addresses; an absent one says why."""
+    return [found for element in elements if (found := address(element))]
+
+
+def address(element: Address) -> Resource:
+    """A FHIR Address: components as lines that keep their parts (ISO 21090 extensions)."""
+    if element.null_flavor:
+        return absent(element.null_flavor)
+    found: Resource = {}
+    if use := _ADDRESS_USES.get(element.use or ""):
+        found["use"] = use
+    lines = [(line, [part for part in parts if getattr(element, part)]) for line, parts in _street_lines(element)]
+    if lines or element.lines:
+        found["line"] = [*(line for line, _ in lines), *element.lines]
+    if lines:
+        found["_line"] = [
+            *({"extension": _parts(element, parts)} for _, parts in lines),
+            *(None for _ in element.lines),
+        ]
+    for name, content in (("city", element.city), ("state", element.state), ("postalCode", element.postal_code)):
+        if content:
+            found[name] = content
+    if element.country:
+        found["country"] = element.country
+    if element.county:
+        _put_county(found, element.county)
+    return found
+
+
+def _street_lines(element: Address) -> list[tuple[str, tuple[str, ...]]]:
+    written = ((" ".join(filter(None, (getattr(element, part) for part in parts))), parts) for parts in _LINES)
+    return [(line, parts) for line, parts in written if line]
+
+
+def _parts(element: Address, parts: Iterable[str]) -> list[Resource]:
+    return [{"url": extensions.ADDRESS_PARTS[part], "valueString": getattr(element, part)} for part in parts]
+
+
+def _put_county(found: Resource, county: str) -> None:
+    """`county` holds the INSEE code of the commune; anything else is a district."""
+    if len(county) == 5 and county[0].isdigit() and county[2:].isdigit():
+        found["extension"] = [{"url": extensions.INSEE_CODE, "valueCoding": {"system": COG, "code": county}}]
+    else:
+        found["district"] = county
+
+
+# --- telecoms -------------------------------------------------------------------------------------------------------
+
+
+def telecoms(elements: Iterable[Telecom]) -> list[Resource]:
+    """FHIR ContactPoints; an absent one says why."""
+    return [found for element in elements if (found := _telecom(element))]
+
+
+def _telecom(element: Telecom) -> Resource:
+    if element.null_flavor:
+        return absent(element.null_flavor)
+    scheme, _, rest = (element.value or "").partition(":")
+    system = _TELECOM_SYSTEMS.get(scheme.lower())
+    if not element.value:
+        return {}
+    found = {"system": system or "other", "value": rest if system and system != "url" else element.value}
+    if element.use == "PG":
+        found["system"] = "pager"
+    if use := _TELECOM_USES.get(element.use or ""):
+        found["use"] = use
+    return found
+
+
+# --- codes ----------------------------------------------------------------------------------------------------------
+
+
+def coding(code: Code) -> Resource | None:
+    """The Coding of a code, without its translations; None when there is no code."""
+    if not code.code:
+        return None
+    found = {"code": code.code}
+    if system := terminology.uri_of(code.system):
+        found["system"] = system
+    if code.system_version:
+        found["version"] = code.system_version
+    if code.display:
+        found["display"] = code.display
+    return found
+
+
+def codings(code: Code | None) -> list[Resource]:
+    """The Codings of a code and of its translations."""
+    return [one for each in _all_codes(code) if (one := coding(each))]
+
+
+def concept(code: Code | None, text: str | None = None) -> Resource:
+    """The CodeableConcept of a code with its translations and words; empty when it says nothing."""
+    found: Resource = {}
+    if coded := codings(code):
+        found["coding"] = coded
+    if text:
+        found["text"] = text
+    return found
+
+
+def _all_codes(code: Code | None) -> list[Code]:
+    return [code, *code.translations] if code else []
+
+
+# --- times ----------------------------------------------------------------------------------------------------------
+
+
+def period(reading: Reading, time: Interval | None, path: str) -> Resource:
+    """The Period of an interval; empty when it has no bound. A bare value is its start."""
+    if time is None:
+        return {}
+    found = {"start": reading.moment(time.low or time.value, path), "end": reading.moment(time.high, path)}
+    return {name: moment for name, moment in found.items() if moment}

@@ -1,0 +1,157 @@
+"""Narrative of a section (CDA StrucDoc) → XHTML of FHIR, and → the words that entries point to (cda-documents §9.1).
+
+The words keep line breaks (`br`, paragraphs, items, rows) and no other white space of the XML.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from urllib.parse import urlsplit
+from xml.sax.saxutils import escape, quoteattr
+
+from relais.cda.model import Section
+from relais.cda.narrative import Element, Node, walk
+
+XHTML = "http://www.w3.org/1999/xhtml"
+
+_TAGS = {
+    "paragraph": "p",
+    "item": "li",
+    "linkHtml": "a",
+    **{tag: tag for tag in ("br", "sub", "sup", "table", "caption", "col", "colgroup")},
+    **{tag: tag for tag in ("thead", "tfoot", "tbody", "tr", "th", "td")},
+}
+"""XHTML element of each narrative element; `list` and styled `content` depend on attributes, any other is a `span`."""
+
+_STYLES = {"Bold": "b", "Italics": "i", "Underline": "u"}
+_SAME_ATTRIBUTES = frozenset(
+    [
+        "abbr",
+        "align",
+        "axis",
+        "border",
+        "cellpadding",
+        "cellspacing",
+        "char",
+        "charoff",
+        "colspan",
+        "frame",
+        "headers",
+        "name",
+        "rel",
+        "rev",
+        "rowspan",
+        "rules",
+        "scope",
+        "span",
+        "summary",
+        "title",
+        "valign",
+        "width",
+    ]
+)
+_LINK_SCHEMES = frozenset({"", "http", "https", "mailto", "tel"})
+_BLOCKS = frozenset({"paragraph", "list", "item", "table", "caption", "tr"})
+_CELLS = frozenset({"th", "td"})
+_WHITE_SPACE = re.compile(r"[ \t\r\n]+")
+
+
+# --- XHTML --------------------------------------------------------------------------------------------------------
+
+
+def xhtml(nodes: Iterable[Node]) -> str | None:
+    """The `div` of a FHIR Narrative that shows `nodes`; None when there is nothing to read."""
+    nodes = list(nodes)
+    if not words(nodes) and not any(element.tag == "renderMultiMedia" for element in walk(nodes)):
+        return None
+    return f'<div xmlns="{XHTML}">{_markup(nodes)}</div>'
+
+
+def _markup(nodes: Iterable[Node]) -> str:
+    return "".join(_element(node) if isinstance(node, Element) else escape(node) for node in nodes)
+
+
+def _element(node: Element) -> str:
+    content = _markup(node.children)
+    if node.tag == "renderMultiMedia":
+        content = escape(f"[Document joint : {node.attributes.get('referencedObject', '')}] ") + content
+    for style in node.attributes.get("styleCode", "").split():
+        if tag := _STYLES.get(style):
+            content = f"<{tag}>{content}</{tag}>"
+    tag = _tag(node)
+    attributes = "".join(f" {name}={quoteattr(value)}" for name, value in _attributes(node).items())
+    return f"<{tag}{attributes}>{content}</{tag}>" if content else f"<{tag}{attributes}/>"
+
+
+def _tag(node: Element) -> str:
+    if node.tag == "list":
+        return "ol" if node.attributes.get("listType") == "ordered" else "ul"
+    return _TAGS.get(node.tag, "span")
+
+
+def _attributes(node: Element) -> dict[str, str]:
+    found = {name: value for name, value in node.attributes.items() if name in _SAME_ATTRIBUTES}
+    if "ID" in node.attributes:
+        found["id"] = node.attributes["ID"]
+    if _is_safe_link(link := node.attributes.get("href", "")):
+        found["href"] = link
+    return found
+
+
+def _is_safe_link(link: str) -> bool:
+    try:
+        return bool(link) and urlsplit(link).scheme.lower() in _LINK_SCHEMES
+    except ValueError:
+        return False
+
+
+# --- words --------------------------------------------------------------------------------------------------------
+
+
+def words(nodes: Iterable[Node]) -> str:
+    """What one reads in `nodes`, with its line breaks."""
+    lines = "".join(_pieces(nodes)).split("\n")
+    return "\n".join(_WHITE_SPACE.sub(" ", line).strip(" ") for line in lines).strip("\n ")
+
+
+def _pieces(nodes: Iterable[Node]) -> Iterator[str]:
+    broken = True  # a block begins a line unless it stands at the beginning of one
+    for node in nodes:
+        if isinstance(node, str):
+            text = _WHITE_SPACE.sub(" ", node)
+            broken = broken and text in ("", " ")
+            yield text
+        elif node.tag == "br":
+            yield "\n"
+            broken = True
+        elif node.tag in _BLOCKS:
+            yield "" if broken else "\n"
+            yield words(node.children)
+            yield "\n"
+            broken = True
+        else:
+            yield from _pieces(node.children)
+            yield " " if node.tag in _CELLS else ""
+            broken = False
+
+
+class Words:
+    """The words of a document by narrative ID: what `reference/@value` points to."""
+
+    def __init__(self, sections: Iterable[Section]) -> None:
+        self._by_id: dict[str, str] = {}
+        self._index(sections)
+
+    def find(self, reference: str) -> str | None:
+        """The words at `#ID`, also when the `#` is missing; None when there is no such ID, or nothing at it."""
+        return self._by_id.get(reference.removeprefix("#")) or None
+
+    def _index(self, sections: Iterable[Section]) -> None:
+        for section in sections:
+            if section.text_id:
+                self._by_id.setdefault(section.text_id, words(section.text))
+            for element in walk(section.text):
+                if "ID" in element.attributes:
+                    self._by_id.setdefault(element.attributes["ID"], words(element.children))
+            self._index(section.sections)

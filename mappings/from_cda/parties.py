@@ -1,0 +1,248 @@
+"""Professionals, structures, devices and relatives of a document → FHIR resources (cda-documents §9.2).
+
+One resource per person or structure, however often the document repeats it: the same number and the same name, since
+documents are met that give one number to two persons. Who has no number is the same when everything said is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from relais.cda.model import (
+    II,
+    AssignedEntity,
+    Code,
+    Device,
+    Organization,
+    Participant,
+    PersonName,
+    Recipient,
+    RelatedEntity,
+)
+from relais.cda.templates import INS_ROOTS, PS_IDNAT
+from relais.mappings import terminology
+from relais.mappings.context import Resource
+from relais.mappings.from_cda.datatypes import addresses, coding, concept, human_names, identifiers, telecoms
+from relais.mappings.from_cda.reading import Reading
+from relais.mappings.to_cda.relatives import ROLE_CLASS
+
+RULE = "cda-documents §9.2"
+_PHARMACIST = "21"  # its know-how is a section of the Ordre, which is no code of TRE_R38
+
+
+# --- professionals ------------------------------------------------------------------------------------------------
+
+
+def party(reading: Reading, assigned: AssignedEntity, path: str) -> Resource | None:
+    """The Reference to who an assignedEntity or assignedAuthor is: the patient, a device, a professional, a structure.
+
+    None when it names nobody.
+    """
+    if _is_patient(reading, assigned):
+        return patient_reference(reading)
+    if assigned.device is not None:
+        return _device(reading, assigned, assigned.device, path)
+    named = assigned.person is not None or any(ii.root or ii.extension for ii in assigned.ids)
+    if not named and assigned.organization is not None:
+        return organization(reading, assigned.organization, path)
+    return professional(reading, assigned, path) if named else None
+
+
+def _is_patient(reading: Reading, assigned: AssignedEntity) -> bool:
+    known = [(ii.root, ii.extension) for ii in reading.document.header.patient.ids if ii.extension]
+    return any((ii.root, ii.extension) in known and ii.root in INS_ROOTS for ii in assigned.ids) or any(
+        (ii.root, ii.extension) in known for ii in assigned.ids
+    )
+
+
+def patient_reference(reading: Reading) -> Resource:
+    """The Reference to the patient of the document."""
+    return reading.add("Patient", (), {})
+
+
+def professional(reading: Reading, assigned: AssignedEntity, path: str) -> Resource:
+    """The Reference to the PractitionerRole of a professional, for a structure or not."""
+    practitioner = _practitioner(reading, assigned, path)
+    structure = organization(reading, assigned.organization, path) if assigned.organization else None
+    code = assigned.code
+    key = (
+        practitioner["reference"],
+        _key(code.system, code.code) if code else "",
+        (structure or {}).get("reference", ""),
+    )
+    elements: Resource = {"practitioner": practitioner, "organization": structure, **_profession(code)}
+    return reading.add("PractitionerRole", key, elements)
+
+
+def _practitioner(reading: Reading, assigned: AssignedEntity, path: str) -> Resource:
+    names = human_names(assigned.person)
+    for ii in assigned.ids:
+        if ii.root == PS_IDNAT and len(ii.extension or "") == 11 and (ii.extension or "").isdigit():
+            reading.inform(f"{path}/id", "RPPS without its type digit: read as an RPPS", "cda-documents §2.14")
+    place, contacts = addresses(assigned.addresses), telecoms(assigned.telecoms)
+    key = (*_id_key(assigned.ids), _name_key(assigned.person))
+    if not _id_key(assigned.ids):
+        key = (*key, repr(place), repr(contacts), _key((assigned.code or Code()).code))
+    elements = {"identifier": identifiers(assigned.ids), "name": names}
+    reference = reading.add("Practitioner", key, elements)
+    _join(reading, reference, place, contacts, path)
+    return reference
+
+
+def _profession(code: Code | None) -> Resource:
+    """PractitionerRole.code and specialty of a code of JDV_J01: `G15_10/SM26` is profession 10, know-how SM26."""
+    if code is None or not code.code:
+        return {}
+    profession, _, know_how = code.code.removeprefix("G15_").partition("/")
+    if code.system != terminology.PROFESSION_KNOW_HOW or not code.code.startswith("G15_"):
+        return {"code": [concept(code)]}
+    label = terminology.concept("J01", f"G15_{profession}")
+    plain = {"system": terminology.TRE_G15, "code": profession} | ({"display": label.display} if label else {})
+    found: Resource = {"code": [{"coding": [plain, coding(code)]}]}
+    if know_how and profession != _PHARMACIST:
+        found["specialty"] = [{"coding": [{"system": terminology.TRE_R38, "code": know_how}]}]
+    return found
+
+
+def _device(reading: Reading, assigned: AssignedEntity, device: Device, path: str) -> Resource:
+    owner = organization(reading, assigned.organization, path) if assigned.organization else None
+    names = [
+        {"name": name, "type": kind}
+        for name, kind in ((device.software_name, "user-friendly-name"), (device.model_name, "model-name"))
+        if name
+    ]
+    key = (*_id_key(assigned.ids), device.software_name or "", device.model_name or "")
+    kind = assigned.code or device.code
+    elements = {
+        "identifier": identifiers(assigned.ids),
+        "deviceName": names,
+        "type": concept(kind) if kind else None,
+        "owner": owner,
+    }
+    return reading.add("Device", key, elements)
+
+
+# --- structures ---------------------------------------------------------------------------------------------------
+
+
+def organization(reading: Reading, structure: Organization, path: str) -> Resource | None:
+    """The Reference to an Organization; None when the element says nothing."""
+    place, contacts = addresses(structure.addresses), telecoms(structure.telecoms)
+    ids = [ii for ii in structure.ids if ii.root]
+    if not (ids or structure.name or place or contacts or structure.industry_class):
+        return None
+    key = (*_id_key(ids), _words(structure.name))
+    if not ids:
+        key = (*key, repr(place), repr(contacts))
+    elements: Resource = {"identifier": identifiers(ids), "name": structure.name, "alias": structure.names[1:]}
+    if not ids and not structure.name:
+        elements["name"] = "Structure sans nom"
+        reading.warn(path, "a structure with neither identifier nor name", RULE)
+    reference = reading.add("Organization", key, elements)
+    _join(reading, reference, place, contacts, path)
+    kind = concept(structure.industry_class) if structure.industry_class else {}
+    known = reading.resource(reference).setdefault("type", [])
+    if kind and not any(_same_code(kind, other) for other in known):
+        known.append(kind)
+    if not known:
+        del reading.resource(reference)["type"]
+    return reference
+
+
+def _same_code(one: Resource, other: Resource) -> bool:
+    return [(coding.get("system"), coding.get("code")) for coding in one.get("coding", ())] == [
+        (coding.get("system"), coding.get("code")) for coding in other.get("coding", ())
+    ]
+
+
+# --- participants and recipients ------------------------------------------------------------------------------------
+
+
+def participant_party(reading: Reading, participant: Participant, path: str) -> Resource | None:
+    """The Reference to the party of a header participant: a professional, or the structure when there is no person."""
+    assigned = AssignedEntity(
+        ids=participant.ids,
+        code=participant.code,
+        addresses=participant.addresses,
+        telecoms=participant.telecoms,
+        person=participant.name,
+        organization=participant.organization,
+    )
+    return party(reading, assigned, path)
+
+
+def recipient_party(reading: Reading, recipient: Recipient, path: str) -> Resource | None:
+    """The Reference to an intendedRecipient; without number nor structure the person is a relative (§2.8)."""
+    assigned = AssignedEntity(
+        ids=recipient.ids,
+        addresses=recipient.addresses,
+        telecoms=recipient.telecoms,
+        person=recipient.name,
+        organization=recipient.organization,
+    )
+    if recipient.ids or recipient.organization or recipient.name is None:
+        return party(reading, assigned, path)
+    entity = RelatedEntity("", None, recipient.addresses, recipient.telecoms, recipient.name)
+    return relative(reading, entity)
+
+
+# --- relatives ------------------------------------------------------------------------------------------------------
+
+
+def relative(reading: Reading, entity: RelatedEntity) -> Resource:
+    """The Reference to a RelatedPerson; the same relative in several roles is one resource with all of them."""
+    if entity.class_code == "PAT":
+        return patient_reference(reading)
+    kinship = concept(entity.code)
+    elements: Resource = {
+        "patient": patient_reference(reading),
+        "name": human_names(entity.name),
+        "telecom": telecoms(entity.telecoms),
+        "address": addresses(entity.addresses),
+    }
+    reference = reading.add("RelatedPerson", (repr(replace(entity, class_code="")),), elements)
+    roles = reading.resource(reference).setdefault("relationship", [])
+    if entity.class_code:
+        role = {"coding": [{"system": terminology.uri_of(ROLE_CLASS), "code": entity.class_code}]}
+        if role not in roles:
+            roles.insert(len(roles) - bool(kinship in roles), role)
+    if kinship and kinship not in roles:
+        roles.append(kinship)
+    if not roles:
+        del reading.resource(reference)["relationship"]
+    return reference
+
+
+# --- identity ---------------------------------------------------------------------------------------------------------
+
+
+def _id_key(ids: Iterable[II]) -> tuple[str, ...]:
+    return tuple(_key(ii.root, ii.extension) for ii in ids if ii.root)
+
+
+def _key(*parts: str | None) -> str:
+    return "|".join((part or "").upper() for part in parts)
+
+
+def _name_key(name: PersonName | None) -> str:
+    if name is None:
+        return ""
+    return _words(" ".join([name.text or "", *(part.text for part in (*name.families, *name.givens))]))
+
+
+def _words(text: str | None) -> str:
+    return " ".join((text or "").casefold().split())
+
+
+def _join(reading: Reading, reference: Resource, places: list[Resource], contacts: list[Resource], path: str) -> None:
+    """Add addresses and contact points that the resource has not; the same in other letters is not another one."""
+    resource = reading.resource(reference)
+    for name, elements in (("address", places), ("telecom", contacts)):
+        for element in elements:
+            known = resource.setdefault(name, [])
+            if any(_words(repr(element)) == _words(repr(other)) for other in known):
+                if element not in known:
+                    reading.inform(f"{path}/{name}", "spelt otherwise elsewhere in the document: kept once", RULE)
+            else:
+                known.append(element)

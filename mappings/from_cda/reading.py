@@ -1,0 +1,102 @@
+"""What one import carries along: the resources made so far, what could not be carried over, the words of the document.
+
+A resource is named by what it is in its document (`uuid5` of document id, type and key): reading the same document
+again gives the same Bundle.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+from relais.cda.datatypes import fhir_date_from_ts, fhir_from_ts, uuid_oid
+from relais.cda.errors import Issue
+from relais.cda.model import Document, Text
+from relais.mappings.context import Resource
+from relais.mappings.from_cda.narrative import Words
+
+
+class Reading:
+    """State of one CDA → FHIR import."""
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self.issues: list[Issue] = []
+        self.words = Words(document.sections)
+        self._resources: dict[str, Resource] = {}
+        self._scope = (document.header.id.root or "", document.header.id.extension or "")
+
+    # --- findings -------------------------------------------------------------------------------------------
+
+    def inform(self, path: str, message: str, rule: str, code: str = "informational") -> None:
+        """Note what FHIR, or the way back to CDA, does not keep."""
+        self.issues.append(Issue("information", code, message, path, rule))
+
+    def warn(self, path: str, message: str, rule: str, code: str = "business-rule") -> None:
+        """Note what was wrong in the document and how it was understood."""
+        self.issues.append(Issue("warning", code, message, path, rule))
+
+    # --- resources ------------------------------------------------------------------------------------------
+
+    def add(self, resource_type: str, key: tuple[str, ...], elements: Resource) -> Resource:
+        """Add a resource and give the Reference to it; a resource of the same type and key is not made twice."""
+        url = self._url(resource_type, key)
+        if url not in self._resources:
+            filled = {name: content for name, content in elements.items() if content not in (None, [], {}, "")}
+            self._resources[url] = {"resourceType": resource_type, "id": url.removeprefix("urn:uuid:"), **filled}
+        return {"reference": url}
+
+    def resource(self, reference: Resource) -> Resource:
+        """The resource that a Reference given by `add` names."""
+        return self._resources[reference["reference"]]
+
+    def entries(self) -> Iterator[Resource]:
+        """The Bundle entries, in the order in which the resources were added."""
+        for url, resource in self._resources.items():
+            yield {"fullUrl": url, "resource": resource}
+
+    def of_type(self, resource_type: str) -> Iterator[tuple[Resource, Resource]]:
+        """(Reference, resource) of every resource of that type."""
+        for url, resource in self._resources.items():
+            if resource["resourceType"] == resource_type:
+                yield {"reference": url}, resource
+
+    def _url(self, resource_type: str, key: tuple[str, ...]) -> str:
+        name = uuid_oid("resource", *self._scope, resource_type, *key)
+        return uuid.UUID(int=int(name.removeprefix("2.25."))).urn
+
+    # --- values ---------------------------------------------------------------------------------------------
+
+    def moment(self, ts: str | None, path: str) -> str | None:
+        """A TS as a FHIR date or dateTime; one that names no real time is left out, and said."""
+        return self._time(ts, path, whole=True)
+
+    def day(self, ts: str | None, path: str) -> str | None:
+        """A TS as a FHIR date; its time of day is left out, and said."""
+        if ts and len(ts) > 8:
+            self.inform(path, "the element of FHIR is a date: the time of day is left out", "FHIR R4 date")
+        return self._time(ts, path, whole=False)
+
+    def _time(self, ts: str | None, path: str, *, whole: bool) -> str | None:
+        if ts is None:
+            return None
+        try:
+            return fhir_from_ts(ts) if whole else fhir_date_from_ts(ts)
+        except ValueError as error:
+            self.warn(path, f"left out: {error}", "cda-documents §1(6)", "value")
+            return None
+
+    def text(self, text: Text | None, path: str) -> str | None:
+        """The words of a Text: its own, or those of the narrative it points to (with or without `#`)."""
+        if text is None or text.null_flavor:
+            return None
+        if text.value:
+            return text.value
+        if not text.reference:
+            return None
+        found = self.words.find(text.reference)
+        if found is None:
+            self.warn(path, "points to no part of the narrative", "cda-documents §9.3", "not-found")
+        elif not text.reference.startswith("#"):
+            self.inform(path, "reference without #: read as one", "cda-documents §9.1(1)")
+        return found
