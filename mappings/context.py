@@ -19,6 +19,9 @@ class Deployment:
 
     `oid_arc` is an OID the emitter owns; without it identifiers are made under 2.25 (UUIDv5). `problem_codes` chooses
     how withdrawn PPS problem codes are written: `current` (nullFlavor OTH with the code in translation) or `2022`.
+    `model_arc` is the OID under which the models without CI-SIS volet are named (`.1` agenda, `.2` notification);
+    without it they have a fixed OID under 2.25. `responsible_*` name the professional who answers for documents that no
+    professional made. `notification_types` are (event type of JDV_J46, document type of JDV_J07) pairs.
     """
 
     oid_arc: str | None = None
@@ -30,6 +33,11 @@ class Deployment:
     software_vendor: str = "Relais"
     problem_codes: Literal["current", "2022"] = "current"
     ins_environment: Literal["test", "production"] = "test"
+    model_arc: str | None = None
+    responsible_rpps: str | None = None
+    responsible_family: str | None = None
+    responsible_given: str | None = None
+    notification_types: tuple[tuple[str, str], ...] = (("NOT", "28653-4"),)
 
 
 @dataclass(frozen=True, slots=True)

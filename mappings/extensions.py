@@ -13,6 +13,7 @@ from relais.mappings.context import Resource
 
 RELAIS = "https://relais.example/fhir/StructureDefinition/"
 FR_CORE = "https://hl7.fr/ig/fhir/core/StructureDefinition/"
+NDE = "https://interop.esante.gouv.fr/ig/fhir/nde/StructureDefinition/"
 HL7 = "http://hl7.org/fhir/StructureDefinition/"
 CLINICAL_DOCUMENT = "http://hl7.org/fhir/uv/fhir-clinical-document/StructureDefinition/"
 
@@ -42,6 +43,13 @@ AUTHOR_TIME = f"{RELAIS}author-time"  # on Composition.author[n]; valueDateTime:
 CUSTODIAN = "http://hl7.org/fhir/5.0/StructureDefinition/extension-CarePlan.custodian"  # valueReference to Organization
 APPROVAL = f"{RELAIS}approval"  # CarePlan; sub-extensions who (valueReference), date (valueDateTime)
 PERTAINS_TO_GOAL = f"{HL7}resource-pertainsToGoal"  # ServiceRequest, Task, Appointment; valueReference to Goal
+
+# Appointments and notifications (volets GAP and NdE)
+OPERATOR = f"{FR_CORE}fr-core-appointment-operator"  # Appointment; valueReference: who made the booking
+EVENT_TYPE = f"{NDE}event-type"  # CommunicationRequest; valueCodeableConcept (JDV_J46)
+EVENT_TIME = f"{NDE}event-time"  # CommunicationRequest; valueDateTime: when the event happened
+EVENT_EMISSION_TIME = f"{NDE}event-emission-time"  # CommunicationRequest; valueDateTime: when it was declared
+RECIPIENT_ENDPOINT = f"{NDE}recipient-endpoint"  # on CommunicationRequest.recipient; valueUrl
 
 # Professionals and devices
 ROLE_NAME = "https://interop.esante.gouv.fr/ig/fhir/annuaire/StructureDefinition/as-ext-practitionerrole-name"

@@ -212,5 +212,5 @@ def document_id(lineage: II, kind: str, version: int, arc: str | None) -> II:
     return II(f"{arc}.{_SERIES[kind]}.{serial}.{version}")
 
 
-_SERIES = {"pps": 1}
+_SERIES = {"pps": 1, "agenda": 2, "notification": 3}
 """Arc of each kind of document under the emitter's own arc."""

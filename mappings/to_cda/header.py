@@ -24,19 +24,22 @@ from relais.cda.model import (
     HealthCareFacility,
     Informant,
     Interval,
+    NamePart,
     Order,
     Organization,
     Participant,
     Performer,
+    PersonName,
     Recipient,
     RelatedDocument,
     ServiceEvent,
+    Telecom,
 )
 from relais.mappings import extensions, identity, terminology
 from relais.mappings.context import Resource
 from relais.mappings.to_cda.consents import sharing_consents
 from relais.mappings.to_cda.conversion import Conversion
-from relais.mappings.to_cda.datatypes import coded, codings, from_jdv, period
+from relais.mappings.to_cda.datatypes import coded, codings, from_jdv, period, telecoms
 from relais.mappings.to_cda.parties import (
     Party,
     assigned_entity,
@@ -76,7 +79,12 @@ class Member:
 
 @dataclass(slots=True)
 class Carrier:
-    """What a kind of document takes from its main resource; pairs are (Reference, path)."""
+    """What a kind of document takes from its main resource; pairs are (Reference, path).
+
+    `by_software`: the emitter's software is the author where no person is, for the structure that an author may be;
+    then `responsible` lists who may answer for the document, as (resource, path), best first. `performer` did the act,
+    when that is not who answers; `orders` are (Reference, target, path); `encounter` is the Encounter and its path.
+    """
 
     resource: Resource
     path: str
@@ -92,6 +100,14 @@ class Carrier:
     teams: list[tuple[Resource, str]] = field(default_factory=list)  # (CareTeam, path)
     approver: tuple[Resource, str] | None = None
     approved: str | None = None  # FHIR dateTime
+    act: Code | None = None  # what the documented act is
+    act_path: str = ""  # where `event` stands; `<path>.period` unless given
+    performer: tuple[Resource, str] | None = None
+    responsible: list[tuple[Resource, str]] = field(default_factory=list)
+    by_software: bool = False
+    recipients: list[tuple[Resource, str]] = field(default_factory=list)
+    orders: list[tuple[Resource, Resource | None, str]] = field(default_factory=list)
+    encounter: tuple[Resource, str] | None = None
 
 
 def header(conversion: Conversion, carrier: Carrier, composition: Resource, document_id: II | None) -> Header:
@@ -105,8 +121,9 @@ def header(conversion: Conversion, carrier: Carrier, composition: Resource, docu
     patient = record_target(conversion)
     conversion.patient_ids = patient.ids
     members = list(_members(conversion, carrier))
-    authors = list(_authors(conversion, carrier, composition, members, time))
-    lead = next((party for _, party in authors if party.is_professional), None)
+    lead = _answering(conversion, carrier, composition) if carrier.by_software else None
+    authors = list(_authors(conversion, carrier, composition, members, time, lead))
+    lead = lead or next((party for _, party in authors if party.is_professional), None)
     place = "Composition.author" if composition.get("author") else f"{carrier.path}.author"
     if lead is None and not conversion.has_refused(place):
         conversion.refuse(place, "a professional who answers for the document", "cda-documents §2.7")
@@ -127,15 +144,15 @@ def header(conversion: Conversion, carrier: Carrier, composition: Resource, docu
         data_enterer=_data_enterer(conversion, composition),
         informants=_informants(conversion, composition),
         custodian=custodian,
-        recipients=list(_recipients(conversion, composition)),
+        recipients=list(_recipients(conversion, carrier, composition)),
         legal_authenticator=_legal_authenticator(conversion, composition, lead, time),
         authenticators=list(_authenticators(conversion, carrier, composition, lead)),
         participants=list(_participants(conversion, carrier, composition, members, lead)),
-        orders=list(_orders(conversion, composition)),
+        orders=list(_orders(conversion, carrier, composition)),
         service_events=_service_events(conversion, carrier, composition, lead),
         related_documents=_related_documents(conversion, composition, version),
         consents=_authorizations(conversion, composition),
-        encounter=_encounter(conversion, composition, lead),
+        encounter=_encounter(conversion, carrier, composition, lead),
     )
 
 
@@ -257,38 +274,66 @@ def _functions(roles: list[Resource]) -> list[Code]:
     return found
 
 
+def _answering(conversion: Conversion, carrier: Carrier, composition: Resource) -> Party | None:
+    """The professional who answers for a document that software may have made."""
+    for resource, path in carrier.responsible:
+        party = read_party(conversion, resource, path)
+        if party is not None and party.is_professional:
+            return party
+    for attester, path in _attesters(composition, "legal"):
+        target = conversion.resolve(attester.get("party"), f"{path}.party", composition)
+        party = read_party(conversion, target, f"{path}.party.resolve()")
+        if party is not None and party.is_professional:
+            return party
+    return None
+
+
 def _authors(
-    conversion: Conversion, carrier: Carrier, composition: Resource, members: list[Member], time: str
+    conversion: Conversion,
+    carrier: Carrier,
+    composition: Resource,
+    members: list[Member],
+    time: str,
+    lead: Party | None,
 ) -> Iterator[tuple[Author, Party]]:
     stated = [
         (reference, f"Composition.author[{index}]") for index, reference in enumerate(composition.get("author", ()))
     ]
+    found = False
     for reference, path in stated or carrier.authors:
         target = conversion.resolve(reference, path, composition if stated else carrier.resource)
         party = read_party(conversion, target, f"{path}.resolve()")
+        if carrier.by_software and party is not None and party.source.get("resourceType") == "Organization":
+            party = _software(party.path, party.structure)
         if party is None or party.source.get("resourceType") == "Organization":
             if target is not None:
                 conversion.inform(path, "an author is a professional or a device: not written", "cda-documents §2.7")
             continue
         own_time = extensions.value(reference, extensions.AUTHOR_TIME) or (None if stated else carrier.authored)
         functions = [one for member in members if member.party.source is party.source for one in member.functions]
-        assigned = _with_structure(conversion, assigned_entity(conversion, party), party)
-        if party.is_professional:
-            _demand_name(conversion, assigned, party)
-            if assigned.code is None:
-                conversion.warn(
-                    f"{party.path}.code",
-                    "no profession of JDV_J01: XDS authorSpecialty stays empty",
-                    "cda-documents §2.7",
-                )
-        yield (
-            Author(
-                time=conversion.time(own_time, f"{path}.time") or time,
-                assigned=assigned,
-                function_code=functions[0] if functions and party.is_professional else None,
-            ),
-            party,
-        )
+        written = conversion.time(own_time, f"{path}.time") or time
+        found = True
+        yield _author(conversion, party, written, functions), party
+    if not found and carrier.by_software:
+        known = conversion.deployment.organization_finess or lead is None
+        party = _software(f"{carrier.path}.author", None if known or lead is None else lead.structure)
+        yield _author(conversion, party, conversion.time(carrier.authored, f"{carrier.path}.author") or time, []), party
+
+
+def _software(path: str, structure: Resource | None) -> Party:
+    """The emitter's software as an author, working for that structure; the emitter when none is given."""
+    return Party({"resourceType": "Device"}, path, structure=structure)
+
+
+def _author(conversion: Conversion, party: Party, time: str, functions: list[Code]) -> Author:
+    assigned = _with_structure(conversion, assigned_entity(conversion, party), party)
+    if party.is_professional:
+        _demand_name(conversion, assigned, party)
+        if assigned.code is None:
+            conversion.warn(
+                f"{party.path}.code", "no profession of JDV_J01: XDS authorSpecialty stays empty", "cda-documents §2.7"
+            )
+    return Author(time, assigned, functions[0] if functions and party.is_professional else None)
 
 
 def _with_structure(conversion: Conversion, assigned: AssignedEntity, party: Party) -> AssignedEntity:
@@ -434,24 +479,54 @@ def _custodian(conversion: Conversion, carrier: Carrier, composition: Resource) 
     )
 
 
-def _recipients(conversion: Conversion, composition: Resource) -> Iterator[Recipient]:
-    for parts, path in _participations(composition, extensions.INFORMATION_RECIPIENT):
-        target = conversion.resolve(parts.get("party"), path, composition)
-        if target is not None and target.get("resourceType") == "RelatedPerson":
-            for entity in related_entities(conversion, target, f"{path}.resolve()")[:1]:
-                yield Recipient(addresses=entity.addresses, telecoms=entity.telecoms, name=entity.name)
-        elif party := read_party(conversion, target, f"{path}.resolve()"):
-            structure = party.structure
-            ids = party_ids(conversion, party) if party.is_professional else []
-            yield Recipient(
-                ids=[ii for ii in ids if ii.root == templates.PS_IDNAT],
-                addresses=party_addresses(party),
-                telecoms=party_telecoms(conversion, party),
-                name=party_name(conversion, party),
-                organization=_received(organization(conversion, structure, f"{party.path}.organization"))
-                if structure
-                else None,
-            )
+def _recipients(conversion: Conversion, carrier: Carrier, composition: Resource) -> Iterator[Recipient]:
+    stated = [
+        (parts.get("party") or {}, path)
+        for parts, path in _participations(composition, extensions.INFORMATION_RECIPIENT)
+    ]
+    for reference, path in stated or carrier.recipients:
+        target = conversion.resolve(reference, path, composition if stated else carrier.resource)
+        recipient = _recipient(conversion, target, reference, path)
+        if recipient is None:
+            if target is not None:
+                conversion.inform(path, "this kind of recipient has no place in the header", "cda-documents §2.8")
+            continue
+        recipient.telecoms += _endpoint(conversion, reference, path)
+        yield recipient
+
+
+def _recipient(conversion: Conversion, target: Resource | None, reference: Resource, path: str) -> Recipient | None:
+    """A professional or a structure with national number; the person or a relative by name, never by id (§2.8)."""
+    if target is None:
+        name = (reference.get("display") or "").strip()
+        return Recipient(name=PersonName(families=[NamePart(name)])) if name else None
+    if target.get("resourceType") == "RelatedPerson":
+        entities = related_entities(conversion, target, f"{path}.resolve()")[:1]
+        return next((Recipient([], one.addresses, one.telecoms, one.name) for one in entities), None)
+    party = read_party(conversion, target, f"{path}.resolve()")
+    if party is None or party.source.get("resourceType") == "Device":
+        return None
+    ids = party_ids(conversion, party) if party.is_professional else []
+    structure = party.structure
+    return Recipient(
+        ids=[ii for ii in ids if ii.root == templates.PS_IDNAT],
+        addresses=party_addresses(party),
+        telecoms=party_telecoms(conversion, party),
+        name=party_name(conversion, party),
+        organization=_received(organization(conversion, structure, f"{party.path}.organization"))
+        if structure
+        else None,
+    )
+
+
+def _endpoint(conversion: Conversion, reference: Resource, path: str) -> list[Telecom]:
+    """Where a recipient wants to be reached; a scheme that is written twice counts once (fhir-volets §1.2.4)."""
+    url = (extensions.value(reference, extensions.RECIPIENT_ENDPOINT) or "").strip()
+    scheme, _, rest = url.partition(":")
+    if scheme and rest.startswith(f"{scheme}:"):
+        conversion.inform(f"{path}.extension", "the scheme of the address is written twice", "fhir-volets §1.2.4")
+        url = rest
+    return telecoms(conversion, [{"system": "url", "value": url}] if url else [], path, "Destinataire")
 
 
 def _received(structure: Organization) -> Organization:
@@ -475,7 +550,9 @@ def _legal_authenticator(
             return Authenticator(signed or time, assigned_entity(conversion, party))
     if lead is None:
         return None
-    return Authenticator(time, _with_structure(conversion, assigned_entity(conversion, lead), lead))
+    assigned = _with_structure(conversion, assigned_entity(conversion, lead), lead)
+    _demand_name(conversion, assigned, lead)
+    return Authenticator(time, assigned)
 
 
 def _authenticators(
@@ -511,17 +588,20 @@ def _attesters(composition: Resource, mode: str) -> Iterator[tuple[Resource, str
 # --- act, orders, consent, encounter --------------------------------------------------------------------------------
 
 
-def _orders(conversion: Conversion, composition: Resource) -> Iterator[Order]:
-    for extension in extensions.extensions(composition, extensions.EVENT_BASED_ON):
-        path = f"Composition.extension('{extensions.EVENT_BASED_ON}').value"
-        reference = extension.get("valueReference", {})
-        request = conversion.resolve(reference, path, composition)
+def _orders(conversion: Conversion, carrier: Carrier, composition: Resource) -> Iterator[Order]:
+    stated = [
+        extension.get("valueReference", {})
+        for extension in extensions.extensions(composition, extensions.EVENT_BASED_ON)
+    ]
+    path = f"Composition.extension('{extensions.EVENT_BASED_ON}').value"
+    orders = [(reference, conversion.resolve(reference, path, composition), path) for reference in stated]
+    for reference, request, place in orders or carrier.orders:
         identifiers = [reference.get("identifier", {}), *(request or {}).get("identifier", ())]
         ids = [ii for ii in map(identity.ii_of, identifiers) if ii]
         if ids:
             yield Order(ids[:1], next(iter(codings((request or {}).get("code"))), None))
         else:
-            conversion.inform(path, "an order without identifier is not written", "cda-documents §2.11")
+            conversion.inform(place, "an order without identifier is not written", "cda-documents §2.11")
 
 
 def _service_events(
@@ -531,15 +611,17 @@ def _service_events(
     events = composition.get("event", ())
     main = events[0] if events else {}
     act = period(conversion, main.get("period"), "Composition.event[0].period") or period(
-        conversion, carrier.event, f"{carrier.path}.period"
+        conversion, carrier.event, carrier.act_path or f"{carrier.path}.period"
     )
     low = (act.low if act else None) or conversion.time(carrier.authored, f"{carrier.path}.created")
     if low is None:
-        conversion.refuse(f"{carrier.path}.period.start", "the start of the documented act", "cda-documents §2.11")
+        place = f"{carrier.act_path or f'{carrier.path}.period'}.start"
+        if not conversion.has_refused(place):
+            conversion.refuse(place, "the start of the documented act", "cda-documents §2.11")
     code = next((one for concept in main.get("code", ()) for one in codings(concept)), None)
-    performer = _act_performer(conversion, main, composition) or lead
+    performer = _act_performer(conversion, main, composition) or _stated_performer(conversion, carrier) or lead
     first = ServiceEvent(
-        code=code or carrier.code,
+        code=code or carrier.act,
         time=Interval(low=low, high=act.high if act else None),
         performers=[Performer(_act_entity(conversion, performer))] if performer else [],
     )
@@ -549,6 +631,10 @@ def _service_events(
 def _other_event(conversion: Conversion, event: Resource, index: int) -> ServiceEvent:
     code = next((one for concept in event.get("code", ()) for one in codings(concept)), None)
     return ServiceEvent(code=code, time=period(conversion, event.get("period"), f"Composition.event[{index}].period"))
+
+
+def _stated_performer(conversion: Conversion, carrier: Carrier) -> Party | None:
+    return read_party(conversion, *carrier.performer) if carrier.performer else None
 
 
 def _act_performer(conversion: Conversion, event: Resource, composition: Resource) -> Party | None:
@@ -586,13 +672,18 @@ def _authorizations(conversion: Conversion, composition: Resource) -> list[Conse
     return list(found.values())
 
 
-def _encounter(conversion: Conversion, composition: Resource, lead: Party | None) -> EncompassingEncounter:
-    """componentOf: the Encounter of the Composition, else a virtual one without date (§2.13)."""
+def _encounter(
+    conversion: Conversion, carrier: Carrier, composition: Resource, lead: Party | None
+) -> EncompassingEncounter:
+    """componentOf: the Encounter of the Composition or of the carrier, else a virtual one without date (§2.13)."""
     source = conversion.resolve(composition.get("encounter"), "Composition.encounter", composition)
+    path = "Composition.encounter.resolve()"
+    if source is None and carrier.encounter is not None:
+        source, path = carrier.encounter
     responsible = assigned_entity(conversion, lead, with_structure=False) if lead else None
     if responsible and not any(ii.root == templates.PS_IDNAT for ii in responsible.ids):
         responsible = None
-    facility = _facility(conversion, composition, source, lead)
+    facility = _facility(conversion, composition, source, lead, path)
     if source is None:
         return EncompassingEncounter(
             code=terminology.coded("J142", "VR"),
@@ -600,14 +691,13 @@ def _encounter(conversion: Conversion, composition: Resource, lead: Party | None
             responsible=responsible,
             facility=facility,
         )
-    conversion.same_patient(source, "subject", "Composition.encounter.resolve()")
+    conversion.same_patient(source, "subject", path)
     return EncompassingEncounter(
         ids=[ii for ii in map(identity.ii_of, source.get("identifier", ())) if ii],
         code=_encounter_class(source),
-        time=period(conversion, source.get("period"), "Composition.encounter.resolve().period")
-        or Interval(null_flavor="NA"),
+        time=period(conversion, source.get("period"), f"{path}.period") or Interval(null_flavor="NA"),
         responsible=responsible,
-        participants=list(_encounter_participants(conversion, source)),
+        participants=list(_encounter_participants(conversion, source, path)),
         facility=facility,
     )
 
@@ -619,9 +709,11 @@ def _encounter_class(encounter: Resource) -> Code | None:
     return found.as_code() if found else None
 
 
-def _encounter_participants(conversion: Conversion, encounter: Resource) -> Iterator[EncounterParticipant]:
+def _encounter_participants(
+    conversion: Conversion, encounter: Resource, encounter_path: str
+) -> Iterator[EncounterParticipant]:
     for index, participant in enumerate(encounter.get("participant", ())):
-        path = f"Composition.encounter.resolve().participant[{index}].individual"
+        path = f"{encounter_path}.participant[{index}].individual"
         type_code = from_jdv("J140", participant.get("type", ()))
         target = conversion.resolve(participant.get("individual"), path, encounter)
         party = read_party(conversion, target, f"{path}.resolve()")
@@ -630,17 +722,15 @@ def _encounter_participants(conversion: Conversion, encounter: Resource) -> Iter
 
 
 def _facility(
-    conversion: Conversion, composition: Resource, encounter: Resource | None, lead: Party | None
+    conversion: Conversion, composition: Resource, encounter: Resource | None, lead: Party | None, path: str
 ) -> HealthCareFacility:
     """The place of care: its secteur d'activité (JDV_J02) is demanded and becomes XDS healthcareFacilityTypeCode."""
     location: Resource = {}
     if encounter is not None:
         for index, stay in enumerate(encounter.get("location", ())):
-            path = f"Composition.encounter.resolve().location[{index}].location"
-            location = conversion.resolve(stay.get("location"), path, encounter) or location
-    provider = conversion.resolve(
-        (encounter or {}).get("serviceProvider"), "Composition.encounter.resolve().serviceProvider", encounter
-    )
+            place = f"{path}.location[{index}].location"
+            location = conversion.resolve(stay.get("location"), place, encounter) or location
+    provider = conversion.resolve((encounter or {}).get("serviceProvider"), f"{path}.serviceProvider", encounter)
     stated = [
         document.get("context", {}).get("facilityType")
         for document in conversion.resources.of_type("DocumentReference")

@@ -112,6 +112,7 @@ def _carrier(conversion: Conversion, plan: Resource, approval: tuple[Resource, s
         title=PPCS_TITLE if _is_ppcs(plan) else PPS_TITLE,
         authored=plan.get("created"),
         event=plan.get("period"),
+        act=Code("18776-5", templates.LOINC, "Plan personnalisé de soins", "LOINC"),
         authors=[*([(plan["author"], "CarePlan.author")] if "author" in plan else []), *devices],
         custodians=custodians,
         contributors=contributors,
