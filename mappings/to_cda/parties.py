@@ -229,6 +229,8 @@ def _device(party: Party, deployment: Deployment) -> Device | None:
 def _device_ids(party: Party, conversion: Conversion) -> list[II]:
     """*structure id*/*system id* (§2.7), the structure being the owner of the device, else the emitter."""
     identifiers = party.source.get("identifier", ())
+    if own := [ii for ii in other_ids(identifiers) if ii.root == PS_IDNAT]:
+        return own
     numbers = [identifier["value"] for identifier in identifiers if identifier.get("value")]
     owner = structure_ids(conversion, party.structure or {}, f"{party.path}.owner.resolve()")
     for ii in [*owner, *emitter_ids(conversion.deployment)]:
