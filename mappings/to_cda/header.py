@@ -39,7 +39,7 @@ from relais.mappings import extensions, identity, terminology
 from relais.mappings.context import Resource
 from relais.mappings.to_cda.consents import sharing_consents
 from relais.mappings.to_cda.conversion import Conversion
-from relais.mappings.to_cda.datatypes import coded, codings, from_jdv, period, telecoms
+from relais.mappings.to_cda.datatypes import address, coded, codings, from_jdv, period, telecoms
 from relais.mappings.to_cda.parties import (
     Party,
     assigned_entity,
@@ -680,26 +680,37 @@ def _encounter(
     path = "Composition.encounter.resolve()"
     if source is None and carrier.encounter is not None:
         source, path = carrier.encounter
-    responsible = assigned_entity(conversion, lead, with_structure=False) if lead else None
-    if responsible and not any(ii.root == templates.PS_IDNAT for ii in responsible.ids):
-        responsible = None
     facility = _facility(conversion, composition, source, lead, path)
     if source is None:
         return EncompassingEncounter(
             code=terminology.coded("J142", "VR"),
             time=Interval(null_flavor="NA"),
-            responsible=responsible,
+            responsible=_responsible(conversion, lead),
             facility=facility,
         )
     conversion.same_patient(source, "subject", path)
+    people = list(_encounter_people(conversion, source, path))
+    answering = next((party for type_code, party, _ in people if type_code == "RESP"), None)
     return EncompassingEncounter(
         ids=[ii for ii in map(identity.ii_of, source.get("identifier", ())) if ii],
         code=_encounter_class(source),
         time=period(conversion, source.get("period"), f"{path}.period") or Interval(null_flavor="NA"),
-        responsible=responsible,
-        participants=list(_encounter_participants(conversion, source, path)),
+        discharge_disposition=next(iter(codings(source.get("hospitalization", {}).get("dischargeDisposition"))), None),
+        responsible=_responsible(conversion, answering or lead),
+        participants=[
+            EncounterParticipant(type_code, assigned_entity(conversion, party), time)
+            for type_code, party, time in people
+            if party is not answering
+        ],
         facility=facility,
     )
+
+
+def _responsible(conversion: Conversion, party: Party | None) -> AssignedEntity | None:
+    """responsibleParty: a professional with a national number, without structure."""
+    responsible = assigned_entity(conversion, party, with_structure=False) if party else None
+    known = responsible is not None and any(ii.root == templates.PS_IDNAT for ii in responsible.ids)
+    return responsible if known else None
 
 
 def _encounter_class(encounter: Resource) -> Code | None:
@@ -709,16 +720,17 @@ def _encounter_class(encounter: Resource) -> Code | None:
     return found.as_code() if found else None
 
 
-def _encounter_participants(
+def _encounter_people(
     conversion: Conversion, encounter: Resource, encounter_path: str
-) -> Iterator[EncounterParticipant]:
+) -> Iterator[tuple[str, Party, Interval | None]]:
+    """Participation (JDV_J140), professional and time of each participant of an Encounter."""
     for index, participant in enumerate(encounter.get("participant", ())):
-        path = f"{encounter_path}.participant[{index}].individual"
+        path = f"{encounter_path}.participant[{index}]"
         type_code = from_jdv("J140", participant.get("type", ()))
-        target = conversion.resolve(participant.get("individual"), path, encounter)
-        party = read_party(conversion, target, f"{path}.resolve()")
+        target = conversion.resolve(participant.get("individual"), f"{path}.individual", encounter)
+        party = read_party(conversion, target, f"{path}.individual.resolve()")
         if party is not None and type_code is not None and type_code.code:
-            yield EncounterParticipant(type_code.code, assigned_entity(conversion, party))
+            yield type_code.code, party, period(conversion, participant.get("period"), f"{path}.period")
 
 
 def _facility(
@@ -750,4 +762,5 @@ def _facility(
             "cda-documents §2.13",
         )
     ids = [ii for ii in map(identity.structure_id, location.get("identifier", ())) if ii]
-    return HealthCareFacility(ids=ids, code=code, name=location.get("name"))
+    where = address(location["address"]) if "address" in location else None
+    return HealthCareFacility(ids=ids, code=code, name=location.get("name"), address=where)

@@ -549,6 +549,7 @@ def test_encounter_of_a_composition() -> None:
     location = plan.add(
         "ward", "Location", name="Gériatrie", type=[concept(terminology.uri_of("1.2.250.1.71.4.2.4") or "", "SA01")]
     )
+    participation_type = terminology.uri_of("2.16.840.1.113883.5.90") or ""
     stay = plan.add(
         "stay",
         "Encounter",
@@ -558,6 +559,14 @@ def test_encounter_of_a_composition() -> None:
         identifier=[{"system": IPP, "value": "S1"}],
         period={"start": "2024-08-01", "end": "2024-08-20"},
         location=[{"location": location}],
+        participant=[
+            {"type": [concept(participation_type, "RESP")], "individual": plan.ref("nurse")},
+            {
+                "type": [concept(participation_type, "CON")],
+                "individual": plan.ref("coordinator"),
+                "period": {"start": "2024-08-03"},
+            },
+        ],
     )
     encounter = header_of(document_bundle(plan, encounter=stay)).encounter
     assert encounter is not None
@@ -568,6 +577,11 @@ def test_encounter_of_a_composition() -> None:
     assert encounter.facility is not None
     assert encounter.facility.code is not None
     assert (encounter.facility.code.code, encounter.facility.name) == ("SA01", "Gériatrie")
+    assert encounter.responsible is not None
+    assert encounter.responsible.ids == [II(templates.PS_IDNAT, "810100000019")]
+    assert [(one.type_code, one.assigned.ids, one.time) for one in encounter.participants] == [
+        ("CON", [II(templates.PS_IDNAT, "810100000027")], Interval(low="20240803"))
+    ]
 
 
 def test_the_act_of_a_composition() -> None:
