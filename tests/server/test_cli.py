@@ -86,7 +86,7 @@ def test_a_fhir_resource_is_judged_by_base_r4(folder: Path) -> None:
         ("import", b"<html/>", "ClinicalDocument"),
         ("pack", b"<html/>", "ClinicalDocument"),
         ("validate", b"<!DOCTYPE a><a/>", "DTD"),
-        ("validate", b"", "empty"),
+        ("validate", b"", "no element found"),
     ],
 )
 def test_unreadable_input_is_one_line(tmp_path: Path, command: str, content: bytes, expected: str) -> None:
