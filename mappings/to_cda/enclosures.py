@@ -90,8 +90,10 @@ class Enclosures:
             _add_address(conversion, self.referenced, attachment, path, title)
 
     def add_resource(self, conversion: Conversion, resource: Resource, path: str) -> bool:
-        """A DocumentReference of the patient, or a Binary; False for another type of resource."""
+        """A DocumentReference of the patient, or a Binary, once; False for another type of resource."""
         kind = resource.get("resourceType")
+        if any(one.source is resource for one in [*self.attached, *self.referenced]):
+            return True
         if kind == "Binary":
             self._add_content(conversion, resource, resource, path, "", [])
         elif kind == "DocumentReference":
@@ -219,10 +221,9 @@ def _attached_entry(conversion: Conversion, document: Attached, number: int, tex
     text_id, media_id = f"doc-{number}", f"media-{number}"
     show = Element("renderMultiMedia", {"referencedObject": media_id})
     text.append(paragraph(content(document.title, id=text_id), " ", show))
-    part = str(number)
     return event_sections.attached_document(
-        conversion.computed_id("attached", document.path, part),
-        conversion.computed_id("attached", document.path, part, "type"),
+        conversion.entry_id(document.source, document.path, "attached"),
+        conversion.entry_id(document.source, document.path, "attached type"),
         original(text_id, *document.codes),
         document.media,
         text=text_id,
@@ -239,7 +240,7 @@ def _referenced_entry(conversion: Conversion, document: Referenced, number: int,
         line += [" : ", Element("linkHtml", {"href": document.url}, [document.url]) if linked else document.url]
     text.append(paragraph(*line))
     return event_sections.external_document(
-        conversion.computed_id("referenced", document.path, str(number)),
+        conversion.entry_id(document.source, document.path, "referenced"),
         document.ids,
         text=text_id,
         kind=document.kind,

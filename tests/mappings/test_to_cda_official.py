@@ -6,9 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+import relais.server
 from relais.cda.rule_sets import CURRENT, OF_2023_12
 from relais.cda.validation import Report, Validator
 from relais.cda.writer import write
@@ -78,6 +80,14 @@ def test_mode_2022_fails_the_newest_rules_only_where_they_contradict_each_other(
     assert report.expected_failures == report.official_errors
     assert report.conformant is (withdrawn == 0)
     assert report.acceptable
+
+
+def test_the_plan_of_the_demo_is_valid_approved_and_conformant(newest: Validator) -> None:
+    plan = msgspec.json.decode(Path(relais.server.__file__).with_name("demo_plan.json").read_bytes())
+    assert structure.check(plan) == []
+    mapped = convert(plan, EMISSION)
+    assert mapped.issues == []
+    assert_conformant(newest.validate(write(mapped.document)))
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
