@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from relais.cda.datatypes import is_ts
 from relais.cda.errors import Issue, MappingError
 from relais.cda.model import Document, Section
@@ -14,6 +12,7 @@ from relais.mappings.context import Imported, Resource
 from relais.mappings.from_cda.header import composition, general_practitioners
 from relais.mappings.from_cda.original import document_reference, instant, provenance
 from relais.mappings.from_cda.patient import read_patient
+from relais.mappings.from_cda.pps import CarePlanReading, is_pps
 from relais.mappings.from_cda.reading import Reading
 from relais.mappings.from_cda.sections import composition_section
 
@@ -34,7 +33,7 @@ def to_bundle(document: Document, data: bytes) -> Imported:
     if doctors := general_practitioners(reading):
         reading.resource(subject)["generalPractitioner"] = doctors
     original = document_reference(reading, head, data)
-    head["section"] = list(_sections(reading, original))
+    head["section"] = _sections(reading, head, original)
     target = reading.add("Composition", (), head)
     provenance(reading, target, original, head)
     first, *others = sorted(reading.entries(), key=lambda entry: entry["fullUrl"] != target["reference"])
@@ -63,16 +62,25 @@ def _refuse_unidentified(document: Document, data: bytes) -> None:
         raise MappingError(issues)
 
 
-def _sections(reading: Reading, original: Resource) -> Iterator[Resource]:
+def _sections(reading: Reading, head: Resource, original: Resource) -> list[Resource]:
+    """Composition.section of every section; a PPS makes its CarePlan on the way."""
     if reading.document.non_xml_body is not None:
-        yield {"title": reading.document.header.title or "Document", "entry": [original]}
+        return [{"title": reading.document.header.title or "Document", "entry": [original]}]
+    plan = CarePlanReading(reading, head) if is_pps(reading.document) else None
+    found = []
     for index, section in enumerate(reading.document.sections, 1):
-        _report(reading, section, f"component/structuredBody/component[{index}]/section")
-        yield composition_section(section, [])
+        path = f"component/structuredBody/component[{index}]/section"
+        entries = plan.read(section, path) if plan else None
+        _report(reading, section, path, known=entries is not None)
+        found.append(composition_section(section, entries or []))
+    if plan is not None:
+        plan.finish()
+    return found
 
 
-def _report(reading: Reading, section: Section, path: str) -> None:
-    if section.entries:
+def _report(reading: Reading, section: Section, path: str, *, known: bool) -> None:
+    """Say which sections have entries that nothing reads."""
+    if section.entries and not known:
         reading.inform(path, "only the narrative is kept: no mapping is known for its entries", "cda-documents §9.1(4)")
     for index, nested in enumerate(section.sections, 1):
-        _report(reading, nested, f"{path}/component[{index}]/section")
+        _report(reading, nested, f"{path}/component[{index}]/section", known=False)

@@ -1,4 +1,4 @@
-"""Header of any CI-SIS document → Composition and what it points to: inverse of `to_cda.header` (cda-documents §9.2)."""
+"""Header of any CI-SIS document → Composition and what it points to (§9.2): inverse of `to_cda.header`."""
 
 from __future__ import annotations
 
@@ -323,7 +323,9 @@ def _check_responsible(reading: Reading, source: EncompassingEncounter, path: st
         return
     lead = next((author.assigned for author in reading.document.header.authors), Assigned())
     if source.responsible.ids != lead.ids:
-        reading.inform(f"{path}/responsibleParty", "not the author: written back as a participant", RULE)
+        reading.inform(
+            f"{path}/responsibleParty", "another one than the author: kept as a participant of the encounter", RULE
+        )
 
 
 def _encounter_participants(reading: Reading, source: EncompassingEncounter, path: str) -> Iterator[Resource]:

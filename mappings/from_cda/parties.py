@@ -65,12 +65,13 @@ def professional(reading: Reading, assigned: AssignedEntity, path: str) -> Resou
     """The Reference to the PractitionerRole of a professional, for a structure or not."""
     practitioner = _practitioner(reading, assigned, path)
     structure = organization(reading, assigned.organization, path) if assigned.organization else None
-    code = assigned.code
-    key = (
-        practitioner["reference"],
-        _key(code.system, code.code) if code else "",
-        (structure or {}).get("reference", ""),
-    )
+    return role_of(reading, practitioner, assigned.code, structure)
+
+
+def role_of(reading: Reading, practitioner: Resource, code: Code | None, structure: Resource | None) -> Resource:
+    """The Reference to the PractitionerRole of that profession for that structure."""
+    profession = _key(code.system, code.code) if code else ""
+    key = (practitioner["reference"], profession, (structure or {}).get("reference", ""))
     elements: Resource = {"practitioner": practitioner, "organization": structure, **_profession(code)}
     return reading.add("PractitionerRole", key, elements)
 

@@ -1,0 +1,249 @@
+"""Section 4 of the PPS, *plan de soins / plan d'aides* → Goal, ServiceRequest, Observation (cda-documents §4.9, §9.3):
+inverse of `to_cda.goals` and `to_cda.actions`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from relais.cda.model import II, Code, EntryAuthor, Section, Statement
+from relais.cda.templates import REQUEST, SIMPLE_OBSERVATION
+from relais.mappings import extensions
+from relais.mappings.context import Resource
+from relais.mappings.from_cda.datatypes import codings, concept, identifiers, period
+from relais.mappings.from_cda.parties import party
+from relais.mappings.from_cda.performers import performer
+from relais.mappings.from_cda.plan import OTHER_PROBLEM, RULE, Plan, has_template, stated, subentries, value_text
+from relais.mappings.from_cda.problems import goal_problem
+from relais.mappings.from_cda.reading import Reading
+from relais.mappings.from_cda.social import effective, observed_value
+from relais.mappings.to_cda.goals import NO_GOAL, UNSPECIFIED_PROBLEM
+
+_LIFECYCLES = {
+    "new": "proposed",
+    "active": "active",
+    "held": "on-hold",
+    "suspended": "on-hold",
+    "completed": "completed",
+    "cancelled": "cancelled",
+    "aborted": "rejected",
+}
+_REQUESTS = {
+    "new": "draft",
+    "active": "active",
+    "held": "on-hold",
+    "suspended": "on-hold",
+    "completed": "completed",
+    "cancelled": "revoked",
+    "aborted": "revoked",
+}
+
+
+def read_goals(reading: Reading, section: Section, plan: Plan, path: str) -> list[Resource]:
+    """References to the Goals, actions and assessments of the section, goal by goal."""
+    found: list[Resource] = []
+    for index, entry in enumerate(section.entries, 1):
+        place = f"{path}/entry[{index}]/{entry.kind}"
+        if has_template(entry, REQUEST):
+            found += _row(reading, plan, entry, index, place)
+        else:
+            reading.inform(place, "not a goal of the volet: narrative only", "cda-documents §9.1(4)")
+    _report_shared_ids(reading, section, path)
+    return list({one["reference"]: one for one in found}.values())
+
+
+def _row(reading: Reading, plan: Plan, entry: Statement, number: int, path: str) -> list[Resource]:
+    """A top-level entry: its goal, unless it only carries actions that have none."""
+    goal = None if _is_carrier(reading, entry) else _goal(reading, plan, entry, path)
+    found = [goal] if goal else []
+    actions = []
+    for action, place in subentries(entry, path, "SPRT"):
+        actions.append(_action(reading, plan, action, goal, number, place))
+    assessments = [
+        reference
+        for assessment, place in subentries(entry, path, "GEVL")
+        for reference in _assessment(reading, plan, assessment, goal, place)
+    ]
+    if goal is not None and assessments:
+        reading.resource(goal)["outcomeReference"] = assessments
+    elif assessments and actions:
+        activity = next(one for one in plan.activities if one["reference"] == actions[0])
+        activity.setdefault("outcomeReference", []).extend(assessments)
+    for relation in entry.relationships:
+        if relation.type_code not in ("SPRT", "GEVL"):
+            reading.inform(path, "an entry of another relation than SPRT and GEVL: narrative only", RULE)
+    return [*found, *actions, *assessments]
+
+
+def _is_carrier(reading: Reading, entry: Statement) -> bool:
+    """Whether the entry only carries actions without goal, as `to_cda` writes it."""
+    value = _coded_value(entry)
+    words = reading.words.find(entry.text.reference) if entry.text and entry.text.reference else None
+    without_goal = value is None or (value.null_flavor is not None and not stated(value.original_text))
+    return without_goal and words == NO_GOAL and (entry.code is None or entry.code.code in (None, OTHER_PROBLEM))
+
+
+def _coded_value(entry: Statement) -> Code | None:
+    return next((one for one in entry.values if isinstance(one, Code)), None)
+
+
+# --- goals --------------------------------------------------------------------------------------------------------
+
+
+def _goal(reading: Reading, plan: Plan, entry: Statement, path: str) -> Resource:
+    elements: Resource = {
+        "identifier": identifiers(entry.ids),
+        "lifecycleStatus": _LIFECYCLES.get(entry.status or "", "active"),
+        "description": _description(reading, entry, path),
+        "subject": plan.subject,
+        "startDate": reading.day(_start(entry), f"{path}/effectiveTime"),
+        "target": _targets(reading, entry, path),
+        "addresses": _addressed(reading, plan, entry, path),
+        **_expressed_by(reading, entry, path),
+    }
+    reference = reading.add("Goal", (path,), elements)
+    plan.goals.append(reference)
+    return reference
+
+
+def _start(entry: Statement) -> str | None:
+    return entry.time.low or entry.time.value if entry.time else None
+
+
+def _description(reading: Reading, entry: Statement, path: str) -> Resource:
+    value = _coded_value(entry)
+    found = concept(value, value_text(reading, value, f"{path}/value")) if value else {}
+    if not found:
+        reading.warn(f"{path}/value", "the goal is not said in words", RULE, "required")
+        return {"text": NO_GOAL}
+    return found
+
+
+def _addressed(reading: Reading, plan: Plan, entry: Statement, path: str) -> list[Resource]:
+    words = reading.words.find(entry.text.reference) if entry.text and entry.text.reference else None
+    if words == UNSPECIFIED_PROBLEM and not codings(entry.code):
+        return []
+    problem = goal_problem(reading, plan, entry, path)
+    return [problem] if problem else []
+
+
+def _expressed_by(reading: Reading, entry: Statement, path: str) -> Resource:
+    """The professional who wants the goal, and when that was said."""
+    author = next(iter(entry.authors), None)
+    reference = party(reading, author.assigned, f"{path}/author/assignedAuthor") if author else None
+    if author is None or reference is None:
+        return {}
+    return {"expressedBy": reference, "statusDate": _said(reading, author, entry, path)}
+
+
+def _said(reading: Reading, author: EntryAuthor, entry: Statement, path: str) -> str | None:
+    return reading.day(author.time, f"{path}/author/time") if author.time != _start(entry) else None
+
+
+def _targets(reading: Reading, entry: Statement, path: str) -> list[Resource]:
+    """What tells that the goal is reached, and by when."""
+    due = reading.day(entry.time.high, f"{path}/effectiveTime") if entry.time else None
+    criteria = [
+        text
+        for assessment, place in subentries(entry, path, "GEVL")
+        for criterion in assessment.criteria
+        if (text := reading.text(criterion, f"{place}/precondition/criterion/text/reference"))
+    ]
+    targets: list[Resource] = [{"measure": {"text": text}} for text in criteria]
+    if due:
+        targets = targets or [{}]
+        targets[0]["dueDate"] = due
+    return targets
+
+
+# --- actions --------------------------------------------------------------------------------------------------------
+
+
+def _action(
+    reading: Reading, plan: Plan, entry: Statement, goal: Resource | None, goal_number: int, path: str
+) -> Resource:
+    """The ServiceRequest of an action; one that the document repeats under several goals is one resource."""
+    performers = []
+    for index, participant in enumerate(entry.participants, 1):
+        if reference := performer(reading, participant, f"{path}/participant[{index}]"):
+            performers.append(reference)
+    elements: Resource = {
+        "identifier": identifiers(_own_id(ii, goal_number) for ii in entry.ids),
+        "status": _REQUESTS.get(entry.status or "", "unknown"),
+        "intent": "plan",
+        "category": [concept(kind) for kind in entry.methods if concept(kind)],
+        "code": _what(reading, entry, path),
+        "subject": plan.subject,
+        **_occurrence(reading, entry, path),
+        "performer": performers,
+    }
+    if entry.status == "aborted":
+        reading.inform(f"{path}/statusCode", "an aborted action is revoked: written back as cancelled", RULE)
+    key = ("action", repr(elements)) if elements["identifier"] else ("action", path)
+    reference = reading.add("ServiceRequest", key, elements)
+    if goal is not None:
+        pertains = {"url": extensions.PERTAINS_TO_GOAL, "valueReference": goal}
+        reading.resource(reference).setdefault("extension", []).append(pertains)
+    if all(one["reference"] != reference for one in plan.activities):
+        plan.activities.append({"reference": reference})
+    return reference
+
+
+def _own_id(ii: II, goal_number: int) -> II:
+    """The id of an action without the number of the goal, which marks its copy under each of several goals (§4.9)."""
+    return II(ii.root) if ii.extension == str(goal_number) else ii
+
+
+def _what(reading: Reading, entry: Statement, path: str) -> Resource:
+    value = _coded_value(entry)
+    words = reading.text(entry.text, f"{path}/text/reference")
+    if words is None and value is not None:
+        words = value_text(reading, value, f"{path}/value")
+    found = {"coding": [*codings(entry.code), *codings(value)], "text": words}
+    if not words:
+        reading.warn(f"{path}/text", "the action is not said in words", RULE, "required")
+    return {name: content for name, content in found.items() if content}
+
+
+def _occurrence(reading: Reading, entry: Statement, path: str) -> Resource:
+    when = period(reading, entry.time, f"{path}/effectiveTime")
+    if entry.time is not None and entry.time.value:
+        return {"occurrenceDateTime": when["start"]} if when else {}
+    return {"occurrencePeriod": when} if when else {}
+
+
+# --- assessments ------------------------------------------------------------------------------------------------------
+
+
+def _assessment(reading: Reading, plan: Plan, entry: Statement, goal: Resource | None, path: str) -> Iterator[Resource]:
+    """The Observation of a *bilan d'étape*; none for an entry that only carries criteria."""
+    if not has_template(entry, SIMPLE_OBSERVATION):
+        reading.inform(path, "not a bilan of the volet: narrative only", "cda-documents §9.1(4)")
+        return
+    value = observed_value(reading, entry, path)
+    if "dataAbsentReason" in value and entry.criteria:
+        return
+    elements: Resource = {
+        "identifier": identifiers(entry.ids),
+        "basedOn": [plan.reference],
+        "status": "final",
+        "code": concept(entry.code),
+        "subject": plan.subject,
+        "focus": [goal] if goal else [],
+        **effective(reading, entry, path),
+        **value,
+    }
+    yield reading.add("Observation", ("assessment", path), elements)
+
+
+# --- identity ---------------------------------------------------------------------------------------------------------
+
+
+def _report_shared_ids(reading: Reading, section: Section, path: str) -> None:
+    """Ids that several entries bear: the official example of the volet has such."""
+    seen: set[tuple[str | None, str | None]] = set()
+    for entry in section.entries:
+        for one in (entry, *(relation.statement for relation in entry.relationships)):
+            for ii in one.ids:
+                if (ii.root, ii.extension) in seen:
+                    reading.inform(path, "several entries bear one id: each resource keeps it", "cda-documents §1.1")
+                seen.add((ii.root, ii.extension))

@@ -1,0 +1,94 @@
+"""The CarePlan under construction, and what the readers of the sections share (cda-documents §9.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from relais.cda.model import Code, Statement, Text
+from relais.mappings import terminology
+from relais.mappings.context import Resource
+from relais.mappings.from_cda.datatypes import codings
+from relais.mappings.from_cda.reading import Reading
+from relais.mappings.to_cda.problems import ALD
+
+RULE = "cda-documents §9.3"
+CLINICAL_STATUSES = "http://terminology.hl7.org/CodeSystem/condition-clinical"
+OTHER_PROBLEM = "GEN-092.01.01"
+
+
+@dataclass(slots=True)
+class Plan:
+    """What the sections gave so far: References, by the element of CarePlan that holds them."""
+
+    reference: Resource
+    subject: Resource
+    addresses: list[Resource] = field(default_factory=list)
+    goals: list[Resource] = field(default_factory=list)
+    activities: list[Resource] = field(default_factory=list)  # CarePlan.activity
+    supporting_info: list[Resource] = field(default_factory=list)
+    status: str | None = None
+    status_time: str | None = None  # TS
+    description: str | None = None
+    conditions: dict[str, Resource] = field(default_factory=dict)  # References, by code and words
+
+
+def has_template(statement: Statement, templates: Iterable[str]) -> bool:
+    """Whether the entry bears the CI-SIS template, the last of `templates`."""
+    *_, cisis = templates
+    return any(ii.root == cisis for ii in statement.template_ids)
+
+
+def subentries(statement: Statement, path: str, type_code: str | None = None) -> Iterable[tuple[Statement, str]]:
+    """The entries under an entry (by that relation), with their paths."""
+    for index, relation in enumerate(statement.relationships, 1):
+        if type_code is None or relation.type_code == type_code:
+            yield relation.statement, f"{path}/entryRelationship[{index}]/{relation.statement.kind}"
+
+
+def value_text(reading: Reading, value: Code, path: str) -> str | None:
+    """The words of a coded value."""
+    return reading.text(value.original_text, f"{path}/originalText/reference")
+
+
+def stated(text: Text | None) -> bool:
+    """Whether a Text points to words or holds them."""
+    return text is not None and bool(text.value or text.reference)
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemConcept:
+    """What a problem is, as a CodeableConcept; `is_ald` when the document marks it as *affection longue durée*."""
+
+    concept: Resource
+    is_ald: bool = False
+
+    @property
+    def key(self) -> str:
+        """The same for two mentions of one problem: codes in any order, and words."""
+        named = sorted(f"{one.get('system')}|{one['code']}" for one in self.concept.get("coding", ()))
+        return "\n".join([*named, self.concept.get("text", "")])
+
+
+def problem_concept(code: Code | None, words: str | None) -> ProblemConcept:
+    """What a code with its translations and the words of the narrative say of a problem.
+
+    The words begin with the label of the problem code, which is taken off. "Other problem" says nothing when the words
+    do not repeat it; the ALD code beside other codes, or beside words of its own, marks the problem as an ALD.
+    """
+    found = codings(code)
+    ald = next((one for one in found if one["code"] == ALD), None)
+    text = words
+    for one in list(found):
+        known = terminology.concept("pps_problem", one["code"], one.get("system"))
+        if known is None or words is None:
+            continue
+        if words.startswith(f"{known.display} : "):
+            text = words.removeprefix(f"{known.display} : ")
+        elif one["code"] == OTHER_PROBLEM and words != known.display:
+            found.remove(one)
+    is_ald = ald is not None and (len(found) > 1 or (bool(words) and words != ald.get("display")))
+    if is_ald:
+        found = [one for one in found if one is not ald]
+    concept = {name: content for name, content in (("coding", found), ("text", text)) if content}
+    return ProblemConcept(concept, is_ald)

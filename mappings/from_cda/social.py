@@ -1,0 +1,130 @@
+"""Section 3 of the PPS, *dispositions médico-sociales* → Observation: inverse of `to_cda.social` (§4.8)."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from relais.cda.model import Boolean, Code, Integer, Quantity, Section, Statement, String, Value
+from relais.cda.templates import SIMPLE_OBSERVATION
+from relais.mappings.context import Resource
+from relais.mappings.from_cda.datatypes import ABSENT_REASONS, concept, identifiers, period
+from relais.mappings.from_cda.plan import RULE, Plan, has_template, subentries, value_text
+from relais.mappings.from_cda.reading import Reading
+
+INSURANCE = "PAT-002"
+ABSENT_REASON_CODES = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
+
+
+def read_provisions(reading: Reading, section: Section, plan: Plan, path: str) -> list[Resource]:
+    """References to the Observations of the section, in its order."""
+    found = []
+    for index, entry in enumerate(section.entries, 1):
+        place = f"{path}/entry[{index}]/{entry.kind}"
+        if has_template(entry, SIMPLE_OBSERVATION):
+            found.append(_observation(reading, plan, entry, place))
+        else:
+            reading.inform(place, "not an observation of the volet: narrative only", "cda-documents §9.1(4)")
+    plan.supporting_info += found
+    return found
+
+
+def _observation(reading: Reading, plan: Plan, entry: Statement, path: str) -> Resource:
+    value = observed_value(reading, entry, path)
+    components = []
+    for nested, place in subentries(entry, path):
+        if not has_template(nested, SIMPLE_OBSERVATION):
+            reading.inform(place, "not an observation of the volet: narrative only", "cda-documents §9.1(4)")
+        elif _is_insurer_name(entry, nested):
+            value = _insurer(reading, nested, value, place)
+        else:
+            components.append(_component(reading, nested, place))
+    elements: Resource = {
+        "identifier": identifiers(entry.ids),
+        "status": "final",
+        "code": concept(entry.code) or {"text": "Disposition sans code"},
+        "subject": plan.subject,
+        **effective(reading, entry, path),
+        **value,
+        "component": components,
+    }
+    return reading.add("Observation", ("provision", path), elements)
+
+
+def _is_insurer_name(entry: Statement, nested: Statement) -> bool:
+    return bool(entry.code and nested.code and entry.code.code == nested.code.code == INSURANCE)
+
+
+def _insurer(reading: Reading, nested: Statement, value: Resource, path: str) -> Resource:
+    """The name of the insurer stands for "has one", unless the document says that there is none."""
+    name = observed_value(reading, nested, path)
+    _report_nested_id(reading, nested, path)
+    if value.get("valueBoolean") is False:
+        reading.warn(path, "names an insurer that the person is said not to have: left out", RULE)
+        return value
+    return name if "valueString" in name else value
+
+
+def _component(reading: Reading, nested: Statement, path: str) -> Resource:
+    _report_nested_id(reading, nested, path)
+    for _, place in subentries(nested, path):
+        reading.inform(place, "below a component: narrative only", "cda-documents §9.1(4)")
+    return {"code": concept(nested.code) or {"text": "Disposition sans code"}, **observed_value(reading, nested, path)}
+
+
+def _report_nested_id(reading: Reading, nested: Statement, path: str) -> None:
+    if nested.ids:
+        reading.inform(f"{path}/id", "a component of an Observation has no identifier", RULE)
+
+
+# --- any observation --------------------------------------------------------------------------------------------------
+
+
+def effective(reading: Reading, entry: Statement, path: str) -> Resource:
+    """effectiveDateTime or effectivePeriod of an entry; empty when it is not dated."""
+    when = period(reading, entry.time, f"{path}/effectiveTime")
+    if entry.time is not None and entry.time.value:
+        return {"effectiveDateTime": when["start"]} if when else {}
+    return {"effectivePeriod": when} if when else {}
+
+
+def observed_value(reading: Reading, entry: Statement, path: str) -> Resource:
+    """value[x] of an entry, or dataAbsentReason."""
+    place = f"{path}/value"
+    value = next(iter(entry.values), None)
+    if len(entry.values) > 1:
+        reading.warn(place, "several values: the first is read", RULE)
+    if entry.negation:
+        reading.warn(f"{path}/@negationInd", "a denied observation: its value is not read", RULE)
+        return _absent("UNK")
+    found = _value(reading, value, place) if value is not None else {}
+    return found or _absent(getattr(value, "null_flavor", None))
+
+
+def _value(reading: Reading, value: Value, path: str) -> Resource:
+    match value:
+        case Boolean(value=bool(flag)):
+            return {"valueBoolean": flag}
+        case Integer(value=int(number)):
+            return {"valueInteger": number}
+        case String(value=str(text)):
+            return {"valueString": text}
+        case Quantity(value=str(number)):
+            return {"valueQuantity": {"value": Decimal(number), **({"unit": value.unit} if value.unit else {})}}
+        case Code():
+            return _coded_value(reading, value, path)
+        case _:
+            reading.inform(path, "a value of a type that is not mapped: narrative only", RULE)
+            return {}
+
+
+def _coded_value(reading: Reading, value: Code, path: str) -> Resource:
+    """A CD without code is its words."""
+    text = value_text(reading, value, path)
+    if coded := concept(value):
+        return {"valueCodeableConcept": coded | ({"text": text} if text else {})}
+    return {"valueString": text} if text else {}
+
+
+def _absent(null_flavor: str | None) -> Resource:
+    reason = ABSENT_REASONS.get(null_flavor or "", "unknown")
+    return {"dataAbsentReason": {"coding": [{"system": ABSENT_REASON_CODES, "code": reason}]}}
