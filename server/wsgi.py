@@ -17,7 +17,12 @@ _ACCESS_LOG = '%(t)s "%(m)s %(U)s" %(s)s %(B)s %(D)s'
 
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; running requests are finished first. Raises RelaisError before it listens."""
-    _Server(settings, create_app(settings)).run()
+    run(settings, create_app(settings))
+
+
+def run(settings: Settings, application: Flask) -> None:
+    """Run any WSGI application under the server settings of Relais until SIGTERM or SIGINT."""
+    _Server(settings, application).run()
 
 
 class _Server(BaseApplication):  # type: ignore[misc]

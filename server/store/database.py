@@ -1,18 +1,15 @@
-"""One database behind one URL: engines per process, three kinds of connection, one writer at a time on SQLite.
+"""One database behind one URL: engines per process, lookups, snapshots, and writers.
 
-SQLite runs in WAL mode with synchronous=FULL: readers never wait, a commit that returned survives a power cut.
-Writers of all threads and processes queue on a lock file instead of on SQLite's own retries, which are unfair.
+SQLite runs in WAL mode with synchronous=FULL: readers never wait, a commit that returned survives a power cut. Its
+writers queue (see `writers`); PostgreSQL locks rows.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any, Literal
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
@@ -20,24 +17,22 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from relais.cda.errors import Issue, RelaisError
-from relais.server.store.errors import locked, translate_errors
+from relais.server.store.errors import translate_errors
+from relais.server.store.statements import Row, Statement, lookup
+from relais.server.store.writers import Writers
 
-Mode = Literal["read", "snapshot", "write"]
+Mode = Literal["snapshot", "write"]
 
-_WRITER_PATIENCE = 10.0  # seconds a writer waits for its turn
-_POLL = 0.0002  # seconds between two tries of the lock file
 _CONNECT_TIMEOUT = 5  # seconds, PostgreSQL
 _POOL_SIZE = 10
 
-# A read is one statement; a snapshot sees one state of the database through several statements.
+# A snapshot sees one state of the database through several statements.
 _MODES: dict[str, dict[Mode, dict[str, Any]]] = {
     "sqlite": {
-        "read": {},
         "snapshot": {"relais_begin": "BEGIN"},
         "write": {"relais_begin": "BEGIN IMMEDIATE"},
     },
     "postgresql": {
-        "read": {"isolation_level": "AUTOCOMMIT"},
         "snapshot": {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True},
         "write": {"isolation_level": "READ COMMITTED"},
     },
@@ -54,10 +49,14 @@ class Database:
         self._process = _Process(self.url)
         self._inherited: list[_Process] = []
 
+    def first(self, statement: Statement, parameters: dict[str, Any]) -> Row | None:
+        """The first row of one statement, read by itself: the quickest way to look something up."""
+        return lookup(self._mine().reader, statement, parameters)
+
     @contextmanager
-    def connect(self, mode: Mode) -> Iterator[Connection]:
-        """A connection for a read or a snapshot."""
-        with self._mine().engines[mode].connect() as connection:
+    def snapshot(self) -> Iterator[Connection]:
+        """A connection that sees one state of the database; it cannot write."""
+        with self._mine().engines["snapshot"].connect() as connection:
             yield connection
 
     @contextmanager
@@ -67,8 +66,12 @@ class Database:
         Raises StoreError (`lock-error`) when no turn came in time.
         """
         process = self._mine()
-        with process.turn.take(), process.engines["write"].begin() as connection:
-            yield connection
+        if process.writers is not None:
+            with process.writers.turn() as connection:
+                yield connection
+        else:
+            with process.engines["write"].begin() as connection:
+                yield connection
 
     @contextmanager
     def write_schema(self) -> Iterator[Connection]:
@@ -79,7 +82,9 @@ class Database:
 
     def close(self) -> None:
         """Close every connection of this process."""
-        self._mine().engines["read"].dispose()
+        process = self._mine()
+        process.reader.dispose()
+        process.engines["write"].dispose()
 
     def _mine(self) -> _Process:
         if self._process.pid != os.getpid():
@@ -102,61 +107,12 @@ class _Process:
     def __init__(self, url: URL) -> None:
         self.pid = os.getpid()
         backend = url.get_backend_name()
-        self.turn: _Turn | _Anytime = _Turn(str(url.database)) if backend == "sqlite" else _Anytime()
-        engine = _sqlite_engine(url) if backend == "sqlite" else _postgresql_engine(url)
-        translate_errors(engine)
+        engine = _sqlite_engine(url) if backend == "sqlite" else _postgresql_engine(url, pool_pre_ping=True)
+        self.reader = engine if backend == "sqlite" else _postgresql_engine(url, isolation_level="AUTOCOMMIT")
         self.engines: dict[Mode, Engine] = {
             mode: engine.execution_options(**options) for mode, options in _MODES[backend].items()
         }
-
-
-class _Turn:
-    """The writers' queue of a SQLite file: threads on a lock, processes on two lock files that a dead process lets go.
-
-    Who waits for the turn holds the second file, so that the process whose turn ends cannot take the next one too.
-    """
-
-    def __init__(self, database: str) -> None:
-        self._turn, self._next = f"{database}.turn", f"{database}.next"
-        self._threads = threading.Lock()
-
-    @contextmanager
-    def take(self) -> Iterator[None]:
-        deadline = time.monotonic() + _WRITER_PATIENCE
-        if not self._threads.acquire(timeout=_WRITER_PATIENCE):
-            raise locked()
-        try:
-            with ExitStack() as turn:
-                with _locked(self._next, deadline):
-                    turn.enter_context(_locked(self._turn, deadline))
-                yield
-        finally:
-            self._threads.release()
-
-
-class _Anytime:
-    """The writers' queue of PostgreSQL: none, it locks rows."""
-
-    @contextmanager
-    def take(self) -> Iterator[None]:
-        yield
-
-
-@contextmanager
-def _locked(path: str, deadline: float) -> Iterator[None]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise locked() from None
-                time.sleep(_POLL)
-        yield
-    finally:
-        os.close(descriptor)
+        self.writers = Writers(self.engines["write"], str(url.database)) if backend == "sqlite" else None
 
 
 def _checked(given: str) -> URL:
@@ -190,14 +146,17 @@ def _sqlite_engine(url: URL) -> Engine:
         if statement:
             connection.exec_driver_sql(statement)
 
+    translate_errors(engine)
     return engine
 
 
-def _postgresql_engine(url: URL) -> Engine:
-    return create_engine(
+def _postgresql_engine(url: URL, **options: Any) -> Engine:
+    engine = create_engine(
         url,
         pool_size=_POOL_SIZE,
         max_overflow=-1,
-        pool_pre_ping=True,
         connect_args={"connect_timeout": _CONNECT_TIMEOUT},
+        **options,
     )
+    translate_errors(engine)
+    return engine

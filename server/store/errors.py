@@ -52,14 +52,23 @@ def translate_errors(engine: Engine) -> None:
     event.listen(engine, "handle_error", _translate)
 
 
+def store_error(original: BaseException | None, *, unreachable: bool) -> StoreError | None:
+    """The StoreError that a driver's error stands for, or None when it is of another kind."""
+    name = getattr(original, "sqlite_errorname", None) or ""
+    state = getattr(original, "sqlstate", None) or ""
+    if name.startswith(_LOCKED_SQLITE) or state in _LOCKED_SQLSTATES:
+        return locked()
+    if unreachable or name.startswith(_UNAVAILABLE_SQLITE) or state[:2] in _UNAVAILABLE_SQLSTATE_CLASSES:
+        return unavailable()
+    return None
+
+
 def _translate(context: ExceptionContext) -> None:
     error = context.sqlalchemy_exception
     if not isinstance(error, DBAPIError):
         return
-    name = getattr(context.original_exception, "sqlite_errorname", None) or ""
-    state = getattr(context.original_exception, "sqlstate", None) or ""
-    if name.startswith(_LOCKED_SQLITE) or state in _LOCKED_SQLSTATES:
-        raise locked() from error
-    unreachable = context.is_disconnect or (not name and not state and context.connection is None)
-    if unreachable or name.startswith(_UNAVAILABLE_SQLITE) or state[:2] in _UNAVAILABLE_SQLSTATE_CLASSES:
-        raise unavailable() from error
+    original = context.original_exception
+    named = getattr(original, "sqlite_errorname", None) or getattr(original, "sqlstate", None)
+    never_connected = not named and context.connection is None
+    if refusal := store_error(original, unreachable=context.is_disconnect or never_connected):
+        raise refusal from error

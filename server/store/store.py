@@ -15,7 +15,6 @@ from typing import Any
 from sqlalchemy import (
     BindParameter,
     Connection,
-    Row,
     Select,
     Table,
     and_,
@@ -29,13 +28,13 @@ from sqlalchemy import (
     union_all,
     update,
 )
-from sqlalchemy.exc import IntegrityError
 
 from relais.server.store import schema
 from relais.server.store.database import Database, exclusively
 from relais.server.store.errors import VersionConflictError
 from relais.server.store.migrations import migrate
 from relais.server.store.rows import IndexRow
+from relais.server.store.statements import Insertion, Row, Statement, without_waiting
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -85,7 +84,7 @@ def _columns(table: Table) -> list[Any]:
     return [table.c[name] for name in ("key", "type", "id", "version", "last_updated", "method", "content")]
 
 
-def stored_version(row: Row[*tuple[Any, ...]]) -> StoredVersion:
+def stored_version(row: Iterable[Any]) -> StoredVersion:
     """A StoredVersion of a row of `resource_columns`."""
     key, resource_type, resource_id, version, last_updated, method, content = row
     return StoredVersion(key, resource_type, resource_id, version, to_datetime(last_updated), method, content)
@@ -107,27 +106,38 @@ def _named(table: Table, *more: Any) -> Select[*tuple[Any, ...]]:
     return select(*_columns(table)).where(table.c.type == _TYPE, table.c.id == _ID, *more)
 
 
-_READ = _named(schema.resource)
-_READ_LOCKED = _READ.with_for_update()
-_READ_CURRENT_VERSION = _named(schema.resource, schema.resource.c.version == _VERSION)
-_READ_FORMER_VERSION = select(*_columns(schema.resource_version)).where(
+_READ = Statement(_named(schema.resource))
+_READ_LOCKED = Statement(_named(schema.resource).with_for_update())
+_CURRENT_VERSION = _named(schema.resource, schema.resource.c.version == _VERSION)
+_FORMER_VERSION = select(*_columns(schema.resource_version)).where(
     schema.resource_version.c.key == _key_of(_TYPE, _ID),
     schema.resource_version.c.version == _VERSION,
 )
-_SUPERSEDE = insert(schema.resource_version).from_select(
-    [column.name for column in _columns(schema.resource_version)], _READ_CURRENT_VERSION
+_READ_VERSION = Statement(union_all(_CURRENT_VERSION, _FORMER_VERSION))
+_SUPERSEDE = Statement(
+    insert(schema.resource_version).from_select(
+        [column.name for column in _columns(schema.resource_version)], _CURRENT_VERSION
+    )
 )
-_REPLACE = (
+_NEW_VALUES: dict[str, BindParameter[Any]] = {
+    name: bindparam(name) for name in ("version", "last_updated", "method", "content")
+}
+_REPLACE = Statement(
     update(schema.resource)
     .where(schema.resource.c.type == _TYPE, schema.resource.c.id == _ID, schema.resource.c.version == _VERSION)
+    .values(_NEW_VALUES)
     .returning(schema.resource.c.key)
 )
-_INSERT = insert(schema.resource).returning(schema.resource.c.key)
-_UNINDEX = {
-    kind: delete(table).where(table.c.resource_key == bindparam("of_key"))
-    for kind, table in schema.INDEX_TABLES.items()
-}
-_INDEX = {kind: insert(table) for kind, table in schema.INDEX_TABLES.items()}
+_INSERT = Statement(
+    insert(schema.resource)
+    .values({"type": bindparam("type"), "id": bindparam("id"), **_NEW_VALUES})
+    .returning(schema.resource.c.key)
+)
+_UNINDEX = [
+    Statement(delete(table).where(table.c.resource_key == bindparam("of_key")))
+    for table in schema.INDEX_TABLES.values()
+]
+_INDEX = {kind: Insertion(table, ("resource_key", *kind._fields)) for kind, table in schema.INDEX_TABLES.items()}
 
 
 class Store:
@@ -157,16 +167,14 @@ class Store:
 
     def read(self, resource_type: str, resource_id: str) -> StoredVersion | None:
         """The current version, perhaps a deletion; None if there never was one."""
-        with self._database.connect("read") as connection:
-            return read_current(connection, resource_type, resource_id)
+        row = self._database.first(_READ, {"of_type": resource_type, "of_id": resource_id})
+        return stored_version(row) if row else None
 
     def read_version(self, resource_type: str, resource_id: str, version: int) -> StoredVersion | None:
         """One version, current or former; None if there is none of that number."""
-        with self._database.connect("read") as connection:
-            names = {"of_type": resource_type, "of_id": resource_id, "of_version": version}
-            row = connection.execute(_READ_CURRENT_VERSION, names).first()
-            row = row or connection.execute(_READ_FORMER_VERSION, names).first()
-            return stored_version(row) if row else None
+        names = {"of_type": resource_type, "of_id": resource_id, "of_version": version}
+        row = self._database.first(_READ_VERSION, names)
+        return stored_version(row) if row else None
 
     def history(
         self,
@@ -183,7 +191,7 @@ class Store:
 
     def snapshot(self) -> AbstractContextManager[Connection]:
         """A connection that sees one state of the database through several statements; it cannot write."""
-        return self._database.connect("snapshot")
+        return self._database.snapshot()
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -240,9 +248,10 @@ class Transaction:
 
     def reindex(self, key: int, rows: Iterable[IndexRow]) -> None:
         """Replace the index rows of the resource with that key; its versions stay."""
-        for unindex in _UNINDEX.values():
-            self.connection.execute(unindex, {"of_key": key})
-        self._index(key, rows)
+        with without_waiting(self.connection):
+            for unindex in _UNINDEX:
+                unindex.run(self.connection, {"of_key": key})
+            self._index(key, rows)
 
     def _write(
         self,
@@ -268,32 +277,38 @@ class Transaction:
         if version > 1:
             self.reindex(key, rows)
         else:
-            self._index(key, rows)
+            with without_waiting(self.connection):
+                self._index(key, rows)
         return StoredVersion(key, resource_type, resource_id, version, last_updated, method, content)
 
     def _insert(self, values: dict[str, Any]) -> int | None:
         try:
-            return _key(self.connection.execute(_INSERT, values).first())
-        except IntegrityError:
+            return _key(_INSERT.first(self.connection, values))
+        except self._violation:
             return None
 
     def _replace(self, values: dict[str, Any]) -> int | None:
         current = {"of_type": values["type"], "of_id": values["id"], "of_version": values["version"] - 1}
         try:
-            self.connection.execute(_SUPERSEDE, current)
-        except IntegrityError:
+            _SUPERSEDE.run(self.connection, current)
+        except self._violation:
             return None
-        return _key(self.connection.execute(_REPLACE, current | values).first())
+        return _key(_REPLACE.first(self.connection, current | values))
+
+    @property
+    def _violation(self) -> type[Exception]:
+        violation: type[Exception] = self.connection.dialect.loaded_dbapi.IntegrityError
+        return violation
 
     def _index(self, key: int, rows: Iterable[IndexRow]) -> None:
         by_kind: dict[type[IndexRow], dict[IndexRow, None]] = defaultdict(dict)
         for row in rows:
             by_kind[type(row)][row] = None
         for kind, distinct in by_kind.items():
-            self.connection.execute(_INDEX[kind], [{"resource_key": key, **row._asdict()} for row in distinct])
+            _INDEX[kind].run(self.connection, [(key, *row) for row in distinct])
 
 
-def _key(row: Row[int] | None) -> int | None:
+def _key(row: Row | None) -> int | None:
     return row[0] if row else None
 
 
@@ -301,8 +316,7 @@ def read_current(
     connection: Connection, resource_type: str, resource_id: str, *, lock: bool = False
 ) -> StoredVersion | None:
     """The current version, perhaps a deletion, as `connection` sees it; `lock` as in `Transaction.read`."""
-    names = {"of_type": resource_type, "of_id": resource_id}
-    row = connection.execute(_READ_LOCKED if lock else _READ, names).first()
+    row = (_READ_LOCKED if lock else _READ).first(connection, {"of_type": resource_type, "of_id": resource_id})
     return stored_version(row) if row else None
 
 

@@ -28,11 +28,11 @@ from relais.server.store import (
     TokenRow,
     UriRow,
     VersionConflictError,
-    database,
     fold,
     metadata,
     migrations,
     schema,
+    writers,
 )
 
 NOW = datetime(2026, 3, 29, 1, 30, 0, 123456, tzinfo=UTC)
@@ -171,7 +171,7 @@ def test_readers_do_not_wait_for_a_writer(store: Store) -> None:
 def test_a_writer_whose_turn_does_not_come_says_so(store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if not store_url.startswith("sqlite"):
         pytest.skip("PostgreSQL locks rows, not the database")
-    monkeypatch.setattr(database, "_WRITER_PATIENCE", 0.1)
+    monkeypatch.setattr(writers, "_PATIENCE", 0.1)
     store, other = Store.open(store_url), Store.open(store_url)
     for second in (store, other):  # the lock of threads, then the lock of processes
         with store.transaction(), pytest.raises(StoreError) as raised, second.transaction():
@@ -206,7 +206,7 @@ def test_a_server_that_stops_under_a_connection_is_transient(store: Store, store
         pytest.skip("SQLite has no server")
     with pytest.raises(StoreError) as raised, store.transaction() as transaction:
         mine = transaction.connection.scalar(select(func.pg_backend_pid()))
-        with store._database.connect("read") as other:
+        with store.snapshot() as other:
             other.execute(select(func.pg_terminate_backend(mine)))
         transaction.put("Patient", "a", 1, b"v1", NOW)
     assert raised.value.issues[0].code == "transient"

@@ -1,0 +1,124 @@
+"""Statements that every request runs, compiled once and given to the driver directly.
+
+SQLAlchemy's own work for each execution costs several times what the database does for a lookup or an insert.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, Dialect, Engine, Table
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.sql import ClauseElement
+
+from relais.server.store.errors import store_error
+
+Row = tuple[Any, ...]
+
+_SQLITE = sqlite.dialect(paramstyle="named")
+
+
+class Statement:
+    """One statement with named parameters."""
+
+    def __init__(self, clause: ClauseElement) -> None:
+        self._clause = clause
+        self._texts: dict[str, str] = {}
+
+    def text(self, dialect: Dialect) -> str:
+        """The statement as the driver takes it."""
+        text = self._texts.get(dialect.name)
+        if text is None:
+            compiled = self._clause.compile(dialect=_SQLITE if dialect.name == "sqlite" else dialect)
+            text = self._texts[dialect.name] = str(compiled)
+        return text
+
+    def run(self, connection: Connection, parameters: dict[str, Any]) -> None:
+        """Run it; its result, if any, is not looked at. Raises StoreError and the driver's own errors."""
+        _execute(connection, self.text(connection.dialect), parameters)
+
+    def first(self, connection: Connection, parameters: dict[str, Any]) -> Row | None:
+        """The first row of its result. Raises StoreError and the driver's own errors."""
+        row: Row | None = _execute(connection, self.text(connection.dialect), parameters).fetchone()
+        return row
+
+
+class Insertion:
+    """The insertion of many rows into one table; a row is a tuple in the order of `columns`."""
+
+    def __init__(self, table: Table, columns: Iterable[str]) -> None:
+        names = tuple(columns)
+        self._texts = {
+            dialect: f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({', '.join([mark] * len(names))})"  # noqa: S608
+            for dialect, mark in (("sqlite", "?"), ("postgresql", "%s"))
+        }
+
+    def run(self, connection: Connection, rows: list[Row]) -> None:
+        """Insert `rows`. Raises StoreError and the driver's own errors."""
+        _execute(connection, self._texts[connection.dialect.name], rows, many=True)
+
+
+@contextmanager
+def without_waiting(connection: Connection) -> Iterator[None]:
+    """Within the block PostgreSQL is sent each statement without waiting for the answer to the one before."""
+    if connection.dialect.name == "postgresql":
+        with _errors_of(connection), _driver(connection).pipeline():
+            yield
+    else:
+        yield
+
+
+def lookup(engine: Engine, statement: Statement, parameters: dict[str, Any]) -> Row | None:
+    """The first row of a statement by itself, outside of any transaction. Raises StoreError.
+
+    A connection that broke while it waited in the pool is replaced, and the statement run again.
+    """
+    dialect = engine.dialect
+    for last in (False, True):
+        lent = engine.raw_connection()
+        try:
+            cursor = lent.cursor()
+            cursor.execute(statement.text(dialect), parameters)
+            row: Row | None = cursor.fetchone()
+        except dialect.loaded_dbapi.Error as error:
+            disconnected = dialect.is_disconnect(error, lent.dbapi_connection, None)
+            if disconnected:
+                lent.invalidate(error)
+            if disconnected and not last:
+                engine.dispose()  # its neighbours in the pool broke with it
+                continue
+            raise store_error(error, unreachable=disconnected) or error from error
+        else:
+            return row
+        finally:
+            lent.close()
+    return None
+
+
+def _driver(connection: Connection) -> Any:
+    return connection.connection.dbapi_connection
+
+
+def _execute(connection: Connection, text: str, parameters: Any, *, many: bool = False) -> Any:
+    with _errors_of(connection):
+        cursor = _driver(connection).cursor()
+        run = cursor.executemany if many else cursor.execute
+        run(text, parameters)
+        return cursor
+
+
+@contextmanager
+def _errors_of(connection: Connection) -> Iterator[None]:
+    """Let the driver's errors be StoreErrors where a lock or an outage is the cause."""
+    dialect, driver = connection.dialect, _driver(connection)
+    try:
+        yield
+    except dialect.loaded_dbapi.Error as error:
+        disconnected = dialect.is_disconnect(error, driver, None)
+        if disconnected:
+            connection.invalidate(error)
+        if refusal := store_error(error, unreachable=disconnected):
+            raise refusal from error
+        raise
