@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from relais.cda.datatypes import uuid_oid
 from relais.cda.errors import Issue, RelaisError
 from relais.mappings.context import Deployment
 
@@ -36,6 +37,18 @@ class Settings:
     max_entries: int = field(default=5000, metadata={"doc": "Most entries of a batch or transaction Bundle."})
     update_creates: bool = field(default=True, metadata={"doc": "A PUT to an unknown id creates the resource."})
     check_references: bool = field(default=True, metadata={"doc": "Refuse references to nothing on this server."})
+    cors_origins: str = field(
+        default="", metadata={"doc": "Origins, by commas, whose browsers may call the facade; *: any; empty: none."}
+    )
+    versioned_update_types: str = field(
+        default="", metadata={"doc": "Resource types, by commas, that are only changed under If-Match."}
+    )
+    administration: bool = field(
+        default=False, metadata={"doc": "Offer $expunge and $reindex: only where an administrator alone gets through."}
+    )
+    export_folder: str = field(
+        default="relais-export", metadata={"doc": "Folder of bulk export files, shared by the web processes."}
+    )
     # Store
     database_url: str = field(
         default="sqlite:///relais.sqlite", metadata={"doc": "SQLAlchemy URL: sqlite:///file or postgresql+psycopg://…"}
@@ -44,6 +57,9 @@ class Settings:
     cisis_pack: str = field(
         default="",
         metadata={"doc": "Folder of the official CI-SIS rules (holds cda/); empty: ../shared/cisis when present."},
+    )
+    rules_required: bool = field(
+        default=True, metadata={"doc": "Refuse to send a document that the official rules could not check."}
     )
     # Emitter: values of documents that no resource carries
     oid_arc: str = field(default="", metadata={"doc": "OID owned by the emitter; empty: ids under 2.25 (UUID)."})
@@ -58,6 +74,7 @@ class Settings:
         default="test", metadata={"doc": "Which INS OIDs may leave.", "choices": ("test", "production")}
     )
     # Delivery
+    source_id: str = field(default="", metadata={"doc": "OID of this sending system (XDS sourceId); empty: derived."})
     mss_host: str = field(default="127.0.0.1", metadata={"doc": "MSSanté submission server."})
     mss_port: int = field(default=587, metadata={"doc": "Its port."})
     mss_sender: str = field(default="", metadata={"doc": "Mailbox (BAL) that sends."})
@@ -98,6 +115,11 @@ class Settings:
             problem_codes="2022" if self.problem_codes == "2022" else "current",
             ins_environment="production" if self.ins_environment == "production" else "test",
         )
+
+    @property
+    def source_oid(self) -> str:
+        """The XDS sourceId: as set, else the emitter's own arc, else made of the emitting structure."""
+        return self.source_id or self.oid_arc or uuid_oid("source", self.organization_finess, self.organization_name)
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> Settings:

@@ -31,7 +31,7 @@ def statement(registry: Registry, settings: Settings) -> Resource:
         "software": {"name": "Relais", "version": release},
         "implementation": {"description": "Relais FHIR facade", "url": settings.fhir_base},
         "fhirVersion": FHIR_VERSION,
-        "format": ["json", "application/fhir+json"],
+        "format": ["json", "xml", "application/fhir+json", "application/fhir+xml"],
         "rest": [
             {
                 "mode": "server",

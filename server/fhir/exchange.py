@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from relais.mappings.context import Resource
-from relais.server.fhir.negotiation import CONTENT_TYPE, DEFAULT_PREFER, Prefer
+from relais.server.fhir.negotiation import CONTENT_TYPE, DEFAULT_PREFER, Format, Prefer
 from relais.server.fhir.outcome import FhirError
 
 
@@ -27,6 +27,8 @@ class Call:
     if_modified_since: str | None = None
     if_none_exist: str | None = None
     prefer: Prefer = DEFAULT_PREFER
+    format: Format = "json"  # of the answer over HTTP; Replies are JSON until they leave
+    pretty: bool = False
 
     def resource(self) -> Resource:
         """The body. Raises FhirError 400 when there is none or when it is of another type than the address."""
@@ -51,3 +53,4 @@ class Reply:
     last_updated: datetime | None = None
     location: str = ""
     content_type: str = CONTENT_TYPE
+    headers: tuple[tuple[str, str], ...] = ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime, parsedate_to_datetime
@@ -14,12 +14,33 @@ from werkzeug.http import parse_accept_header, parse_options_header
 from relais.server.fhir.outcome import FhirError
 
 FHIR_JSON = "application/fhir+json"
+FHIR_XML = "application/fhir+xml"
 FORM = "application/x-www-form-urlencoded"
 CONTENT_TYPE = f"{FHIR_JSON};charset=utf-8"
+CONTENT_TYPE_XML = f"{FHIR_XML};charset=utf-8"
 FHIR_VERSION = "4.0"
 
-_JSON_NAMES = frozenset({FHIR_JSON, "application/json", "text/json", "application/json+fhir", "json"})
-_ANY = frozenset({"*/*", "application/*"})
+Format = Literal["json", "xml"]
+
+_FORMATS: dict[str, Format] = {
+    FHIR_JSON: "json",
+    "application/json": "json",
+    "text/json": "json",
+    "application/json+fhir": "json",
+    "json": "json",
+    FHIR_XML: "xml",
+    "application/xml": "xml",
+    "text/xml": "xml",
+    "application/xml+fhir": "xml",
+    "xml": "xml",
+    "*/*": "json",
+    "application/*": "json",
+    "text/*": "json",
+}
+"""What a media type, or the short name `_format` may use, asks for."""
+
+_STRICTLY_FHIR = frozenset({FHIR_JSON, "application/json+fhir", FHIR_XML, "application/xml+fhir"})
+_ANY = frozenset({"*/*", "application/*", "text/*"})
 _PLAIN_ACCEPT = frozenset({"*/*", FHIR_JSON, "application/json"})  # most clients; nothing to parse
 _UTF_8 = frozenset({"utf-8", "utf8"})
 _PREFER_TOKEN = re.compile(r'\s*([A-Za-z-]+)\s*(?:=\s*"?([^",;]*)"?)?\s*')
@@ -58,31 +79,73 @@ def parse_prefer(header: str | None) -> Prefer:
     )
 
 
-def check_accept(accept: str | None, format_parameter: str | None, produces: Iterable[str] = ()) -> None:
-    """Refuse (406) an answer format that is not written here; `_format` overrides the Accept header.
+def answer_format(accept: str | None, format_parameter: str | None, produces: Iterable[str] = ()) -> Format:
+    """The format of the answer that the client prefers; `_format` overrides the Accept header.
 
-    `produces` are media types an operation writes besides FHIR JSON.
+    `produces` are media types that an operation writes besides FHIR. Raises FhirError 406 for what is not written here.
     """
     if format_parameter is not None:
         accept = format_parameter.replace(" ", "+")
     elif accept is None or accept in _PLAIN_ACCEPT:
-        return
-    offered = _JSON_NAMES.union(_ANY, produces)
-    for value, quality in parse_accept_header(accept):
-        media_type, options = parse_options_header(value)
-        if quality > 0 and media_type in offered and options.get("fhirversion", FHIR_VERSION) == FHIR_VERSION:
-            return
-    raise FhirError.of(406, "not-supported", f"answers are written as {FHIR_JSON} of fhirVersion {FHIR_VERSION}")
+        return "json"
+    own = frozenset(produces)
+    for media_type in accepted_types(accept):
+        if media_type in _FORMATS:
+            return _FORMATS[media_type]
+        if media_type in own:
+            return "json"  # of its refusals
+    message = f"answers are written as {FHIR_JSON} or {FHIR_XML} of fhirVersion {FHIR_VERSION}"
+    raise FhirError.of(406, "not-supported", message)
 
 
-def check_body_type(header: str | None) -> None:
-    """Refuse (415) a body that is not FHIR JSON in UTF-8."""
-    _check_type(header, _JSON_NAMES, FHIR_JSON)
+def accepted_types(accept: str) -> list[str]:
+    """Media types of an Accept header, best first; those of quality 0 or of another FHIR version are left out."""
+    found = ((parse_options_header(value), quality) for value, quality in parse_accept_header(accept))
+    return [
+        media_type
+        for (media_type, options), quality in found
+        if quality > 0 and options.get("fhirversion", FHIR_VERSION) == FHIR_VERSION
+    ]
+
+
+def wants_native(accept: str | None, format_parameter: str | None, content_type: str) -> bool:
+    """Whether a read of a Binary is answered by its content (R4 §2.41.4): unless a FHIR format is asked for."""
+    if format_parameter is not None:
+        return False
+    own = parse_options_header(content_type)[0]
+    for media_type in accepted_types(accept or "*/*"):
+        if media_type in _STRICTLY_FHIR:
+            return False
+        if media_type == own or media_type == "*/*" or media_type == f"{own.partition('/')[0]}/*":
+            return True
+        if media_type in _FORMATS and media_type not in _ANY:
+            return False
+    return False
+
+
+def body_format(header: str | None) -> Format:
+    """The format of a body by its Content-Type. Raises FhirError 415 for what is not FHIR JSON or XML in UTF-8."""
+    media_type, options = parse_options_header(header)
+    found = _FORMATS.get(media_type) if "/" in media_type and "*" not in media_type else None
+    wanted = f"{FHIR_JSON}, {FHIR_XML}"
+    if found is None:
+        raise FhirError.of(415, "not-supported", f"a body of type {FHIR_JSON} or {FHIR_XML} is expected", Accept=wanted)
+    _check_options(options, wanted)
+    return found
+
+
+def is_raw_binary(header: str | None) -> bool:
+    """Whether a body for Binary is its content rather than a resource: any media type but FHIR's own and JSON."""
+    media_type = parse_options_header(header)[0]
+    return "/" in media_type and media_type not in _STRICTLY_FHIR and _FORMATS.get(media_type) != "json"
 
 
 def check_form_type(header: str | None) -> None:
     """Refuse (415) a body that is not a form."""
-    _check_type(header, frozenset({FORM}), FORM)
+    media_type, options = parse_options_header(header)
+    if media_type != FORM:
+        raise FhirError.of(415, "not-supported", f"a body of type {FORM} is expected", Accept=FORM)
+    _check_options(options, FORM)
 
 
 def etag(version: int) -> str:
@@ -119,10 +182,7 @@ def unchanged(version: int, last_updated: datetime, if_none_match: str | None, i
     return False
 
 
-def _check_type(header: str | None, accepted: frozenset[str], wanted: str) -> None:
-    media_type, options = parse_options_header(header)
-    if media_type not in accepted:
-        raise FhirError.of(415, "not-supported", f"a body of type {wanted} is expected", Accept=wanted)
+def _check_options(options: Mapping[str, str], wanted: str) -> None:
     if options.get("charset", "utf-8").lower() not in _UTF_8:
         raise FhirError.of(415, "not-supported", "only UTF-8 is accepted as charset", Accept=wanted)
     if options.get("fhirversion", FHIR_VERSION) != FHIR_VERSION:

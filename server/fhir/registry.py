@@ -22,10 +22,14 @@ RESOURCE_TYPES: tuple[str, ...] = (
     "Appointment",
     "AuditEvent",
     "Binary",
+    "CapabilityStatement",
     "CarePlan",
     "CareTeam",
+    "CodeSystem",
     "Communication",
     "CommunicationRequest",
+    "CompartmentDefinition",
+    "ConceptMap",
     "Condition",
     "Consent",
     "Coverage",
@@ -38,9 +42,12 @@ RESOURCE_TYPES: tuple[str, ...] = (
     "Goal",
     "Group",
     "HealthcareService",
+    "ImplementationGuide",
     "List",
     "Location",
+    "NamingSystem",
     "Observation",
+    "OperationDefinition",
     "Organization",
     "Patient",
     "Practitioner",
@@ -50,10 +57,13 @@ RESOURCE_TYPES: tuple[str, ...] = (
     "QuestionnaireResponse",
     "RelatedPerson",
     "Schedule",
+    "SearchParameter",
     "ServiceRequest",
     "Slot",
+    "StructureDefinition",
     "Subscription",
     "Task",
+    "ValueSet",
 )
 
 SEGMENTS: Mapping[str, str] = MappingProxyType(
@@ -71,8 +81,9 @@ class Interaction:
     """One thing a client can ask for.
 
     `code` is its name in CapabilityStatement.rest(.resource).interaction, `path` a template below the base whose
-    variable segments are those of SEGMENTS. `takes_query`: its parameters are more than `_format` and `_pretty`.
-    `capability` is what else it lets CapabilityStatement.rest.resource state.
+    variable segments are those of SEGMENTS. `parameters` are those it offers besides `_format` and `_pretty`;
+    `takes_query`: it reads the whole query itself. `capability` is what else it lets CapabilityStatement.rest.resource
+    state.
     """
 
     code: str
@@ -83,6 +94,7 @@ class Interaction:
     writes: bool = False
     takes_body: bool = False
     takes_query: bool = False
+    parameters: tuple[str, ...] = ()
     capability: Mapping[str, Any] = field(default_factory=dict)
 
     @property

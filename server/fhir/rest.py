@@ -9,7 +9,7 @@ import logging
 import re
 import traceback
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import partial
 from http import HTTPStatus
 from urllib.parse import parse_qsl
@@ -19,17 +19,23 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from relais.cda.errors import Issue, RelaisError
 from relais.mappings.context import Resource
+from relais.server.fhir import binaries, cross_origin, json_format, xml_format
+from relais.server.fhir.encodings import SMALLEST, accepts_gzip, compressed, decoded
 from relais.server.fhir.exchange import Call, Reply
 from relais.server.fhir.facade import Facade
-from relais.server.fhir.json_format import dump, parse, pretty
+from relais.server.fhir.json_format import dump
 from relais.server.fhir.negotiation import (
     CONTENT_TYPE,
-    check_accept,
-    check_body_type,
+    CONTENT_TYPE_XML,
+    Format,
+    answer_format,
+    body_format,
     check_form_type,
     etag,
     http_date,
+    is_raw_binary,
     parse_prefer,
+    wants_native,
 )
 from relais.server.fhir.operations import Operation
 from relais.server.fhir.outcome import FhirError, operation_outcome, status_of
@@ -62,44 +68,63 @@ def register(app: Flask, facade: Facade) -> None:
     app.register_error_handler(RelaisError, _refused)
     app.register_error_handler(HTTPException, _refused_by_http)
     app.register_error_handler(Exception, _failed)
+    app.after_request(_compressed)
+    cross_origin.register(app, facade.settings.cors_origins)
 
 
 def _serve(facade: Facade, path: str = "") -> Response:
     """The one view: what the address names is in the registry, not in Flask's URL map."""
     found, segments = facade.registry.find(request.environ["REQUEST_METHOD"], path.removesuffix("/"))
-    if isinstance(found, Operation):
-        return _response(facade, _operate(facade, found, segments))
-    return _response(facade, _interact(facade, found, segments))
-
-
-def _interact(facade: Facade, interaction: Interaction, segments: dict[str, str]) -> Reply:
     call = _call(segments)
+    if isinstance(found, Operation):
+        reply = _operate(facade, found, call)
+    elif call.resource_type == "Binary" and not found.writes:
+        reply = _read_binary(facade, found, call)
+    else:
+        reply = _interact(facade, found, call)
+    return _response(facade, call, reply)
+
+
+def _interact(facade: Facade, interaction: Interaction, call: Call) -> Reply:
+    _negotiate(call)
     if interaction.takes_body:
-        call.body = _body(facade)
+        call.body = _body(facade, call)
     elif call.method == "POST":
         call.query = _form(facade, call.query)
+        _negotiate(call)
     if call.query and not interaction.takes_query:
-        _refuse_parameters(call.query)
+        _refuse_parameters(call.query, interaction.parameters)
     return interaction.perform(facade.repository, call)
 
 
-def _operate(facade: Facade, offered: Operation, segments: dict[str, str]) -> Reply:
-    call = _call(segments, offered.produces)
+def _read_binary(facade: Facade, interaction: Interaction, call: Call) -> Reply:
+    """Binary is the one type whose content may be the answer: what is accepted depends on what is stored."""
+    if interaction.code not in ("read", "vread"):
+        return _interact(facade, interaction, call)
+    _refuse_parameters(call.query, interaction.parameters)
+    reply = interaction.perform(facade.repository, call)
+    native = binaries.native(reply)
+    if native and wants_native(call.accept, _parameter(call.query, "_format"), native.content_type):
+        return native
+    _negotiate(call)
+    return reply
+
+
+def _operate(facade: Facade, offered: Operation, call: Call) -> Reply:
+    _negotiate(call, offered.produces)
     if call.method == "POST" and _has_body():
-        call.body = _body(facade)
+        call.body = _body(facade, call)
     return offered.run(facade, call)
 
 
-def _call(segments: dict[str, str], produces: Iterable[str] = ()) -> Call:
+def _call(segments: dict[str, str]) -> Call:
     environ = request.environ
-    query: str = environ.get("QUERY_STRING", "")
-    check_accept(environ.get("HTTP_ACCEPT"), _parameter(query, "_format"), produces)
     return Call(
         environ["REQUEST_METHOD"],
         segments.get("resource_type", ""),
         segments.get("id", ""),
         segments.get("version", ""),
-        query=query,
+        query=environ.get("QUERY_STRING", ""),
         if_match=environ.get("HTTP_IF_MATCH"),
         if_none_match=environ.get("HTTP_IF_NONE_MATCH"),
         if_modified_since=environ.get("HTTP_IF_MODIFIED_SINCE"),
@@ -109,23 +134,34 @@ def _call(segments: dict[str, str], produces: Iterable[str] = ()) -> Call:
     )
 
 
-def _body(facade: Facade) -> Resource:
-    check_body_type(request.environ.get("CONTENT_TYPE"))
+def _negotiate(call: Call, produces: Iterable[str] = ()) -> None:
+    """Settle how the answer is written. Raises FhirError 406."""
+    call.format = answer_format(call.accept or None, _parameter(call.query, "_format"), produces)
+    call.pretty = _parameter(call.query, "_pretty") == "true"
+
+
+def _body(facade: Facade, call: Call) -> Resource:
+    content_type: str = request.environ.get("CONTENT_TYPE", "")
+    if call.resource_type == "Binary" and is_raw_binary(content_type):
+        context = request.environ.get("HTTP_X_SECURITY_CONTEXT")
+        return binaries.of_content(_read(facade), content_type, call.id, context)
+    written_as = body_format(content_type)
     data = _read(facade)
     if not data:
         raise FhirError.of(400, "required", "a resource is expected as body")
+    parse = xml_format.parse if written_as == "xml" else json_format.parse
     return parse(data, facade.settings.max_depth)
 
 
 def _read(facade: Facade) -> bytes:
     """The whole body. What Werkzeug cuts off in silence (a chunked body at the limit, a lost client) is refused."""
     data = request.get_data(cache=False)
-    announced = request.content_length
-    if announced is None and len(data) >= facade.settings.max_body:
+    announced, limit = request.content_length, facade.settings.max_body
+    if announced is None and len(data) >= limit:
         raise RequestEntityTooLarge
     if announced is not None and len(data) < announced:
         raise FhirError.of(400, "incomplete", "the body is shorter than its Content-Length")
-    return data
+    return decoded(data, request.environ.get("HTTP_CONTENT_ENCODING", ""), limit)
 
 
 def _has_body() -> bool:
@@ -144,9 +180,9 @@ def _form(facade: Facade, query: str) -> str:
     return f"{query}&{form}" if query else form
 
 
-def _refuse_parameters(query: str) -> None:
+def _refuse_parameters(query: str, offered: Collection[str]) -> None:
     for name, _ in parse_qsl(query, keep_blank_values=True):
-        if name not in _GENERAL_PARAMETERS:
+        if name not in _GENERAL_PARAMETERS and name not in offered:
             raise FhirError.of(400, "not-supported", f"the parameter {name[:64]} is not offered here")
 
 
@@ -154,30 +190,55 @@ def _parameter(query: str, name: str) -> str | None:
     return dict(parse_qsl(query)).get(name) if name in query else None
 
 
-def _response(facade: Facade, reply: Reply) -> Response:
-    body = reply.body
-    if body and reply.content_type == CONTENT_TYPE and _parameter(request.environ["QUERY_STRING"], "_pretty") == "true":
-        body = pretty(body)
+def _response(facade: Facade, call: Call, reply: Reply) -> Response:
+    body, content_type = reply.body, reply.content_type
+    if body and content_type == CONTENT_TYPE:
+        body, content_type = _written(body, call.format, pretty=call.pretty)
     headers = _headers()
     if body:
-        headers.append(("Content-Type", reply.content_type))
+        headers.append(("Content-Type", content_type))
     if reply.version is not None:
         headers.append(("ETag", etag(reply.version)))
     if reply.last_updated is not None:
         headers.append(("Last-Modified", http_date(reply.last_updated)))
     if reply.location:
         headers.append(("Location", f"{facade.settings.fhir_base}/{reply.location}"))
+    headers.extend(reply.headers)
     return FhirResponse(body, reply.status, headers)
+
+
+def _written(resource: bytes, wanted: Format, *, pretty: bool) -> tuple[bytes, str]:
+    """A resource in the wanted format, and its Content-Type; `resource` is JSON."""
+    if wanted == "xml":
+        return xml_format.from_json(resource, pretty=pretty), CONTENT_TYPE_XML
+    return json_format.pretty(resource) if pretty else resource, CONTENT_TYPE
 
 
 def _headers() -> list[tuple[str, str]]:
     """The headers of every answer."""
-    return [("Cache-Control", "no-store"), ("Vary", "Accept"), ("X-Request-Id", _request_id())]
+    return [("Cache-Control", "no-store"), ("Vary", "Accept, Accept-Encoding"), ("X-Request-Id", _request_id())]
 
 
 def _outcome(status: int, issues: Iterable[Issue], headers: Iterable[tuple[str, str]] = ()) -> Response:
-    headers = [*_headers(), ("Content-Type", CONTENT_TYPE), *headers]
-    return FhirResponse(dump(operation_outcome(issues)), status, headers)
+    environ = request.environ
+    try:
+        query: str = environ.get("QUERY_STRING", "")
+        wanted = answer_format(environ.get("HTTP_ACCEPT"), _parameter(query, "_format"))
+    except FhirError:
+        wanted = "json"
+    body, content_type = _written(dump(operation_outcome(issues)), wanted, pretty=False)
+    return FhirResponse(body, status, [*_headers(), ("Content-Type", content_type), *headers])
+
+
+def _compressed(response: Response) -> Response:
+    """The response under gzip, where the client reads it and it is worth it."""
+    length = response.content_length or 0
+    if length < SMALLEST or response.status_code != HTTPStatus.OK or response.direct_passthrough:
+        return response
+    if accepts_gzip(request.environ.get("HTTP_ACCEPT_ENCODING")):
+        response.set_data(compressed(response.get_data()))
+        response.headers["Content-Encoding"] = "gzip"
+    return response
 
 
 def _refused(error: RelaisError) -> Response:

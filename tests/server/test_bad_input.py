@@ -130,7 +130,7 @@ def test_reference_in_an_extension_to_nothing(facade: RunningFacade) -> None:
 
 @pytest.mark.parametrize(
     "content_type",
-    ["", "text/plain", "application/xml", "application/fhir+json; charset=latin-1", f"{JSON}; fhirVersion=5.0"],
+    ["", "text/plain", "application/x+xml", "*/*", "json", "application/fhir+json; charset=latin-1", f"{JSON}; fhirVersion=5.0"],
 )
 def test_wrong_content_type(facade: RunningFacade, content_type: str) -> None:
     answer = facade.post("Patient", {"resourceType": "Patient"}, Content_Type=content_type)
