@@ -84,7 +84,8 @@ def problem_concept(code: Code | None, words: str | None) -> ProblemConcept:
         if known is None or words is None:
             continue
         if words.startswith(f"{known.display} : "):
-            text = words.removeprefix(f"{known.display} : ")
+            said = words.removeprefix(f"{known.display} : ")
+            text = words if said.startswith(known.display) else said  # such words are written without the label
         elif one["code"] == OTHER_PROBLEM and words != known.display:
             found.remove(one)
     is_ald = ald is not None and (len(found) > 1 or (bool(words) and words != ald.get("display")))
