@@ -21,6 +21,7 @@ from relais.cda.validation import Report, Validator
 from relais.cda.writer import write
 from relais.mappings.context import Emission, Resource
 from relais.mappings.document_metadata import check_archive, document_entry, submission_set
+from relais.mappings.from_cda import to_bundle
 from relais.mappings.to_cda import convert as to_cda
 from relais.profiles.structure import check as check_structure
 from relais.server.delivery.channel import Channel, DeliveryError
@@ -64,8 +65,6 @@ def convert(data: bytes, settings: Settings, now: datetime) -> tuple[bytes, list
 
 def import_document(data: bytes) -> tuple[bytes, list[Issue]]:
     """The FHIR document Bundle (JSON bytes) of a CDA, and what could not be carried over. Raises RelaisError."""
-    from relais.mappings.from_cda import to_bundle
-
     found = read(data)
     imported = to_bundle(found.document, data)
     return dump(imported.bundle), [*found.issues, *imported.issues]
