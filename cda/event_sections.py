@@ -7,6 +7,7 @@ FR-Documents-references; cda-documents §3.4, §6.3, §7.5. Builders know the fi
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from relais.cda import templates
@@ -95,7 +96,7 @@ def business_status(
 ) -> Statement:
     """FR-Statut: the status of an event as people know it (JDV_J281); ANNULE demands a `motive`."""
     if motive is not None:
-        status.qualifiers = [Qualifier(STATUS_MOTIVE, motive)]
+        status = replace(status, qualifiers=[Qualifier(STATUS_MOTIVE, motive)])
     return _detail(entry_id, STATUS, status, text=text, time=time, template_ids=templates.EVENT_STATUS)
 
 

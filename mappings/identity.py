@@ -214,3 +214,11 @@ def document_id(lineage: II, kind: str, version: int, arc: str | None) -> II:
 
 _SERIES = {"pps": 1, "agenda": 2, "notification": 3}
 """Arc of each kind of document under the emitter's own arc."""
+
+
+def model_id(kind: str, arc: str | None) -> II:
+    """The templateId of a document model that no volet publishes: under `arc`, else fixed under 2.25 (§6.5, §7.4)."""
+    return II(f"{arc}.{_MODELS[kind]}" if arc else uuid_oid("model", kind))
+
+
+_MODELS = {"agenda": 1, "notification": 2}

@@ -96,7 +96,7 @@ class Conversion:
             return True
         self.refuse(
             f"{path}.{element}",
-            "another patient than the subject of the plan",
+            "another patient than the subject of the document",
             "cda-documents §11.2(10)",
             "business-rule",
         )
@@ -147,10 +147,20 @@ class Conversion:
 
     def computed_id(self, *parts: str) -> II:
         """An id under 2.25 computed from the document lineage and `parts`; unique in the document."""
-        ii = II(uuid_oid("entry", self.lineage.root or "", self.lineage.extension or "", *parts))
+        ii = self.expected_id(*parts)
         while not self._claim(ii):
             ii = II(uuid_oid("next", ii.root or ""))
         return ii
+
+    def expected_id(self, *parts: str) -> II:
+        """What `computed_id` gives as long as nothing else bears it."""
+        return II(uuid_oid("entry", self.lineage.root or "", self.lineage.extension or "", *parts))
+
+    def entry_ids(self, resource: Resource, path: str) -> list[II]:
+        """`entry_id`, then the other business identifiers of the resource that no entry bears yet."""
+        first = self.entry_id(resource, path)
+        own = [ii for ii in map(identity.ii_of, resource.get("identifier", ())) if ii]
+        return [first, *(ii for ii in own if ii != first and self._claim(ii))]
 
     def _claim(self, ii: II) -> bool:
         key = (ii.root, ii.extension)

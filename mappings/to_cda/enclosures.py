@@ -92,7 +92,7 @@ class Enclosures:
     def add_resource(self, conversion: Conversion, resource: Resource, path: str) -> bool:
         """A DocumentReference of the patient, or a Binary, once; False for another type of resource."""
         kind = resource.get("resourceType")
-        if any(one.source is resource for one in [*self.attached, *self.referenced]):
+        if any(one is resource for one in self._sources()):
             return True
         if kind == "Binary":
             self._add_content(conversion, resource, resource, path, "", [])
@@ -148,6 +148,9 @@ class Enclosures:
         if holder is attachment and attachment.get("url"):
             conversion.inform(f"{path}.url", "the content is there: its address is not written", RULE)
         return True
+
+    def _sources(self) -> list[Resource]:
+        return [*(one.source for one in self.attached), *(one.source for one in self.referenced)]
 
     # --- sections -----------------------------------------------------------------------------------------
 

@@ -105,6 +105,8 @@ class Carrier:
     performer: tuple[Resource, str] | None = None
     responsible: list[tuple[Resource, str]] = field(default_factory=list)
     by_software: bool = False
+    responsible_path: str = ""  # where one says who answers; `<path>.author` unless given
+    custodian_path: str = ""  # where one says who keeps it; an extension of the CarePlan unless given
     recipients: list[tuple[Resource, str]] = field(default_factory=list)
     orders: list[tuple[Resource, Resource | None, str]] = field(default_factory=list)
     encounter: tuple[Resource, str] | None = None
@@ -124,7 +126,8 @@ def header(conversion: Conversion, carrier: Carrier, composition: Resource, docu
     lead = _answering(conversion, carrier, composition) if carrier.by_software else None
     authors = list(_authors(conversion, carrier, composition, members, time, lead))
     lead = lead or next((party for _, party in authors if party.is_professional), None)
-    place = "Composition.author" if composition.get("author") else f"{carrier.path}.author"
+    place = carrier.responsible_path or f"{carrier.path}.author"
+    place = "Composition.author" if composition.get("author") else place
     if lead is None and not conversion.has_refused(place):
         conversion.refuse(place, "a professional who answers for the document", "cda-documents §2.7")
     custodian = _custodian(conversion, carrier, composition)
@@ -467,7 +470,7 @@ def _custodian(conversion: Conversion, carrier: Carrier, composition: Resource) 
             break
     else:
         found = emitter(conversion.deployment) or Organization()
-        path = f"{carrier.path}.extension('{extensions.CUSTODIAN}').value"
+        path = carrier.custodian_path or f"{carrier.path}.extension('{extensions.CUSTODIAN}').value"
     if not is_national_structure(found.ids) and not any(ii.root == CUSTODIAN_OF_PATIENTS for ii in found.ids):
         conversion.refuse(
             f"{path}.resolve().identifier",

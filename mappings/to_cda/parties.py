@@ -261,6 +261,17 @@ def emitter_ids(deployment: Deployment) -> list[II]:
     return [ii] if ii else []
 
 
+def configured_responsible(deployment: Deployment) -> list[Resource]:
+    """The professional who answers for documents that nobody signs, as a Practitioner; none unless configured."""
+    if not deployment.responsible_rpps or not deployment.responsible_family:
+        return []
+    name: Resource = {"family": deployment.responsible_family}
+    if deployment.responsible_given:
+        name["given"] = [deployment.responsible_given]
+    number = {"system": identity.RPPS, "value": deployment.responsible_rpps}
+    return [{"resourceType": "Practitioner", "identifier": [number], "name": [name]}]
+
+
 def organization(conversion: Conversion, structure: Resource, path: str) -> Organization:
     """An Organization resource as representedOrganization, scopingOrganization…"""
     name = (structure.get("name") or "").strip()

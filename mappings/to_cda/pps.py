@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from relais.cda import sections, templates
 from relais.cda.datatypes import datetime_from_ts
 from relais.cda.model import II, Code, Document, Interval, Section
-from relais.cda.narrative import Element, Node, bullet_list, paragraph
+from relais.cda.narrative import Node, bullet_list, paragraph
 from relais.mappings import extensions, identity, terminology
 from relais.mappings.context import Emission, Mapped, Resource
 from relais.mappings.identity import codes
@@ -19,7 +19,7 @@ from relais.mappings.to_cda.directives import directive_section
 from relais.mappings.to_cda.goals import UNREACHED, Row, plan_section, read_rows
 from relais.mappings.to_cda.header import Carrier, header
 from relais.mappings.to_cda.problems import Problem, is_ald, problem_section, read_problem
-from relais.mappings.to_cda.prose import french_date, lines, marked
+from relais.mappings.to_cda.prose import french_date, lines, marked, remarks_block
 from relais.mappings.to_cda.social import social_section
 
 PPS_TITLE = "Plan personnalisé de santé"
@@ -171,19 +171,8 @@ def _body(conversion: Conversion, plan: Resource, approved: str | None) -> list[
         _unreached(conversion, rows),
         _status(conversion, plan, approved),
     ]
-    if conversion.remarks:
-        remarks = list(dict.fromkeys(conversion.remarks))
-        plan_of_care.text += [
-            paragraph("Mentions complémentaires"),
-            bullet_list([_linked(remark)] for remark in remarks),
-        ]
+    plan_of_care.text += remarks_block(conversion.remarks)
     return [section for section in found if section is not None]
-
-
-def _linked(remark: str) -> Node:
-    """A remark; one that ends in a web address is a link."""
-    url = remark.rsplit(" ", 1)[-1]
-    return Element("linkHtml", {"href": url}, [remark]) if url.startswith("https://") else remark
 
 
 def _only_names_a_goal(problem: Problem, rows: list[Row]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from relais.cda.datatypes import ts_from_fhir
-from relais.cda.narrative import Element, Node
+from relais.cda.narrative import Element, Node, bullet_list, paragraph
 from relais.mappings.context import Resource
 from relais.mappings.to_cda.datatypes import concept_text
 
@@ -93,3 +93,16 @@ def _interval(repeat: Resource) -> str:
     every, code = repeat.get("period", 1), repeat.get("periodUnit", "")
     one, several = _UNITS.get(code, (code, f"par {{}} {code}"))
     return f"par {one}" if every == 1 else several.format(every)
+
+
+def remarks_block(remarks: list[str]) -> list[Node]:
+    """Lines that have no element in CDA, each once, under their own heading; a final web address is a link."""
+    if not remarks:
+        return []
+    items = ([_linked(remark)] for remark in dict.fromkeys(remarks))
+    return [paragraph("Mentions complémentaires"), bullet_list(items)]
+
+
+def _linked(remark: str) -> Node:
+    url = remark.rsplit(" ", 1)[-1]
+    return Element("linkHtml", {"href": url}, [remark]) if url.startswith("https://") else remark

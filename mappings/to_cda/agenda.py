@@ -1,0 +1,378 @@
+"""Appointments of one patient → agenda document, LOINC 56446-8 (cda-documents §6; volet GAP).
+
+A document is the state of an agenda for one patient, or of one appointment; a change makes its next version, which
+replaces it. The body is the published section FR-Evenements; no volet publishes a model of the document itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from relais.cda import event_sections, sections, templates
+from relais.cda.datatypes import datetime_from_ts, ts_from_fhir, uuid_oid
+from relais.cda.model import II, Code, Document, Interval, Section, Statement, Text
+from relais.cda.narrative import Element, Node, content, paragraph, table
+from relais.mappings import identity, terminology
+from relais.mappings.context import Emission, Mapped, Resource
+from relais.mappings.resources import ResourceSet
+from relais.mappings.to_cda.appointments import CANCELLED, RULE, STATES, Visit, french_slot, read_visit, times
+from relais.mappings.to_cda.conversion import Conversion
+from relais.mappings.to_cda.datatypes import codings, original
+from relais.mappings.to_cda.enclosures import Enclosures
+from relais.mappings.to_cda.header import Carrier, header
+from relais.mappings.to_cda.parties import configured_responsible, party_ids, read_party
+from relais.mappings.to_cda.prose import french_date, marked, remarks_block
+
+KIND = "agenda"
+TYPE = "56446-8"
+TITLE = "Rendez-vous"
+CANCELLATION_TITLE = "Annulation de rendez-vous"
+COLUMNS = ("Rendez-vous", "Date et heure", "Statut", "Intervenants", "Lieu", "Informations")
+EMPTY = "no appointment to state: an agenda document is never empty; withdraw the former one instead"
+
+
+def appointment_document(
+    appointment: Resource,
+    resources: ResourceSet,
+    emission: Emission,
+    *,
+    composition: Resource | None = None,
+    document_id: II | None = None,
+) -> Mapped:
+    """The document of one appointment, whose patient is among its participants.
+
+    A move, a cancellation and the end of the appointment are new versions (`emission.version`). Raises MappingError
+    that lists everything that is missing, each with the FHIRPath to fill.
+    """
+    conversion = Conversion(resources, emission)
+    patients = [
+        target
+        for participant in appointment.get("participant", ())
+        if (target := resources.resolve(participant.get("actor"), appointment)) is not None
+        and target.get("resourceType") == "Patient"
+    ]
+    if not patients:
+        conversion.refuse("Appointment.participant.actor", "a reference to the Patient", "cda-documents §6.4")
+        conversion.finish()
+    conversion.patient = patients[0]
+    conversion.lineage = _stated_lineage(composition) or II(uuid_oid("set", KIND, _key(appointment)))
+    enclosures = Enclosures()
+    visit = read_visit(conversion, appointment, "Appointment", enclosures)
+    cancelled = appointment.get("status") == CANCELLED
+    title = CANCELLATION_TITLE if cancelled else TITLE
+    bounds = {name: value for name in ("start", "end") if visit and (value := getattr(visit, name))}
+    if visit is not None:
+        visit.encounter["period"] = bounds
+    found = [visit] if visit else []
+    return _document(conversion, found, enclosures, composition, document_id, bounds, title=title, single=True)
+
+
+def agenda_document(
+    patient: Resource,
+    appointments: Sequence[Resource],
+    resources: ResourceSet,
+    emission: Emission,
+    *,
+    period: Resource | None = None,
+    statuses: Collection[str] | None = None,
+    schedule: Resource | None = None,
+    previous: Document | None = None,
+    split_groups: bool = False,
+    composition: Resource | None = None,
+    document_id: II | None = None,
+) -> Mapped:
+    """The document of a patient's appointments: those that meet `period` and have one of `statuses`, when given.
+
+    All versions for a patient, or for a patient in one agenda (`schedule`), are one lineage. What `previous`, the
+    version that this one replaces, already stated as cancelled is left out. An appointment of several patients is
+    refused, unless `split_groups`, which leaves the others out. Raises MappingError that lists everything that is
+    missing; `Appointment[n]` in a path counts in the order of `appointments`.
+    """
+    conversion = Conversion(resources, emission)
+    conversion.patient = patient
+    key = (_patient_key(conversion), _key(schedule) if schedule else "RDV")
+    conversion.lineage = _stated_lineage(composition) or II(uuid_oid("set", KIND, *key))
+    former = _cancelled_in(previous)
+    enclosures = Enclosures()
+    found = []
+    for index, appointment in enumerate(appointments):
+        path = f"Appointment[{index}]"
+        reason = _left_out(conversion, appointment, period, statuses, former)
+        if reason:
+            conversion.inform(path, reason, "cda-documents §6.4")
+        elif visit := read_visit(conversion, appointment, path, enclosures, split_groups=split_groups):
+            found.append(visit)
+    found.sort(key=lambda visit: (_instant(visit.time.low), visit.path))
+    bounds = _bounds(found) | _horizon(conversion, schedule, found) | (period or {})
+    return _document(conversion, found, enclosures, composition, document_id, bounds, agenda=schedule)
+
+
+# --- which appointments -------------------------------------------------------------------------------------------
+
+
+def _left_out(
+    conversion: Conversion,
+    appointment: Resource,
+    period: Resource | None,
+    statuses: Collection[str] | None,
+    former: frozenset[tuple[str | None, str | None]],
+) -> str:
+    """Why an appointment has no place in this version; nothing when it has."""
+    if statuses is not None and appointment.get("status") not in statuses:
+        return "another status than those asked for: left out"
+    if period and not _meets(*times(conversion, appointment), period):
+        return "outside the period asked for: left out"
+    if appointment.get("status") == CANCELLED and former:
+        own = [ii for ii in map(identity.ii_of, appointment.get("identifier", ())) if ii]
+        expected = own or [conversion.expected_id("Appointment", str(appointment.get("id", "")), "")]
+        if any((ii.root, ii.extension) in former for ii in expected):
+            return "the version that this one replaces already says it is cancelled: left out"
+    return ""
+
+
+def _meets(start: str | None, end: str | None, period: Resource) -> bool:
+    """Whether an appointment meets a period, each bound of which counts whole: a day from its first to its last hour.
+
+    A time that cannot be read meets every period, so that it is refused rather than left out.
+    """
+    try:
+        low, high = ts_from_fhir(start or ""), ts_from_fhir(end or start or "")
+        first, last = (ts_from_fhir(period[name]) if name in period else None for name in ("start", "end"))
+    except ValueError:
+        return True
+    after = first is None or not _precedes(high, first)
+    return after and (last is None or not _precedes(last, low))
+
+
+def _precedes(one: str, other: str) -> bool:
+    """Whether a TS is before another, as precisely as both are known."""
+    if len(one) > 14 and len(other) > 14:
+        return datetime_from_ts(one) < datetime_from_ts(other)
+    digits = min(len(one), len(other), 14)
+    return one[:digits] < other[:digits]
+
+
+def _cancelled_in(previous: Document | None) -> frozenset[tuple[str | None, str | None]]:
+    """Ids of the appointments that a former version states as cancelled."""
+    entries = (entry for section in (previous.sections if previous else ()) for entry in section.entries)
+    cancelled = (entry for entry in entries if entry.kind == "encounter" and entry.status == "cancelled")
+    return frozenset((ii.root, ii.extension) for entry in cancelled for ii in entry.ids)
+
+
+# --- identity -----------------------------------------------------------------------------------------------------
+
+
+def _stated_lineage(composition: Resource | None) -> II | None:
+    return identity.ii_of((composition or {}).get("identifier", {}))
+
+
+def _key(resource: Resource) -> str:
+    """What names a resource whatever its version: its first identifier, else its id; nothing without any."""
+    for ii in map(identity.ii_of, resource.get("identifier", ())):
+        if ii:
+            return f"{ii.root}|{ii.extension or ''}"
+    return str(resource.get("id") or "")
+
+
+def _patient_key(conversion: Conversion) -> str:
+    """A local number before an INS, which a patient may get later on."""
+    patient = conversion.patient
+    known = [*identity.local_identifiers(patient), *identity.ins_identifiers(patient)]
+    key = _key({"identifier": known, "id": patient.get("id")})
+    if not key:
+        conversion.refuse("Patient.identifier", "an identifier that all versions of the agenda share", "§6.4")
+    return key
+
+
+# --- the document -------------------------------------------------------------------------------------------------
+
+
+def _document(
+    conversion: Conversion,
+    visits: list[Visit],
+    enclosures: Enclosures,
+    composition: Resource | None,
+    document_id: II | None,
+    bounds: Resource,
+    *,
+    title: str = TITLE,
+    agenda: Resource | None = None,
+    single: bool = False,
+) -> Mapped:
+    if not visits and not conversion.has_refused("Appointment"):
+        conversion.refuse("Appointment", EMPTY, "cda-documents §6.3", "not-found")
+    composition = composition or {}
+    if composition:
+        conversion.same_patient(composition, "subject", "Composition")
+    carrier = _carrier(conversion, visits, title, bounds, single=single)
+    head = header(conversion, carrier, composition, document_id)
+    found = [_appointments(conversion, visits, agenda), *enclosures.sections(conversion)]
+    return Mapped(Document(head, found), conversion.finish())
+
+
+def _carrier(conversion: Conversion, visits: list[Visit], title: str, bounds: Resource, *, single: bool) -> Carrier:
+    main = visits[0] if visits else Visit({}, "Appointment", STATES["proposed"], Interval())
+    labels = [label for visit in visits for label in visit.source.get("meta", {}).get("security", ())]
+    deployment = conversion.deployment
+    kept = not deployment.organization_finess and "serviceProvider" in main.encounter
+    contained = [*main.source.get("contained", ()), *main.encounter.get("contained", ())]
+    types = [code for concept in main.source.get("serviceType", ()) for code in codings(concept)]
+    return Carrier(
+        resource=main.source | {"meta": {"security": labels}, "contained": contained},
+        path=main.path,
+        kind=KIND,
+        templates=[II(templates.HL7_FRANCE), II(templates.CISIS_HEADER), identity.model_id(KIND, deployment.model_arc)],
+        code=terminology.coded("J07", TYPE),
+        title=title,
+        authored=main.source.get("created") if single else None,
+        event=bounds,
+        act=types[0] if single and types else None,
+        act_path=main.path,
+        authors=main.operators if single else [],
+        custodians=[(main.encounter["serviceProvider"], f"{main.path}.participant.actor.organization")] if kept else [],
+        custodian_path=f"{main.path}.participant.actor.organization",
+        responsible=list(_responsible(conversion, visits)),
+        responsible_path=f"{main.path}.participant.actor",
+        by_software=True,
+        orders=[order for visit in visits for order in visit.orders],
+        encounter=(main.encounter, main.path) if main.encounter else None,
+    )
+
+
+def _responsible(conversion: Conversion, visits: list[Visit]) -> Iterator[tuple[Resource, str]]:
+    """Who may answer for the document: who receives, who booked, the professional of the setting."""
+    for visit in visits:
+        booked = [
+            (target, f"{path}.resolve()")
+            for reference, path in visit.operators
+            if (target := conversion.resources.resolve(reference, visit.source)) is not None
+        ]
+        for resource, path in [*visit.professionals, *booked]:
+            party = read_party(conversion, resource, path)
+            if party is not None and party.is_professional and party_ids(conversion, party):
+                yield resource, path
+    for resource in configured_responsible(conversion.deployment):
+        yield resource, "setting responsible"
+
+
+def _bounds(visits: list[Visit]) -> Resource:
+    """From the first start to the last end, as a FHIR Period."""
+    starts = [(_instant(visit.time.low), visit.start) for visit in visits if visit.start]
+    ends = [(_instant(visit.time.high or visit.time.low), visit.end or visit.start) for visit in visits]
+    found = {"start": min(starts)[1], "end": max(ends)[1]} if starts else {}
+    return {name: value for name, value in found.items() if value}
+
+
+def _horizon(conversion: Conversion, schedule: Resource | None, visits: list[Visit]) -> Resource:
+    """The planning horizon of the agenda, when every appointment is within it."""
+    horizon = (schedule or {}).get("planningHorizon", {})
+    if all(_meets(visit.start, visit.start, horizon) for visit in visits):
+        return dict(horizon)
+    conversion.inform("Schedule.planningHorizon", "appointments lie outside it: not written", RULE)
+    return {}
+
+
+def _instant(ts: str | None) -> datetime:
+    return datetime_from_ts(ts) if ts else datetime.min.replace(tzinfo=UTC)
+
+
+# --- the section --------------------------------------------------------------------------------------------------
+
+
+def _appointments(conversion: Conversion, visits: list[Visit], agenda: Resource | None) -> Section:
+    """FR-Evenements: a row of the table and an entry for each visit, made from the same object."""
+    rows = [_row(visit, number) for number, visit in enumerate(visits, 1)]
+    entries = [_entry(conversion, visit, number) for number, visit in enumerate(visits, 1)]
+    text: list[Node] = [table(COLUMNS, rows), *remarks_block(conversion.remarks)]
+    name = ((agenda or {}).get("comment") or "").strip()
+    section_id = conversion.computed_id("section", KIND)
+    title = f"{TITLE} – {name}" if name else TITLE
+    return sections.section(event_sections.EVENTS, section_id, text, entries, title=title)
+
+
+def _row(visit: Visit, number: int) -> list[list[Node]]:
+    status = visit.state.words + (f" – motif : {visit.motive_words}" if visit.motive_words else "")
+    devices = [content(device.name, id=f"ressource-{number}-{rank}") for rank, device in enumerate(visit.devices, 1)]
+    notes: list[Node] = [content(words) for words in dict.fromkeys([*_agendas(visit), *visit.notes])]
+    if visit.comments:
+        notes.insert(0, marked("\n".join(visit.comments), f"com-{number}"))
+    if visit.updated:
+        changed = french_date(visit.source["meta"]["lastUpdated"])
+        notes.append(content(f"Dernière mise à jour : {changed}", id=f"maj-{number}"))
+    return [
+        [_label(visit, number)],
+        [french_slot(visit.start, visit.end)],
+        [content(status, id=f"statut-{number}")],
+        _cell([*visit.people, *devices]),
+        _cell(visit.places),
+        _cell(notes),
+    ]
+
+
+def _label(visit: Visit, number: int) -> Element:
+    words: list[Node] = [marked(visit.label, f"libelle-{number}")]
+    if visit.reason:
+        words += [" – Motif : ", content(visit.reason, id=f"motif-{number}")]
+    return Element("content", {"ID": f"rdv-{number}"}, words)
+
+
+def _agendas(visit: Visit) -> list[str]:
+    return [f"Agenda : {name}" for name in visit.agendas]
+
+
+def _cell(items: Sequence[Node]) -> list[Node]:
+    return [paragraph(item) for item in items]
+
+
+def _entry(conversion: Conversion, visit: Visit, number: int) -> Statement:
+    source, path = visit.source, visit.path
+    status = event_sections.business_status(
+        conversion.entry_id(source, path, "status"),
+        terminology.coded("event_status", visit.state.business),
+        text=f"statut-{number}",
+        time=Interval(value=visit.updated) if visit.updated else None,
+        motive=_motive(visit, number),
+    )
+    devices = [
+        event_sections.resource_used(
+            conversion.entry_id(source, path, f"resource {rank}"),
+            original(f"ressource-{number}-{rank}", *device.codes),
+            text=f"ressource-{number}-{rank}",
+        )
+        for rank, device in enumerate(visit.devices, 1)
+    ]
+    ids = conversion.entry_ids(source, path)
+    update = conversion.entry_id(source, path, "update")
+    updates = [event_sections.last_update(update, visit.updated, text=f"maj-{number}")] if visit.updated else []
+    return event_sections.event(
+        ids,
+        replace(event_sections.AGENDA, original_text=Text(reference=f"#libelle-{number}"), translations=_codes(visit)),
+        mood=visit.state.mood,
+        text=f"rdv-{number}",
+        status=visit.state.status,
+        time=visit.time,
+        priority=visit.priority,
+        performers=visit.performers,
+        authors=visit.authors,
+        informants=visit.informants,
+        participants=[one for one in (visit.location, visit.structure) if one is not None],
+        observations=[status, *devices, *updates],
+        remark=f"com-{number}" if visit.comments else None,
+    )
+
+
+def _motive(visit: Visit, number: int) -> Code | None:
+    """The motive, its words being those of the status in the narrative."""
+    if visit.motive is None or not visit.motive_words:
+        return visit.motive
+    return replace(visit.motive, original_text=Text(reference=f"#statut-{number}"))
+
+
+def _codes(visit: Visit) -> list[Code]:
+    found: list[Code] = []
+    for code in visit.codes:
+        if code not in found:
+            found.append(code)
+    return found
