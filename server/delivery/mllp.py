@@ -1,0 +1,330 @@
+"""MLLP, the minimal lower layer protocol of HL7 (release 1): frames on a TCP or TLS connection, client and server.
+
+A frame is VT (0x0B), the message, FS (0x1C), CR. Bytes between frames are noise; a frame is as long as it is, up to a
+bound, however the network cuts it. One exchange at a time on a connection: message, answer, next message.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import select
+import socket
+import socketserver
+import ssl
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+log = logging.getLogger("relais.mllp")
+
+START, END, CR = b"\x0b", b"\x1c", b"\r"
+MAX_SIZE = 100_000_000
+"""Largest message accepted, in bytes: a document of 50 MB is 67 MB once in base64."""
+
+_CHUNK = 262_144
+_HEAD = 4_096  # of a message that is too long: enough for its MSH
+_MARKS = re.compile(b"([\x0b\x1c])")
+
+
+def frame(message: bytes) -> bytes:
+    """The frame of a message. A message never holds VT nor FS: ER7 escapes them."""
+    return b"".join((START, message, END, CR))
+
+
+Kind = Literal["whole", "broken", "too-long"]
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What a reader found: a `whole` message, the beginning of a `broken` one, or that of one `too-long`."""
+
+    kind: Kind
+    message: bytes
+
+
+class FrameReader:
+    """Finds the frames in bytes that arrive in pieces of any size."""
+
+    def __init__(self, max_size: int = MAX_SIZE) -> None:
+        self.noise = 0
+        """Bytes that stood outside frames."""
+        self._max_size = max_size
+        self._pending: bytearray | None = None  # inside a frame: its bytes so far
+        self._ended = False  # FS has come, CR not yet
+
+    def feed(self, data: bytes) -> Iterator[Received]:
+        """What the next bytes complete. A VT inside a frame begins another one: the first never ended."""
+        for part in _MARKS.split(data):
+            rest = part
+            if part and self._ended:
+                whole = part[:1] == CR
+                yield self._close("whole" if whole else "broken")
+                rest = part[1:] if whole else part
+            if rest == START:
+                yield from self.finish()
+                self._pending = bytearray()
+            elif self._pending is None:
+                self.noise += len(rest)
+            elif rest == END:
+                self._ended = True
+            else:
+                self._pending += rest
+                if len(self._pending) > self._max_size:
+                    del self._pending[_HEAD:]
+                    yield self._close("too-long")  # what follows, until the next VT, is noise
+
+    def finish(self) -> Iterator[Received]:
+        """What the end of the connection leaves behind."""
+        if self._pending is not None:
+            yield self._close("broken")
+
+    def _close(self, kind: Kind) -> Received:
+        message = bytes(self._pending or b"")
+        self._pending, self._ended = None, False
+        return Received(kind, message)
+
+
+# --- client -------------------------------------------------------------------------------------------------------
+
+
+class UnansweredError(OSError):
+    """The message left, its answer did not come: the receiver may have it or not."""
+
+
+class MllpClient:
+    """One connection to a receiver, opened when needed and kept; a connection the receiver closed is opened anew.
+
+    `timeout` bounds the connection, and the wait for each answer, in seconds. Several threads take turns.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        timeout: float,
+        context: ssl.SSLContext | None = None,
+        max_size: int = MAX_SIZE,
+    ) -> None:
+        self._address = (host, port)
+        self._timeout = timeout
+        self._context = context
+        self._max_size = max_size
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+        self._closing: Callable[[], object] = lambda: None
+
+    def exchange(self, message: bytes, is_answer: Callable[[bytes], bool]) -> bytes:
+        """Send a message, return the first message back that is its answer; others are passed over.
+
+        Raises OSError when nothing was sent, UnansweredError when it was and no answer came.
+        """
+        with self._lock:
+            connection = self._connected()
+            try:
+                return self._exchange(connection, message, is_answer)
+            except BaseException:
+                self._close()
+                raise
+
+    def close(self) -> None:
+        """Close the connection; the next exchange opens another."""
+        with self._lock:
+            self._close()
+
+    def __enter__(self) -> MllpClient:
+        """The client itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
+
+    def _exchange(self, connection: socket.socket, message: bytes, is_answer: Callable[[bytes], bool]) -> bytes:
+        others = 0
+        try:
+            connection.settimeout(self._timeout)
+            connection.sendall(frame(message))
+            for answer in self._messages(connection):
+                if is_answer(answer):
+                    return answer
+                others += 1
+            reason = "the connection was closed before the answer"
+        except TimeoutError:
+            reason = "no answer in time"
+        except OSError:
+            reason = "the connection was lost before the answer"
+        raise UnansweredError(f"{reason}; {others} messages came that are not its answer" if others else reason)
+
+    def _messages(self, connection: socket.socket) -> Iterator[bytes]:
+        """Whole messages until the connection ends. Raises TimeoutError when the time for an answer is over."""
+        reader, deadline = FrameReader(self._max_size), time.monotonic() + self._timeout
+        while (remaining := deadline - time.monotonic()) > 0:
+            connection.settimeout(remaining)
+            data = connection.recv(_CHUNK)
+            if not data:
+                return
+            for received in reader.feed(data):
+                if received.kind == "whole":
+                    yield received.message
+        raise TimeoutError
+
+    def _connected(self) -> socket.socket:
+        if self._socket is not None and _is_quiet(self._socket):
+            return self._socket
+        self._close()
+        connection = socket.create_connection(self._address, self._timeout)
+        try:
+            if self._context is not None:
+                connection = self._context.wrap_socket(connection, server_hostname=self._address[0])
+        except BaseException:
+            connection.close()
+            raise
+        self._socket = connection
+        self._closing = weakref.finalize(self, connection.close)  # also when nobody closes the client
+        return connection
+
+    def _close(self) -> None:
+        self._closing()
+        self._socket = None
+
+
+def _is_quiet(connection: socket.socket) -> bool:
+    """Whether nothing waits to be read: neither the end of the connection nor an answer that comes too late."""
+    return not select.select([connection], [], [], 0)[0]
+
+
+# --- server -------------------------------------------------------------------------------------------------------
+
+Handler = Callable[[Received], bytes | None]
+"""Answers a message, `whole` or `too-long` (its beginning); None closes the connection without an answer."""
+
+
+class MllpServer:
+    """Listens at `host`:`port` from `start` to `stop`, or inside a `with` block; a thread for each connection.
+
+    A connection silent for `timeout` seconds is closed; so is one whose handler fails, without an answer.
+    """
+
+    def __init__(
+        self,
+        handler: Handler,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        timeout: float = 60.0,
+        context: ssl.SSLContext | None = None,
+        max_size: int = MAX_SIZE,
+    ) -> None:
+        self.host, self.port = host, port
+        self._handler = handler
+        self._timeout = timeout
+        self._context = context
+        self._max_size = max_size
+        self._server: _Server | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Listen; a port 0 becomes a free one, kept for later starts. Raises OSError when the port is taken."""
+        self._server = _Server((self.host, self.port), self._serve, self._context)
+        self.port = self._server.server_address[1]
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="mllp", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop listening, cut every connection, wait for their threads."""
+        if self._server is None or self._thread is None:
+            return
+        self._server.shutdown()
+        self._server.cut()
+        self._server.server_close()
+        self._thread.join()
+        self._server = self._thread = None
+
+    def __enter__(self) -> MllpServer:
+        """Start."""
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop."""
+        self.stop()
+
+    def _serve(self, connection: socket.socket) -> None:
+        """One connection, in its own thread, to its end."""
+        connection.settimeout(self._timeout)
+        try:
+            if isinstance(connection, ssl.SSLSocket):
+                connection.do_handshake()
+            self._answer_all(connection)
+        except OSError as error:
+            log.info("MLLP connection ended: %s", type(error).__name__)
+
+    def _answer_all(self, connection: socket.socket) -> None:
+        reader = FrameReader(self._max_size)
+        while data := connection.recv(_CHUNK):
+            for received in reader.feed(data):
+                if received.kind == "broken":
+                    log.warning("MLLP frame without its end: passed over")
+                    continue
+                answer = self._handler(received)
+                if answer is None:
+                    return
+                connection.sendall(frame(answer))
+
+
+class _Server(socketserver.ThreadingTCPServer):
+    """Accepts connections and knows those that are open; `server_close` waits for their threads."""
+
+    allow_reuse_address = True
+    daemon_threads = False
+
+    def __init__(
+        self, address: tuple[str, int], serve: Callable[[socket.socket], None], context: ssl.SSLContext | None
+    ) -> None:
+        self._serve = serve
+        self._context = context
+        self._open: set[socket.socket] = set()
+        self._lock = threading.Lock()
+        super().__init__(address, socketserver.BaseRequestHandler)
+
+    def cut(self) -> None:
+        """Cut every open connection: whoever reads from it or writes to it stops."""
+        with self._lock:
+            for connection in self._open:
+                with contextlib.suppress(OSError):
+                    socket.socket.shutdown(connection, socket.SHUT_RDWR)  # not SSLSocket's: it breaks its readers
+
+    def get_request(self) -> tuple[socket.socket, object]:
+        """Accept; the TLS handshake is left to the connection's thread, so that nobody waits for a slow client."""
+        connection, address = super().get_request()
+        try:
+            if self._context is not None:
+                connection = self._context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        except BaseException:
+            connection.close()
+            raise
+        with self._lock:
+            self._open.add(connection)
+        return connection, address
+
+    def finish_request(self, request: object, client_address: object) -> None:
+        """Called in the thread of the connection."""
+        assert isinstance(request, socket.socket)  # noqa: S101 - tells the type checker
+        self._serve(request)
+
+    def close_request(self, request: object) -> None:
+        """Called when the connection ends."""
+        assert isinstance(request, socket.socket)  # noqa: S101 - tells the type checker
+        with self._lock:
+            self._open.discard(request)
+        request.close()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A fault of the handler: the connection ends without an answer."""
+        log.exception("an MLLP message could not be handled")
