@@ -53,7 +53,7 @@ _STATUS_WORDS = {
     "cancelled": "annulé",
     "aborted": "abandonné",
 }
-_ACHIEVEMENTS = {
+ACHIEVEMENTS = {
     "in-progress": "en cours",
     "improving": "en progrès",
     "worsening": "en recul",
@@ -64,8 +64,12 @@ _ACHIEVEMENTS = {
     "no-progress": "sans progrès",
     "not-attainable": "non atteignable",
 }
+"""Goal.achievementStatus in the words of the assessment."""
+
 UNREACHED = frozenset({"not-achieved", "not-attainable"})
-_PRIORITIES = {"high-priority": "haute", "medium-priority": "moyenne", "low-priority": "basse"}
+PRIORITIES = {"high-priority": "haute", "medium-priority": "moyenne", "low-priority": "basse"}
+"""Goal.priority in the words of the narrative."""
+
 _FACTS = frozenset({"final", "amended", "corrected", "preliminary"})
 
 
@@ -221,7 +225,7 @@ def _goal_cell(conversion: Conversion, row: Row, goal_id: str, status: str) -> l
     if due := goal.get("target", [{}])[0].get("dueDate"):
         said.append(f"Échéance : {french_date(due)}")
     priority = codes(goal.get("priority"))
-    if priority and (word := _PRIORITIES.get(priority[0]) or concept_text(goal.get("priority"))):
+    if priority and (word := PRIORITIES.get(priority[0]) or concept_text(goal.get("priority"))):
         said.append(f"Priorité : {word}")
     if who := _wanted_by(conversion, goal, row.path):
         said.append(f"Exprimé par {who}")
@@ -402,7 +406,7 @@ def _goal_outcomes(goal: Resource, path: str) -> Iterator[Assessment]:
         if text := concept_text(outcome):
             yield Assessment(when, text, codings(outcome), goal, f"{path}.outcomeCode[{index}]", f"outcome-{index}")
     achievement = codes(goal.get("achievementStatus"))
-    words = _ACHIEVEMENTS.get(achievement[0]) if achievement else None
+    words = ACHIEVEMENTS.get(achievement[0]) if achievement else None
     if words := words or concept_text(goal.get("achievementStatus")):
         reason = f" – {goal['statusReason'].strip()}" if goal.get("statusReason") else ""
         yield Assessment(
