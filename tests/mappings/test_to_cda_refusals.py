@@ -302,7 +302,7 @@ def test_a_resource_of_another_patient_is_refused(key: str, resolved: bool) -> N
     plan[key][element] = other
     found = refusals(plan.bundle())
     assert path in [issue.path for issue in found]
-    assert {issue.message for issue in found} == {"another patient than the subject of the plan"}
+    assert {issue.message for issue in found} == {"another patient than the subject of the document"}
 
 
 def test_another_patient_may_not_act() -> None:
