@@ -88,6 +88,30 @@ class Settings:
     )
     dmp_url: str = field(default="", metadata={"doc": "ITI-41 endpoint of the DMP repository."})
     dmp_ca_file: str = field(default="", metadata={"doc": "PEM of the authorities trusted for the DMP."})
+    hl7v2_host: str = field(default="", metadata={"doc": "HL7 v2 platform (MLLP); empty: no HL7 v2 channel."})
+    hl7v2_port: int = field(default=2575, metadata={"doc": "Its port."})
+    hl7v2_tls: bool = field(default=True, metadata={"doc": "MLLP over TLS; false only on a network protected otherwise."})
+    hl7v2_ca_file: str = field(default="", metadata={"doc": "PEM of the authorities trusted for the HL7 v2 platform."})
+    hl7v2_certificate: str = field(
+        default="", metadata={"doc": "PEM of the client certificate and its key, for a platform that asks for one."}
+    )
+    hl7v2_timeout: float = field(default=30.0, metadata={"doc": "Longest wait for the platform's acknowledgement."})
+    hl7v2_message: str = field(
+        default="MDM", metadata={"doc": "Message that carries documents: MDM 2.6 or ORU 2.5.", "choices": ("MDM", "ORU")}
+    )
+    hl7v2_processing: str = field(
+        default="P", metadata={"doc": "MSH-11: production, training or debugging.", "choices": ("P", "T", "D")}
+    )
+    hl7v2_sending_application: str = field(default="RELAIS", metadata={"doc": "MSH-3."})
+    hl7v2_sending_facility: str = field(default="", metadata={"doc": "MSH-4; empty: FINESS or name of the structure."})
+    hl7v2_receiving_application: str = field(default="", metadata={"doc": "MSH-5: name of the platform."})
+    hl7v2_receiving_facility: str = field(default="", metadata={"doc": "MSH-6: structure of the platform."})
+    hl7v2_to_dmp: bool = field(
+        default=True, metadata={"doc": "Ask the platform to feed the DMP with documents of a type that the DMP takes."}
+    )
+    hl7v2_strict: bool = field(
+        default=False, metadata={"doc": "Order only the combinations of flags that the HL7 v2 volet lists."}
+    )
     sender_timeout: float = field(default=20.0, metadata={"doc": "Longest wait for one network step of a delivery."})
     retry_base: float = field(default=5.0, metadata={"doc": "First wait before a delivery is tried again."})
     retry_attempts: int = field(default=12, metadata={"doc": "Attempts before a delivery is given up."})
@@ -96,6 +120,11 @@ class Settings:
     def fhir_base(self) -> str:
         """The FHIR base URL without trailing slash."""
         return (self.base_url or f"http://{self.host}:{self.port}/fhir").rstrip("/")
+
+    @property
+    def versioned_types(self) -> frozenset[str]:
+        """The resource types of `versioned_update_types`."""
+        return frozenset(name.strip() for name in self.versioned_update_types.split(",") if name.strip())
 
     @property
     def rules_folder(self) -> Path | None:

@@ -18,7 +18,7 @@ from relais.cda.errors import Issue, RelaisError
 from relais.mappings.context import Resource
 from relais.server.fhir import references
 from relais.server.fhir.exchange import Call, Reply
-from relais.server.fhir.interactions import identify_create, identify_update
+from relais.server.fhir.interactions import identify_create, identify_patch, identify_update
 from relais.server.fhir.json_format import dump
 from relais.server.fhir.negotiation import etag
 from relais.server.fhir.outcome import FhirError, operation_outcome, status_of
@@ -26,7 +26,7 @@ from relais.server.fhir.registry import Interaction, Registry
 from relais.server.fhir.repository import Repository, Transaction, instant, moved, new_id, refuse_wrong_structure
 from relais.server.fhir.searchset import single_match
 
-_ORDER = {"DELETE": 0, "POST": 1, "PUT": 2, "GET": 3, "HEAD": 3}
+_ORDER = {"DELETE": 0, "POST": 1, "PUT": 2, "PATCH": 2, "GET": 3, "HEAD": 3}
 _RULE = "FHIR R4 transaction"
 
 
@@ -87,7 +87,7 @@ class BundleProcessor:
     def _transaction(self, repository: Repository, given: list[Resource], bundle_call: Call) -> list[Resource]:
         entries = [self._entry(repository, index, entry, bundle_call) for index, entry in enumerate(given)]
         bodies = [entry for entry in entries if entry.call.body is not None]
-        refuse_wrong_structure((entry.call.resource(), entry.call.place) for entry in bodies)
+        refuse_wrong_structure((_body(entry), entry.call.place) for entry in bodies)
         with repository.transaction() as transaction:
             _run_phase(transaction, entries, "DELETE")
             for entry in bodies:
@@ -97,7 +97,7 @@ class BundleProcessor:
             _Links(transaction, bodies).rewrite()
             _run_phase(transaction, entries, "POST")
             _refuse_rivals(transaction, entries)
-            _run_phase(transaction, entries, "PUT")
+            _run_phase(transaction, entries, "PUT", "PATCH")
             _run_phase(transaction, entries, "GET", "HEAD")
         return [_answer(entry) for entry in entries]
 
@@ -125,20 +125,21 @@ class BundleProcessor:
             raise FhirError(error.status, [_at(issue, f"{place}.request.url") for issue in error.issues]) from error
         if not isinstance(interaction, Interaction) or interaction.level == "system":
             raise FhirError.of(422, "not-supported", "entries act on resources", f"{place}.request.url")
+        carries = interaction.takes_body or interaction.takes_patch
         call = Call(
             request["method"],
             names.get("resource_type", ""),
             names.get("id", ""),
             names.get("version", ""),
             query=query,
-            place=f"{place}.resource" if interaction.takes_body else place,
+            place=f"{place}.resource" if carries else place,
             if_match=request.get("ifMatch"),
             if_none_match=request.get("ifNoneMatch"),
             if_modified_since=request.get("ifModifiedSince"),
             if_none_exist=request.get("ifNoneExist"),
             prefer=bundle_call.prefer,
         )
-        if interaction.takes_body:
+        if carries:
             call.body = _resource(given, call.place)
         entry = _Entry(index, given.get("fullUrl", "") if interaction.takes_body else "", interaction, call)
         _check_full_url(entry)
@@ -179,7 +180,7 @@ class _Links:
                 dangling.append(moved(issue, entry.call.place))
             return self._within_bundle(link, base)
 
-        references.rewrite(entry.call.resource(), replacement)
+        references.rewrite(_body(entry), replacement)
         return dangling
 
     def _within_bundle(self, link: str, base: str) -> str:
@@ -201,8 +202,15 @@ def _identify(transaction: Transaction, entry: _Entry) -> None:
     """Give the entry the id of what it writes; a conditional create that finds its resource is answered here."""
     if entry.interaction.code == "create":
         entry.reply = identify_create(transaction, entry.call)
+    elif entry.interaction.takes_patch:
+        identify_patch(transaction, entry.call)
     else:
         identify_update(transaction, entry.call)
+
+
+def _body(entry: _Entry) -> Resource:
+    """The body of an entry: of the type in its address, or a patch."""
+    return (entry.call.body or {}) if entry.interaction.takes_patch else entry.call.resource()
 
 
 def _run_phase(transaction: Transaction, entries: list[_Entry], *methods: str) -> None:

@@ -8,7 +8,9 @@ from typing import Any
 
 from relais.mappings.context import Resource
 from relais.profiles.definitions import FHIR_VERSION, SearchParameter
+from relais.server.fhir.negotiation import FHIR_JSON, FHIR_XML
 from relais.server.fhir.operations import Operation
+from relais.server.fhir.patches import JSON_PATCH, XML_PATCH
 from relais.server.fhir.registry import Registry
 from relais.server.fhir.repository import instant, utc_now
 from relais.server.search.indexer import index_plan
@@ -32,6 +34,7 @@ def statement(registry: Registry, settings: Settings) -> Resource:
         "implementation": {"description": "Relais FHIR facade", "url": settings.fhir_base},
         "fhirVersion": FHIR_VERSION,
         "format": ["json", "xml", "application/fhir+json", "application/fhir+xml"],
+        "patchFormat": [JSON_PATCH, XML_PATCH, FHIR_JSON, FHIR_XML],
         "rest": [
             {
                 "mode": "server",
@@ -52,6 +55,8 @@ def _resource(name: str, registry: Registry, settings: Settings) -> dict[str, An
     }
     for interaction in served:
         stated |= interaction.capability
+    if name in settings.versioned_types:
+        stated["versioning"] = "versioned-update"
     stated["updateCreate"] = settings.update_creates
     stated["referencePolicy"] = ["literal", "logical", *(["enforced"] if settings.check_references else [])]
     searched = _searched(name)

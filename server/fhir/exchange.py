@@ -8,6 +8,7 @@ from datetime import datetime
 from relais.mappings.context import Resource
 from relais.server.fhir.negotiation import CONTENT_TYPE, DEFAULT_PREFER, Format, Prefer
 from relais.server.fhir.outcome import FhirError
+from relais.server.fhir.patches import Patch
 
 
 @dataclass(slots=True)
@@ -20,6 +21,7 @@ class Call:
     version: str = ""
     query: str = ""  # raw query string; for POST _search the form is appended
     body: Resource | None = None
+    patch: Patch | None = None  # a patch that came as no resource
     place: str = ""  # FHIRPath of the body in what the client sent, e.g. Bundle.entry[3].resource
     accept: str = ""  # for operations that write other media types
     if_match: str | None = None

@@ -25,6 +25,7 @@ class Facade:
             settings.fhir_base,
             check_references=settings.check_references,
             update_creates=settings.update_creates,
+            versioned_types=settings.versioned_types,
         )
         bundles = BundleProcessor(Registry(INTERACTIONS), max_entries=settings.max_entries)
         self.registry = Registry(

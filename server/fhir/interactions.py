@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from relais.server.fhir.exchange import Call, Reply
 from relais.server.fhir.histories import history_bundle
-from relais.server.fhir.json_format import dump
+from relais.server.fhir.json_format import dump, load
 from relais.server.fhir.negotiation import etag, parse_etags, unchanged
 from relais.server.fhir.outcome import FhirError, all_well
+from relais.server.fhir.patches import of_resource, patched
 from relais.server.fhir.registry import Interaction
-from relais.server.fhir.repository import Reader, Stored, Transaction, new_id
+from relais.server.fhir.repository import Reader, Stored, Transaction, existing, new_id, refuse_wrong_structure
 from relais.server.fhir.searchset import search_bundle, single_match
+
+_PATCH_DEPTH = 60  # levels of a patch inside a Bundle
 
 
 def read(reader: Reader, call: Call) -> Reply:
@@ -49,9 +52,9 @@ def identify_create(transaction: Transaction, call: Call) -> Reply | None:
 def update(transaction: Transaction, call: Call) -> Reply:
     """PUT [base]/[type]/[id] and PUT [base]/[type]?criteria: 200, or 201 for a new resource."""
     identify_update(transaction, call)
-    existing = transaction.current(call.resource_type, call.id)
-    check_match(existing, call)
-    new = existing is None or existing.deleted
+    current = transaction.current(call.resource_type, call.id)
+    check_match(current, call, versioned=call.resource_type in transaction.repository.versioned_types)
+    new = current is None or current.deleted
     if new and not call.query and not transaction.repository.update_creates:
         raise FhirError.of(405, "not-supported", "ids are given by this server: create with POST", Allow="GET")
     stored = transaction.update(call.resource(), place=call.place, checked=True)
@@ -73,6 +76,27 @@ def identify_update(transaction: Transaction, call: Call) -> None:
     if given != call.id:
         message = "the body must carry the id of the resource to update"
         raise FhirError.of(400, "invalid", message, f"{call.place or call.resource_type}.id")
+
+
+def patch(transaction: Transaction, call: Call) -> Reply:
+    """PATCH [base]/[type]/[id] and PATCH [base]/[type]?criteria; what comes out is checked as an update is."""
+    identify_patch(transaction, call)
+    current = existing(transaction.current(call.resource_type, call.id), call.resource_type, call.id)
+    check_match(current, call, versioned=call.resource_type in transaction.repository.versioned_types)
+    if call.patch is None and call.body is None:
+        raise FhirError.of(400, "required", "a patch is expected as body", call.place)
+    changes = call.patch or of_resource(call.body or {}, _PATCH_DEPTH)
+    resource = patched(load(current.content or b""), changes)
+    refuse_wrong_structure([(resource, "")])
+    return written(transaction.update(resource, checked=True, keep_labels=False), 200, call)
+
+
+def identify_patch(transaction: Transaction, call: Call) -> None:
+    """Find the id of the resource to patch by the criteria, where the address names none. Raises FhirError 404, 412."""
+    if not call.id:
+        call.id = single_match(transaction, call.resource_type, call.query, "the query") or ""
+    if not call.id:
+        raise FhirError.of(404, "not-found", "the query matches nothing to patch")
 
 
 def delete(transaction: Transaction, call: Call) -> Reply:
@@ -121,6 +145,8 @@ INTERACTIONS: tuple[Interaction, ...] = (
         takes_query=True,
         capability={"conditionalUpdate": True},
     ),
+    Interaction("patch", "instance", "PATCH", "/<resource_type>/<id>", patch, writes=True, takes_patch=True),
+    Interaction("patch", "type", "PATCH", "/<resource_type>", patch, writes=True, takes_patch=True, takes_query=True),
     Interaction("delete", "instance", "DELETE", "/<resource_type>/<id>", delete, writes=True),
     Interaction(
         "delete",
@@ -163,15 +189,18 @@ def written(stored: Stored, status: int, call: Call) -> Reply:
     return Reply(status, body, stored.version, stored.last_updated, location)
 
 
-def check_match(existing: Stored | None, call: Call) -> None:
-    """Refuse (412) a write whose If-Match does not name the current version."""
+def check_match(current: Stored | None, call: Call, *, versioned: bool = False) -> None:
+    """Refuse (412) a write whose If-Match is not the current version, (428) one without where `versioned` asks it."""
+    missing = current is None or current.deleted
     if call.if_match is None:
+        if versioned and not missing:
+            raise FhirError.of(428, "required", "resources of this type are changed under If-Match only", call.place)
         return
-    if existing is None or existing.deleted:
+    if current is None or current.deleted:
         raise FhirError.of(412, "conflict", "If-Match names a version, but there is no such resource")
-    if not parse_etags(call.if_match) & {str(existing.version), "*"}:
+    if not parse_etags(call.if_match) & {str(current.version), "*"}:
         raise FhirError.of(
-            412, "conflict", "the resource has changed: If-Match is not its version", ETag=etag(existing.version)
+            412, "conflict", "the resource has changed: If-Match is not its version", ETag=etag(current.version)
         )
 
 

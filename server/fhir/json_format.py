@@ -25,8 +25,17 @@ _LONGEST_NUMBER = 100  # digits, or powers of ten: no measure needs them, and th
 def parse(data: bytes, max_depth: int) -> Resource:
     """The resource written in `data` (UTF-8 JSON, decimals as `Decimal`).
 
-    Raises UnreadableError: not UTF-8, not JSON, a name given twice, NaN or Infinity, a NUL or half a surrogate pair,
-    nested deeper than `max_depth`, or not an object with a `resourceType`.
+    Raises UnreadableError as `parse_value`, and for what is not an object with a `resourceType`.
+    """
+    value = parse_value(data, max_depth)
+    if not isinstance(value, dict) or not isinstance(value.get("resourceType"), str):
+        raise _unreadable("not a FHIR resource: an object with resourceType is expected")
+    return value
+
+
+def parse_value(data: bytes, max_depth: int) -> Any:
+    """Any JSON value. Raises UnreadableError: not UTF-8, not JSON, a name given twice, NaN or Infinity, a NUL or half a
+    surrogate pair, nested deeper than `max_depth`.
     """
     if data.startswith(_BYTE_ORDER_MARK):
         data = data[len(_BYTE_ORDER_MARK) :]
@@ -40,9 +49,7 @@ def parse(data: bytes, max_depth: int) -> Resource:
         raise _unreadable(f"not JSON: {error.msg} at line {error.lineno} column {error.colno}") from error
     except (ValueError, ArithmeticError) as error:
         raise _unreadable(f"a number has more than {_LONGEST_NUMBER} digits") from error
-    if not isinstance(value, dict) or not isinstance(value.get("resourceType"), str):
-        raise _unreadable("not a FHIR resource: an object with resourceType is expected")
-    if not _within(value, max_depth):
+    if isinstance(value, dict | list) and not _within(value, max_depth):
         raise _too_deep(max_depth)
     _refuse_unstorable_text(value, data)
     return value
@@ -97,7 +104,7 @@ def _within(value: dict[str, Any] | list[Any], budget: int) -> bool:
     return all(_within(child, budget - 1) for child in children if type(child) is dict or type(child) is list)
 
 
-def _refuse_unstorable_text(value: Resource, data: bytes) -> None:
+def _refuse_unstorable_text(value: Any, data: bytes) -> None:
     """Half a surrogate pair is no text, and PostgreSQL stores no NUL; both can only be written as an escape."""
     if b"\\u" not in data:
         return

@@ -81,7 +81,8 @@ class Interaction:
     """One thing a client can ask for.
 
     `code` is its name in CapabilityStatement.rest(.resource).interaction, `path` a template below the base whose
-    variable segments are those of SEGMENTS. `parameters` are those it offers besides `_format` and `_pretty`;
+    variable segments are those of SEGMENTS. `takes_body`: a resource of the type in the
+    address; `takes_patch`: a change to one. `parameters` are those it offers besides `_format` and `_pretty`;
     `takes_query`: it reads the whole query itself. `capability` is what else it lets CapabilityStatement.rest.resource
     state.
     """
@@ -93,6 +94,7 @@ class Interaction:
     run: Callable[[Any, Call], Reply]  # first a Reader, or a Transaction when it writes
     writes: bool = False
     takes_body: bool = False
+    takes_patch: bool = False
     takes_query: bool = False
     parameters: tuple[str, ...] = ()
     capability: Mapping[str, Any] = field(default_factory=dict)
@@ -112,6 +114,8 @@ class Interaction:
             return self.run(repository, call)
         if self.takes_body:
             refuse_wrong_structure([(call.resource(), call.place)])
+        elif self.takes_patch and call.body is not None:
+            refuse_wrong_structure([(call.body, call.place)])
         with repository.transaction() as transaction:
             return self.run(transaction, call)
 

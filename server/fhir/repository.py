@@ -84,17 +84,19 @@ class Repository(Reader):
         *,
         check_references: bool = True,
         update_creates: bool = True,
+        versioned_types: Iterable[str] = (),
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         """`base` is the public FHIR base URL.
 
         `check_references` refuses references to nothing on it, `update_creates` lets clients choose the id of a new
-        resource by a PUT.
+        resource by a PUT; resources of `versioned_types` are only changed under If-Match.
         """
         self.store = store
         self.base = base
         self.check_references = check_references
         self.update_creates = update_creates
+        self.versioned_types = frozenset(versioned_types)
         self.clock = clock
 
     @property
@@ -164,19 +166,25 @@ class Transaction(Reader):
         return self._put(resource, resource_id or new_id(), None, place, "POST")
 
     def update(
-        self, resource: Resource, *, expected_version: int | None = None, place: str = "", checked: bool = False
+        self,
+        resource: Resource,
+        *,
+        expected_version: int | None = None,
+        place: str = "",
+        checked: bool = False,
+        keep_labels: bool = True,
     ) -> Stored:
         """Store the next version of the resource that carries its id, the first one if there is none.
 
-        Security labels and tags of the stored version are carried forward (R4 §3.1.0.5). Raises FhirError 400 or 422,
-        and 412 when `expected_version` is not the current one.
+        With `keep_labels`, security labels and tags of the stored version are carried forward (R4 §3.1.0.5). Raises
+        FhirError 400 or 422, and 412 when `expected_version` is not the current one.
         """
         if not checked:
             refuse_wrong_structure([(resource, place)])
         existing = self.current(resource["resourceType"], resource["id"])
         if expected_version is not None and (existing.version if existing else 0) != expected_version:
             raise FhirError.of(412, "conflict", "the resource has changed since it was read", place)
-        return self._put(resource, resource["id"], existing, place, "PUT")
+        return self._put(resource, resource["id"], existing, place, "PUT", keep_labels=keep_labels)
 
     def delete(self, resource_type: str, resource_id: str) -> Stored | None:
         """Store the deletion; None when there is nothing to delete."""
@@ -201,11 +209,20 @@ class Transaction(Reader):
         if issues:
             raise FhirError(422, issues)
 
-    def _put(self, resource: Resource, resource_id: str, existing: Stored | None, place: str, method: str) -> Stored:
+    def _put(
+        self,
+        resource: Resource,
+        resource_id: str,
+        existing: Stored | None,
+        place: str,
+        method: str,
+        *,
+        keep_labels: bool = True,
+    ) -> Stored:
         resource_type: str = resource["resourceType"]
         version, moment = (existing.version if existing else 0) + 1, self._moment(existing)
         stamped = _stamped(resource, resource_id, version, moment)
-        if existing and existing.content:
+        if existing and existing.content and keep_labels:
             _carry_forward(load(existing.content), stamped)
         self._references.append((stamped, place or resource_type))
         rows = index_rows(stamped, self._repository.base)

@@ -19,7 +19,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from relais.cda.errors import Issue, RelaisError
 from relais.mappings.context import Resource
-from relais.server.fhir import binaries, cross_origin, json_format, xml_format
+from relais.server.fhir import binaries, cross_origin, json_format, patches, xml_format
 from relais.server.fhir.encodings import SMALLEST, accepts_gzip, compressed, decoded
 from relais.server.fhir.exchange import Call, Reply
 from relais.server.fhir.facade import Facade
@@ -27,6 +27,8 @@ from relais.server.fhir.json_format import dump
 from relais.server.fhir.negotiation import (
     CONTENT_TYPE,
     CONTENT_TYPE_XML,
+    FHIR_JSON,
+    FHIR_XML,
     Format,
     answer_format,
     body_format,
@@ -45,6 +47,7 @@ _log = logging.getLogger(__name__)
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _GENERAL_PARAMETERS = frozenset({"_format", "_pretty"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._\-]{1,64}")
+_ACCEPT_PATCH = f"{patches.JSON_PATCH}, {patches.XML_PATCH}, {FHIR_JSON}, {FHIR_XML}"
 _RETRY_AFTER = "2"  # seconds, for a client that met a busy or absent database
 _HTTP_ISSUE_CODES = {404: "not-found", 405: "not-supported", 413: "too-long", 415: "not-supported"}
 
@@ -89,6 +92,8 @@ def _interact(facade: Facade, interaction: Interaction, call: Call) -> Reply:
     _negotiate(call)
     if interaction.takes_body:
         call.body = _body(facade, call)
+    elif interaction.takes_patch:
+        _take_patch(facade, call)
     elif call.method == "POST":
         call.query = _form(facade, call.query)
         _negotiate(call)
@@ -145,12 +150,33 @@ def _body(facade: Facade, call: Call) -> Resource:
     if call.resource_type == "Binary" and is_raw_binary(content_type):
         context = request.environ.get("HTTP_X_SECURITY_CONTEXT")
         return binaries.of_content(_read(facade), content_type, call.id, context)
+    return _resource(facade, content_type)
+
+
+def _resource(facade: Facade, content_type: str) -> Resource:
     written_as = body_format(content_type)
     data = _read(facade)
     if not data:
         raise FhirError.of(400, "required", "a resource is expected as body")
     parse = xml_format.parse if written_as == "xml" else json_format.parse
     return parse(data, facade.settings.max_depth)
+
+
+def _take_patch(facade: Facade, call: Call) -> None:
+    """A patch in its own media type, or as a Parameters resource."""
+    content_type: str = request.environ.get("CONTENT_TYPE", "")
+    if patches.is_patch_type(content_type):
+        call.patch = patches.of_content(_read(facade), content_type, facade.settings.max_depth)
+        return
+    try:
+        call.body = _resource(facade, content_type)
+    except FhirError as error:
+        if error.status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
+            error.headers = {**error.headers, "Accept-Patch": _ACCEPT_PATCH}
+        raise
+    if call.body["resourceType"] != "Parameters":
+        message = f"a patch is {patches.JSON_PATCH}, {patches.XML_PATCH} or a Parameters resource"
+        raise FhirError.of(400, "invalid", message, "resourceType")
 
 
 def _read(facade: Facade) -> bytes:
