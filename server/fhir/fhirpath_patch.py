@@ -285,7 +285,8 @@ class _Path:
         return select
 
     def _path(self, *, at_root: bool = False) -> _Step:
-        steps = [_start(self._name()) if at_root else self._invocation()]
+        named = at_root and self._tokens[1:2] != ["("]
+        steps = [_start(self._name()) if named else self._invocation()]
         while True:
             if self._take("."):
                 steps.append(self._invocation())
