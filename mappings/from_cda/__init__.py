@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from relais.cda.datatypes import is_ts
 from relais.cda.errors import Issue, MappingError
-from relais.cda.model import Document, Section
+from relais.cda.model import Document
 from relais.cda.parsing import V3
 from relais.cda.reader import parse
 from relais.mappings import identity
 from relais.mappings.context import Imported, Resource
-from relais.mappings.from_cda.header import composition, general_practitioners
+from relais.mappings.from_cda.header import care_team, composition, general_practitioners
 from relais.mappings.from_cda.original import document_reference, instant, provenance
 from relais.mappings.from_cda.patient import read_patient
 from relais.mappings.from_cda.pps import CarePlanReading, is_pps
@@ -30,6 +30,7 @@ def to_bundle(document: Document, data: bytes) -> Imported:
     reading = Reading(document)
     subject = read_patient(reading)
     head = composition(reading, subject)
+    care_team(reading, subject)
     if doctors := general_practitioners(reading):
         reading.resource(subject)["generalPractitioner"] = doctors
     original = document_reference(reading, head, data)
@@ -71,16 +72,7 @@ def _sections(reading: Reading, head: Resource, original: Resource) -> list[Reso
     for index, section in enumerate(reading.document.sections, 1):
         path = f"component/structuredBody/component[{index}]/section"
         entries = plan.read(section, path) if plan else None
-        _report(reading, section, path, known=entries is not None)
-        found.append(composition_section(section, entries or []))
+        found.append(composition_section(reading, section, path, entries))
     if plan is not None:
         plan.finish()
     return found
-
-
-def _report(reading: Reading, section: Section, path: str, *, known: bool) -> None:
-    """Say which sections have entries that nothing reads."""
-    if section.entries and not known:
-        reading.inform(path, "only the narrative is kept: no mapping is known for its entries", "cda-documents §9.1(4)")
-    for index, nested in enumerate(section.sections, 1):
-        _report(reading, nested, f"{path}/component[{index}]/section", known=False)

@@ -9,8 +9,11 @@ from relais.cda.templates import ADVANCE_DIRECTIVE
 from relais.mappings.context import Resource
 from relais.mappings.from_cda.datatypes import absent, concept, identifiers, period
 from relais.mappings.from_cda.header import CONSENT_SCOPES
-from relais.mappings.from_cda.plan import RULE, Plan, has_template, subentries
+from relais.mappings.from_cda.plan import RULE, Plan, has_template, is_denied, report_unread, subentries
 from relais.mappings.from_cda.reading import Reading
+
+UNTITLED = "Document"
+"""How `to_cda.directives` names a document without title."""
 
 POLICY = "Directives anticipées : code de la santé publique, article L. 1111-11"
 
@@ -29,9 +32,12 @@ def read_directives(reading: Reading, section: Section, plan: Plan, path: str) -
 
 
 def _consent(reading: Reading, plan: Plan, entry: Statement, path: str) -> list[Resource]:
+    if is_denied(reading, entry, path):
+        return []
+    report_unread(reading, entry, path, "ids", "code", "time", "values", "relationships")
     attachment = _attachment(reading, entry, path)
     exists = True if attachment else _exists(entry)
-    if exists is None or entry.negation:
+    if exists is None:
         reading.warn(f"{path}/value", "does not say whether the directive exists: narrative only", RULE, "required")
         return []
     time = period(reading, entry.time, f"{path}/effectiveTime")
@@ -59,6 +65,8 @@ def _attachment(reading: Reading, entry: Statement, path: str) -> Resource | Non
     for media, place in subentries(entry, path):
         content = next((one for one in media.values if isinstance(one, Media)), None)
         if media.kind == "observationMedia" and content is not None and content.data is not None:
-            return {"contentType": content.media_type, "data": base64.b64encode(content.data).decode()}
+            found = {"contentType": content.media_type, "data": base64.b64encode(content.data).decode()}
+            title = reading.words.caption(media.xml_id)
+            return found | ({"title": title} if title and title != UNTITLED else {})
         reading.inform(place, "not the document of the directive: narrative only", "cda-documents §9.1(4)")
     return None

@@ -12,10 +12,21 @@ from relais.mappings.context import Resource
 from relais.mappings.from_cda.datatypes import codings, concept, identifiers, period
 from relais.mappings.from_cda.parties import party
 from relais.mappings.from_cda.performers import performer
-from relais.mappings.from_cda.plan import OTHER_PROBLEM, RULE, Plan, has_template, stated, subentries, value_text
+from relais.mappings.from_cda.plan import (
+    OTHER_PROBLEM,
+    RULE,
+    Plan,
+    has_template,
+    is_denied,
+    report_unread,
+    stated,
+    subentries,
+    value_text,
+)
 from relais.mappings.from_cda.problems import goal_problem
 from relais.mappings.from_cda.reading import Reading
-from relais.mappings.from_cda.social import effective, observed_value
+from relais.mappings.from_cda.remarks import achievement, action_remarks, goal_remarks
+from relais.mappings.from_cda.social import effective, observation_status, observed_value
 from relais.mappings.to_cda.goals import NO_GOAL, UNSPECIFIED_PROBLEM
 
 _LIFECYCLES = {
@@ -43,6 +54,8 @@ def read_goals(reading: Reading, section: Section, plan: Plan, path: str) -> lis
     found: list[Resource] = []
     for index, entry in enumerate(section.entries, 1):
         place = f"{path}/entry[{index}]/{entry.kind}"
+        if is_denied(reading, entry, place):
+            continue
         if has_template(entry, REQUEST):
             found += _row(reading, plan, entry, index, place)
         else:
@@ -57,7 +70,8 @@ def _row(reading: Reading, plan: Plan, entry: Statement, number: int, path: str)
     found = [goal] if goal else []
     actions = []
     for action, place in subentries(entry, path, "SPRT"):
-        actions.append(_action(reading, plan, action, goal, number, place))
+        if not is_denied(reading, action, place):
+            actions.append(_action(reading, plan, action, goal, number, place))
     assessments = [
         reference
         for assessment, place in subentries(entry, path, "GEVL")
@@ -98,8 +112,10 @@ def _goal(reading: Reading, plan: Plan, entry: Statement, path: str) -> Resource
         "startDate": reading.day(_start(entry), f"{path}/effectiveTime"),
         "target": _targets(reading, entry, path),
         "addresses": _addressed(reading, plan, entry, path),
+        **goal_remarks(reading, entry, plan.subject),
         **_expressed_by(reading, entry, path),
     }
+    report_unread(reading, entry, path, "ids", "code", "time", "values", "authors", "relationships")
     reference = reading.add("Goal", (path,), elements)
     plan.goals.append(reference)
     return reference
@@ -173,9 +189,10 @@ def _action(
         "category": [concept(kind) for kind in entry.methods if concept(kind)],
         "code": _what(reading, entry, path),
         "subject": plan.subject,
-        **_occurrence(reading, entry, path),
+        **action_remarks(reading, entry, _occurrence(reading, entry, path)),
         "performer": performers,
     }
+    report_unread(reading, entry, path, "ids", "code", "time", "values", "methods", "participants")
     if entry.status == "aborted":
         reading.inform(f"{path}/statusCode", "an aborted action is revoked: written back as cancelled", RULE)
     key = ("action", repr(elements)) if elements["identifier"] else ("action", path)
@@ -215,17 +232,22 @@ def _occurrence(reading: Reading, entry: Statement, path: str) -> Resource:
 
 
 def _assessment(reading: Reading, plan: Plan, entry: Statement, goal: Resource | None, path: str) -> Iterator[Resource]:
-    """The Observation of a *bilan d'étape*; none for an entry that only carries criteria."""
+    """The Observation of a *bilan d'étape*; none for an entry that only carries criteria, or the status of the goal."""
     if not has_template(entry, SIMPLE_OBSERVATION):
         reading.inform(path, "not a bilan of the volet: narrative only", "cda-documents §9.1(4)")
         return
+    report_unread(reading, entry, path, "ids", "code", "time", "values", "criteria")
     value = observed_value(reading, entry, path)
     if "dataAbsentReason" in value and entry.criteria:
+        return
+    if goal is not None and (status := achievement(value.get("valueString", ""))):
+        date = reading.day(entry.time.value, f"{path}/effectiveTime") if entry.time else None
+        reading.resource(goal).update(status | ({"statusDate": date} if date else {}))
         return
     elements: Resource = {
         "identifier": identifiers(entry.ids),
         "basedOn": [plan.reference],
-        "status": "final",
+        "status": observation_status(entry),
         "code": concept(entry.code),
         "subject": plan.subject,
         "focus": [goal] if goal else [],

@@ -11,6 +11,7 @@ from relais.cda.model import (
     EncompassingEncounter,
     HealthCareFacility,
     Interval,
+    Participant,
     Performer,
 )
 from relais.cda.templates import ACT_CODE
@@ -25,7 +26,7 @@ from relais.mappings.from_cda.parties import (
     relative,
 )
 from relais.mappings.from_cda.reading import Reading
-from relais.mappings.to_cda.header import CONSENT_LABEL
+from relais.mappings.to_cda.header import CONSENT_LABEL, ROLE_BASED_SYSTEMS
 
 RULE = "cda-documents §9.2"
 TEMPLATES = f"{extensions.RELAIS.replace('StructureDefinition', 'CodeSystem')}cda-template-id"
@@ -103,6 +104,8 @@ def _replaced(reading: Reading) -> Iterator[Resource]:
         if related.type_code != "RPLC":
             reading.inform(path, "a relation that CI-SIS does not allow: left out", "cda-documents §2.2")
             continue
+        if related.parent_set_id is not None:
+            reading.inform(f"{path}/parentDocument/setId", "not kept: it is that of the lineage", RULE)
         for identifier in map(identity.identifier_of, related.parent_ids):
             if identifier:
                 yield {"code": "replaces", "targetIdentifier": identifier}
@@ -206,17 +209,22 @@ def _participants(reading: Reading) -> Iterator[Resource]:
         if reference is None:
             reading.warn(path, "names nobody: left out", RULE, "required")
             continue
+        _report_class(reading, participant, path)
         yield _participation(
             extensions.PARTICIPANT,
             type=_role(participant.type_code),
             function=concept(participant.function_code),
-            period=_known(reading, participant.time, path),
+            period=period(reading, participant.time, f"{path}/time"),
             party=reference,
         )
 
 
-def _known(reading: Reading, time: Interval | None, path: str) -> Resource:
-    return period(reading, time, f"{path}/time")
+def _report_class(reading: Reading, participant: Participant, path: str) -> None:
+    """The class of a participant follows from the profession when it is written back."""
+    code = participant.code
+    expected = "AGNT" if code and code.system in ROLE_BASED_SYSTEMS else "PROV"
+    if participant.class_code != expected:
+        reading.inform(f"{path}/@classCode", f"written back as {expected}, which the profession is", RULE)
 
 
 # --- orders, consents, acts -----------------------------------------------------------------------------------------
@@ -252,6 +260,8 @@ def _consents(reading: Reading, subject: Resource) -> Iterator[Resource]:
 def _events(reading: Reading) -> Iterator[Resource]:
     for index, act in enumerate(reading.document.header.service_events, 1):
         path = f"documentationOf[{index}]/serviceEvent"
+        if act.class_code not in (None, "ACT"):
+            reading.inform(f"{path}/@classCode", "the event of a Composition has no class", RULE)
         for number, _ in enumerate(act.ids, 1):
             reading.inform(f"{path}/id[{number}]", "the event of a Composition has no identifier", RULE)
         found: Resource = {

@@ -54,6 +54,7 @@ _SAME_ATTRIBUTES = frozenset(
 _LINK_SCHEMES = frozenset({"", "http", "https", "mailto", "tel"})
 _BLOCKS = frozenset({"paragraph", "list", "item", "table", "caption", "tr"})
 _CELLS = frozenset({"th", "td"})
+_HOLDERS = frozenset({"td", "item"})
 _WHITE_SPACE = re.compile(r"[ \t\r\n]+")
 
 
@@ -141,11 +142,21 @@ class Words:
 
     def __init__(self, sections: Iterable[Section]) -> None:
         self._by_id: dict[str, str] = {}
+        self._beside: dict[str, str] = {}
+        self._captions: dict[str, str] = {}
         self._index(sections)
 
     def find(self, reference: str) -> str | None:
         """The words at `#ID`, also when the `#` is missing; None when there is no such ID, or nothing at it."""
         return self._by_id.get(reference.removeprefix("#")) or None
+
+    def beside(self, reference: str) -> str:
+        """The words that follow those at `#ID` in the same cell or item, up to the next ID."""
+        return self._beside.get(reference.removeprefix("#"), "")
+
+    def caption(self, media_id: str | None) -> str:
+        """The words of the cell or paragraph that shows an attached document."""
+        return self._captions.get(media_id or "", "")
 
     def _index(self, sections: Iterable[Section]) -> None:
         for section in sections:
@@ -154,4 +165,21 @@ class Words:
             for element in walk(section.text):
                 if "ID" in element.attributes:
                     self._by_id.setdefault(element.attributes["ID"], words(element.children))
+                if element.tag in _HOLDERS:
+                    self._index_neighbours(element)
+                for child in element.children:
+                    if isinstance(child, Element) and child.tag == "renderMultiMedia":
+                        self._captions.setdefault(child.attributes.get("referencedObject", ""), words(element.children))
             self._index(section.sections)
+
+    def _index_neighbours(self, holder: Element) -> None:
+        current: str | None = None
+        following: list[Node] = []
+        for node in (*holder.children, None):
+            named = node.attributes.get("ID") if isinstance(node, Element) else None
+            if node is None or named:
+                if current:
+                    self._beside.setdefault(current, words(following))
+                current, following = named, []
+            else:
+                following.append(node)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from relais.cda.datatypes import is_ts
 from relais.cda.errors import Issue, MappingError
 from relais.cda.identifiers import ins_is_valid
-from relais.cda.model import II, Birthplace, Guardian, NamePart, Patient, PersonName
+from relais.cda.model import II, Birthplace, Code, Guardian, NamePart, Organization, Patient, PersonName
 from relais.cda.templates import INS_ROOTS
 from relais.mappings import extensions, identity, terminology
 from relais.mappings.context import Resource
 from relais.mappings.from_cda.datatypes import absent, address, addresses, coding, human_names, telecoms
 from relais.mappings.from_cda.parties import organization, patient_reference
 from relais.mappings.from_cda.reading import Reading
+from relais.mappings.from_cda.remarks import protection_measures
+from relais.mappings.to_cda.datatypes import display_name
 from relais.mappings.to_cda.patient import LUNAR_DATE
 from relais.mappings.to_cda.relatives import ROLE_CLASS
 
@@ -32,6 +34,7 @@ def read_patient(reading: Reading) -> Resource:
     _require_somebody(patient, ids)
     reference = patient_reference(reading)
     resource = reading.resource(reference)
+    measures = protection_measures(reading.document.sections)
     elements: Resource = {
         "extension": [*_reliability(reading, ids), *_birth_place(patient.birthplace)],
         "identifier": [_identifier(ii) for ii in ids],
@@ -42,7 +45,9 @@ def read_patient(reading: Reading) -> Resource:
         **_death(reading, patient),
         "address": addresses(patient.addresses),
         **_multiple_birth(patient),
-        "contact": [_guardian(reading, guardian, index) for index, guardian in enumerate(patient.guardians, 1)],
+        "contact": [
+            _guardian(reading, guardian, index, measures) for index, guardian in enumerate(patient.guardians, 1)
+        ],
     }
     birth = elements.pop("birth_extension", None)
     elements["extension"] += [birth] if birth else []
@@ -198,11 +203,14 @@ def _birth_place(place: Birthplace | None) -> list[Resource]:
 # --- guardians ----------------------------------------------------------------------------------------------------
 
 
-def _guardian(reading: Reading, guardian: Guardian, index: int) -> Resource:
+def _guardian(reading: Reading, guardian: Guardian, index: int, measures: dict[str, Code]) -> Resource:
     """A legal representative as Patient.contact, which has one name and one address."""
     path = f"{PATH}/patient/guardian[{index}]"
     relations = [{"coding": [{"system": terminology.uri_of(ROLE_CLASS), "code": "GUARD"}]}]
-    if guardian.code and (measure := coding(guardian.code)):
+    name = next(iter(human_names(guardian.person)), None)
+    structure = organization(reading, guardian.organization, path) if guardian.organization else None
+    known = guardian.code or measures.get(display_name(name) or (guardian.organization or Organization()).name or "")
+    if known and (measure := coding(known)):
         relations.append({"coding": [measure]})
     for number, _ in enumerate(guardian.ids, 1):
         reading.inform(f"{path}/id[{number}]", "the contact of a Patient has no identifier", "cda-documents §9.2")
@@ -210,9 +218,9 @@ def _guardian(reading: Reading, guardian: Guardian, index: int) -> Resource:
         reading.inform(f"{path}/addr", "the contact of a Patient has one address: the first is kept", RULE)
     elements: Resource = {
         "relationship": relations,
-        "name": next(iter(human_names(guardian.person)), None),
+        "name": name,
         "telecom": telecoms(guardian.telecoms),
         "address": next(iter(addresses(guardian.addresses)), None),
-        "organization": organization(reading, guardian.organization, path) if guardian.organization else None,
+        "organization": structure,
     }
-    return {name: content for name, content in elements.items() if content}
+    return {element: content for element, content in elements.items() if content}

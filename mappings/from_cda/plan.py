@@ -30,6 +30,7 @@ class Plan:
     status: str | None = None
     status_time: str | None = None  # TS
     description: str | None = None
+    reasons: dict[str, str] = field(default_factory=dict)  # why goals were not reached, by their words
     conditions: dict[str, Resource] = field(default_factory=dict)  # References, by code and words
 
 
@@ -44,6 +45,41 @@ def subentries(statement: Statement, path: str, type_code: str | None = None) ->
     for index, relation in enumerate(statement.relationships, 1):
         if type_code is None or relation.type_code == type_code:
             yield relation.statement, f"{path}/entryRelationship[{index}]/{relation.statement.kind}"
+
+
+_CONTENT = (
+    "ids",
+    "code",
+    "time",
+    "priority",
+    "language",
+    "values",
+    "interpretations",
+    "methods",
+    "target_sites",
+    "performers",
+    "authors",
+    "informants",
+    "participants",
+    "relationships",
+    "references",
+    "criteria",
+    "product",
+)
+
+
+def report_unread(reading: Reading, statement: Statement, path: str, *read: str) -> None:
+    """Say which parts of an entry its reader does not carry over: all that it has but `read` (fields of Statement)."""
+    for name in _CONTENT:
+        if name not in read and getattr(statement, name):
+            reading.inform(path, f"{name} of this kind of entry: narrative only", RULE)
+
+
+def is_denied(reading: Reading, statement: Statement, path: str) -> bool:
+    """Whether the entry says that something is *not* so: it never becomes a resource that says the contrary."""
+    if statement.negation:
+        reading.warn(f"{path}/@negationInd", "a denied entry: narrative only", RULE)
+    return bool(statement.negation)
 
 
 def value_text(reading: Reading, value: Code, path: str) -> str | None:

@@ -17,7 +17,9 @@ from relais.mappings.from_cda.parties import party
 from relais.mappings.from_cda.plan import RULE, Plan, has_template
 from relais.mappings.from_cda.problems import read_problems
 from relais.mappings.from_cda.reading import Reading
+from relais.mappings.from_cda.remarks import reasons
 from relais.mappings.from_cda.social import read_provisions
+from relais.mappings.to_cda.datatypes import concept_text
 from relais.mappings.to_cda.pps import PPCS_TITLE, UNREACHED_TITLE
 
 PLAN_CATEGORIES = f"{extensions.RELAIS.replace('StructureDefinition', 'CodeSystem')}plan-category"
@@ -81,6 +83,7 @@ class CarePlanReading:
             "goal": plan.goals,
             "activity": plan.activities,
         }
+        _explain(reading, plan)
         if plan.status is None:
             reading.warn("component/structuredBody", "no section says the status of the plan", RULE, "required")
         resource = reading.resource(plan.reference)
@@ -91,8 +94,10 @@ class CarePlanReading:
 
 
 def _read_synthesis(reading: Reading, section: Section, plan: Plan, path: str) -> list[Resource]:
-    """The free synthesis is the description of the plan; what was not reached stands with the goals."""
-    if section.title != UNREACHED_TITLE and (text := words(section.text)):
+    """The free synthesis is the description of the plan; why goals were not reached belongs to them."""
+    if section.title == UNREACHED_TITLE:
+        plan.reasons |= reasons(section)
+    elif text := words(section.text):
         plan.description = f"{plan.description}\n{text}" if plan.description else text
     if section.entries:
         reading.inform(path, "only the narrative is kept: no mapping is known for its entries", "cda-documents §9.1(4)")
@@ -122,6 +127,15 @@ _READERS: dict[str, _Reader] = {
     templates.COMMENT_SECTION[-1]: _read_synthesis,
 }
 """Reader of each section of the volet, by its CI-SIS template."""
+
+
+def _explain(reading: Reading, plan: Plan) -> None:
+    """Give each goal the reason that the section of unreached goals states for it."""
+    for reference in plan.goals:
+        goal = reading.resource(reference)
+        reason = plan.reasons.get(" ".join(concept_text(goal["description"]).split()))
+        if reason:
+            goal.setdefault("statusReason", reason)
 
 
 # --- the plan itself ------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from relais.mappings.from_cda.plan import (
     ProblemConcept,
     has_template,
     problem_concept,
+    report_unread,
     subentries,
     value_text,
 )
@@ -46,6 +47,8 @@ def _observations(entry: Statement, path: str) -> Iterator[tuple[Statement, str]
 
 
 def _condition(reading: Reading, plan: Plan, concern: Statement, problem: Statement, path: str) -> Resource:
+    report_unread(reading, concern, path, "ids", "code", "time", "relationships")
+    report_unread(reading, problem, path, "ids", "code", "time", "values", "relationships")
     what = _what(reading, problem, path)
     onset, end = _bounds(reading, problem, path)
     status = _STATUSES.get(concern.status or "", "active")

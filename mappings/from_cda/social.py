@@ -8,10 +8,11 @@ from relais.cda.model import Boolean, Code, Integer, Quantity, Section, Statemen
 from relais.cda.templates import SIMPLE_OBSERVATION
 from relais.mappings.context import Resource
 from relais.mappings.from_cda.datatypes import ABSENT_REASONS, concept, identifiers, period
-from relais.mappings.from_cda.plan import RULE, Plan, has_template, subentries, value_text
+from relais.mappings.from_cda.plan import RULE, Plan, has_template, report_unread, subentries, value_text
 from relais.mappings.from_cda.reading import Reading
 
 INSURANCE = "PAT-002"
+_STATUSES = {"active": "preliminary", "suspended": "preliminary", "aborted": "cancelled", "cancelled": "cancelled"}
 ABSENT_REASON_CODES = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
 
 
@@ -37,10 +38,12 @@ def _observation(reading: Reading, plan: Plan, entry: Statement, path: str) -> R
         elif _is_insurer_name(entry, nested):
             value = _insurer(reading, nested, value, place)
         else:
+            _report_nested_time(reading, entry, nested, place)
             components.append(_component(reading, nested, place))
+    report_unread(reading, entry, path, "ids", "code", "time", "values", "relationships")
     elements: Resource = {
         "identifier": identifiers(entry.ids),
-        "status": "final",
+        "status": observation_status(entry),
         "code": concept(entry.code) or {"text": "Disposition sans code"},
         "subject": plan.subject,
         **effective(reading, entry, path),
@@ -66,14 +69,23 @@ def _insurer(reading: Reading, nested: Statement, value: Resource, path: str) ->
 
 def _component(reading: Reading, nested: Statement, path: str) -> Resource:
     _report_nested_id(reading, nested, path)
-    for _, place in subentries(nested, path):
-        reading.inform(place, "below a component: narrative only", "cda-documents §9.1(4)")
+    report_unread(reading, nested, path, "ids", "code", "time", "values")
     return {"code": concept(nested.code) or {"text": "Disposition sans code"}, **observed_value(reading, nested, path)}
+
+
+def _report_nested_time(reading: Reading, entry: Statement, nested: Statement, path: str) -> None:
+    if nested.time is not None and (nested.time.value or nested.time.low) and nested.time != entry.time:
+        reading.inform(f"{path}/effectiveTime", "a component has the time of its Observation", RULE)
 
 
 def _report_nested_id(reading: Reading, nested: Statement, path: str) -> None:
     if nested.ids:
         reading.inform(f"{path}/id", "a component of an Observation has no identifier", RULE)
+
+
+def observation_status(entry: Statement) -> str:
+    """Observation.status of an entry: final unless its statusCode says otherwise."""
+    return _STATUSES.get(entry.status or "", "final")
 
 
 # --- any observation --------------------------------------------------------------------------------------------------

@@ -126,16 +126,20 @@ class Conversion:
         """The id of an entry made from `resource`, unique in the document and the same in every version (§1.1).
 
         The first free business identifier serves the entry itself (`role` empty). `path`, the place in the plan,
-        stands in for a resource that has neither identifier nor id.
+        stands in for a resource that has neither identifier nor id. The id of another entry (`role`) follows from that
+        of the entry itself, so that it comes back when the document is imported.
         """
-        if not role:
-            own = [ii for ii in map(identity.ii_of, resource.get("identifier", ())) if ii]
-            for ii in own:
-                if self._claim(ii):
-                    return ii
-            if own:
-                self.inform(path, "identifier borne by several resources: each entry gets its own id", "§1.1")
-        return self.computed_id(str(resource.get("resourceType", "")), self._name(resource) or path, role)
+        own = [ii for ii in map(identity.ii_of, resource.get("identifier", ())) if ii]
+        name = (str(resource.get("resourceType", "")), self._name(resource) or path, "")
+        if role:
+            main = own[0] if own else self.expected_id(*name)
+            return self.computed_id("part", main.root or "", main.extension or "", role)
+        for ii in own:
+            if self._claim(ii):
+                return ii
+        if own:
+            self.inform(path, "identifier borne by several resources: each entry gets its own id", "§1.1")
+        return self.computed_id(*name)
 
     def shared_id(self, resource: Resource, path: str, part: str) -> II:
         """The id of one of several entries made from the same resource: one root, `part` as extension."""

@@ -62,8 +62,9 @@ CUSTODIAN_OF_PATIENTS = "1.2.250.1.213.4.1"
 TEAM_MEMBER = "353"
 FACILITY_LIST, SETTING_LIST = "J02", "J04"
 CONSENT_LABEL = "Consentement du patient au partage des informations collectées"
+_AUTOMATON = ("1.2.250.1.213.1.1.4.6", "AUTOMATE")
 _INFORMING_FUNCTIONS = frozenset({"PCP", "CORRE"})
-_ROLE_BASED_SYSTEMS = frozenset({"1.2.250.1.213.1.6.1.107", "1.2.250.1.213.1.6.1.4"})
+ROLE_BASED_SYSTEMS = frozenset({"1.2.250.1.213.1.6.1.107", "1.2.250.1.213.1.6.1.4"})
 _ENCOUNTER_CLASSES = {"SS": "SEANCE", "ACUTE": "IMP", "NONAC": "IMP", "OBSENC": "IMP"}
 _CONFIDENTIALITY = {"N": "Normal", "R": "Restreint", "V": "Très restreint"}
 
@@ -325,7 +326,8 @@ def _authors(
 
 def _software(path: str, structure: Resource | None) -> Party:
     """The emitter's software as an author, working for that structure; the emitter when none is given."""
-    return Party({"resourceType": "Device"}, path, structure=structure)
+    kind = {"coding": [{"system": f"urn:oid:{_AUTOMATON[0]}", "code": _AUTOMATON[1]}]}
+    return Party({"resourceType": "Device", "type": kind}, path, structure=structure)
 
 
 def _author(conversion: Conversion, party: Party, time: str, functions: list[Code]) -> Author:
@@ -448,7 +450,7 @@ def _participant(conversion: Conversion, member: Member, function: Code | None, 
     structure = party.structure
     return Participant(
         type_code=type_code or ("INF" if informing else "PRF"),
-        class_code="AGNT" if code and code.system in _ROLE_BASED_SYSTEMS else "PROV",
+        class_code="AGNT" if code and code.system in ROLE_BASED_SYSTEMS else "PROV",
         function_code=function,
         time=member.time or Interval(null_flavor="NA"),
         ids=party_ids(conversion, party) if party.is_professional else [],

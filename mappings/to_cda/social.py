@@ -212,8 +212,9 @@ def _observation(
     rows.append([[label], [marked(words, narrative_id)]])
     source = provision.source
     own = provision.code == _code_of(source.get("code", {})) and not role
+    source_path = provision.path.partition(".component")[0]
     return sections.simple_observation(
-        conversion.entry_id(source, provision.path, "" if own else f"{provision.code}{role}"),
+        conversion.entry_id(source, source_path, "" if own else f"{provision.code}{role}"),
         code,
         [value or original(narrative_id)],
         text=narrative_id,
