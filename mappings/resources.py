@@ -18,8 +18,10 @@ class ResourceSet:
         """`resources` are (fullUrl or None, resource) pairs."""
         self._by_url: dict[str, Resource] = {}
         self._all: list[Resource] = []
+        self._holders: dict[int, Resource] = {}  # by identity of the contained resource
         for full_url, resource in resources:
             self._all.append(resource)
+            self._holders |= {id(contained): resource for contained in resource.get("contained", ())}
             if full_url:
                 self._by_url.setdefault(full_url, resource)
             if "id" in resource:
@@ -47,13 +49,14 @@ class ResourceSet:
     def resolve(self, reference: Resource | str | None, container: Resource | None = None) -> Resource | None:
         """The resource that a Reference (or its `reference` string) names, or None.
 
-        `container` is the resource that holds the reference: `#id` is looked up among its contained resources.
+        `container` is the resource that holds the reference: `#id` is looked up among its contained resources, or among
+        those beside it when it is contained itself.
         """
         target = reference.get("reference") if isinstance(reference, dict) else reference
         if not isinstance(target, str) or not target:
             return None
         if target.startswith("#"):
-            contained = (container or {}).get("contained", ())
+            contained = self._holders.get(id(container), container or {}).get("contained", ())
             return next((resource for resource in contained if resource.get("id") == target[1:]), None)
         base = target.split("/_history/", 1)[0]
         if base in self._by_url:

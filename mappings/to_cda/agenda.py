@@ -20,6 +20,7 @@ from relais.mappings.resources import ResourceSet
 from relais.mappings.to_cda.appointments import CANCELLED, RULE, STATES, Visit, french_slot, read_visit, times
 from relais.mappings.to_cda.conversion import Conversion
 from relais.mappings.to_cda.datatypes import codings, original
+from relais.mappings.to_cda.datatypes import period as read_period
 from relais.mappings.to_cda.enclosures import Enclosures
 from relais.mappings.to_cda.header import Carrier, header
 from relais.mappings.to_cda.parties import configured_responsible, party_ids, read_party
@@ -62,10 +63,11 @@ def appointment_document(
     visit = read_visit(conversion, appointment, "Appointment", enclosures)
     cancelled = appointment.get("status") == CANCELLED
     title = CANCELLATION_TITLE if cancelled else TITLE
-    bounds = {name: value for name in ("start", "end") if visit and (value := getattr(visit, name))}
-    if visit is not None:
-        visit.encounter["period"] = bounds
     found = [visit] if visit else []
+    bounds = _bounds(found)
+    for one in found:
+        stated = {"start": one.start, "end": one.end}
+        one.encounter["period"] = {name: value for name, value in stated.items() if value}
     return _document(conversion, found, enclosures, composition, document_id, bounds, title=title, single=True)
 
 
@@ -105,7 +107,8 @@ def agenda_document(
         elif visit := read_visit(conversion, appointment, path, enclosures, split_groups=split_groups):
             found.append(visit)
     found.sort(key=lambda visit: (_instant(visit.time.low), visit.path))
-    bounds = _bounds(found) | _horizon(conversion, schedule, found) | (period or {})
+    asked = read_period(conversion, period, "period")
+    bounds = _stated_bounds(asked, _horizon(conversion, schedule, found), _bounds(found))
     return _document(conversion, found, enclosures, composition, document_id, bounds, agenda=schedule)
 
 
@@ -195,7 +198,7 @@ def _document(
     enclosures: Enclosures,
     composition: Resource | None,
     document_id: II | None,
-    bounds: Resource,
+    bounds: Interval,
     *,
     title: str = TITLE,
     agenda: Resource | None = None,
@@ -212,7 +215,7 @@ def _document(
     return Mapped(Document(head, found), conversion.finish())
 
 
-def _carrier(conversion: Conversion, visits: list[Visit], title: str, bounds: Resource, *, single: bool) -> Carrier:
+def _carrier(conversion: Conversion, visits: list[Visit], title: str, bounds: Interval, *, single: bool) -> Carrier:
     main = visits[0] if visits else Visit({}, "Appointment", STATES["proposed"], Interval())
     labels = [label for visit in visits for label in visit.source.get("meta", {}).get("security", ())]
     deployment = conversion.deployment
@@ -227,9 +230,9 @@ def _carrier(conversion: Conversion, visits: list[Visit], title: str, bounds: Re
         code=terminology.coded("J07", TYPE),
         title=title,
         authored=main.source.get("created") if single else None,
-        event=bounds,
+        act_time=bounds,
         act=types[0] if single and types else None,
-        act_path=main.path,
+        start_path=f"{main.path}.start",
         authors=main.operators if single else [],
         custodians=[(main.encounter["serviceProvider"], f"{main.path}.participant.actor.organization")] if kept else [],
         custodian_path=f"{main.path}.participant.actor.organization",
@@ -257,21 +260,27 @@ def _responsible(conversion: Conversion, visits: list[Visit]) -> Iterator[tuple[
         yield resource, "setting responsible"
 
 
-def _bounds(visits: list[Visit]) -> Resource:
-    """From the first start to the last end, as a FHIR Period."""
-    starts = [(_instant(visit.time.low), visit.start) for visit in visits if visit.start]
-    ends = [(_instant(visit.time.high or visit.time.low), visit.end or visit.start) for visit in visits]
-    found = {"start": min(starts)[1], "end": max(ends)[1]} if starts else {}
-    return {name: value for name, value in found.items() if value}
+def _bounds(visits: list[Visit]) -> Interval:
+    """From the first start to the last end."""
+    starts = [visit.time.low for visit in visits if visit.time.low]
+    ends = [high for visit in visits if (high := visit.time.high or visit.time.low)]
+    return Interval(low=min(starts, key=_instant, default=None), high=max(ends, key=_instant, default=None))
 
 
-def _horizon(conversion: Conversion, schedule: Resource | None, visits: list[Visit]) -> Resource:
+def _horizon(conversion: Conversion, schedule: Resource | None, visits: list[Visit]) -> Interval | None:
     """The planning horizon of the agenda, when every appointment is within it."""
     horizon = (schedule or {}).get("planningHorizon", {})
     if all(_meets(visit.start, visit.start, horizon) for visit in visits):
-        return dict(horizon)
+        return read_period(conversion, horizon, "Schedule.planningHorizon")
     conversion.inform("Schedule.planningHorizon", "appointments lie outside it: not written", RULE)
-    return {}
+    return None
+
+
+def _stated_bounds(*intervals: Interval | None) -> Interval:
+    """Each bound from the first interval that states it."""
+    known = [one for one in intervals if one is not None]
+    low = next((one.low for one in known if one.low), None)
+    return Interval(low=low, high=next((one.high for one in known if one.high), None))
 
 
 def _instant(ts: str | None) -> datetime:

@@ -426,7 +426,7 @@ def _check_patients(conversion: Conversion, visit: Visit, *, split_groups: bool)
     for participant, path in participants(visit.source, visit.path):
         kind, _ = _actor(conversion, visit, participant, path)
         if kind == "Patient":
-            own = is_patient(conversion, participant.get("actor", {}), visit.source)
+            own = conversion.designates_patient(participant.get("actor", {}), visit.source)
             present = present or own
             if not own and split_groups:
                 conversion.inform(f"{path}.actor", "another patient of the group: left out", "cda-documents §6.4")
@@ -445,7 +445,7 @@ def _read_participants(conversion: Conversion, visit: Visit) -> None:
         kind, target = _actor(conversion, visit, participant, path)
         flags = _flags(participant)
         if kind == "Patient":
-            if flags and is_patient(conversion, participant.get("actor", {}), visit.source):
+            if flags and conversion.designates_patient(participant.get("actor", {}), visit.source):
                 visit.notes.append(f"Réponse de la personne : {', '.join(flags)}")
         elif target is None:
             if words := ", ".join(filter(None, map(concept_text, participant.get("type", ())))):
@@ -475,7 +475,7 @@ def _actor(conversion: Conversion, visit: Visit, participant: Resource, path: st
     if target is not None:
         return target["resourceType"], target
     kind = str(reference.get("type") or "").rpartition("/")[2] or "Practitioner"
-    if is_patient(conversion, reference, visit.source):
+    if conversion.designates_patient(reference, visit.source):
         return "Patient", None
     name, identifier = (reference.get("display") or "").strip(), reference.get("identifier")
     if "reference" in reference or (not name and not identifier):
@@ -489,18 +489,6 @@ def _actor(conversion: Conversion, visit: Visit, participant: Resource, path: st
     else:
         named["name"] = name
     return named["resourceType"], named
-
-
-def is_patient(conversion: Conversion, reference: Resource, container: Resource) -> bool:
-    """Whether a Reference designates the patient of the document: the resource itself, or one of its identifiers."""
-    target = conversion.resources.resolve(reference, container)
-    if target is conversion.patient:
-        return True
-    if target is not None and target.get("resourceType") != "Patient":
-        return False
-    stated = [*(target or {}).get("identifier", ()), reference.get("identifier", {})]
-    own = {(one.get("system"), one.get("value")) for one in conversion.patient.get("identifier", ())}
-    return any((one.get("system"), one["value"]) in own for one in stated if one.get("value"))
 
 
 def _flags(participant: Resource) -> list[str]:
@@ -666,7 +654,7 @@ def _read_operator(conversion: Conversion, visit: Visit) -> None:
     target = conversion.resolve(reference, path, visit.source)
     party = read_party(conversion, target, f"{path}.resolve()")
     by = _name_of(target or {}) or (reference.get("display") or "").strip()
-    if is_patient(conversion, reference, visit.source) and reference:
+    if conversion.designates_patient(reference, visit.source) and reference:
         by = "la personne"
     elif party is not None and party.source.get("resourceType") in ("Practitioner", "Organization"):
         by = party.display

@@ -92,7 +92,7 @@ class Conversion:
         reference = resource.get(element)
         if not reference:
             return True
-        if self.resources.resolve(reference, resource) is self.patient or self._designates(reference):
+        if self.designates_patient(reference, resource):
             return True
         self.refuse(
             f"{path}.{element}",
@@ -102,13 +102,21 @@ class Conversion:
         )
         return False
 
-    def _designates(self, reference: Resource) -> bool:
-        """Whether a logical reference (an identifier, no resource) names the patient."""
-        wanted = reference.get("identifier", {})
-        return "reference" not in reference and any(
-            (one.get("system"), one.get("value")) == (wanted.get("system"), wanted.get("value"))
-            for one in self.patient.get("identifier", ())
-        )
+    def designates_patient(self, reference: Resource, container: Resource | None) -> bool:
+        """Whether a Reference names the patient of the document: the resource itself, or an identifier they share.
+
+        A contained copy of the patient, and a logical reference, are recognised by their identifiers.
+        """
+        target = self.resources.resolve(reference, container)
+        if target is self.patient:
+            return True
+        if target is not None and target.get("resourceType") != "Patient":
+            return False
+        if target is None and "reference" in reference:
+            return False
+        stated = target.get("identifier", ()) if target is not None else [reference.get("identifier", {})]
+        own = {(one.get("system"), one.get("value")) for one in self.patient.get("identifier", ())}
+        return any((one["system"], one["value"]) in own for one in stated if one.get("system") and one.get("value"))
 
     # --- values ---------------------------------------------------------------------------------------------
 

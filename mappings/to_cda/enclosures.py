@@ -197,6 +197,11 @@ def read_media(conversion: Conversion, holder: Resource, attachment: Resource, p
     return Media(media_type, data)
 
 
+def is_plain_text(attachment: Resource) -> bool:
+    """Whether an Attachment says that it is words."""
+    return _media_type(attachment) == PLAIN_TEXT
+
+
 def sha1(data: bytes) -> str:
     """Attachment.hash: the SHA-1 in Base64."""
     return base64.b64encode(hashlib.sha1(data, usedforsecurity=False).digest()).decode()

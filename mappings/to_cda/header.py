@@ -95,6 +95,7 @@ class Carrier:
     title: str
     authored: str | None = None
     event: Resource | None = None  # Period of the documented act
+    act_time: Interval | None = None  # the same, already read
     authors: list[tuple[Resource, str]] = field(default_factory=list)
     custodians: list[tuple[Resource, str]] = field(default_factory=list)
     contributors: list[tuple[Resource, str]] = field(default_factory=list)
@@ -102,7 +103,7 @@ class Carrier:
     approver: tuple[Resource, str] | None = None
     approved: str | None = None  # FHIR dateTime
     act: Code | None = None  # what the documented act is
-    act_path: str = ""  # where `event` stands; `<path>.period` unless given
+    start_path: str = ""  # where one says when the act began; `<path>.period.start` unless given
     performer: tuple[Resource, str] | None = None
     responsible: list[tuple[Resource, str]] = field(default_factory=list)
     by_software: bool = False
@@ -506,6 +507,7 @@ def _recipient(conversion: Conversion, target: Resource | None, reference: Resou
         name = (reference.get("display") or "").strip()
         return Recipient(name=PersonName(families=[NamePart(name)])) if name else None
     if target.get("resourceType") == "RelatedPerson":
+        conversion.same_patient(target, "patient", f"{path}.resolve()")
         entities = related_entities(conversion, target, f"{path}.resolve()")[:1]
         return next((Recipient([], one.addresses, one.telecoms, one.name) for one in entities), None)
     party = read_party(conversion, target, f"{path}.resolve()")
@@ -615,12 +617,14 @@ def _service_events(
     """documentationOf: the main act first, which needs a start, a performer and a cadre d'exercice (§2.11)."""
     events = composition.get("event", ())
     main = events[0] if events else {}
-    act = period(conversion, main.get("period"), "Composition.event[0].period") or period(
-        conversion, carrier.event, carrier.act_path or f"{carrier.path}.period"
+    act = (
+        period(conversion, main.get("period"), "Composition.event[0].period")
+        or carrier.act_time
+        or period(conversion, carrier.event, f"{carrier.path}.period")
     )
     low = (act.low if act else None) or conversion.time(carrier.authored, f"{carrier.path}.created")
     if low is None:
-        place = f"{carrier.act_path or f'{carrier.path}.period'}.start"
+        place = carrier.start_path or f"{carrier.path}.period.start"
         if not conversion.has_refused(place):
             conversion.refuse(place, "the start of the documented act", "cda-documents §2.11")
     code = next((one for concept in main.get("code", ()) for one in codings(concept)), None)
