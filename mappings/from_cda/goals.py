@@ -68,10 +68,12 @@ def _row(reading: Reading, plan: Plan, entry: Statement, number: int, path: str)
     """A top-level entry: its goal, unless it only carries actions that have none."""
     goal = None if _is_carrier(reading, entry) else _goal(reading, plan, entry, path)
     found = [goal] if goal else []
-    actions = []
-    for action, place in subentries(entry, path, "SPRT"):
-        if not is_denied(reading, action, place):
-            actions.append(_action(reading, plan, action, goal, number, place))
+    actions = [
+        _action(reading, plan, action, goal, number, place)
+        for action, place in subentries(entry, path, "SPRT")
+        if not is_denied(reading, action, place)
+    ]
+    _enlist(plan, actions)
     assessments = [
         reference
         for assessment, place in subentries(entry, path, "GEVL")
@@ -200,9 +202,20 @@ def _action(
     if goal is not None:
         pertains = {"url": extensions.PERTAINS_TO_GOAL, "valueReference": goal}
         reading.resource(reference).setdefault("extension", []).append(pertains)
-    if all(one["reference"] != reference for one in plan.activities):
-        plan.activities.append({"reference": reference})
     return reference
+
+
+def _enlist(plan: Plan, actions: list[Resource]) -> None:
+    """Put the actions of a goal among those of the plan, so that the order of every goal's actions is kept: new ones
+    stand before the next one that is already there."""
+    waiting: list[Resource] = []
+    for action in actions:
+        known = next((place for place, one in enumerate(plan.activities) if one["reference"] == action), None)
+        waiting.append({"reference": action})
+        if known is not None:
+            plan.activities[known:known] = waiting[:-1]
+            waiting = []
+    plan.activities += waiting
 
 
 def _own_id(ii: II, goal_number: int) -> II:

@@ -21,12 +21,23 @@ def read_provisions(reading: Reading, section: Section, plan: Plan, path: str) -
     found = []
     for index, entry in enumerate(section.entries, 1):
         place = f"{path}/entry[{index}]/{entry.kind}"
-        if has_template(entry, SIMPLE_OBSERVATION):
+        if _stands_for_nothing(entry):
+            found += [_observation(reading, plan, part, each) for part, each in subentries(entry, place)]
+        elif has_template(entry, SIMPLE_OBSERVATION):
             found.append(_observation(reading, plan, entry, place))
         else:
             reading.inform(place, "not an observation of the volet: narrative only", "cda-documents §9.1(4)")
     plan.supporting_info += found
     return found
+
+
+def _stands_for_nothing(entry: Statement) -> bool:
+    """Whether the entry is there only because its parts need a place: no value of its own, no date."""
+    value = next(iter(entry.values), None)
+    unsaid = isinstance(value, Code) and value.null_flavor is not None and value.original_text is None
+    undated = entry.time is None or entry.time.null_flavor is not None
+    parts = [relation.statement for relation in entry.relationships]
+    return unsaid and undated and bool(parts) and all(has_template(part, SIMPLE_OBSERVATION) for part in parts)
 
 
 def _observation(reading: Reading, plan: Plan, entry: Statement, path: str) -> Resource:

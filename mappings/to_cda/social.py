@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from relais.cda import sections
-from relais.cda.model import Boolean, Code, Integer, Interval, Section, Statement, Value
+from relais.cda.model import II, Boolean, Code, Integer, Interval, Section, Statement, Value
 from relais.cda.narrative import Node, paragraph, table
 from relais.cda.templates import TERMINOLOGIE_CISIS
 from relais.mappings import terminology
@@ -211,15 +211,22 @@ def _observation(
     label = f"{code.display} ({role})" if role else code.display or ""
     rows.append([[label], [marked(words, narrative_id)]])
     source = provision.source
-    own = provision.code == _code_of(source.get("code", {})) and not role
-    source_path = provision.path.partition(".component")[0]
     return sections.simple_observation(
-        conversion.entry_id(source, source_path, "" if own else f"{provision.code}{role}"),
+        _entry_id(conversion, provision, role),
         code,
         [value or original(narrative_id)],
         text=narrative_id,
         time=_time(conversion, source, provision.path),
     )
+
+
+def _entry_id(conversion: Conversion, provision: Provision, role: str) -> II:
+    source = provision.source
+    if not source:
+        return conversion.computed_id("provision", provision.code, role)
+    own = provision.code == _code_of(source.get("code", {})) and not role
+    path = provision.path.partition(".component")[0]
+    return conversion.entry_id(source, path, "" if own else f"{provision.code}{role}")
 
 
 def _value(provision: Provision) -> Value | None:
