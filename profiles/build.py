@@ -204,6 +204,7 @@ def _element(root: str, name: str, node: Any, *, is_parent: bool) -> Element:
         binding=_required_binding(node),
         simple_quantity=f"{_STRUCTURE}SimpleQuantity" in _values(node, "type/profile"),
         xml_attribute="xmlAttr" in _values(node, "representation"),
+        summary=_value(node, "isSummary") == "true",
     )
 
 

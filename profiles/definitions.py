@@ -34,6 +34,7 @@ class Element(msgspec.Struct, frozen=True, omit_defaults=True):
     binding: str = ""
     simple_quantity: bool = False  # the Quantity is a SimpleQuantity: no comparator
     xml_attribute: bool = False
+    summary: bool = False  # shown under `_summary=true`
 
     @property
     def is_choice(self) -> bool:

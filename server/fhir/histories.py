@@ -15,18 +15,23 @@ from relais.server.fhir.exchange import Call
 from relais.server.fhir.negotiation import etag
 from relais.server.fhir.outcome import FhirError
 from relais.server.fhir.repository import Reader, Stored, instant, new_id
+from relais.server.fhir.subsets import PARAMETERS as SUBSET_PARAMETERS
+from relais.server.fhir.subsets import Subset, subset_of
+from relais.server.search.values import date_span
+from relais.server.store.store import to_datetime
 
-_PARAMETERS = frozenset({"_since", "_count", "_page", "_format", "_pretty"})
+_PARAMETERS = frozenset({"_since", "_at", "_count", "_page", "_format", "_pretty", *SUBSET_PARAMETERS})
 _DEFAULT_COUNT = 50
 _LARGEST_COUNT = 500
 
 
 def history_bundle(reader: Reader, call: Call) -> Resource:
-    """The Bundle that answers `call`: `_since` (inclusive) and `_count` are honoured, `next` leads to older versions.
+    """The Bundle that answers `call`: `_since` (inclusive), `_at` and `_count` are honoured, `next` goes back in time.
 
     Raises FhirError 400 for a parameter that cannot be read and 404 for an instance that never existed.
     """
     parameters = _parameters(call.query)
+    subset = subset_of(parameters.items(), call.resource_type)
     repository = reader.repository
     if call.id and reader.current(call.resource_type, call.id) is None:
         raise FhirError.of(404, "not-found", f"{call.resource_type}/{call.id} does not exist")
@@ -34,6 +39,7 @@ def history_bundle(reader: Reader, call: Call) -> Resource:
         call.resource_type or None,
         call.id or None,
         since=_since(parameters["_since"]) if "_since" in parameters else None,
+        at=_at(parameters["_at"]) if "_at" in parameters else None,
         page=_read_page(parameters["_page"]) if "_page" in parameters else None,
         limit=_count(parameters.get("_count")),
     )
@@ -48,17 +54,17 @@ def history_bundle(reader: Reader, call: Call) -> Resource:
         "type": "history",
         "total": found.total,
         "link": links,
-        "entry": [_entry(version, repository.base) for version in found.versions],
+        "entry": [_entry(version, repository.base, subset) for version in found.versions],
     }
 
 
-def _entry(stored: Stored, base: str) -> dict[str, Any]:
+def _entry(stored: Stored, base: str, subset: Subset | None) -> dict[str, Any]:
     name = f"{stored.type}/{stored.id}"
     created = stored.version == 1 and stored.method == "POST"
     status = {"DELETE": "204"}.get(stored.method, "201" if stored.version == 1 else "200")
     entry: dict[str, Any] = {"fullUrl": f"{base}/{name}"}
     if stored.content is not None:
-        entry["resource"] = msgspec.Raw(stored.content)
+        entry["resource"] = msgspec.Raw(subset.of(stored.content) if subset else stored.content)
     entry["request"] = {"method": stored.method, "url": stored.type if created else name}
     entry["response"] = {
         "status": status,
@@ -73,7 +79,8 @@ def _parameters(query: str) -> dict[str, str]:
     for name, _ in pairs:
         if name not in _PARAMETERS:
             raise FhirError.of(400, "not-supported", f"the parameter {name[:64]} is not offered on _history", name[:64])
-    return {name: value for name, value in pairs if value}
+    elements = ",".join(value for name, value in pairs if name == "_elements" and value)
+    return {name: elements if name == "_elements" else value for name, value in pairs if value}
 
 
 def _since(value: str) -> datetime:
@@ -84,6 +91,15 @@ def _since(value: str) -> datetime:
     if moment is None or moment.tzinfo is None:
         raise FhirError.of(400, "value", "_since is an instant: date, time and offset", "_since")
     return moment.astimezone(UTC)
+
+
+def _at(value: str) -> tuple[datetime, datetime]:
+    """A moment or a day, month, year: what was current at any time of it."""
+    try:
+        span = date_span(value.replace(" ", "+"))
+        return to_datetime(span.low), to_datetime(span.high)
+    except (ValueError, OverflowError) as error:
+        raise FhirError.of(400, "value", "_at is a date, or a date and time", "_at") from error
 
 
 def _count(value: str | None) -> int:

@@ -6,6 +6,8 @@ one for all its entries. The caller has also checked the structure of the body, 
 
 from __future__ import annotations
 
+from urllib.parse import parse_qsl
+
 from relais.server.fhir.exchange import Call, Reply
 from relais.server.fhir.histories import history_bundle
 from relais.server.fhir.json_format import dump, load
@@ -15,6 +17,7 @@ from relais.server.fhir.patches import of_resource, patched
 from relais.server.fhir.registry import Interaction
 from relais.server.fhir.repository import Reader, Stored, Transaction, existing, new_id, refuse_wrong_structure
 from relais.server.fhir.searchset import search_bundle, single_match
+from relais.server.fhir.subsets import PARAMETERS, subset_of
 
 _PATCH_DEPTH = 60  # levels of a patch inside a Bundle
 
@@ -123,7 +126,13 @@ def search(reader: Reader, call: Call) -> Reply:
 
 INTERACTIONS: tuple[Interaction, ...] = (
     Interaction(
-        "read", "instance", "GET", "/<resource_type>/<id>", read, capability={"conditionalRead": "full-support"}
+        "read",
+        "instance",
+        "GET",
+        "/<resource_type>/<id>",
+        read,
+        parameters=PARAMETERS,
+        capability={"conditionalRead": "full-support"},
     ),
     Interaction(
         "vread",
@@ -131,6 +140,7 @@ INTERACTIONS: tuple[Interaction, ...] = (
         "GET",
         "/<resource_type>/<id>/_history/<version>",
         vread,
+        parameters=PARAMETERS,
         capability={"versioning": "versioned", "readHistory": True},
     ),
     Interaction("update", "instance", "PUT", "/<resource_type>/<id>", update, writes=True, takes_body=True),
@@ -205,6 +215,14 @@ def check_match(current: Stored | None, call: Call, *, versioned: bool = False) 
 
 
 def _content(stored: Stored, call: Call) -> Reply:
+    """The version, the part of it that is asked for, or 304; only the whole form can be unchanged."""
+    subset = (
+        subset_of(parse_qsl(call.query), stored.type) if "_summary" in call.query or "_elements" in call.query else None
+    )
+    if subset and subset.counts_only:
+        raise FhirError.of(400, "value", "_summary=count belongs to searches", "_summary")
+    if subset:
+        return Reply(200, subset.of(stored.content or b""), stored.version, stored.last_updated)
     not_modified = unchanged(stored.version, stored.last_updated, call.if_none_match, call.if_modified_since)
     body = b"" if not_modified else stored.content or b""
     return Reply(304 if not_modified else 200, body, stored.version, stored.last_updated)

@@ -28,6 +28,7 @@ from relais.profiles.structure import check
 from relais.server.fhir import references
 from relais.server.fhir.json_format import dump, load
 from relais.server.fhir.outcome import FhirError
+from relais.server.fhir.subsets import is_subsetted
 from relais.server.search.indexer import index_rows
 from relais.server.store import Store, StoredVersion
 from relais.server.store import Transaction as StoreTransaction
@@ -220,6 +221,7 @@ class Transaction(Reader):
         keep_labels: bool = True,
     ) -> Stored:
         resource_type: str = resource["resourceType"]
+        _refuse_subset(resource, place or resource_type)
         version, moment = (existing.version if existing else 0) + 1, self._moment(existing)
         stamped = _stamped(resource, resource_id, version, moment)
         if existing and existing.content and keep_labels:
@@ -305,6 +307,13 @@ def _carry_forward(former: Resource, stamped: Resource) -> None:
         kept = [label for label in former["meta"].get(name, ()) if _coding(label) not in known]
         if kept:
             stamped["meta"][name] = [*given, *kept]
+
+
+def _refuse_subset(resource: Resource, place: str) -> None:
+    """A client that read a part of a resource must not put it in the place of the whole."""
+    if any(is_subsetted(tag) for tag in resource.get("meta", {}).get("tag", ())):
+        message = "the resource is tagged SUBSETTED: it is not whole, and storing it would lose the rest"
+        raise FhirError.of(422, "business-rule", message, f"{place}.meta.tag")
 
 
 def _coding(label: dict[str, Any]) -> tuple[Any, Any]:

@@ -12,10 +12,11 @@ from relais.mappings.context import Resource
 from relais.server.fhir.exchange import Call
 from relais.server.fhir.outcome import FhirError, operation_outcome
 from relais.server.fhir.repository import Reader, Stored, Transaction, instant, new_id
+from relais.server.fhir.subsets import PARAMETERS, Subset, subset_of
 from relais.server.search import SearchResult, search
 
 _PAGE = "_page"
-_HTTP_PARAMETERS = frozenset({"_format", "_pretty"})
+_NOT_SEARCHED = frozenset({"_format", "_pretty", _PAGE, *PARAMETERS})
 _RESULT_PARAMETERS = frozenset({"_count", "_sort", "_total", "_include", "_revinclude"})
 _SEVERAL = ("_count", "2")
 _OTHER_WORDS = {("_totalMethod", "count"): ("_total", "accurate")}  # how fhirpy's `count()` asks
@@ -27,7 +28,10 @@ def search_bundle(reader: Reader, call: Call) -> Resource:
     """The searchset that answers `call`. Raises SearchError, or FhirError 400 for a query that is no UTF-8."""
     pairs = _pairs(call.query)
     page = dict(pairs).get(_PAGE)
-    asked = [(name, value) for name, value in pairs if name != _PAGE and name not in _HTTP_PARAMETERS]
+    subset, shown = _subset(pairs, call.resource_type)
+    asked = [(name, value) for name, value in pairs if name not in _NOT_SEARCHED]
+    if subset and subset.counts_only:
+        asked = [*((name, value) for name, value in asked if name != "_count"), ("_count", "0")]
     base = reader.repository.base
     with reader.snapshot() as connection:
         result = search(connection, base, call.resource_type, asked, strict=call.prefer.strict, page=page)
@@ -39,8 +43,11 @@ def search_bundle(reader: Reader, call: Call) -> Resource:
     }
     if result.total is not None:
         bundle["total"] = result.total
-    bundle["link"] = _links(f"{base}/{call.resource_type}", result, page)
-    if entries := _entries(result, base):
+    applied = [
+        (name, value) for name, value in result.applied if not (name == "_count" and ("_summary", "count") in shown)
+    ]
+    bundle["link"] = _links(f"{base}/{call.resource_type}", [*applied, *shown], result.next_page, page)
+    if entries := _entries(result, base, subset):
         bundle["entry"] = entries
     return bundle
 
@@ -71,10 +78,18 @@ def _pairs(query: str) -> Pairs:
     return [_OTHER_WORDS.get(pair, pair) for pair in pairs]
 
 
-def _links(address: str, result: SearchResult, page: str | None) -> list[dict[str, str]]:
-    links = [_link("self", address, result.applied, page)]
-    if result.next_page is not None:
-        links.append(_link("next", address, result.applied, result.next_page))
+def _subset(pairs: Pairs, resource_type: str) -> tuple[Subset | None, Pairs]:
+    """The part of the matches to show, and the pairs that ask for it. Raises FhirError 400."""
+    subset = subset_of(pairs, resource_type)
+    if subset and subset.summary == "text" and any(name.startswith(("_include", "_revinclude")) for name, _ in pairs):
+        raise FhirError.of(400, "invalid", "_summary=text excludes _include and _revinclude", "_summary")
+    return subset, [(name, value) for name, value in pairs if name in PARAMETERS and value]
+
+
+def _links(address: str, applied: Pairs, next_page: str | None, page: str | None) -> list[dict[str, str]]:
+    links = [_link("self", address, applied, page)]
+    if next_page is not None:
+        links.append(_link("next", address, applied, next_page))
     return links
 
 
@@ -83,17 +98,18 @@ def _link(relation: str, address: str, applied: Iterable[tuple[str, str]], page:
     return {"relation": relation, "url": f"{address}?{query}" if query else address}
 
 
-def _entries(result: SearchResult, base: str) -> list[dict[str, Any]]:
-    entries = [_entry(stored, base, "match") for stored in result.matches]
-    entries += [_entry(stored, base, "include") for stored in result.includes]
+def _entries(result: SearchResult, base: str, subset: Subset | None) -> list[dict[str, Any]]:
+    entries = [_entry(stored, base, "match", subset) for stored in result.matches]
+    entries += [_entry(stored, base, "include", subset) for stored in result.includes]
     if result.issues:
         entries.append({"resource": operation_outcome(result.issues), "search": {"mode": "outcome"}})
     return entries
 
 
-def _entry(stored: Stored, base: str, mode: str) -> dict[str, Any]:
+def _entry(stored: Stored, base: str, mode: str, subset: Subset | None) -> dict[str, Any]:
+    content = stored.content or b""
     return {
         "fullUrl": f"{base}/{stored.type}/{stored.id}",
-        "resource": msgspec.Raw(stored.content or b""),
+        "resource": msgspec.Raw(subset.of(content, is_match=mode == "match") if subset else content),
         "search": {"mode": mode},
     }

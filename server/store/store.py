@@ -20,11 +20,13 @@ from sqlalchemy import (
     and_,
     bindparam,
     delete,
+    exists,
     func,
     insert,
     literal_column,
     or_,
     select,
+    tuple_,
     union_all,
     update,
 )
@@ -182,12 +184,16 @@ class Store:
         resource_id: str | None = None,
         *,
         since: datetime | None = None,
+        at: tuple[datetime, datetime] | None = None,
         page: tuple[int, int, int] | None = None,
         limit: int = 100,
     ) -> HistoryPage:
-        """Versions of a resource, of a type or of all, newest first; `since` is inclusive, `page` a `next_page`."""
+        """Versions of a resource, of a type or of all, newest first; `since` is inclusive, `page` a `next_page`.
+
+        `at` keeps those that were current at some moment from its first time to before its second.
+        """
         with self.snapshot() as connection:
-            return _history(connection, resource_type, resource_id, since, page, limit)
+            return _history(connection, resource_type, resource_id, since, at, page, limit)
 
     def snapshot(self) -> AbstractContextManager[Connection]:
         """A connection that sees one state of the database through several statements; it cannot write."""
@@ -252,6 +258,18 @@ class Transaction:
             for unindex in _UNINDEX:
                 unindex.run(self.connection, {"of_key": key})
             self._index(key, rows)
+
+    def expunge_history(self, resource_type: str | None, resource_id: str | None, limit: int) -> int:
+        """Remove superseded versions of a resource, of a type or of all, at most `limit`; gives their number."""
+        table = schema.resource_version
+        former = select(table.c.key, table.c.version).order_by(table.c.key, table.c.version).limit(limit)
+        if resource_type is not None:
+            former = former.where(table.c.type == resource_type)
+        if resource_id is not None:
+            former = former.where(table.c.key == _key_of(resource_type, resource_id))
+        named = former.subquery()
+        chosen = select(named.c.key, named.c.version)
+        return self.connection.execute(delete(table).where(tuple_(table.c.key, table.c.version).in_(chosen))).rowcount
 
     def _write(
         self,
@@ -325,6 +343,7 @@ def _history(
     resource_type: str | None,
     resource_id: str | None,
     since: datetime | None,
+    at: tuple[datetime, datetime] | None,
     page: tuple[int, int, int] | None,
     limit: int,
 ) -> HistoryPage:
@@ -334,6 +353,9 @@ def _history(
             conditions.append(table.c.key == _key_of(resource_type, resource_id))
         if since is not None:
             conditions.append(table.c.last_updated >= to_microseconds(since))
+        if at is not None:
+            start, end = map(to_microseconds, at)
+            conditions += [table.c.last_updated < end, *(~replaced for replaced in _replaced(table, start))]
         return conditions
 
     def before(table: Table) -> Any:
@@ -355,3 +377,12 @@ def _history(
     versions = [stored_version(row) for row in found[:limit]]
     last = versions[-1] if len(found) > limit else None
     return HistoryPage(versions, total, (to_microseconds(last.last_updated), last.key, last.version) if last else None)
+
+
+def _replaced(table: Table, moment: int) -> Iterator[Any]:
+    """Conditions under which a version of `table` was no longer the current one at `moment`."""
+    for other in (schema.resource, schema.resource_version):
+        later = other.alias("later")
+        yield exists().where(
+            later.c.key == table.c.key, later.c.version == table.c.version + 1, later.c.last_updated <= moment
+        )

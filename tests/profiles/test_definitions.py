@@ -33,7 +33,7 @@ def test_there_are_the_resource_and_primitive_types_of_r4() -> None:
 
 def test_an_element_knows_its_types_cardinality_targets_and_binding() -> None:
     assert element("CarePlan", "subject") == Element(
-        name="subject", types=("Reference",), required=True, targets=("Patient", "Group")
+        name="subject", types=("Reference",), required=True, targets=("Patient", "Group"), summary=True
     )
     assert element("CarePlan", "status").binding == "http://hl7.org/fhir/ValueSet/request-status"
     assert element("CarePlan", "activity") == Element(name="activity", types=("CarePlan.activity",), many=True)
