@@ -603,6 +603,16 @@ def _rows(name: str) -> list[dict[str, str]]:
     return list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
 
 
+def type_row(kind: Code) -> dict[str, str] | None:
+    """What ASS_X04 says of a type of document (columns of `data/xds_type_class.tsv`), None for no type of it."""
+    return _types().get((kind.code or "", kind.system or ""))
+
+
+def format_row(document: Document) -> dict[str, str] | None:
+    """The XDS format of a document (columns of `data/xds_format.tsv`), None for an unknown body."""
+    return _format(document)
+
+
 @cache
 def _types() -> dict[tuple[str, str], dict[str, str]]:
     """ASS_X04: the class of each type of document, and whether the DMP takes the type."""

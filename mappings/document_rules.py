@@ -1,0 +1,47 @@
+"""What may go where: the destinations that accept a document, by its type and its format.
+
+JDV_J66 and JDV_J60 (types and formats of the DMP, column `dmp` of `data/xds_type_class.tsv` and `data/xds_format.tsv`);
+ASS_X04 (types of the CI-SIS), which MSSanté and the HL7v2 volet go by; transmission §2.13, cda-documents §0.3, §8.1.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from relais.cda.errors import Issue
+from relais.cda.model import Code, Document
+from relais.mappings.document_metadata import format_row, type_row
+
+Destination = Literal["dmp", "mss", "hl7v2"]
+"""A way out: the DMP, a mailbox of MSSanté, another system of the structure by HL7v2."""
+
+DESTINATIONS: tuple[Destination, ...] = get_args(Destination)
+
+
+def destinations(kind: Code) -> frozenset[Destination]:
+    """Where a document of that type may go: an agenda (56446-8) everywhere but the DMP, a PPS (18776-5) everywhere.
+
+    A type that the CI-SIS does not class goes nowhere: no metadata can be made for it.
+    """
+    row = type_row(kind)
+    if row is None:
+        return frozenset()
+    return frozenset(one for one in DESTINATIONS if one != "dmp" or row["dmp"] == "yes")
+
+
+def refusals(document: Document, destination: Destination) -> list[Issue]:
+    """Why a document may not go there; nothing when it may."""
+    found = []
+    kind = document.header.code
+    if destination not in destinations(kind):
+        message = (
+            "the list of types of the DMP does not hold the type of this document: MSSanté or HL7v2 take it"
+            if destination == "dmp" and destinations(kind)
+            else "the CI-SIS classes no such type of document"
+        )
+        found.append(Issue("error", "not-supported", message, "ClinicalDocument/code", "JDV_J66, ASS_X04"))
+    row = format_row(document)
+    if destination == "dmp" and row is not None and row["dmp"] == "no":
+        message = "the list of formats of the DMP does not hold the format of this document"
+        found.append(Issue("error", "not-supported", message, "ClinicalDocument/templateId", "JDV_J60"))
+    return found
