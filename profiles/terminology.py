@@ -1,0 +1,504 @@
+"""The terminology service over the loaded packages (http://hl7.org/fhir/R4/terminology-service.html): membership,
+expansion, lookup, subsumption, translation. What the packages do not hold is "not checked": never valid, never invalid.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from relais.profiles.messages import Message
+from relais.profiles.packages import Registry, Resource
+
+Subsumption = Literal["equivalent", "subsumes", "subsumed-by", "not-subsumed"]
+
+_LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z]{4})?(?:-(?:[A-Za-z]{2}|[0-9]{3}))?(?:-[A-Za-z0-9]{1,8})*")
+_MEDIA_TYPE = re.compile(
+    r"[A-Za-z0-9][\w!#$&^.+-]*/[A-Za-z0-9*][\w!#$&^.+-]*(?: ?; ?[\w!#$&^.+-]+=(?:[^\s;\"]+|\"[^\"]*\"))*"
+)
+
+GRAMMARS: Mapping[str, re.Pattern[str]] = {"urn:ietf:bcp:13": _MEDIA_TYPE, "urn:ietf:bcp:47": _LANGUAGE_TAG}
+"""Code systems that are a grammar rather than a list: media types (RFC 6838), language tags (RFC 5646)."""
+
+_PARENT_PROPERTIES = frozenset({"parent", "subsumedBy"})
+_MAX_NESTING = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Whether a code belongs: `result` is None when it could not be checked; `reason` says why, or why not."""
+
+    result: bool | None
+    reason: Message | None = None
+
+
+_YES = Check(result=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Coding:
+    """A code as a value set or a concept map gives it."""
+
+    system: str
+    code: str
+    display: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One translation of a code: its equivalence (http://hl7.org/fhir/concept-map-equivalence) and the target."""
+
+    equivalence: str
+    target: Coding
+    concept_map: str
+
+
+class TerminologyError(LookupError):
+    """A question that the loaded packages cannot answer. `message` says which part is missing."""
+
+    def __init__(self, message: Message) -> None:
+        self.message = message
+        super().__init__(message.render("en"))
+
+
+@dataclass(slots=True)
+class Concept:
+    """A concept of a code system; `designations` are (language, text), `parents` the codes directly above."""
+
+    code: str
+    display: str = ""
+    definition: str = ""
+    designations: list[tuple[str, str]] = field(default_factory=list)
+    properties: list[tuple[str, Any]] = field(default_factory=list)
+    parents: list[str] = field(default_factory=list)
+
+
+class CodeSystem:
+    """A code system with its supplements: concepts by code, and who stands below whom."""
+
+    def __init__(self, resource: Resource, supplements: Iterable[Resource] = ()) -> None:
+        self.url = str(resource["url"])
+        self.version = str(resource.get("version", ""))
+        self.is_complete = resource.get("content") == "complete"
+        self._folds = resource.get("caseSensitive") is False
+        self.concepts: dict[str, Concept] = {}
+        self._children: dict[str, list[str]] = {}
+        self._read(resource.get("concept", ()), None)
+        for supplement in supplements:
+            self._supplement(supplement.get("concept", ()))
+        for concept in self.concepts.values():
+            for parent in concept.parents:
+                self._children.setdefault(parent, []).append(concept.code)
+        self._folded = {code.casefold(): code for code in self.concepts} if self._folds else {}
+
+    def find(self, code: str) -> Concept | None:
+        """The concept of a code, in any case where the system does not tell them apart."""
+        return self.concepts.get(code) or self.concepts.get(self._folded.get(code.casefold(), ""))
+
+    def below(self, code: str) -> set[str]:
+        """The codes below a code, at any depth."""
+        found: set[str] = set()
+        waiting = [code]
+        while waiting:
+            fresh = [child for child in self._children.get(waiting.pop(), ()) if child not in found]
+            found.update(fresh)
+            waiting.extend(fresh)
+        return found
+
+    def _read(self, concepts: Iterable[Resource], parent: str | None) -> None:
+        for each in concepts:
+            concept = self.concepts.setdefault(each["code"], Concept(each["code"]))
+            concept.display = each.get("display", "")
+            concept.definition = each.get("definition", "")
+            _describe(concept, each)
+            concept.parents.extend([parent] if parent else [])
+            concept.parents.extend(str(value) for name, value in concept.properties if name in _PARENT_PROPERTIES)
+            for name, value in concept.properties:
+                if name == "child":
+                    self.concepts.setdefault(value, Concept(value)).parents.append(concept.code)
+            self._read(each.get("concept", ()), concept.code)
+
+    def _supplement(self, concepts: Iterable[Resource]) -> None:
+        for each in concepts:
+            if known := self.concepts.get(each["code"]):
+                _describe(known, each)
+            self._supplement(each.get("concept", ()))
+
+
+def _describe(concept: Concept, source: Resource) -> None:
+    for each in source.get("designation", ()):
+        concept.designations.append((each.get("language", ""), each.get("value", "")))
+    for each in source.get("property", ()):
+        value = next((value for key, value in each.items() if key.startswith("value")), None)
+        concept.properties.append((each.get("code", ""), value))
+
+
+# Filters --------------------------------------------------------------------------------------------------------------
+
+
+def _texts(concept: Concept, name: str) -> list[str]:
+    """What a filter sees of a concept under the name of a property."""
+    if name in ("code", "concept"):
+        return [concept.code]
+    if name == "display":
+        return [concept.display]
+    values = (value for known, value in concept.properties if known == name)
+    return [_text(value) for value in values]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value["code"]) if isinstance(value, dict) else str(value)
+
+
+_Filter = Callable[[CodeSystem, str, str], set[str]]
+"""The codes of a system that pass, given the property and the value of the filter."""
+
+
+def _by_value(test: Callable[[list[str], str], bool]) -> _Filter:
+    def passing(system: CodeSystem, name: str, value: str) -> set[str]:
+        return {concept.code for concept in system.concepts.values() if test(_texts(concept, name), value)}
+
+    return passing
+
+
+def _ancestors(system: CodeSystem, code: str) -> set[str]:
+    return {above for above in system.concepts if above == code or code in system.below(above)}
+
+
+FILTERS: Mapping[str, _Filter] = {
+    "is-a": lambda system, _, value: {value} | system.below(value),
+    "descendent-of": lambda system, _, value: system.below(value),
+    "is-not-a": lambda system, _, value: set(system.concepts) - system.below(value) - {value},
+    "generalizes": lambda system, _, value: _ancestors(system, value),
+    "=": _by_value(lambda found, value: value in found),
+    "in": _by_value(lambda found, value: bool({part.strip() for part in value.split(",")} & set(found))),
+    "not-in": _by_value(lambda found, value: not {part.strip() for part in value.split(",")} & set(found)),
+    "regex": _by_value(lambda found, value: any(re.fullmatch(value, text) for text in found)),
+    "exists": _by_value(lambda found, value: bool(found) == (value == "true")),
+}
+"""The filter operators of `ValueSet.compose.include.filter.op`."""
+
+
+# Value sets -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Part:
+    """One include or exclude. `codes` (display by code) is None where the system cannot be enumerated: see `reason`."""
+
+    system: str | None
+    system_definition: CodeSystem | None
+    codes: Mapping[str, str] | None
+    reason: Message | None
+    value_sets: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _ValueSet:
+    url: str
+    includes: list[_Part]
+    excludes: list[_Part]
+
+
+class Terminology:
+    """The terminology service. Value sets and code systems are read when first asked for, and kept."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._systems: dict[str, CodeSystem | None] = {}
+        self._sets: dict[str, _ValueSet | None] = {}
+        self._supplements: dict[str, list[Resource]] | None = None
+        self._implicit: dict[str, str] | None = None
+
+    # Code systems
+
+    def code_system(self, url: str) -> CodeSystem | None:
+        """The code system of a URL (with or without version), or None when no package holds it."""
+        url = url.partition("|")[0]
+        if url not in self._systems:
+            found = self._registry.find("CodeSystem", url)
+            resource = found.resource if found else None
+            usable = resource is not None and resource.get("content") != "not-present"
+            self._systems[url] = CodeSystem(resource, self._supplements_of(url)) if resource and usable else None
+        return self._systems[url]
+
+    def _supplements_of(self, url: str) -> list[Resource]:
+        if self._supplements is None:
+            self._supplements = {}
+            for definition in self._registry.definitions("CodeSystem"):
+                resource = definition.resource
+                if resource.get("content") == "supplement" and "supplements" in resource:
+                    self._supplements.setdefault(resource["supplements"].partition("|")[0], []).append(resource)
+        return self._supplements.get(url, [])
+
+    def lookup(self, system: str, code: str) -> Concept:
+        """A concept. Raises TerminologyError when the code is unknown or its system is not loaded."""
+        found = self._known_system(system)
+        concept = found.find(code)
+        if concept is None:
+            raise TerminologyError(Message("code-unknown", system=system))
+        return concept
+
+    def subsumes(self, system: str, first: str, second: str) -> Subsumption:
+        """How two codes of a system relate, seen from the first. Raises TerminologyError as `lookup` does."""
+        one, other = self.lookup(system, first), self.lookup(system, second)
+        if one.code == other.code:
+            return "equivalent"
+        found = self._known_system(system)
+        if other.code in found.below(one.code):
+            return "subsumes"
+        return "subsumed-by" if one.code in found.below(other.code) else "not-subsumed"
+
+    def _known_system(self, url: str) -> CodeSystem:
+        found = self.code_system(url)
+        if found is None:
+            raise TerminologyError(Message("system-unknown", system=url))
+        return found
+
+    def check_code(self, system: str, code: str) -> Check:
+        """Whether a code system has a code."""
+        if grammar := GRAMMARS.get(system):
+            return (
+                _YES if grammar.fullmatch(code) else Check(result=False, reason=Message("code-unknown", system=system))
+            )
+        found = self.code_system(system)
+        if found is None:
+            return Check(None, Message("system-unknown", system=system))
+        if found.find(code) is not None:
+            return _YES
+        if not found.is_complete:
+            return Check(None, Message("system-incomplete", system=system))
+        return Check(result=False, reason=Message("code-unknown", system=system))
+
+    def displays(self, system: str, code: str, value_set: str = "") -> set[str]:
+        """Every text that the loaded packages give a code, in any language; empty when they hold none."""
+        found = self.code_system(system)
+        concept = found.find(code) if found else None
+        texts = {concept.display, *(text for _, text in concept.designations)} if concept else set()
+        known = self._value_set(value_set) if value_set else None
+        for part in known.includes if known else ():
+            if part.system == system and part.codes and code in part.codes:
+                texts.add(part.codes[code])
+        return texts - {""}
+
+    def check_display(self, system: str, code: str, display: str, value_set: str = "") -> Check:
+        """Whether a display is one that the packages give the code, apart from case and white space."""
+        known = self.displays(system, code, value_set)
+        if not known:
+            return Check(None, Message("display-unknown"))
+        if _plain(display) in {_plain(text) for text in known}:
+            return _YES
+        return Check(result=False, reason=Message("display-other"))
+
+    # Membership
+
+    def check(self, value_set: str, code: str, system: str | None = None) -> Check:
+        """Whether a value set holds a code; without a system, in any of its systems (elements of type `code`)."""
+        return self._holds(value_set, code, system, 0)
+
+    def _holds(self, url: str, code: str, system: str | None, depth: int) -> Check:
+        found = self._value_set(url)
+        if found is None:
+            return Check(None, Message("value-set-unknown", value_set=url))
+        if depth > _MAX_NESTING:
+            return Check(None, Message("value-set-nested", value_set=url))
+        included = _any(self._part_holds(part, code, system, depth) for part in found.includes)
+        if included.result is False or not found.excludes:
+            return included
+        excluded = _any(self._part_holds(part, code, system, depth) for part in found.excludes)
+        if excluded.result:
+            return Check(result=False)
+        return included if excluded.result is False else excluded
+
+    def _part_holds(self, part: _Part, code: str, system: str | None, depth: int) -> Check:
+        checks = [self._holds(url, code, system, depth + 1) for url in part.value_sets]
+        if part.system is not None:
+            checks.append(self._listed(part, code, system))
+        if any(check.result is False for check in checks):
+            return Check(result=False)
+        return next((check for check in checks if check.result is None), _YES)
+
+    def _listed(self, part: _Part, code: str, system: str | None) -> Check:
+        if system is not None and system != part.system:
+            return Check(result=False)
+        if part.codes is None:
+            grammar = GRAMMARS.get(part.system or "")
+            return (
+                Check(grammar.fullmatch(code) is not None) if grammar and not part.reason else Check(None, part.reason)
+            )
+        if code in part.codes:
+            return _YES
+        concept = part.system_definition.find(code) if part.system_definition else None
+        return Check(concept is not None and concept.code in part.codes)
+
+    # Expansion
+
+    def expand(self, value_set: str, text: str = "") -> list[Coding]:
+        """The codes of a value set, in its order; with `text`, those whose code or display contains it.
+
+        Raises TerminologyError when a part of the set cannot be enumerated from the loaded packages.
+        """
+        wanted = _plain(text)
+        return [
+            coding
+            for coding in self._expanded(value_set, 0)
+            if wanted in _plain(coding.display) or wanted in _plain(coding.code)
+        ]
+
+    def _expanded(self, url: str, depth: int) -> list[Coding]:
+        found = self._value_set(url)
+        if found is None:
+            raise TerminologyError(Message("value-set-unknown", value_set=url))
+        if depth > _MAX_NESTING:
+            raise TerminologyError(Message("value-set-nested", value_set=url))
+        listed: dict[tuple[str, str], Coding] = {}
+        for part in found.includes:
+            for coding in self._expanded_part(part, depth):
+                listed.setdefault((coding.system, coding.code), coding)
+        for part in found.excludes:
+            for coding in self._expanded_part(part, depth):
+                listed.pop((coding.system, coding.code), None)
+        return list(listed.values())
+
+    def _expanded_part(self, part: _Part, depth: int) -> list[Coding]:
+        lists = [self._expanded(url, depth + 1) for url in part.value_sets]
+        if part.system is not None:
+            if part.codes is None:
+                raise TerminologyError(part.reason or Message("system-grammar", system=part.system))
+            lists.insert(0, [Coding(part.system, code, display) for code, display in part.codes.items()])
+        common = (
+            set.intersection(*({(each.system, each.code) for each in codes} for codes in lists)) if lists else set()
+        )
+        return [each for each in lists[0] if (each.system, each.code) in common] if lists else []
+
+    # Reading value sets
+
+    def _value_set(self, url: str) -> _ValueSet | None:
+        if url not in self._sets:
+            self._sets[url] = self._read_value_set(url)
+        return self._sets[url]
+
+    def _read_value_set(self, url: str) -> _ValueSet | None:
+        found = self._registry.find_any_version("ValueSet", url)
+        if found is None:
+            system = self._system_of_implicit_set(url.partition("|")[0])
+            return _ValueSet(url, [self._part({"system": system})], []) if system else None
+        compose = found.resource.get("compose")
+        if compose is None:
+            return _ValueSet(url, self._expansion_parts(found.resource), [])
+        includes = [self._part(each) for each in compose.get("include", ())]
+        return _ValueSet(url, includes, [self._part(each) for each in compose.get("exclude", ())])
+
+    def _system_of_implicit_set(self, url: str) -> str | None:
+        """The code system whose `valueSet` names the value set of all its codes."""
+        if self._implicit is None:
+            self._implicit = {
+                definition.resource["valueSet"].partition("|")[0]: definition.header.url
+                for definition in self._registry.definitions("CodeSystem")
+                if "valueSet" in definition.resource
+            }
+        return self._implicit.get(url)
+
+    def _expansion_parts(self, value_set: Resource) -> list[_Part]:
+        codes: dict[str, dict[str, str]] = {}
+        for each in _contained(value_set.get("expansion", {}).get("contains", ())):
+            if "code" in each:
+                codes.setdefault(each.get("system", ""), {})[each["code"]] = each.get("display", "")
+        return [_Part(system, self.code_system(system), listed, None, ()) for system, listed in codes.items()]
+
+    def _part(self, include: Resource) -> _Part:
+        system = include.get("system")
+        value_sets = tuple(include.get("valueSet", ()))
+        if system is None:
+            return _Part(None, None, None, None, value_sets)
+        definition = self.code_system(system)
+        codes, reason = self._codes(include, system, definition)
+        return _Part(system, definition, codes, reason, value_sets)
+
+    def _codes(
+        self, include: Resource, system: str, definition: CodeSystem | None
+    ) -> tuple[Mapping[str, str] | None, Message | None]:
+        """The codes of an include by code with their displays, or None and the reason why they cannot be enumerated."""
+        if "concept" in include:
+            return {each["code"]: each.get("display", "") for each in include["concept"]}, None
+        filters = include.get("filter", ())
+        if definition is None:
+            is_grammar = system in GRAMMARS and not filters
+            return None, None if is_grammar else Message("system-unknown", system=system)
+        if not definition.is_complete:
+            return None, Message("system-incomplete", system=system)
+        kept = set(definition.concepts)
+        for each in filters:
+            passing = FILTERS.get(each.get("op", ""))
+            if passing is None:
+                return None, Message("filter-unknown", operator=each.get("op", ""))
+            try:
+                kept &= passing(definition, each.get("property", ""), each.get("value", ""))
+            except re.error:
+                return None, Message("filter-unknown", operator="regex")
+        return {code: concept.display for code, concept in definition.concepts.items() if code in kept}, None
+
+    # Translation
+
+    def translate(self, code: str, system: str, concept_map: str = "", target: str = "") -> list[Match]:
+        """What a code becomes, by one concept map or by all, into one target system or value set or into any.
+
+        Raises TerminologyError when the concept map is not loaded.
+        """
+        found = self._registry.find("ConceptMap", concept_map) if concept_map else None
+        if concept_map and found is None:
+            raise TerminologyError(Message("concept-map-unknown", concept_map=concept_map))
+        definitions = [found] if found else self._registry.definitions("ConceptMap")
+        return [
+            match
+            for definition in definitions
+            for match in _matches(definition.resource, code, system)
+            if target in ("", match.target.system, *_targets(definition.resource))
+        ]
+
+
+def _any(checks: Iterable[Check]) -> Check:
+    """The first yes; else what could not be checked; else no."""
+    unknown: Check | None = None
+    for check in checks:
+        if check.result:
+            return check
+        if check.result is None:
+            unknown = check
+    return unknown or Check(result=False)
+
+
+def _contained(contains: Iterable[Resource]) -> Iterator[Resource]:
+    for each in contains:
+        yield each
+        yield from _contained(each.get("contains", ()))
+
+
+def _targets(concept_map: Resource) -> tuple[str, ...]:
+    return tuple(str(concept_map[key]) for key in ("targetUri", "targetCanonical") if key in concept_map)
+
+
+def _matches(concept_map: Resource, code: str, system: str) -> Iterator[Match]:
+    url = str(concept_map.get("url", ""))
+    for group in concept_map.get("group", ()):
+        if group.get("source", system) != system:
+            continue
+        into = group.get("target", "")
+        elements = [each for each in group.get("element", ()) if each.get("code") == code]
+        for each in elements:
+            for target in each.get("target", ()):
+                coding = Coding(into, target.get("code", ""), target.get("display", ""))
+                yield Match(target.get("equivalence", ""), coding, url)
+        unmapped = group.get("unmapped", {})
+        if not elements and unmapped.get("mode") == "fixed":
+            yield Match("inexact", Coding(into, unmapped.get("code", ""), unmapped.get("display", "")), url)
+        elif not elements and unmapped.get("mode") == "provided":
+            yield Match("equal", Coding(into, code), url)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split()).casefold()
