@@ -2,7 +2,8 @@
 
 from relais.server.search.errors import SearchError
 from relais.server.search.indexer import index_rows
+from relais.server.search.parameters import declare, parameters
 from relais.server.search.reindex import reindex
 from relais.server.search.search import SearchResult, explain, search
 
-__all__ = ["SearchError", "SearchResult", "explain", "index_rows", "reindex", "search"]
+__all__ = ["SearchError", "SearchResult", "declare", "explain", "index_rows", "parameters", "reindex", "search"]

@@ -8,21 +8,33 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cache
+from html import unescape
+from typing import Any
 
 from relais.profiles import definitions
 from relais.profiles.definitions import SearchParameter
 from relais.server.search.errors import UnsupportedExpressionError
 from relais.server.search.expressions import Item, Resource, compile_expression, compile_relative
 from relais.server.search.parameters import (
+    CANONICAL,
+    FULL_TEXT,
     IDENTIFIER,
+    INSIDE,
     OF_TYPE,
     ON_THE_RESOURCE,
     TEXT,
+    UNTYPED,
+    X,
+    Y,
+    Z,
     component_code,
+    forget_with_parameters,
     index_name,
     parameters,
 )
+from relais.server.search.units import canonical_unit
 from relais.server.search.values import (
     AFTER_ALL,
     BEFORE_ALL,
@@ -31,6 +43,8 @@ from relais.server.search.values import (
     date_span,
     normalise_code,
     normalise_text,
+    on_sphere,
+    words,
 )
 from relais.server.store import (
     DateRow,
@@ -38,6 +52,7 @@ from relais.server.store import (
     QuantityRow,
     ReferenceRow,
     StringRow,
+    TextRow,
     TokenRow,
     UriRow,
     fold,
@@ -46,6 +61,8 @@ from relais.server.store import (
 _BOOLEAN_SYSTEM = "http://terminology.hl7.org/CodeSystem/special-values"
 _NAME_PARTS = ("family", "given", "prefix", "suffix", "text")
 _ADDRESS_PARTS = ("line", "city", "district", "state", "postalCode", "country", "text")
+_MARKUP = re.compile(r"<[^>]*>")
+_NO_WORDS = frozenset({"resourceType", "data", "system", "url", "reference", "lastUpdated", "versionId"})
 _RELATIVE = re.compile(r"([A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za-z0-9\-.]{1,64})?")
 
 Rows = Iterator[IndexRow]
@@ -58,30 +75,63 @@ class IndexPlan:
     """How resources of one type are indexed, and which of its parameters cannot be, with the reason."""
 
     rows: tuple[Callable[[Resource, str], Rows], ...]
+    references: dict[str, Callable[[Resource], list[Item]]]
     unsupported: dict[str, str]
 
 
-def index_rows(resource: Resource, base: str) -> list[IndexRow]:
+def index_rows(resource: Resource, base: str) -> list[IndexRow | TextRow]:
     """The index rows of a resource, some perhaps twice; `base` is the server's own base URL, without trailing slash.
 
     The structure of the resource has been checked before.
     """
     plan = index_plan(resource["resourceType"])
-    return [row for make in plan.rows for row in make(resource, base)]
+    rows: list[IndexRow | TextRow] = [row for make in plan.rows for row in make(resource, base)]
+    if resource.get("contained"):
+        rows += _contained_rows(resource, base)
+    rows.append(full_text(resource))
+    return rows
+
+
+def _contained_rows(resource: Resource, base: str) -> Rows:
+    """Rows of the contained resources under the references that lead to them, for chains through those.
+
+    A contained resource that refers to another one leads on to it; R4 contains no deeper than that.
+    """
+    contained = {f"#{held.get('id')}": held for held in resource["contained"]}
+
+    def inside(holder: Resource, prefix: str, passed: tuple[str, ...]) -> Rows:
+        for code, extract in index_plan(holder["resourceType"]).references.items():
+            name = prefix + index_name(holder["resourceType"], code) + INSIDE
+            for _, reference, _ in extract(holder):
+                link = reference.get("reference") if isinstance(reference, dict) else None
+                if link not in contained or link in passed:
+                    continue
+                held = contained[link]
+                for make in index_plan(held["resourceType"]).rows:
+                    for row in make(held, base):
+                        yield row._replace(parameter=name + row.parameter)
+                yield from inside(held, name, (*passed, link))
+
+    yield from inside(resource, "", ())
 
 
 @cache
 def index_plan(resource_type: str) -> IndexPlan:
     """The plan of a resource type; parameters that cannot be indexed are listed in it, never dropped in silence."""
-    rows, unsupported = [], {}
+    rows, references, unsupported = [], {}, {}
     for parameter in parameters(resource_type).values():
-        if parameter.code in ON_THE_RESOURCE:
+        if parameter.code in ON_THE_RESOURCE or parameter.code in FULL_TEXT:
             continue
         try:
             rows.append(_indexing(resource_type, parameter))
+            if parameter.type == "reference":
+                references[parameter.code] = compile_expression(parameter.expression)
         except UnsupportedExpressionError as error:
             unsupported[parameter.code] = str(error)
-    return IndexPlan(tuple(rows), unsupported)
+    return IndexPlan(tuple(rows), references, unsupported)
+
+
+forget_with_parameters(index_plan.cache_clear)
 
 
 def _indexing(resource_type: str, parameter: SearchParameter) -> Callable[[Resource, str], Rows]:
@@ -255,7 +305,10 @@ def _reference(name: str, item: Item, base: str) -> Rows:
     if not target.startswith("#"):
         yield reference_row(name, target, base)
     if identifier := reference.get("identifier"):
-        yield _token(name + IDENTIFIER, identifier.get("system"), identifier.get("value"))
+        token = _token(name + IDENTIFIER, identifier.get("system"), identifier.get("value"))
+        yield token
+        if not target:
+            yield token._replace(parameter=f"{name}{INSIDE}{reference.get('type') or UNTYPED}.identifier")
 
 
 def reference_row(name: str, target: str, base: str) -> ReferenceRow:
@@ -296,6 +349,10 @@ def _quantity(name: str, item: Item, _base: str) -> Rows:
     quantity = item[1]
     if quantity.get("value") is not None:
         yield _quantity_row(name, *_bounds(quantity), quantity)
+        if canonical := canonical_unit(quantity.get("system") or "", quantity.get("code") or ""):
+            unit, factor = canonical
+            same = {**quantity, "value": Decimal(quantity["value"]) * factor, "code": unit, "unit": ""}
+            yield _quantity_row(name + CANONICAL, *_bounds(same), same)
 
 
 def _quantity_row(name: str, low: float, high: float, unit: Resource) -> QuantityRow:
@@ -324,6 +381,36 @@ def _sampled(name: str, item: Item, _base: str) -> Rows:
     if "lowerLimit" in sampled and "upperLimit" in sampled:
         low, high = (origin.get("value", 0) + sampled[limit] * factor for limit in ("lowerLimit", "upperLimit"))
         yield _quantity_row(name, float(low), float(high), origin)
+
+
+# --- special ---------------------------------------------------------------------------------------------------------
+
+
+def _position(name: str, item: Item, _base: str) -> Rows:
+    """The point on the unit sphere, so that a distance is plain arithmetic in both databases."""
+    point = item[1]
+    for suffix, value in zip((X, Y, Z), on_sphere(float(point["latitude"]), float(point["longitude"])), strict=True):
+        yield QuantityRow(name + suffix, value, value, "", "", "")
+
+
+# --- full text -------------------------------------------------------------------------------------------------------
+
+
+def full_text(resource: Resource) -> TextRow:
+    """The words of the narrative, and of every string value of the resource."""
+    narrative = _MARKUP.sub(" ", (resource.get("text") or {}).get("div") or "")
+    texts: list[str] = []
+    _collect_texts(resource, texts)
+    return TextRow(" ".join(words(unescape(narrative))), " ".join(words(unescape(" ".join(texts)))))
+
+
+def _collect_texts(node: Any, texts: list[str]) -> None:
+    for key, value in node.items() if type(node) is dict else (("", child) for child in node):
+        if type(value) is str:
+            if key not in _NO_WORDS:
+                texts.append(_MARKUP.sub(" ", value) if key == "div" else value)
+        elif type(value) is dict or type(value) is list:
+            _collect_texts(value, texts)
 
 
 # --- uri -------------------------------------------------------------------------------------------------------------
@@ -369,4 +456,5 @@ _MAKERS: dict[str, dict[str, RowMaker]] = {
         "SampledData": _sampled,
     },
     "uri": _each(_TEXT_TYPES, _uri),
+    "special": {"Location.position": _position},
 }

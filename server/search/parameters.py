@@ -3,21 +3,42 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
+from importlib.resources import files
+from typing import Any
 
 from msgspec.structs import replace
 
+from relais.cda.errors import Issue
 from relais.profiles import definitions
 from relais.profiles.definitions import Component, SearchParameter
+from relais.server.search.errors import SearchError, UnsupportedExpressionError
+from relais.server.search.expressions import compile_expression
 
 _ONLY_TARGET = re.compile(r"\.where\(resolve\(\) is (\w+)\)\s*$")
 
 ON_THE_RESOURCE = frozenset({"_id", "_lastUpdated"})
 """Parameters answered from the resource row itself: they need no index rows."""
 
-TEXT, OF_TYPE, IDENTIFIER = ":text", ":of-type", ":identifier"
-"""Derived indexes of a token (its texts; type and value of an identifier) and of a reference (its identifier)."""
+FULL_TEXT = {"_text": "narrative", "_content": "everything"}
+"""Parameters answered from the full text of a resource."""
+
+ABSENT_MEANS = {"isArchived": "false"}
+"""Boolean parameters whose element, when absent, stands for a value (CI-SIS PDSm 3.1.1)."""
+
+TEXT, OF_TYPE, IDENTIFIER, CANONICAL = ":text", ":of-type", ":identifier", ":canonical"
+"""Derived indexes: texts of a token, type and value of an identifier, identifier of a reference, quantity in the
+canonical unit of its dimension."""
+
+INSIDE = ">"
+"""Joins the index name of a reference to one of the contained resource it refers to: `List.source>Patient.family`."""
+
+UNTYPED = "?"
+"""Stands for the type of the target of a logical reference: `CarePlan.subject>?.identifier`."""
+
+X, Y, Z = "$x", "$y", "$z"
+"""Suffixes of the coordinates, on the unit sphere, of a `near` parameter."""
 
 
 # R4 4.0.1 names the two components of DocumentReference-relationship the wrong way round: its own expressions select a
@@ -29,12 +50,92 @@ _CORRECTED_COMPONENTS = {
 
 @cache
 def parameters(resource_type: str) -> Mapping[str, SearchParameter]:
-    """The search parameters of a resource type by code. Raises UnknownDefinitionError."""
+    """The search parameters of a resource type by code: of R4, of the CI-SIS volets, and declared ones.
+
+    Raises UnknownDefinitionError.
+    """
     found = {code: _narrowed(one) for code, one in definitions.search_parameters(resource_type).items()}
     for (owner, code), components in _CORRECTED_COMPONENTS.items():
         if owner == resource_type:
             found[code] = replace(found[code], components=components)
+    for base, parameter in (*_of_the_volets(), *_declared):
+        if base in (resource_type, "Resource", "DomainResource"):
+            found[parameter.code] = parameter
     return found
+
+
+_declared: list[tuple[str, SearchParameter]] = []
+
+
+def declare(search_parameters: Iterable[Mapping[str, Any]]) -> None:
+    """Serve SearchParameter resources of packages too, in this process and those it forks; before anything is indexed.
+
+    What was stored before is found by them after `reindex`. A parameter of the same code as a former one replaces it.
+    Composite parameters and those without an expression are not served. Raises SearchError for a base that is no
+    resource type or an expression outside of what is served, naming the parameter.
+    """
+    wrong: list[Issue] = []
+    found: list[tuple[str, SearchParameter]] = []
+    for resource in search_parameters:
+        code, expression = str(resource.get("code", "")), resource.get("expression")
+        if resource.get("type") == "composite" or not expression:
+            continue
+        try:
+            compile_expression(expression)
+        except UnsupportedExpressionError as error:
+            wrong.append(Issue("error", "not-supported", str(error), code))
+        for base in resource.get("base", ()):
+            if base not in definitions.resource_types() | {"Resource", "DomainResource"}:
+                wrong.append(Issue("error", "not-found", f"{base} is no resource type", code))
+            targets = tuple(resource.get("target", ()))
+            parameter = SearchParameter(resource["url"], code, resource["type"], expression, targets)
+            found.append((base, parameter))
+    if wrong:
+        raise SearchError(wrong)
+    _declared.extend(found)
+    _forget()
+
+
+def forget_declared() -> None:
+    """Serve again what is built in, and nothing else."""
+    _declared.clear()
+    _forget()
+
+
+def _forget() -> None:
+    parameters.cache_clear()
+    for forget in _dependents:
+        forget()
+
+
+_dependents: list[Callable[[], None]] = []
+
+
+def forget_with_parameters(forget: Callable[[], None]) -> None:
+    """Have `forget` called when parameters are declared: it clears what was made of them."""
+    _dependents.append(forget)
+
+
+@cache
+def _of_the_volets() -> tuple[tuple[str, SearchParameter], ...]:
+    """Parameters that the volets GAP, NdE, CDS, PDSm and TDE (and IHE MHD) add; CdL adds none."""
+    return tuple(
+        (base, SearchParameter(url, code, kind, expression, tuple(filter(None, targets.split(",")))))  # type: ignore[arg-type]
+        for base, code, kind, url, targets, expression in table("volet_parameters")
+    )
+
+
+@cache
+def aliases(resource_type: str) -> Mapping[str, str]:
+    """Names that published CapabilityStatements and older guides write, and what they mean."""
+    return {written: meant for owner, written, meant in table("aliases") if owner == resource_type}
+
+
+@cache
+def table(name: str) -> tuple[list[str], ...]:
+    """The rows of a table of this package, without its heading."""
+    text = files("relais.server.search").joinpath("data", f"{name}.tsv").read_text(encoding="utf-8")
+    return tuple(line.split("\t") for line in text.splitlines()[1:])
 
 
 def _narrowed(parameter: SearchParameter) -> SearchParameter:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import TypeVar, get_args
 
 from relais.cda.errors import Issue
@@ -16,16 +17,19 @@ from relais.profiles import definitions
 from relais.profiles.definitions import SearchParameter
 from relais.server.search.errors import SearchError
 from relais.server.search.indexer import index_plan, reference_row
-from relais.server.search.parameters import ON_THE_RESOURCE, parameters
+from relais.server.search.parameters import ABSENT_MEANS, FULL_TEXT, ON_THE_RESOURCE, aliases, parameters
 from relais.server.search.query import (
+    AnyOf,
     Chain,
     CompositeValue,
     Criterion,
     DateValue,
+    FullText,
     Has,
     Include,
     Match,
     Missing,
+    NearValue,
     Prefix,
     QuantityValue,
     Query,
@@ -37,14 +41,18 @@ from relais.server.search.query import (
     UriValue,
     Value,
 )
+from relais.server.search.units import canonical_unit
 from relais.server.search.values import (
     Span,
     canonical_system,
+    chord,
     date_span,
     normalise_code,
     normalise_text,
+    on_sphere,
     parse_number,
     precision_of,
+    words,
 )
 from relais.server.store import fold
 from relais.server.store.store import to_microseconds
@@ -56,7 +64,12 @@ MAXIMUM_COUNT = 1000
 _MAXIMUM_TERMS = 200  # values of one query, all parameters together
 _MAXIMUM_DEPTH = 6  # links of a chain
 _MAXIMUM_TARGETS = 12  # resource types of a link that names none
+_MAXIMUM_SORTS = 5
 _LONGEST_VALUE = 2000  # characters
+_NEAR = 25.0  # km, when a place is given without a distance
+_KILOMETRES = {"km": 1.0, "m": 0.001, "[mi_us]": 1.609347, "[mi_i]": 1.609344, "mi": 1.609344}
+_COMMON = frozenset({"_id", "_lastUpdated", "_tag", "_profile", "_security", "_source", "_text", "_content", "_list"})
+_TERMINOLOGICAL = frozenset({"in", "not-in", "above", "below"})
 
 _MODIFIERS: dict[str, frozenset[str]] = {
     "token": frozenset({"not", "text", "of-type"}),
@@ -76,20 +89,46 @@ def parse_query(
     *,
     strict: bool = True,
     now: datetime | None = None,
+    within: tuple[str, str] | None = None,
 ) -> tuple[Query, list[Issue]]:
-    """The tree of a query on a served resource type, and what was ignored of it.
+    """The tree of a query on a served resource type (empty: on those that `_type` names), and what was ignored of it.
 
     `pairs` are decoded, without the parameters of the HTTP layer (`_format`, `_pretty`); `base` is the server's own
     base URL; `now` is what `ap` measures the distance from. Raises SearchError with everything that is wrong; unless
-    `strict`, unknown parameters and modifiers are ignored and reported instead.
+    `strict`, unknown parameters and modifiers are ignored and reported instead. `within` is the type and id of a
+    resource in whose compartment (R4 §2.4.2) the matches must be.
     """
-    parser = _Parser(resource_type, base, strict, now or datetime.now(UTC))
-    for name, value in pairs:
-        if value:
-            parser.take(name, value)
+    parser = _Parser((resource_type,) if resource_type else (), base, strict, now or datetime.now(UTC))
+    given = [(name, value) for name, value in pairs if value]
+    if not resource_type:
+        given.sort(key=lambda pair: pair[0] != "_type")
+        if not given or given[0][0] != "_type":
+            raise SearchError(Issue("error", "required", "a search over all types names them by _type", "_type"))
+    for name, value in given:
+        parser.take(name, value)
     if parser.errors:
         raise SearchError(parser.errors)
+    if within is not None:
+        parser.criteria.insert(0, _in_compartment(parser.types, *within))
     return parser.query(), parser.ignored
+
+
+def _in_compartment(types: tuple[str, ...], owner: str, owner_id: str) -> Criterion:
+    """Resources of those types in a compartment: those that refer to its owner by the parameters R4 names.
+
+    The owner itself is found by a search of its own type only: beside others, its id may be theirs too.
+    """
+    target = ReferenceValue(owner, owner_id, None)
+    criteria: list[Criterion] = []
+    for resource_type in types:
+        known = parameters(resource_type)
+        codes = definitions.compartments()[owner].get(resource_type, ())
+        criteria += [Match(resource_type, known[code], "", (target,)) for code in codes if code in known]
+        if types == (owner,):
+            criteria.append(Match(owner, known["_id"], "", (TokenValue(None, owner_id),)))
+    if not criteria:
+        raise SearchError(Issue("error", "not-supported", f"nothing of that type is in the compartment of a {owner}"))
+    return criteria[0] if len(criteria) == 1 else AnyOf(tuple(criteria))
 
 
 class _Refused(Exception):  # noqa: N818 - never leaves this module
@@ -102,7 +141,7 @@ class _Refused(Exception):  # noqa: N818 - never leaves this module
 
 @dataclass
 class _Parser:
-    resource_type: str
+    types: tuple[str, ...]
     base: str
     strict: bool
     now: datetime
@@ -119,7 +158,7 @@ class _Parser:
     def query(self) -> Query:
         """What has been taken so far."""
         return Query(
-            self.resource_type,
+            self.types,
             tuple(dict.fromkeys(self.criteria)),
             self.sort,
             self.count,
@@ -136,8 +175,8 @@ class _Parser:
             if control:
                 control(self, name, value)
             else:
-                self.criteria.append(self.criterion(self.resource_type, name, value))
-            self.applied.append((name, value))
+                self.criteria.append(self._of_the_types(name, value))
+            self.applied.append((self._meant(name), value))
         except _Refused as refused:
             if refused.code == "not-supported" and not self.strict:
                 self.ignored.append(Issue("warning", refused.code, f"ignored: {refused}", name))
@@ -146,14 +185,30 @@ class _Parser:
 
     # --- Criteria
 
+    def _of_the_types(self, name: str, value: str) -> Criterion:
+        """The criterion for the searched type; of several types, it must be one that all of them have."""
+        if len(self.types) > 1 and name.partition(":")[0] not in _COMMON:
+            raise _Refused("not-supported", "only parameters of every resource can be searched over several types")
+        criteria = dict.fromkeys(self.criterion(resource_type, name, value) for resource_type in self.types)
+        return next(iter(criteria)) if _says_no_type(name) or len(criteria) == 1 else AnyOf(tuple(criteria))
+
+    def _meant(self, name: str) -> str:
+        """The name without aliases, as far as its links name their types."""
+        return _meant(self.types[0], name) if len(self.types) == 1 else name
+
     def criterion(self, resource_type: str, name: str, value: str, depth: int = 0) -> Criterion:
         """The criterion of a parameter name, with modifiers and links, and its value."""
         if depth > _MAXIMUM_DEPTH:
             raise _Refused("too-costly", f"more than {_MAXIMUM_DEPTH} links in a chain")
         if name.startswith("_has:"):
             return self._has(resource_type, name, value, depth)
+        name = _without_alias(resource_type, name)
         head, chained, rest = name.partition(".")
         code, _, modifier = head.partition(":")
+        if code in FULL_TEXT:
+            return self._full_text(FULL_TEXT[code], modifier, value)
+        if code == "_list":
+            return self._listed(modifier, value)
         parameter = _parameter(resource_type, code)
         if chained:
             return self._chain(resource_type, parameter, modifier, rest, value, depth)
@@ -169,7 +224,47 @@ class _Parser:
             raise _Refused("too-costly", f"more than {_MAXIMUM_TERMS} values in one query")
         if not several:
             raise _Refused("value", "no value between the commas")
-        return Match(resource_type, parameter, modifier, tuple(dict.fromkeys(read(one) for one in several)))
+        match = Match(resource_type, parameter, modifier, tuple(dict.fromkeys(read(one) for one in several)))
+        absent = ABSENT_MEANS.get(parameter.code)
+        if absent and not modifier and any(isinstance(v, TokenValue) and v.code == absent for v in match.values):
+            return AnyOf((match, Missing(resource_type, parameter, True)))
+        return match
+
+    def _full_text(self, part: str, modifier: str, value: str) -> FullText:
+        """Words by spaces, all of which must occur; `OR` between two of them: one is enough."""
+        if modifier:
+            raise _Refused("not-supported", f"modifier :{modifier} is not served for a text")
+        groups: list[list[str]] = []
+        joined = False
+        for word in _plain(value).replace("(", " ").replace(")", " ").split():
+            if word.upper() in ("AND", "OR"):
+                joined = word.upper() == "OR"
+                continue
+            if word.upper() == "NOT":
+                raise _Refused("not-supported", "NOT is not served in a text search")
+            found = [[part] for part in words(word)]
+            if joined and groups and len(found) == 1:
+                groups[-1] += found[0]
+            else:
+                groups += found
+            joined = False
+        self.terms += sum(map(len, groups))
+        if self.terms > _MAXIMUM_TERMS:
+            raise _Refused("too-costly", f"more than {_MAXIMUM_TERMS} values in one query")
+        if not groups:
+            raise _Refused("value", "no word to search for")
+        return FullText(part, tuple(tuple(group) for group in groups))
+
+    def _listed(self, modifier: str, value: str) -> Criterion:
+        """`_list`: the entries of a List of this server."""
+        if modifier:
+            raise _Refused("not-supported", "modifiers are not served for _list")
+        if value.startswith("$"):
+            raise _Refused("not-supported", "lists by function ($current-…) are not served")
+        if not _ID.fullmatch(value):
+            raise _Refused("value", "the id of a List is expected")
+        named = Match("List", parameters("List")["_id"], "", (TokenValue(None, value),))
+        return Has("List", parameters("List")["item"], named)
 
     def _chain(
         self, resource_type: str, parameter: SearchParameter, target: str, rest: str, value: str, depth: int
@@ -220,6 +315,8 @@ class _Parser:
             return lambda text: TokenValue(None, _plain(text))
         if kind == "reference" and modifier in definitions.resource_types():
             return lambda text: replace(self._reference(parameter, text), type=modifier)
+        if kind == "token" and modifier in _TERMINOLOGICAL:
+            raise _Refused("not-supported", f"modifier :{modifier} needs a terminology, and none is loaded")
         if modifier and modifier not in _MODIFIERS.get(kind, ()):
             raise _Refused("not-supported", f"modifier :{modifier} is not served for a {kind} parameter")
         match kind, modifier:
@@ -245,6 +342,8 @@ class _Parser:
                 return _quantity
             case ("composite", _):
                 return lambda text: self._composite(resource_type, parameter, text)
+            case ("special", _) if parameter.code == "near":
+                return _near
         raise _Refused("not-supported", f"parameters of type {kind} are not served")
 
     def _reference(self, parameter: SearchParameter, text: str) -> ReferenceValue:
@@ -286,11 +385,32 @@ class _Parser:
 
     def take_sort(self, _name: str, value: str) -> None:
         """`_sort`: keys by commas, a minus for descending."""
-        keys = [Sort(key.removeprefix("-"), key.startswith("-")) for key in value.split(",")]
-        for key in keys:
-            if key.code not in ON_THE_RESOURCE:
-                raise _Refused("not-supported", "results are sorted by _id or _lastUpdated only")
-        self.sort = tuple(keys)
+        keys: dict[str, Sort] = {}
+        for key in value.split(","):
+            code = key.removeprefix("-")
+            if len(self.types) > 1 and code not in ON_THE_RESOURCE:
+                raise _Refused("not-supported", "several types are sorted by _id or _lastUpdated only")
+            parameter = _parameter(self.types[0], _without_alias(self.types[0], code))
+            if parameter.type in ("composite", "special"):
+                raise _Refused("not-supported", f"results are not sorted by parameters of type {parameter.type}")
+            keys.setdefault(parameter.code, Sort(parameter, key.startswith("-")))
+        if len(keys) > _MAXIMUM_SORTS:
+            raise _Refused("too-costly", f"at most {_MAXIMUM_SORTS} keys to sort by")
+        self.sort = tuple(keys.values())
+
+    def take_type(self, _name: str, value: str) -> None:
+        """`_type`: the resource types of a search of the whole system."""
+        if self.criteria or self.sort:
+            raise _Refused("not-supported", "_type belongs to a search of the whole system")
+        asked = tuple(dict.fromkeys(value.split(",")))
+        if self.types and not set(self.types) <= set(asked):
+            raise _Refused("value", "_type leaves out the type that the address names")
+        for resource_type in asked:
+            if resource_type not in definitions.resource_types():
+                raise _Refused("value", f"{resource_type[:64]} is no resource type")
+        if len(asked) > _MAXIMUM_TARGETS:
+            raise _Refused("too-costly", f"at most {_MAXIMUM_TARGETS} types in one search")
+        self.types = self.types or asked
 
     def take_total(self, _name: str, value: str) -> None:
         """`_total`: an estimate is answered by the accurate number."""
@@ -308,6 +428,8 @@ class _Parser:
         if value == "*" and not reverse:
             self.includes.append(Include(None, None, None, iterate, reverse))
             return
+        if ":" not in value and value.count(".") == 1:
+            value = value.replace(".", ":")  # as a published CapabilityStatement writes it
         source, code, target = [*value.split(":", 2), "", ""][:3]
         for name_of_type in (source, target):
             if name_of_type and name_of_type not in definitions.resource_types():
@@ -322,17 +444,44 @@ class _Parser:
 _CONTROLS: dict[str, Callable[[_Parser, str, str], None]] = {
     "_count": _Parser.take_count,
     "_sort": _Parser.take_sort,
+    "_type": _Parser.take_type,
     "_total": _Parser.take_total,
     "_include": _Parser.take_include,
     "_revinclude": _Parser.take_include,
 }
 
 
+def _says_no_type(name: str) -> bool:
+    """Whether the criterion is the same for every type."""
+    return name in ON_THE_RESOURCE
+
+
+def _without_alias(resource_type: str, name: str) -> str:
+    """The name with its first alias, if the type has such a one, replaced by what it means."""
+    known = aliases(resource_type)
+    for end in range(len(name), 0, -1):
+        if (end == len(name) or name[end] in ".:") and name[:end] in known:
+            return known[name[:end]] + name[end:]
+    return name
+
+
+def _meant(resource_type: str, name: str) -> str:
+    name = _without_alias(resource_type, name)
+    head, chained, rest = name.partition(".")
+    code, _, target = head.partition(":")
+    if not chained:
+        return name
+    found = parameters(resource_type).get(code)
+    if not target and found is not None and len(found.targets) == 1:
+        target = found.targets[0]
+    return f"{head}.{_meant(target, rest)}" if target in definitions.resource_types() else name
+
+
 def _parameter(resource_type: str, code: str) -> SearchParameter:
     parameter = parameters(resource_type).get(code)
     if parameter is None:
         raise _Refused("not-supported", f"{resource_type} has no search parameter {code[:64]}")
-    if code in index_plan(resource_type).unsupported:
+    if code in index_plan(resource_type).unsupported or code in FULL_TEXT:
         raise _Refused("not-supported", f"search parameter {code} is not served")
     return parameter
 
@@ -420,10 +569,10 @@ def _of_type(text: str) -> TokenValue:
     return TokenValue(canonical_system(system), f"{code}|{normalise_code(value)}")
 
 
-def _number(text: str) -> QuantityValue:
+def _number(text: str, factor: Decimal = Decimal(1)) -> QuantityValue:
     prefix, digits = _prefixed(_plain(text))
-    number = _read(parse_number, digits)
-    half = abs(number) / 10 if prefix == "ap" else precision_of(digits)
+    number = _read(parse_number, digits) * factor
+    half = abs(number) / 10 if prefix == "ap" else precision_of(digits) * factor
     return QuantityValue(prefix, float(number), float(number - half), float(number + half), None, None)
 
 
@@ -435,4 +584,21 @@ def _quantity(text: str) -> QuantityValue:
     if len(unit) != 2:
         raise _Refused("value", "a number, or number|system|code, or number||unit is expected")
     system, code = (_plain(part) for part in unit)
-    return replace(value, system=canonical_system(system) or None, unit=code or None)
+    system = canonical_system(system)
+    if (canonical := canonical_unit(system, code)) is not None:
+        return replace(_number(number, canonical[1]), system=system, unit=canonical[0], canonical=True)
+    return replace(value, system=system or None, unit=code or None)
+
+
+def _near(text: str) -> NearValue:
+    parts = [_plain(part) for part in _split(text, "|")]
+    if not 2 <= len(parts) <= 4:
+        raise _Refused("value", "latitude|longitude|distance|unit is expected")
+    latitude, longitude = (float(_read(parse_number, part)) for part in parts[:2])
+    distance = float(_read(parse_number, parts[2])) if len(parts) > 2 and parts[2] else _NEAR
+    unit = parts[3] if len(parts) > 3 and parts[3] else "km"
+    if abs(latitude) > 90 or abs(longitude) > 180 or distance < 0:
+        raise _Refused("value", "not a place on earth and a distance from it")
+    if unit not in _KILOMETRES:
+        raise _Refused("value", f"the unit of a distance is one of {', '.join(_KILOMETRES)}")
+    return NearValue(*on_sphere(latitude, longitude), chord(distance * _KILOMETRES[unit]))

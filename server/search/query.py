@@ -53,6 +53,18 @@ class QuantityValue:
     high: float
     system: str | None
     unit: str | None
+    canonical: bool = False
+    """Whether number and unit are those of the canonical unit of the dimension."""
+
+
+@dataclass(frozen=True, slots=True)
+class NearValue:
+    """A point on the unit sphere and the longest straight distance from it."""
+
+    x: float
+    y: float
+    z: float
+    chord: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +90,7 @@ class CompositeValue:
     parts: tuple[Value, ...]
 
 
-Value = TokenValue | StringValue | DateValue | QuantityValue | ReferenceValue | UriValue | CompositeValue
+Value = TokenValue | StringValue | DateValue | QuantityValue | ReferenceValue | UriValue | CompositeValue | NearValue
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,22 +123,42 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class Has:
-    """A resource of type `source` refers to this one by `parameter`, and `criterion` holds for it."""
+    """A resource of type `source` refers to this one by `parameter`, and `criterion` holds for it (`_has`, `_list`)."""
 
     source: str
     parameter: SearchParameter
     criterion: Criterion
 
 
-Criterion = Match | Missing | Chain | Has
+@dataclass(frozen=True, slots=True)
+class FullText:
+    """Every group has a word in the text: `_text` (`part` narrative) or `_content` (everything)."""
+
+    part: str
+    groups: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """One of the criteria holds."""
+
+    criteria: tuple[Criterion, ...]
+
+
+Criterion = Match | Missing | Chain | Has | FullText | AnyOf
 
 
 @dataclass(frozen=True, slots=True)
 class Sort:
-    """A key of the order: `_id` or `_lastUpdated`."""
+    """A key of the order: the smallest value of the parameter (descending: the largest), those without any last."""
 
-    code: str
+    parameter: SearchParameter
     descending: bool
+
+    @property
+    def code(self) -> str:
+        """The code of the parameter."""
+        return self.parameter.code
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +177,9 @@ class Include:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One search of one resource type. `applied` are the pairs that were understood, for the self link."""
+    """One search of one resource type, or of several. `applied` are the pairs understood, for the self link."""
 
-    resource_type: str
+    types: tuple[str, ...]
     criteria: tuple[Criterion, ...]
     sort: tuple[Sort, ...]
     count: int

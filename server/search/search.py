@@ -7,13 +7,14 @@ update moves a resource, as it should).
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
+import hashlib
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+from cryptography.fernet import Fernet, InvalidToken
 from sqlalchemy import Connection
 
 from relais.cda.errors import Issue
@@ -23,12 +24,12 @@ from relais.server.search.errors import SearchError
 from relais.server.search.parameters import index_name, parameters
 from relais.server.search.parser import parse_query
 from relais.server.search.query import Include, Query
-from relais.server.search.values import AFTER_ALL
 from relais.server.store import StoredVersion
-from relais.server.store.store import stored_version
+from relais.server.store.store import resource_columns, secret, stored_version
 
 _MAXIMUM_INCLUDED = 5000
 _MAXIMUM_ROUNDS = 10  # of `:iterate`
+_PAGE_LIFETIME = 24 * 3600  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +56,25 @@ def search(
     *,
     strict: bool = True,
     page: str | None = None,
+    within: tuple[str, str] | None = None,
 ) -> SearchResult:
-    """Search resources of one type; `connection` is a snapshot of the store, or a transaction's own.
+    """Search resources of one type, or, when it is empty, of those that `_type` names.
 
-    `base` is the server's own base URL, `pairs` the decoded query without `_format` and `_pretty`, `page` the
-    `next_page` of the same query. Raises SearchError.
+    `connection` is a snapshot of the store, or a transaction's own, `base` the server's own base URL, `pairs` the
+    decoded query without `_format` and `_pretty`, `page` the `next_page` of the same query, `within` the
+    type and id of the resource in whose compartment the matches must be. Raises SearchError.
     """
-    query, ignored = parse_query(resource_type, pairs, base, strict=strict)
-    after = _decode_page(page, query) if page else None
-    rows = connection.execute(sql.page_statement(query, after)).all() if query.count else []
-    matches = [stored_version(row) for row in rows[: query.count]]
+    query, ignored = parse_query(resource_type, pairs, base, strict=strict, within=within)
+    dialect = connection.dialect.name
+    after = _decode_page(connection, page, query) if page else None
+    rows = connection.execute(sql.page_statement(query, after, dialect)).all() if query.count else []
+    matches = [stored_version(row[: len(resource_columns)]) for row in rows[: query.count]]
     more = len(rows) > query.count
     return SearchResult(
         matches=matches,
         includes=_included(connection, query, matches),
         total=_total(connection, query, len(matches) if query.count and not more and after is None else None),
-        next_page=_encode_page(sql.position(query, rows[query.count - 1])) if more else None,
+        next_page=_encode_page(connection, query, sql.position(query, rows[query.count - 1])) if more else None,
         applied=query.applied,
         issues=ignored,
     )
@@ -82,7 +86,7 @@ def explain(connection: Connection, base: str, resource_type: str, pairs: Iterab
     The tree and the statement hold the values asked for: not for logs. Raises SearchError.
     """
     query, _ = parse_query(resource_type, pairs, base)
-    statement = sql.page_statement(query, None)
+    statement = sql.page_statement(query, None, connection.dialect.name)
     compiled = statement.compile(connection, compile_kwargs={"render_postcompile": True})
     command = "EXPLAIN QUERY PLAN" if connection.dialect.name == "sqlite" else "EXPLAIN"
     parameters = compiled.params if compiled.positiontup is None else [compiled.params[n] for n in compiled.positiontup]
@@ -94,7 +98,7 @@ def explain(connection: Connection, base: str, resource_type: str, pairs: Iterab
 def _total(connection: Connection, query: Query, known: int | None) -> int | None:
     if known is not None or query.total == "none":
         return known
-    return connection.scalar(sql.count_statement(query))
+    return connection.scalar(sql.count_statement(query, connection.dialect.name))
 
 
 # --- Included resources -----------------------------------------------------------------------------------------------
@@ -121,16 +125,16 @@ def _included(connection: Connection, query: Query, matches: list[StoredVersion]
         if len(found) > _MAXIMUM_INCLUDED:
             raise SearchError(Issue("error", "too-costly", f"more than {_MAXIMUM_INCLUDED} included resources"))
         latest = list(added.values())
-        includes = tuple(include for include in query.includes if _goes_on(include, query.resource_type))
+        includes = tuple(include for include in query.includes if _goes_on(include, query.types))
         if not latest or not includes:
             break
     return list(found.values())
 
 
-def _goes_on(include: Include, searched: str) -> bool:
+def _goes_on(include: Include, searched: tuple[str, ...]) -> bool:
     if include.iterate:
         return True
-    return not include.reverse and include.source is not None and include.source != searched
+    return not include.reverse and include.source is not None and include.source not in searched
 
 
 def _step(connection: Connection, include: Include, resources: list[StoredVersion]) -> list[StoredVersion]:
@@ -159,18 +163,31 @@ def _reference_indexes(resource_types: set[str], code: str | None) -> list[str]:
 # --- Pages ------------------------------------------------------------------------------------------------------------
 
 
-def _encode_page(position: tuple[Any, ...]) -> str:
-    return base64.urlsafe_b64encode(json.dumps(position).encode()).decode().rstrip("=")
+def _encode_page(connection: Connection, query: Query, position: tuple[Any, ...]) -> str:
+    """Encrypted, because sort keys may be names; bound to the query by its digest."""
+    return _pages(connection).encrypt(msgspec.json.encode([_digest(query), *position])).decode().rstrip("=")
 
 
-def _decode_page(page: str, query: Query) -> tuple[Any, ...]:
+def _decode_page(connection: Connection, page: str, query: Query) -> tuple[Any, ...]:
+    pages = _pages(connection)
+    token = page.encode(errors="replace") + b"=" * (-len(page) % 4)
     try:
-        position = json.loads(base64.urlsafe_b64decode(page + "=" * (-len(page) % 4)))
-    except (binascii.Error, ValueError):
-        position = None
-    expected = [*(str if sort.code == "_id" else int for sort in query.sort), int]
-    if not isinstance(position, list) or [type(value) for value in position] != expected:
+        digest, *position = msgspec.json.decode(pages.decrypt(token))
+        made = pages.extract_timestamp(token)
+    except (InvalidToken, ValueError):
+        raise SearchError(Issue("error", "value", "not a page of this search", "page")) from None
+    if digest != _digest(query):
         raise SearchError(Issue("error", "value", "not a page of this search", "page"))
-    if any(isinstance(value, int) and abs(value) > AFTER_ALL for value in position):
-        raise SearchError(Issue("error", "value", "not a page of this search", "page"))
+    if time.time() - made > _PAGE_LIFETIME:
+        raise SearchError(Issue("error", "expired", "this page is too old: search again", "page"))
     return tuple(position)
+
+
+def _digest(query: Query) -> str:
+    """What makes a query the same search: all of it, except how much of it a page shows."""
+    said = repr((query.types, query.criteria, query.sort))
+    return hashlib.sha256(said.encode()).hexdigest()[:16]
+
+
+def _pages(connection: Connection) -> Fernet:
+    return Fernet(secret(connection, "pages"))

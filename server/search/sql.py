@@ -8,25 +8,60 @@ index range, in the order of the keys where it can be); the others are tested on
 from __future__ import annotations
 
 import operator
-from collections import Counter
+from collections import Counter, defaultdict
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, Select, Table, and_, exists, func, or_, select, tuple_, union_all
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Select,
+    Table,
+    and_,
+    cast,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    text,
+    tuple_,
+    union_all,
+)
+from sqlalchemy.dialects.postgresql import TSQUERY
 
 from relais.profiles.definitions import SearchParameter
-from relais.server.search.parameters import IDENTIFIER, OF_TYPE, TEXT, component_code, index_name, parameters
+from relais.server.search.parameters import (
+    CANONICAL,
+    IDENTIFIER,
+    INSIDE,
+    OF_TYPE,
+    ON_THE_RESOURCE,
+    TEXT,
+    UNTYPED,
+    X,
+    Y,
+    Z,
+    component_code,
+    index_name,
+    parameters,
+)
 from relais.server.search.query import (
+    AnyOf,
     Chain,
     CompositeValue,
     Criterion,
     DateValue,
+    FullText,
     Has,
     Match,
     Missing,
+    NearValue,
     QuantityValue,
     Query,
     ReferenceValue,
+    Sort,
     StringValue,
     TokenValue,
     UriValue,
@@ -50,6 +85,7 @@ TABLES: dict[str, Table] = {
     "number": schema.quantity_index,
     "quantity": schema.quantity_index,
     "uri": schema.uri_index,
+    "special": schema.quantity_index,
 }
 _DERIVED: dict[str, tuple[str, str]] = {
     "text": ("string", TEXT),
@@ -57,6 +93,16 @@ _DERIVED: dict[str, tuple[str, str]] = {
     "identifier": ("token", IDENTIFIER),
 }
 _SORT_COLUMNS: dict[str, str] = {"_id": "id", "_lastUpdated": "last_updated"}
+# The column of the smallest value of a resource, and of the largest.
+_SORTED_BY: dict[str, tuple[str, str]] = {
+    "token": ("code", "code"),
+    "string": ("normalised", "normalised"),
+    "date": ("low", "high"),
+    "reference": ("target", "target"),
+    "number": ("low", "high"),
+    "quantity": ("low", "high"),
+    "uri": ("uri", "uri"),
+}
 # Which kind of criterion leaves fewest resources, as a rule: the smallest number drives.
 _SELECTIVITY = {
     "reference": 2,
@@ -67,6 +113,7 @@ _SELECTIVITY = {
     "quantity": 6,
     "number": 6,
     "date": 7,
+    "special": 5,
 }
 _UNSELECTIVE = 9
 
@@ -74,37 +121,91 @@ _UNSELECTIVE = 9
 # --- Statements ------------------------------------------------------------------------------------------------------
 
 
-def page_statement(query: Query, after: tuple[Any, ...] | None) -> Select[*tuple[Any, ...]]:
-    """Rows of matches in order, one more than a page holds; `after` is `position` of the last row already served."""
-    statement, key = _Statement().matching(query, select(*resource_columns))
-    order: list[tuple[ColumnElement[Any], bool]] = [
-        *((schema.resource.c[_SORT_COLUMNS[sort.code]], sort.descending) for sort in query.sort),
-        (key, False),
-    ]
+def page_statement(query: Query, after: tuple[Any, ...] | None, dialect: str) -> Select[*tuple[Any, ...]]:
+    """Rows of matches in order, one more than a page holds; `after` is `position` of the last row already served.
+
+    A row is the resource, then the sort keys that are not columns of it.
+    """
+    statement, key = _Statement(dialect).matching(query, select(*resource_columns))
+    order = [_Key(column, descending=False) for column in (key,)]
+    if any(sort.code not in _SORT_COLUMNS for sort in query.sort):
+        values = [_sort_value(query.types[0], sort).label(_label(number)) for number, sort in enumerate(query.sort)]
+        found = statement.add_columns(*values).subquery()
+        statement = select(*found.c)
+        order = [_Key(found.c.key, descending=False)]
+        order[:0] = [
+            _Key(found.c[_label(number)], sort.descending, may_be_missing=True)
+            for number, sort in enumerate(query.sort)
+        ]
+    else:
+        order[:0] = [_Key(schema.resource.c[_SORT_COLUMNS[sort.code]], sort.descending) for sort in query.sort]
     if after is not None:
         statement = statement.where(_after(order, after))
-    ordered = (column.desc() if descending else column.asc() for column, descending in order)
-    return statement.order_by(*ordered).limit(query.count + 1)
+    return statement.order_by(*(column for key in order for column in key.columns())).limit(query.count + 1)
 
 
 def position(query: Query, row: Any) -> tuple[Any, ...]:
     """Where a row of `page_statement` stands in the order."""
+    if any(sort.code not in _SORT_COLUMNS for sort in query.sort):
+        return *(getattr(row, _label(number)) for number in range(len(query.sort))), row.key
     return *(getattr(row, _SORT_COLUMNS[sort.code]) for sort in query.sort), row.key
 
 
-def count_statement(query: Query) -> Select[int]:
+def count_statement(query: Query, dialect: str) -> Select[int]:
     """The number of matches."""
-    return _Statement().matching(query, select(func.count()))[0]
+    return _Statement(dialect).matching(query, select(func.count()))[0]
 
 
-def _after(order: list[tuple[ColumnElement[Any], bool]], position: tuple[Any, ...]) -> Condition:
-    """Strictly behind `position` in an order of mixed directions."""
+@dataclass(frozen=True)
+class _Key:
+    """One key of an order; rows in which it is missing come last in both directions."""
+
+    column: ColumnElement[Any]
+    descending: bool
+    may_be_missing: bool = False
+
+    def columns(self) -> list[ColumnElement[Any]]:
+        ordered = self.column.desc() if self.descending else self.column.asc()
+        return [self.column.is_(None), ordered] if self.may_be_missing else [ordered]
+
+    def behind(self, value: Any) -> Condition | None:
+        """Rows behind those with `value`; None: there are no such rows."""
+        if value is None:
+            return None
+        behind = self.column < value if self.descending else self.column > value
+        return or_(behind, self.column.is_(None)) if self.may_be_missing else behind
+
+    def same(self, value: Any) -> Condition:
+        """Rows with `value`."""
+        return self.column.is_(None) if value is None else self.column == value
+
+
+def _after(order: list[_Key], position: tuple[Any, ...]) -> Condition:
+    """Strictly behind `position`."""
     alternatives: list[Condition] = []
     same: list[Condition] = []
-    for (column, descending), value in zip(order, position, strict=True):
-        alternatives.append(and_(*same, column < value if descending else column > value))
-        same.append(column == value)
+    for key, value in zip(order, position, strict=True):
+        if (behind := key.behind(value)) is not None:
+            alternatives.append(and_(*same, behind))
+        same.append(key.same(value))
     return or_(*alternatives)
+
+
+def _label(number: int) -> str:
+    return f"sort_{number}"
+
+
+def _sort_value(resource_type: str, sort: Sort) -> ColumnElement[Any]:
+    """What a resource is sorted by: the first of its values in the direction of the sort."""
+    resource = schema.resource
+    if sort.code in _SORT_COLUMNS:
+        return resource.c[_SORT_COLUMNS[sort.code]]
+    kind = sort.parameter.type
+    table = TABLES[kind].alias()
+    ascending, descending = _SORTED_BY[kind]
+    value = func.max(table.c[descending]) if sort.descending else func.min(table.c[ascending])
+    named = table.c.parameter == index_name(resource_type, sort.code)
+    return select(value).where(table.c.resource_key == resource.c.key, named).correlate(resource).scalar_subquery()
 
 
 def _rank(criterion: Criterion) -> int:
@@ -119,6 +220,10 @@ def _rank(criterion: Criterion) -> int:
             return _SELECTIVITY[parameter.type]
         case Chain() | Has():
             return 2
+        case FullText():
+            return 3
+        case AnyOf(criteria=criteria):
+            return max(map(_rank, criteria))
     raise AssertionError(criterion)
 
 
@@ -126,9 +231,14 @@ def _rank(criterion: Criterion) -> int:
 
 
 class _Statement:
-    """The conditions of one statement. Each use of a table has an alias of its own, made once for all statements."""
+    """The conditions of one statement. Each use of a table has an alias of its own, made once for all statements.
 
-    def __init__(self) -> None:
+    `inside` is what precedes the index names of a criterion: empty, or `List.source>` where the criterion is about the
+    contained resource that a reference leads to; its index rows carry the key of the container.
+    """
+
+    def __init__(self, dialect: str) -> None:
+        self._dialect = dialect
         self._uses: Counter[Table] = Counter()
 
     def _alias(self, table: Table) -> FromClause:
@@ -140,8 +250,8 @@ class _Statement:
     ) -> tuple[Select[*tuple[Any, ...]], ColumnElement[int]]:
         """`statement` restricted to the matches, and the column to order their keys by."""
         resource = schema.resource
-        statement = statement.select_from(resource).where(resource.c.type == query.resource_type)
-        statement = statement.where(resource.c.content.is_not(None))
+        of_type = resource.c.type == query.types[0] if len(query.types) == 1 else resource.c.type.in_(query.types)
+        statement = statement.select_from(resource).where(of_type, resource.c.content.is_not(None))
         driver = min(query.criteria, key=_rank, default=None)
         key: ColumnElement[int] = resource.c.key
         for criterion in query.criteria:
@@ -163,9 +273,9 @@ class _Statement:
         """
         match criterion:
             case Match(modifier="", values=(TokenValue(system=str(), code=str()),)):
-                return self._index_rows(criterion)
+                return self._index_rows(criterion, "")
             case Match(modifier="", values=(ReferenceValue(type=str(), version=None),)):
-                return self._index_rows(criterion)
+                return self._index_rows(criterion, "")
         return None
 
     def _holds(self, criterion: Criterion, resource: FromClause, *, driving: bool) -> Condition:
@@ -177,70 +287,157 @@ class _Statement:
                 moment = resource.c.last_updated
                 return or_(*(_within(moment, moment, value, _MILLISECOND) for value in values))
             case Match(modifier="not"):
-                return ~_member(self._keys(criterion, driving=False), resource, driving=False)
-            case Missing(missing=missing):
-                present = _member(self._present(criterion), resource, driving=False)
-                return ~present if missing else present
-            case Chain(targets=targets):
-                links = [self._link(criterion, target, inner, driving=driving) for target, inner in targets]
-                if driving:
-                    return resource.c.key.in_(union_all(*links))
-                return or_(*(_member(link, resource, driving=False) for link in links))
-        return _member(self._keys(criterion, driving=driving), resource, driving=driving)
+                return ~self._present_in([*self._keys(criterion, "", driving=False)], resource)
+            case Missing(missing=True):
+                return ~self._present_in([self._present(criterion, "")], resource)
+            case AnyOf(criteria=criteria):
+                return or_(*(self._holds(one, resource, driving=driving) for one in criteria))
+        keys = self._keys(criterion, "", driving=driving)
+        if not driving:
+            return self._present_in(keys, resource)
+        return resource.c.key.in_(keys[0] if len(keys) == 1 else union_all(*keys))
 
-    def _keys(self, criterion: Criterion, *, driving: bool) -> Keys:
+    @staticmethod
+    def _present_in(keys: list[Keys], resource: FromClause) -> Condition:
+        return or_(
+            *(exists(some.where(some.selected_columns[0] == resource.c.key).correlate(resource)) for some in keys)
+        )
+
+    def _keys(self, criterion: Criterion, inside: str, *, driving: bool) -> list[Keys]:
+        """Statements that together give the keys of all resources for which the criterion holds."""
         match criterion:
             case Match(parameter=SearchParameter(type="composite")):
-                return self._composite_keys(criterion)
+                return [self._composite_keys(criterion, inside)]
             case Match():
-                table, condition = self._index_rows(criterion)
-                return select(table.c.resource_key).where(condition)
+                table, condition = self._index_rows(criterion, inside)
+                return [select(table.c.resource_key).where(condition)]
+            case Missing():
+                return [self._present(criterion, inside)]
+            case FullText():
+                return [self._text_keys(criterion)]
             case Has():
-                return self._referring_keys(criterion, driving=driving)
+                return [self._referring_keys(criterion, driving=driving)]
+            case Chain(targets=targets):
+                return [
+                    keys
+                    for target, inner in targets
+                    for keys in (
+                        self._link(criterion, target, inner, inside, driving=driving),
+                        *self._keys_inside(criterion, target, inner, inside, driving=driving),
+                    )
+                ]
         raise AssertionError(criterion)
 
-    def _index_rows(self, criterion: Match) -> tuple[FromClause, Condition]:
+    def _index_rows(self, criterion: Match, inside: str) -> tuple[FromClause, Condition]:
         kind, suffix = _DERIVED.get(criterion.modifier, (criterion.parameter.type, ""))
         table = self._alias(TABLES[kind])
-        name = index_name(criterion.resource_type, criterion.parameter.code) + suffix
-        values = or_(*(_value(table, value, criterion.modifier) for value in criterion.values))
-        return table, and_(table.c.parameter == name, values)
+        name = inside + index_name(criterion.resource_type, criterion.parameter.code) + suffix
+        if kind == "special":
+            return self._near_rows(table, name, criterion)
+        by_name: dict[str, list[Condition]] = defaultdict(list)
+        for value in criterion.values:
+            by_name[name + _variant(value)].append(_value(table, value, criterion.modifier))
+        return table, or_(*(and_(table.c.parameter == one, or_(*values)) for one, values in by_name.items()))
 
-    def _present(self, criterion: Missing) -> Keys:
+    def _near_rows(self, table: FromClause, name: str, criterion: Match) -> tuple[FromClause, Condition]:
+        """Rows of the third coordinate within reach, whose resource is within reach in all three."""
+        alternatives: list[Condition] = []
+        for value in criterion.values:
+            if not isinstance(value, NearValue):
+                raise AssertionError(value)
+            x, y = self._alias(TABLES["special"]), self._alias(TABLES["special"])
+            squares = sum(
+                ((row.c.low - at) * (row.c.low - at) for row, at in ((x, value.x), (y, value.y), (table, value.z))),
+                start=literal(0.0),
+            )
+            reach = exists(
+                select(x.c.resource_key)
+                .join(y, y.c.resource_key == x.c.resource_key)
+                .where(
+                    x.c.resource_key == table.c.resource_key,
+                    x.c.parameter == name + X,
+                    y.c.parameter == name + Y,
+                    squares <= value.chord**2,
+                )
+                .correlate(table)
+            )
+            alternatives.append(and_(table.c.low.between(value.z - value.chord, value.z + value.chord), reach))
+        return table, and_(table.c.parameter == name + Z, or_(*alternatives))
+
+    def _present(self, criterion: Missing, inside: str) -> Keys:
         table = self._alias(TABLES[criterion.parameter.type])
-        name = index_name(criterion.resource_type, criterion.parameter.code)
-        return select(table.c.resource_key).where(table.c.parameter == name)
+        name = inside + index_name(criterion.resource_type, criterion.parameter.code)
+        return select(table.c.resource_key).where(
+            table.c.parameter == (name + Z if criterion.parameter.type == "special" else name)
+        )
 
-    def _composite_keys(self, criterion: Match) -> Keys:
+    def _text_keys(self, criterion: FullText) -> Keys:
+        if self._dialect == "sqlite":
+            asked = " AND ".join("(" + " OR ".join(f'"{word}"' for word in group) + ")" for group in criterion.groups)
+            words = text("text_index MATCH :words").bindparams(words=f"{criterion.part} : ({asked})")
+            return select(schema.text_index.c.rowid).where(words)
+        asked = " & ".join("(" + " | ".join(f"'{word}'" for word in group) + ")" for group in criterion.groups)
+        column = schema.text_index.c[criterion.part]
+        return select(schema.text_index.c.resource_key).where(column.op("@@")(cast(asked, TSQUERY)))
+
+    def _composite_keys(self, criterion: Match, inside: str) -> Keys:
         """Keys of resources that have all parts of a value at one occurrence of the element."""
         components = criterion.parameter.components
         types = [parameters(criterion.resource_type)[component.code].type for component in components]
         tables = [self._alias(TABLES[kind]) for kind in types]
         first = tables[0]
-        conditions: list[Condition] = []
-        for number, table in enumerate(tables, start=1):
-            name = index_name(criterion.resource_type, component_code(criterion.parameter, number))
-            same_element = table.c.resource_key == first.c.resource_key, table.c.occurrence == first.c.occurrence
-            conditions += [table.c.parameter == name, *(same_element if number > 1 else ())]
+        names = [
+            inside + index_name(criterion.resource_type, component_code(criterion.parameter, number))
+            for number in range(1, len(tables) + 1)
+        ]
+        same_element = [
+            condition
+            for table in tables[1:]
+            for condition in (table.c.resource_key == first.c.resource_key, table.c.occurrence == first.c.occurrence)
+        ]
         alternatives = (
-            and_(*(_value(table, part, "") for table, part in zip(tables, value.parts, strict=True)))
+            and_(
+                *(
+                    and_(table.c.parameter == name + _variant(part), _value(table, part, ""))
+                    for table, name, part in zip(tables, names, value.parts, strict=True)
+                )
+            )
             for value in criterion.values
             if isinstance(value, CompositeValue)
         )
-        return select(first.c.resource_key).where(*conditions, or_(*alternatives))
+        return select(first.c.resource_key).where(*same_element, or_(*alternatives))
 
-    def _link(self, chain: Chain, target_type: str, criterion: Criterion, *, driving: bool) -> Keys:
+    def _link(self, chain: Chain, target_type: str, criterion: Criterion, inside: str, *, driving: bool) -> Keys:
+        """Keys of resources that refer to another resource of this server for which the criterion holds."""
         reference, target = self._alias(schema.reference_index), self._alias(schema.resource)
         return (
             select(reference.c.resource_key)
             .join(target, and_(target.c.type == reference.c.target_type, target.c.id == reference.c.target))
             .where(
-                reference.c.parameter == index_name(chain.resource_type, chain.parameter.code),
+                reference.c.parameter == inside + index_name(chain.resource_type, chain.parameter.code),
                 reference.c.target_type == target_type,
                 target.c.content.is_not(None),
                 self._holds(criterion, target, driving=driving),
             )
         )
+
+    def _keys_inside(
+        self, chain: Chain, target_type: str, criterion: Criterion, inside: str, *, driving: bool
+    ) -> list[Keys]:
+        """Keys of resources that refer to a contained resource, or to an identifier, for which the criterion holds.
+
+        What such a target lacks is not indexed, so `:not` and `:missing=true` find none of them.
+        """
+        leads = inside + index_name(chain.resource_type, chain.parameter.code) + INSIDE
+        if not _found_by_rows(criterion):
+            return []
+        keys = self._keys(criterion, leads, driving=driving)
+        if isinstance(criterion, Match) and criterion.parameter.code == "identifier" and not criterion.modifier:
+            untyped = self._alias(schema.token_index)
+            values = or_(*(_value(untyped, value, "") for value in criterion.values))
+            condition = and_(untyped.c.parameter == f"{leads}{UNTYPED}.identifier", values)
+            keys.append(select(untyped.c.resource_key).where(condition))
+        return keys
 
     def _referring_keys(self, has: Has, *, driving: bool) -> Keys:
         reference, source, target = (
@@ -254,20 +451,32 @@ class _Statement:
             .join(source, source.c.key == reference.c.resource_key)
             .where(
                 reference.c.parameter == index_name(has.source, has.parameter.code),
+                source.c.type == has.source,
                 self._holds(has.criterion, source, driving=driving),
             )
         )
 
 
+def _found_by_rows(criterion: Criterion) -> bool:
+    """Whether index rows of a contained resource can show that the criterion holds for it."""
+    match criterion:
+        case Match(parameter=SearchParameter(code=code), modifier=modifier):
+            return code not in ON_THE_RESOURCE and modifier != "not"
+        case Missing(missing=missing):
+            return not missing
+        case Chain(targets=targets):
+            return all(_found_by_rows(inner) for _, inner in targets)
+    return False
+
+
+def _variant(value: Value) -> str:
+    """The suffix of the index that holds values in the unit of this one."""
+    return CANONICAL if isinstance(value, QuantityValue) and value.canonical else ""
+
+
 @cache
 def _numbered(table: Table, number: int) -> FromClause:
     return table.alias(f"{table.name}_{number}")
-
-
-def _member(keys: Keys, resource: FromClause, *, driving: bool) -> Condition:
-    if driving:
-        return resource.c.key.in_(keys)
-    return exists(keys.where(keys.selected_columns[0] == resource.c.key).correlate(resource))
 
 
 # --- Values ----------------------------------------------------------------------------------------------------------

@@ -6,6 +6,8 @@ a zone is a French one.
 
 from __future__ import annotations
 
+import itertools
+import math
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -32,6 +34,8 @@ _LETTERS = str.maketrans(
     | dict.fromkeys("'’‘ʼ′`´-‐‑‒–—−_.,;", " ")
 )
 _INS = re.compile(r"[1-8]\d{4}(?:\d\d|2A|2B)\d{8}", re.ASCII)
+_WORD = re.compile(r"[^\W_]+")
+_LONGEST_WORD, _MOST_WORDS = 100, 20_000
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
 _LARGEST_EXPONENT = 300
 
@@ -47,6 +51,28 @@ def normalise_code(code: str) -> str:
     """A code or identifier value; an INS matricule loses the spaces it is often written with."""
     compact = "".join(code.split())
     return compact if _INS.fullmatch(compact) else code
+
+
+def words(text: str) -> list[str]:
+    """The words of a text, normalised, each once, in order."""
+    found = (word[:_LONGEST_WORD] for word in _WORD.findall(normalise_text(text)))
+    return list(dict.fromkeys(itertools.islice(found, _MOST_WORDS)))
+
+
+# --- Places ----------------------------------------------------------------------------------------------------------
+
+EARTH_RADIUS = 6371.0088  # km, mean
+
+
+def on_sphere(latitude: float, longitude: float) -> tuple[float, float, float]:
+    """A place (degrees) as a point on the unit sphere."""
+    up, east = math.radians(latitude), math.radians(longitude)
+    return math.cos(up) * math.cos(east), math.cos(up) * math.sin(east), math.sin(up)
+
+
+def chord(kilometres: float) -> float:
+    """The straight distance, on the unit sphere, of two places that far apart."""
+    return 2 * math.sin(min(kilometres / EARTH_RADIUS, math.pi) / 2)
 
 
 # --- Dates -----------------------------------------------------------------------------------------------------------

@@ -78,4 +78,11 @@ class UriRow(NamedTuple):
     occurrence: int = 0
 
 
+class TextRow(NamedTuple):
+    """The words of a resource: of its narrative, and of all its texts. Words are of letters and digits, by spaces."""
+
+    narrative: str
+    everything: str
+
+
 IndexRow = TokenRow | StringRow | DateRow | ReferenceRow | QuantityRow | UriRow

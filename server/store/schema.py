@@ -23,6 +23,8 @@ from sqlalchemy import (
     func,
     literal_column,
 )
+from sqlalchemy import column as plain_column
+from sqlalchemy import table as plain_table
 from sqlalchemy.sql.elements import ColumnElement
 
 from relais.server.store.rows import DateRow, IndexRow, QuantityRow, ReferenceRow, StringRow, TokenRow, UriRow
@@ -49,6 +51,7 @@ resource = Table(
 )
 Index("resource_by_type", resource.c.type, resource.c.key)
 Index("resource_by_time", resource.c.type, resource.c.last_updated, resource.c.key)
+Index("resource_by_system_time", resource.c.last_updated, resource.c.key)
 
 resource_version = Table(
     "resource_version",
@@ -63,6 +66,7 @@ resource_version = Table(
     PrimaryKeyConstraint("key", "version"),
 )
 Index("resource_version_by_time", resource_version.c.type, resource_version.c.last_updated, resource_version.c.key)
+Index("resource_version_by_system_time", resource_version.c.last_updated, resource_version.c.key)
 
 
 def _index_table(name: str, *columns: Column[object]) -> Table:
@@ -142,6 +146,15 @@ Index(
 
 uri_index = _index_table("uri_index", _text("uri"))
 Index("uri_index_by_value", uri_index.c.parameter, uri_index.c.uri, uri_index.c.resource_key)
+
+# The words of each current version. SQLite has a full-text table (FTS5) whose rowid is the key of the resource; on
+# PostgreSQL the columns are tsvector. Both are made by the migrations.
+text_index = plain_table(
+    "text_index", *(plain_column(name) for name in ("rowid", "resource_key", "narrative", "everything"))
+)
+
+# What this database keeps for itself, one value by name.
+secret = Table("secret", metadata, Column("name", Text, primary_key=True), Column("value", LargeBinary, nullable=False))
 
 INDEX_TABLES: dict[type[IndexRow], Table] = {
     TokenRow: token_index,

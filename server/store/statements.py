@@ -5,7 +5,7 @@ SQLAlchemy's own work for each execution costs several times what the database d
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -45,19 +45,24 @@ class Statement:
         return row
 
 
-class Insertion:
-    """The insertion of many rows into one table; a row is a tuple in the order of `columns`."""
+class Verbatim:
+    """A statement written for each engine, with positional parameters; run once for each row of values."""
 
-    def __init__(self, table: Table, columns: Iterable[str]) -> None:
-        names = tuple(columns)
-        self._texts = {
-            dialect: f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({', '.join([mark] * len(names))})"  # noqa: S608
-            for dialect, mark in (("sqlite", "?"), ("postgresql", "%s"))
-        }
+    def __init__(self, *, sqlite: str, postgresql: str) -> None:
+        self._texts = {"sqlite": sqlite, "postgresql": postgresql}
 
-    def run(self, connection: Connection, rows: list[Row]) -> None:
-        """Insert `rows`. Raises StoreError and the driver's own errors."""
+    def run(self, connection: Connection, rows: Sequence[Row]) -> None:
+        """Run it for each of `rows`. Raises StoreError and the driver's own errors."""
         _execute(connection, self._texts[connection.dialect.name], rows, many=True)
+
+
+def insertion(table: Table, columns: Iterable[str]) -> Verbatim:
+    """The insertion of rows, tuples in the order of `columns`."""
+    names = tuple(columns)
+    into = f"INSERT INTO {table.name} ({', '.join(names)}) VALUES"
+    return Verbatim(
+        sqlite=f"{into} ({', '.join(['?'] * len(names))})", postgresql=f"{into} ({', '.join(['%s'] * len(names))})"
+    )
 
 
 @contextmanager

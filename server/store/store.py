@@ -5,6 +5,8 @@ It knows of FHIR only type, id, version and time (https://hl7.org/fhir/R4/http.h
 
 from __future__ import annotations
 
+import base64
+import secrets
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -15,6 +17,7 @@ from typing import Any
 from sqlalchemy import (
     BindParameter,
     Connection,
+    FromClause,
     Select,
     Table,
     and_,
@@ -35,8 +38,8 @@ from relais.server.store import schema
 from relais.server.store.database import Database, exclusively
 from relais.server.store.errors import VersionConflictError
 from relais.server.store.migrations import migrate
-from relais.server.store.rows import IndexRow
-from relais.server.store.statements import Insertion, Row, Statement, without_waiting
+from relais.server.store.rows import IndexRow, TextRow
+from relais.server.store.statements import Row, Statement, Verbatim, insertion, without_waiting
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -139,7 +142,17 @@ _UNINDEX = [
     Statement(delete(table).where(table.c.resource_key == bindparam("of_key")))
     for table in schema.INDEX_TABLES.values()
 ]
-_INDEX = {kind: Insertion(table, ("resource_key", *kind._fields)) for kind, table in schema.INDEX_TABLES.items()}
+_INDEX: dict[type[IndexRow | TextRow], Verbatim] = {
+    kind: insertion(table, ("resource_key", *kind._fields)) for kind, table in schema.INDEX_TABLES.items()
+}
+_INDEX_TEXT = Verbatim(
+    sqlite="INSERT INTO text_index (rowid, narrative, everything) VALUES (?, ?, ?)",
+    postgresql="INSERT INTO text_index (resource_key, narrative, everything) VALUES "
+    "(%s, array_to_tsvector(string_to_array(%s, ' ')), array_to_tsvector(string_to_array(%s, ' ')))",
+)
+_UNINDEX_TEXT = Verbatim(
+    sqlite="DELETE FROM text_index WHERE rowid = ?", postgresql="DELETE FROM text_index WHERE resource_key = %s"
+)
 
 
 class Store:
@@ -158,6 +171,7 @@ class Store:
         try:
             with store._database.write_schema() as connection:
                 migrate(connection)
+                _make_secrets(connection)
         except Exception:
             store.close()
             raise
@@ -230,7 +244,7 @@ class Transaction:
         version: int,
         content: bytes,
         last_updated: datetime,
-        rows: Iterable[IndexRow] = (),
+        rows: Iterable[IndexRow | TextRow] = (),
         *,
         method: str = "PUT",
     ) -> StoredVersion:
@@ -252,11 +266,12 @@ class Transaction:
             statement = statement.where(resource.c.type == resource_type)
         return [stored_version(row) for row in self.connection.execute(statement.with_for_update())]
 
-    def reindex(self, key: int, rows: Iterable[IndexRow]) -> None:
+    def reindex(self, key: int, rows: Iterable[IndexRow | TextRow]) -> None:
         """Replace the index rows of the resource with that key; its versions stay."""
         with without_waiting(self.connection):
             for unindex in _UNINDEX:
                 unindex.run(self.connection, {"of_key": key})
+            _UNINDEX_TEXT.run(self.connection, [(key,)])
             self._index(key, rows)
 
     def expunge_history(self, resource_type: str | None, resource_id: str | None, limit: int) -> int:
@@ -278,7 +293,7 @@ class Transaction:
         version: int,
         content: bytes | None,
         last_updated: datetime,
-        rows: Iterable[IndexRow],
+        rows: Iterable[IndexRow | TextRow],
         method: str,
     ) -> StoredVersion:
         values = {
@@ -318,10 +333,12 @@ class Transaction:
         violation: type[Exception] = self.connection.dialect.loaded_dbapi.IntegrityError
         return violation
 
-    def _index(self, key: int, rows: Iterable[IndexRow]) -> None:
-        by_kind: dict[type[IndexRow], dict[IndexRow, None]] = defaultdict(dict)
+    def _index(self, key: int, rows: Iterable[IndexRow | TextRow]) -> None:
+        by_kind: dict[type[IndexRow | TextRow], dict[IndexRow | TextRow, None]] = defaultdict(dict)
         for row in rows:
             by_kind[type(row)][row] = None
+        if text := by_kind.pop(TextRow, None):
+            _INDEX_TEXT.run(self.connection, [(key, *row) for row in text])
         for kind, distinct in by_kind.items():
             _INDEX[kind].run(self.connection, [(key, *row) for row in distinct])
 
@@ -336,6 +353,23 @@ def read_current(
     """The current version, perhaps a deletion, as `connection` sees it; `lock` as in `Transaction.read`."""
     row = (_READ_LOCKED if lock else _READ).first(connection, {"of_type": resource_type, "of_id": resource_id})
     return stored_version(row) if row else None
+
+
+_SECRETS = ("pages",)
+_READ_SECRET = Statement(select(schema.secret.c.value).where(schema.secret.c.name == bindparam("name")))
+
+
+def secret(connection: Connection, name: str) -> bytes:
+    """A random value (32 bytes in URL-safe base64) that every process on this database shares."""
+    row = _READ_SECRET.first(connection, {"name": name})
+    return bytes(row[0]) if row else b""
+
+
+def _make_secrets(connection: Connection) -> None:
+    for name in _SECRETS:
+        if not secret(connection, name):
+            value = base64.urlsafe_b64encode(secrets.token_bytes(32))
+            connection.execute(insert(schema.secret).values(name=name, value=value))
 
 
 def _history(
@@ -371,9 +405,17 @@ def _history(
 
     tables = (schema.resource, schema.resource_version)
     total = sum(connection.scalar(select(func.count()).select_from(t).where(*scope(t))) or 0 for t in tables)
-    every = union_all(*(select(*_columns(t)).where(*scope(t), before(t)) for t in tables)).subquery()
-    newest_first = (every.c.last_updated.desc(), every.c.key.desc(), every.c.version.desc())
-    found = connection.execute(select(every).order_by(*newest_first).limit(limit + 1)).all()
+
+    def newest_first(rows: FromClause) -> list[Any]:
+        return [rows.c.last_updated.desc(), rows.c.key.desc(), rows.c.version.desc()]
+
+    def newest(table: Table) -> Select[*tuple[Any, ...]]:
+        """As many rows of one table as a page may need: read in the order of its index on time."""
+        rows = select(*_columns(table)).where(*scope(table), before(table))
+        return select(rows.order_by(*newest_first(table)).limit(limit + 1).subquery())
+
+    every = union_all(*map(newest, tables)).subquery()
+    found = connection.execute(select(every).order_by(*newest_first(every)).limit(limit + 1)).all()
     versions = [stored_version(row) for row in found[:limit]]
     last = versions[-1] if len(found) > limit else None
     return HistoryPage(versions, total, (to_microseconds(last.last_updated), last.key, last.version) if last else None)

@@ -14,7 +14,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, insert, select, update
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import func, insert, inspect, select, text
 
 from relais.cda.errors import RelaisError
 from relais.server.store import (
@@ -25,6 +30,7 @@ from relais.server.store import (
     Store,
     StoreError,
     StringRow,
+    TextRow,
     TokenRow,
     UriRow,
     VersionConflictError,
@@ -34,6 +40,7 @@ from relais.server.store import (
     schema,
     writers,
 )
+from relais.server.store.database import Database
 
 NOW = datetime(2026, 3, 29, 1, 30, 0, 123456, tzinfo=UTC)
 EVERY_KIND: list[IndexRow] = [
@@ -335,7 +342,7 @@ def test_processes_may_open_a_new_database_at_the_same_moment(store_url: str) ->
     store = Store.open(store_url)
     assert store.history("Patient").total == 4
     with store.snapshot() as connection:
-        assert connection.scalars(select(migrations.schema_version.c.version)).all() == [migrations.NEWEST]
+        assert connection.scalars(text("SELECT version_num FROM alembic_version")).all() == [migrations.HEAD]
     store.close()
 
 
@@ -367,20 +374,56 @@ def test_a_writer_killed_inside_a_transaction_leaves_nothing_and_blocks_nobody(s
 
 def test_a_newer_schema_is_refused(store: Store, store_url: str) -> None:
     with store.transaction() as transaction:
-        transaction.connection.execute(update(migrations.schema_version).values(version=migrations.NEWEST + 1))
+        transaction.connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(RelaisError, match="install a newer one"):
         Store.open(store_url)
 
 
-def test_an_older_schema_is_brought_forward_once(store: Store, store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    ran: list[str] = []
-    monkeypatch.setattr(migrations, "MIGRATIONS", (lambda _: ran.append("2"), lambda _: ran.append("3")))
-    monkeypatch.setattr(migrations, "NEWEST", 3)
-    for _ in range(2):
-        Store.open(store_url).close()
-    assert ran == ["2", "3"]
+def test_the_newest_revision_is_the_one_that_is_expected() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    assert ScriptDirectory.from_config(config).get_current_head() == migrations.HEAD
+
+
+@pytest.mark.filterwarnings("ignore:.*expression-based index")
+def test_revisions_make_the_schema_that_the_code_declares(store: Store) -> None:
+    """Tables, columns, types and indexes; the full-text tables are of one engine each."""
+
+    def compared(_object: object, name: str | None, kind: str, _reflected: bool, _other: object) -> bool:
+        return not (kind in ("table", "index") and (name or "").startswith("text_index"))
+
     with store.snapshot() as connection:
-        assert connection.scalar(select(migrations.schema_version.c.version)) == 3
+        context = MigrationContext.configure(connection, opts={"include_object": compared})
+        found = compare_metadata(context, metadata)
+    assert found == []
+
+
+def test_an_older_schema_is_brought_forward_with_its_resources(store_url: str) -> None:
+    """As the first release left it: no alembic, the tables of revision 0001, one resource."""
+    database = Database(store_url)
+    with database.write() as connection:
+        config = Config(attributes={"connection": connection})
+        config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+        command.upgrade(config, "0001")
+        connection.execute(text("DROP TABLE alembic_version"))
+        connection.execute(text("CREATE TABLE schema_version (version INTEGER NOT NULL)"))
+        connection.execute(text("INSERT INTO schema_version VALUES (1)"))
+        values = {"type": "Patient", "id": "old", "version": 1, "last_updated": 0, "method": "PUT", "content": b"{}"}
+        connection.execute(insert(schema.resource).values(values))
+    database.close()
+    for _ in range(2):
+        store = Store.open(store_url)
+        assert store.read("Patient", "old").content == b"{}"  # type: ignore[union-attr]
+        put(store, "old", 2, b"new", TextRow("mot", "mot autre"))
+        with store.transaction() as transaction:
+            transaction.delete("Patient", "old", 3, NOW)
+            transaction.connection.execute(text("DELETE FROM resource_version"))
+            transaction.connection.execute(
+                text("UPDATE resource SET version = 1, content = :content"), {"content": b"{}"}
+            )
+        with store.snapshot() as connection:
+            assert "schema_version" not in inspect(connection).get_table_names()
+        store.close()
 
 
 def test_a_table_of_another_room_is_created_and_written_with_the_resources(store: Store, store_url: str) -> None:
