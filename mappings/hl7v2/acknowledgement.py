@@ -29,6 +29,13 @@ class ErrorCondition:
     place: str = ""  # ERR-2 as written
     diagnostic: str = ""
 
+    def __str__(self) -> str:
+        """One line: place, code and label, application code and label, diagnostic."""
+        place = f"{self.place}: " if self.place else ""
+        application = f", {self.application} {self.application_label}".rstrip() if self.application else ""
+        diagnostic = f" ({self.diagnostic})" if self.diagnostic else ""
+        return f"{place}{self.code} {self.label}{application}{diagnostic}"
+
 
 @dataclass(frozen=True, slots=True)
 class Acknowledgement:
@@ -42,8 +49,7 @@ class Acknowledgement:
 
     def __str__(self) -> str:
         """One line: code, then each error."""
-        errors = (_told(error) for error in self.errors)
-        return "; ".join([f"{self.code} for message {self.acknowledges}", *errors])
+        return "; ".join([f"{self.code} for message {self.acknowledges}", *map(str, self.errors)])
 
 
 def acknowledge(header: Segment | None, code: str, errors: Iterable[Finding], *, control_id: str, time: str) -> bytes:
@@ -113,10 +119,3 @@ def _written(finding: Finding) -> str:
         label = tables.label("application_errors", finding.application)
         fields[5] = (finding.application, label, "applicationErrorCode")
     return segment("ERR", fields)
-
-
-def _told(error: ErrorCondition) -> str:
-    place = f"{error.place}: " if error.place else ""
-    application = f", {error.application} {error.application_label}".rstrip() if error.application else ""
-    diagnostic = f" ({error.diagnostic})" if error.diagnostic else ""
-    return f"{place}{error.code} {error.label}{application}{diagnostic}"

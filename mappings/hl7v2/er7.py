@@ -26,8 +26,8 @@ _ESCAPES = {"\\": "E", "|": "F", "^": "S", "&": "T", "~": "R"}
 _UNESCAPES = {letter: char for char, letter in _ESCAPES.items()}
 _TO_ESCAPE = re.compile(r"[\\|^&~\x00-\x1f\x7f]")
 _SEQUENCE = re.compile(r"(?P<bytes>(?:\\X(?:[0-9A-Fa-f]{2})+\\)+)|\\(?P<letter>[EFSTRHN]|\.br)\\")
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x0c\x0e-\x1f\x7f]")
-_CONTROL_8859 = re.compile(r"[\x00-\x08\x0a-\x0c\x0e-\x1f\x7f-\x9f]")  # UTF-8 read as 8859 shows in \x80-\x9f
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_CONTROL_8859 = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")  # UTF-8 read as 8859 shows in \x80-\x9f
 _SEGMENT_NAME = re.compile(r"[A-Z][A-Z0-9]{2}")
 _RULE = "hl7v2.syntax"
 
@@ -172,6 +172,8 @@ def parse(data: bytes, *, assumed_charset: str = "") -> Message:
     """
     if not data.startswith(b"MSH|"):
         raise _refusal("199", Place("MSH", 1), "a message begins with the segment MSH, with nothing before it")
+    if b"\n" in data:
+        raise _refusal("199", Place("MSH"), "line feeds: segments end with CR alone")
     charset = _charset(data) or assumed_charset
     text = _decoded(data, charset)
     lines = text.removesuffix("\r").split("\r")
@@ -214,7 +216,7 @@ def _decoded(data: bytes, charset: str) -> str:
     except UnicodeDecodeError:
         raise _refusal("102", Place("MSH", 1, 18), "the bytes are not in the character set declared") from None
     if (_CONTROL if charset == "UNICODE UTF-8" else _CONTROL_8859).search(text):
-        message = "control characters: segments end with CR alone, text is in the character set declared"
+        message = "control characters: the text is not in the character set declared"
         raise _refusal("199", Place("MSH", 1, 18), message)
     return text
 

@@ -67,6 +67,12 @@ class Finding:
         return Issue(self.severity, kind, self.message, str(self.place), self.rule)
 
 
+def answer_code(errors: Iterable[Finding]) -> str:
+    """MSA-1 of the answer to a message with these errors: AA without any, AR when it is not for this receiver."""
+    codes = {error.code for error in errors}
+    return "AR" if codes & REJECTED else "AE" if codes else "AA"
+
+
 class MessageError(RelaisError):
     """A message that is refused, with every finding."""
 

@@ -134,7 +134,10 @@ def _explain(place: Place, complaint: str, findings: Findings) -> None:
     field = _FIELD.search(complaint)
     if field and field["segment"] == place.segment:
         place = Place(place.segment, place.number, int(field["field"]))
-    if match is None:
+    if match is None and place.segment == "PRT" and "Invalid children" in complaint:
+        message = "a field after PRT-15: is there one bar too many before the address?"
+        findings.error("102", Place("PRT", place.number, 16), message, _HL7APY)
+    elif match is None:
         findings.error("102", place, "not of the data type that HL7 gives it", _HL7APY)
     elif match["what"] == "Missing required child":
         findings.error("101", place, f"{match['child'].replace('_', '-')} is required", _HL7APY)

@@ -13,7 +13,7 @@ from relais.mappings.hl7v2 import er7, grammar, tables
 from relais.mappings.hl7v2.context import Context, Policy
 from relais.mappings.hl7v2.document import check_document, read_action, read_cda, read_document
 from relais.mappings.hl7v2.er7 import Message, Segment
-from relais.mappings.hl7v2.findings import REJECTED, Findings, MessageError
+from relais.mappings.hl7v2.findings import Findings, MessageError, answer_code
 from relais.mappings.hl7v2.legality import check_legality
 from relais.mappings.hl7v2.metadata import Metadata, read_metadata
 from relais.mappings.hl7v2.order import Action, Encounter, Endpoint, MessageType, TransmissionOrder
@@ -57,9 +57,8 @@ class Examined:
 
     @property
     def acknowledgement(self) -> str:
-        """MSA-1 of the answer: AA, AE, or AR when the message is not one this receiver reads."""
-        codes = {finding.code for finding in self.findings.errors}
-        return "AR" if codes & REJECTED else "AE" if codes else "AA"
+        """MSA-1 of the answer."""
+        return answer_code(self.findings.errors)
 
 
 def read(data: bytes, policy: Policy) -> Received:

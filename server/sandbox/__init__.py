@@ -1,4 +1,4 @@
-"""Counterparts for integrators and tests: an MSSanté submission server and a DMP-like repository on real sockets.
+"""Counterparts for integrators and tests, on real sockets: MSSanté submission, DMP-like repository, HL7 v2 platform.
 
 They check what they receive as the real ones would, refuse by default and can be asked to fail. Nothing of Relais in
 production imports this package; it needs the extra `relais[sandbox]`.
@@ -7,26 +7,31 @@ production imports this package; it needs the extra `relais[sandbox]`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from relais.cda.errors import Issue, RelaisError
 
 if TYPE_CHECKING:
+    from relais.server.sandbox.hl7v2_platform import StoredMessage as PlatformMessage
     from relais.server.sandbox.mail_server import StoredMessage
     from relais.server.sandbox.repository import StoredDocument
 
 
 class Sandbox:
-    """Both counterparts, in threads of this process, from `start` to `stop` or inside a `with` block.
+    """The counterparts, in threads of this process, from `start` to `stop` or inside a `with` block.
 
-    `folder` keeps what they receive (`mail/`, `dmp/`) and `ca.pem`, the authority to trust. A port 0 is a free one,
-    known once started. Raises RelaisError when the extra is not installed.
+    `folder` keeps what they receive (`mail/`, `dmp/`, `hl7v2/`) and `ca.pem`, the authority to trust. A port 0 is
+    a free one, known once started. Raises RelaisError when the extra is not installed.
     """
 
-    def __init__(self, folder: Path, *, host: str = "127.0.0.1", smtp_port: int = 0, https_port: int = 0) -> None:
+    def __init__(
+        self, folder: Path, *, host: str = "127.0.0.1", smtp_port: int = 0, https_port: int = 0, mllp_port: int = 0
+    ) -> None:
         try:
             from relais.server.sandbox.authority import Authority
+            from relais.server.sandbox.hl7v2_platform import Hl7v2Platform
             from relais.server.sandbox.mail_server import MailServer
             from relais.server.sandbox.xds_server import XdsServer
         except ModuleNotFoundError as error:
@@ -41,6 +46,7 @@ class Sandbox:
         self.ca_file = authority.ca_file
         self.mail = MailServer(folder / "mail", context, host=host, port=smtp_port)
         self.dmp = XdsServer(folder / "dmp", context, host=host, port=https_port)
+        self.hl7v2 = Hl7v2Platform(folder / "hl7v2", context, host=host, port=mllp_port)
 
     @property
     def smtp_port(self) -> int:
@@ -61,19 +67,24 @@ class Sandbox:
             "mss_ca_file": str(self.ca_file),
             "dmp_url": self.dmp_url,
             "dmp_ca_file": str(self.ca_file),
+            "hl7v2_host": self.hl7v2.host,
+            "hl7v2_port": self.hl7v2.port,
+            "hl7v2_ca_file": str(self.ca_file),
+            "hl7v2_receiving_application": "PFI",
+            "hl7v2_receiving_facility": "SANDBOX",
         }
 
     def start(self) -> None:
-        """Start both; either both run afterwards or none does."""
-        self.mail.start()
-        try:
-            self.dmp.start()
-        except BaseException:
-            self.mail.stop()
-            raise
+        """Start them; either all run afterwards or none does."""
+        with ExitStack() as started:
+            for counterpart in (self.mail, self.dmp, self.hl7v2):
+                counterpart.start()
+                started.callback(counterpart.stop)
+            started.pop_all()
 
     def stop(self) -> None:
-        """Stop both; what they received stays in the folder."""
+        """Stop them; what they received stays in the folder."""
+        self.hl7v2.stop()
         self.dmp.stop()
         self.mail.stop()
 
@@ -93,3 +104,7 @@ class Sandbox:
     def documents(self) -> list[StoredDocument]:
         """Documents stored by the repository, oldest first."""
         return self.dmp.documents()
+
+    def platform_messages(self) -> list[PlatformMessage]:
+        """HL7 v2 messages taken by the platform, oldest first."""
+        return self.hl7v2.messages()

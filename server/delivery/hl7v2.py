@@ -1,0 +1,250 @@
+"""The HL7 v2 channel: one document as MDM or ORU to a platform (PFI) that feeds the DMP and sends by MSSanté.
+
+CI-SIS volet "Transmission de documents CDA-R2 en HL7v2" 2.1, MLLP. The acknowledgement (AA) means that the platform
+has taken the message; whether the DMP and the mailboxes got the document comes later, as ZAM (`mappings.hl7v2.zam`).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import ssl
+from collections.abc import Iterator
+from dataclasses import replace
+
+from relais.cda import reader
+from relais.cda.errors import Issue, RelaisError
+from relais.cda.model import II, Document, Header, NamePart, Organization, Participant, PersonName, Recipient, Telecom
+from relais.cda.templates import INS_ROOTS, PS_IDNAT, STRUCT_IDNAT
+from relais.cda.xds import MetadataAuthor
+from relais.cda.xds_types import XCN, XON
+from relais.mappings.hl7v2 import tables
+from relais.mappings.hl7v2.acknowledgement import Acknowledgement, read_acknowledgement
+from relais.mappings.hl7v2.context import Policy
+from relais.mappings.hl7v2.order import (
+    PATIENT_DOMAIN,
+    Action,
+    Endpoint,
+    Flags,
+    MessageType,
+    Party,
+    Person,
+    Structure,
+    TransmissionOrder,
+)
+from relais.mappings.hl7v2.writing import compose
+from relais.server.delivery.channel import DeliveryError, Receipt, Shipment, check_integrity, making_the_message, quoted
+from relais.server.delivery.mllp import MllpClient, UnansweredError
+from relais.server.settings import Settings
+
+_HIDDEN = {
+    "MASQUE_PS": "hidden_from_professionals",
+    "INVISIBLE_PATIENT": "hidden_from_patient",
+    "INVISIBLE_REPRESENTANTS_LEGAUX": "hidden_from_representatives",
+}
+"""confidentialityCode of a fiche, and the flag it becomes."""
+
+_ACTIONS: dict[str, Action] = {"C": "replace", "D": "delete"}  # the national extra-metadata `action` of a fiche
+
+
+class Hl7v2Channel:
+    """Sends one document to the platform of the settings and waits for its acknowledgement."""
+
+    name = "hl7v2"
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._client: MllpClient | None = None
+
+    def send(self, shipment: Shipment) -> Receipt:
+        """Send once; MSH-10 is made of the shipment's message id, so that the platform recognises a second sending.
+
+        Raises DeliveryError: to be tried again when the platform could not be reached or did not answer, not when it
+        refuses.
+        """
+        check_integrity(shipment)
+        with making_the_message():
+            document = reader.read(shipment.document).document
+            order = order_of(shipment, document, self._settings)
+            message = compose(document, shipment.document, order, _policy(self._settings))
+        try:
+            answer = self._connection().exchange(message, lambda data: _answers(data, order.control_id))
+        except OSError as error:
+            raise _transport_failure(error) from error
+        acknowledgement = read_acknowledgement(answer)
+        if acknowledgement.code != "AA":
+            raise DeliveryError(_refusals(acknowledgement), retry=False)
+        return Receipt(quoted(f"taken by the platform: {acknowledgement}"))
+
+    def close(self) -> None:
+        """Close the connection kept for the next sending."""
+        if self._client is not None:
+            self._client.close()
+
+    def _connection(self) -> MllpClient:
+        if self._client is None:
+            settings = self._settings
+            context = _tls(settings) if settings.hl7v2_tls else None
+            self._client = MllpClient(
+                settings.hl7v2_host, settings.hl7v2_port, timeout=settings.hl7v2_timeout, context=context
+            )
+        return self._client
+
+
+# --- order --------------------------------------------------------------------------------------------------------
+
+
+def order_of(shipment: Shipment, document: Document, settings: Settings) -> TransmissionOrder:
+    """The transmission order of a shipment: the same each time."""
+    entry, lot = shipment.submission.entries[0], shipment.submission.submission_set
+    known = dict(_parties(document.header))
+    recipients = tuple(_recipient(mailbox, known, document.header) for mailbox in shipment.recipients)
+    facility = settings.organization_finess or settings.organization_name
+    message: dict[str, MessageType] = {"MDM": "MDM", "ORU": "ORU"}
+    flags = {_HIDDEN[code.code]: True for code in entry.confidentiality if code.code in _HIDDEN}
+    replaces = bool(document.header.related_documents)
+    return TransmissionOrder(
+        control_id=control_id(shipment.message_id),
+        time=f"{lot.submission_time}+0000",
+        action=_ACTIONS.get(entry.action or "", "replace" if replaces else "initial"),
+        sending=Endpoint(settings.hl7v2_sending_application, settings.hl7v2_sending_facility or facility),
+        receiving=Endpoint(settings.hl7v2_receiving_application, settings.hl7v2_receiving_facility),
+        flags=Flags(
+            to_dmp=settings.hl7v2_to_dmp and tables.is_dmp_type(entry.type_code.code, entry.type_code.system),
+            to_professionals=any(not party.is_patient for party in recipients),
+            to_patient=any(party.is_patient for party in recipients),
+            want_reception=True,
+            want_reading=True,
+            **flags,
+        ),
+        message=message[settings.hl7v2_message],
+        processing=settings.hl7v2_processing,
+        sender=_sender(lot.author),
+        recipients=recipients,
+    )
+
+
+def control_id(message_id: str) -> str:
+    """MSH-10 of a shipment: 20 characters (the length of HL7 v2.5) made of its message id."""
+    return base64.b32encode(hashlib.sha256(message_id.encode()).digest()).decode("ascii")[:20]
+
+
+def _policy(settings: Settings) -> Policy:
+    environment = settings.deployment.ins_environment
+    return Policy(strict=settings.hl7v2_strict, ins_environment=environment)
+
+
+def _sender(author: MetadataAuthor) -> Party:
+    """The author of the lot: a professional or a system, and its structure."""
+    who = XCN.parse(author.person) if author.person else None
+    where = XON.parse(author.institutions[0]) if author.institutions else None
+    is_system = who is not None and who.type == "RI"
+    return Party(
+        person=Person(who.id, who.family, who.given, who.oid, who.type) if who and not is_system else None,
+        structure=Structure(where.name, where.id, where.oid, where.type) if where else None,
+        device=who.id if who and is_system else "",
+    )
+
+
+def _recipient(mailbox: str, known: dict[str, Party], header: Header) -> Party:
+    """Who holds a mailbox: the patient, somebody of the document whose mailbox it is, else nobody in particular."""
+    if mailbox.rpartition("@")[2].lower() == PATIENT_DOMAIN:
+        return Party(_patient(header), mailbox=mailbox)
+    return replace(known.get(mailbox.lower(), Party()), mailbox=mailbox)
+
+
+def _patient(header: Header) -> Person | None:
+    name = header.patient.name
+    for ii in header.patient.ids:
+        if ii.root in INS_ROOTS and ii.extension:
+            return Person(ii.extension, _first(name.families), _first(name.givens), ii.root, "INS", "L")
+    return None
+
+
+def _first(parts: list[NamePart]) -> str:
+    """The birth name if it is told, else the first."""
+    return next((part.text for part in sorted(parts, key=lambda part: part.qualifier != "BR")), "")
+
+
+def _parties(header: Header) -> Iterator[tuple[str, Party]]:
+    """The professionals and structures of a document, by mailbox."""
+    acting = [author.assigned for author in header.authors]
+    acting += [performer.assigned for event in header.service_events for performer in event.performers]
+    acting += [header.legal_authenticator.assigned] if header.legal_authenticator else []
+    for assigned in acting:
+        yield from _mailboxes(assigned.telecoms, assigned.ids, assigned.person, assigned.organization)
+    named_parties: list[Participant | Recipient] = [*header.participants, *header.recipients]
+    for named in named_parties:
+        yield from _mailboxes(named.telecoms, named.ids, named.name, named.organization)
+
+
+def _mailboxes(
+    telecoms: list[Telecom], ids: list[II], name: PersonName | None, organization: Organization | None
+) -> Iterator[tuple[str, Party]]:
+    number = _id(ids, PS_IDNAT)
+    person = None
+    if number and name:
+        kind = "EI" if "/" in number else "IDNPS"  # an internal id stands behind that of its structure
+        person = Person(number, _first(name.families), _first(name.givens), PS_IDNAT, kind)
+    structure = None
+    if organization and (structure_number := _id(organization.ids, STRUCT_IDNAT)):
+        structure = Structure(organization.name or "", structure_number, STRUCT_IDNAT, "IDNST")
+    for telecom in telecoms:
+        scheme, _, mailbox = (telecom.value or "").partition(":")
+        if scheme == "mailto":
+            yield mailbox.lower(), Party(person, structure)
+
+
+def _id(ids: list[II], root: str) -> str:
+    return next((ii.extension for ii in ids if ii.root == root and ii.extension), "")
+
+
+# --- answer -------------------------------------------------------------------------------------------------------
+
+
+def _answers(data: bytes, awaited: str) -> bool:
+    """Whether `data` is the ACK of the message `awaited`."""
+    try:
+        return read_acknowledgement(data).acknowledges == awaited
+    except RelaisError:
+        return False
+
+
+def _refusals(acknowledgement: Acknowledgement) -> list[Issue]:
+    told = [
+        Issue("error", "processing", quoted(f"the platform answers {acknowledgement.code}: {error}"), rule="HL7 v2 ERR")
+        for error in acknowledgement.errors
+    ]
+    return told or [_issue("processing", f"the platform answers {acknowledgement.code} without a reason", "HL7 v2 MSA")]
+
+
+def _transport_failure(error: OSError) -> DeliveryError:
+    """What may be tried again: an answer that did not come, a platform out of reach; not a certificate refused."""
+    if isinstance(error, UnansweredError):
+        message = f"{error}: the platform may have the message, the same one will be sent again"
+        return DeliveryError(_issue("timeout", message, "HL7 v2 ACK"), retry=True)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        message = "the certificate of the platform is not trusted: nothing was sent"
+        return DeliveryError(_issue("security", message, "TLS", "hl7v2_ca_file"), retry=False)
+    if isinstance(error, TimeoutError):
+        return DeliveryError(_issue("timeout", "the platform cannot be reached in time: nothing was sent"), retry=True)
+    return DeliveryError(_issue("transient", "the platform cannot be reached: nothing was sent"), retry=True)
+
+
+def _tls(settings: Settings) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=settings.hl7v2_ca_file or None)
+    except OSError as error:
+        message = "the authorities to trust cannot be read"
+        raise DeliveryError(_issue("not-found", message, "TLS", "hl7v2_ca_file"), retry=False) from error
+    try:
+        if settings.hl7v2_certificate:
+            context.load_cert_chain(settings.hl7v2_certificate)
+    except OSError as error:
+        message = "the client certificate or its key cannot be read"
+        raise DeliveryError(_issue("not-found", message, "TLS", "hl7v2_certificate"), retry=False) from error
+    return context
+
+
+def _issue(code: str, message: str, rule: str = "", path: str = "") -> Issue:
+    return Issue("error", code, message, path, rule)
