@@ -163,11 +163,15 @@ class _Page:
     # --- files ----------------------------------------------------------------------------------------------------
 
     def _figure(self, node: Figure) -> _Html:
-        return _element("figure", _element("img", src=self._url(node.file), alt=node.alt))
+        return _element("figure", _element("img", src=self._url(node.file), alt=node.label))
 
     def _attachment(self, node: Attachment) -> _Html:
         name = self.presentation.files[node.file].name
-        return _element("p", _element("a", node.label, href=self._url(node.file), download=name), class_="attachment")
+        return _element(
+            "p",
+            _element("a", f"Télécharger : {node.label}", href=self._url(node.file), download=name),
+            class_="attachment",
+        )
 
     def _url(self, number: int) -> str:
         """A file as a URL; a media type that its bytes do not confirm is not passed on."""

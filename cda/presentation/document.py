@@ -119,7 +119,7 @@ class _Page:
         number = len(self.files)
         name = f"piece-{number + 1}.{media.extension(item.media_type)}"
         self.files.append(File(name, one_line(item.media_type or ""), item.data))
-        return Figure(number, title) if media.is_shown(item) else Attachment(number, _label(title, item))
+        return (Figure if media.is_shown(item) else Attachment)(number, _label(title, item))
 
 
 def _label(title: str, item: Media) -> str:

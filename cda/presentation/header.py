@@ -123,7 +123,7 @@ def relatives(header: Header) -> Table | None:
 
 def _professionals(header: Header) -> Iterator[_Person]:
     for author in header.authors:
-        function = words.code(author.function_code)
+        function = words.label(author.function_code)
         yield _assigned(words.joined(("Auteur", function), " – "), words.time(author.time), author.assigned)
     if header.legal_authenticator:
         validator = header.legal_authenticator
@@ -138,7 +138,7 @@ def _professionals(header: Header) -> Iterator[_Person]:
     yield from map(_participant, header.participants)
     for event in header.service_events:
         for performer in event.performers:
-            role = words.joined(("Exécutant de l'acte", words.code(performer.function_code)), " – ")
+            role = words.joined(("Exécutant de l'acte", words.label(performer.function_code)), " – ")
             yield _assigned(role, words.interval(performer.time), performer.assigned)
     yield from _encounter_people(header.encounter)
     custodian = header.custodian
@@ -175,7 +175,7 @@ def _assigned(role: str, when: str, assigned: AssignedEntity) -> _Person:
 def _participant(participant: Participant) -> _Person:
     function = participant.function_code
     comment = function.original_text.value if function and function.original_text and function.display else None
-    role = words.code(function) or _PARTICIPATIONS.get(participant.type_code, participant.type_code)
+    role = words.label(function) or _PARTICIPATIONS.get(participant.type_code, participant.type_code)
     who = _lines(
         words.person(participant.name),
         words.code(participant.code),

@@ -82,7 +82,7 @@ class Figure(msgspec.Struct, frozen=True, tag_field="kind", tag="figure"):
     """An image: `file` is its place in `Presentation.files`."""
 
     file: int
-    alt: str
+    label: str
 
 
 class Attachment(msgspec.Struct, frozen=True, tag_field="kind", tag="attachment"):

@@ -129,9 +129,9 @@ def telecom(contact: Telecom) -> str:
     if known == "Courriel" and rest.lower().endswith(_MSSANTE):
         known = "MSSanté"
     use = _USES.get(contact.use or "")
-    label = f"{known} ({use})" if known and use else known
+    kind = f"{known} ({use})" if known and use else known
     value = contact.value if scheme.lower() in ("http", "https") else unquote(rest)
-    return f"{label} : {value}" if label else contact.value
+    return f"{kind} : {value}" if kind else contact.value
 
 
 def contact(addresses: Iterable[Address], telecoms: Iterable[Telecom]) -> list[str]:
@@ -163,13 +163,17 @@ def identifier(value: II | None) -> str:
 # --- codes, structures ----------------------------------------------------------------------------------------
 
 
-def code(value: Code | None) -> str:
-    """The label of a code; without one its own words, the code itself, or why there is none."""
+def label(value: Code | None) -> str:
+    """The label of a code; without one its own words, or the code itself."""
     if value is None:
         return ""
     words = value.original_text.value if value.original_text else None
-    label = value.display or words or value.code or next(filter(None, map(code, value.translations)), None)
-    return label or absence(value.null_flavor)
+    return value.display or words or value.code or next(filter(None, map(label, value.translations)), "")
+
+
+def code(value: Code | None) -> str:
+    """The label of a code, or why there is none."""
+    return label(value) or (absence(value.null_flavor) if value else "")
 
 
 def organization(structure: Organization | None) -> list[str]:
