@@ -23,6 +23,8 @@ COG = f"{terminology.NOS}TRE_R13-CommuneOM/FHIR/TRE-R13-CommuneOM"
 _ADDRESS_USES = {"H": "home", "HP": "home", "HV": "temp", "WP": "work", "TMP": "temp"}
 _TELECOM_USES = {"H": "home", "HP": "home", "HV": "temp", "WP": "work", "DIR": "work", "PUB": "work", "MC": "mobile"}
 _TELECOM_SYSTEMS = {"tel": "phone", "fax": "fax", "mailto": "email", "http": "url", "ftp": "url", "mllp": "url"}
+_EXACT_ADDRESS_USES = frozenset({None, "H", "WP", "TMP"})
+_EXACT_TELECOM_USES = frozenset({None, "H", "WP", "MC", "PG"})
 _LINES = (
     ("additional_locator",),
     ("unit_id",),
@@ -95,9 +97,11 @@ def human_names(name: PersonName | None) -> list[Resource]:
 # --- addresses ------------------------------------------------------------------------------------------------------
 
 
-def addresses(elements: Iterable[Address]) -> list[Resource]:
+def addresses(reading: Reading, elements: Iterable[Address], path: str) -> list[Resource]:
     """FHIR Addresses; an absent one says why."""
-    return [found for element in elements if (found := address(element))]
+    listed = list(elements)
+    _report_uses(reading, (element.use for element in listed), _EXACT_ADDRESS_USES, f"{path}/addr")
+    return [found for element in listed if (found := address(element))]
 
 
 def address(element: Address) -> Resource:
@@ -145,9 +149,16 @@ def _put_county(found: Resource, county: str) -> None:
 # --- telecoms -------------------------------------------------------------------------------------------------------
 
 
-def telecoms(elements: Iterable[Telecom]) -> list[Resource]:
+def telecoms(reading: Reading, elements: Iterable[Telecom], path: str) -> list[Resource]:
     """FHIR ContactPoints; an absent one says why."""
-    return [found for element in elements if (found := _telecom(element))]
+    listed = list(elements)
+    _report_uses(reading, (element.use for element in listed), _EXACT_TELECOM_USES, f"{path}/telecom")
+    return [found for element in listed if (found := _telecom(element))]
+
+
+def _report_uses(reading: Reading, uses: Iterable[str | None], exact: frozenset[str | None], path: str) -> None:
+    if not exact.issuperset(uses):
+        reading.inform(f"{path}/@use", "a use that FHIR does not tell apart: the nearest one, or none", "§2.4, §2.5")
 
 
 def _telecom(element: Telecom) -> Resource:

@@ -178,10 +178,7 @@ def _informants(reading: Reading) -> Iterator[Resource]:
     for index, informant in enumerate(reading.document.header.informants, 1):
         path = f"informant[{index}]"
         if informant.related is not None:
-            text = informant.related.code.original_text if informant.related.code else None
-            if text is not None:
-                reading.text(text, f"{path}/relatedEntity/code/originalText/reference")
-            reference: Resource | None = relative(reading, informant.related)
+            reference: Resource | None = relative(reading, informant.related, f"{path}/relatedEntity")
         else:
             assigned = informant.assigned or Assigned()
             reference = party(reading, assigned, f"{path}/assignedEntity")
@@ -213,10 +210,15 @@ def _participants(reading: Reading) -> Iterator[Resource]:
         yield _participation(
             extensions.PARTICIPANT,
             type=_role(participant.type_code),
-            function=concept(participant.function_code),
+            function=_function(reading, participant.function_code, f"participant[{index}]"),
             period=period(reading, participant.time, f"{path}/time"),
             party=reference,
         )
+
+
+def _function(reading: Reading, code: Code | None, path: str) -> Resource:
+    """The function of a participant, with the words that state it more closely."""
+    return concept(code, reading.text(code.original_text, f"{path}/functionCode/originalText") if code else None)
 
 
 def _report_class(reading: Reading, participant: Participant, path: str) -> None:
@@ -377,21 +379,21 @@ def care_team(reading: Reading, subject: Resource) -> Resource | None:
     for index, author in enumerate(header.authors, 1):
         if author.function_code is not None and author.function_code.code:
             reference = party(reading, author.assigned, f"author[{index}]/assignedAuthor")
-            _enlist(members, reference, author.function_code, {})
+            _enlist(members, reference, _function(reading, author.function_code, f"author[{index}]"), {})
     for index, participant in enumerate(header.participants, 1):
         path = f"participant[{index}]/associatedEntity"
         when = period(reading, participant.time, f"{path}/time")
-        _enlist(members, participant_party(reading, participant, path), participant.function_code, when)
+        function = _function(reading, participant.function_code, f"participant[{index}]")
+        _enlist(members, participant_party(reading, participant, path), function, when)
     if not members:
         return None
     elements: Resource = {"status": "active", "subject": subject, "participant": members}
     return reading.add("CareTeam", (), elements)
 
 
-def _enlist(members: list[Resource], reference: Resource | None, function: Code | None, when: Resource) -> None:
+def _enlist(members: list[Resource], reference: Resource | None, role: Resource, when: Resource) -> None:
     if reference is None:
         return
-    role = concept(function)
     member = {"role": [role] if role else [], "member": reference, "period": when}
     kept = {name: content for name, content in member.items() if content}
     if all((one["member"], one.get("role")) != (reference, kept.get("role")) for one in members):

@@ -24,7 +24,8 @@ _TAGS = {
 }
 """XHTML element of each narrative element; `list` and styled `content` depend on attributes, any other is a `span`."""
 
-_STYLES = {"Bold": "b", "Italics": "i", "Underline": "u"}
+_STYLES = {"Bold": "b", "Italics": "i"}
+_UNDERLINED = "text-decoration: underline"
 _SAME_ATTRIBUTES = frozenset(
     [
         "abbr",
@@ -95,6 +96,8 @@ def _attributes(node: Element) -> dict[str, str]:
     found = {name: value for name, value in node.attributes.items() if name in _SAME_ATTRIBUTES}
     if "ID" in node.attributes:
         found["id"] = node.attributes["ID"]
+    if "Underline" in node.attributes.get("styleCode", "").split():
+        found["style"] = _UNDERLINED
     if _is_safe_link(link := node.attributes.get("href", "")):
         found["href"] = link
     return found

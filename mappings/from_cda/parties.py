@@ -20,7 +20,7 @@ from relais.cda.model import (
     Recipient,
     RelatedEntity,
 )
-from relais.cda.templates import INS_ROOTS, PS_IDNAT
+from relais.cda.templates import PS_IDNAT
 from relais.mappings import terminology
 from relais.mappings.context import Resource
 from relais.mappings.from_cda.datatypes import addresses, coding, concept, human_names, identifiers, telecoms
@@ -43,17 +43,20 @@ def party(reading: Reading, assigned: AssignedEntity, path: str) -> Resource | N
         return patient_reference(reading)
     if assigned.device is not None:
         return _device(reading, assigned, assigned.device, path)
-    named = assigned.person is not None or any(ii.root or ii.extension for ii in assigned.ids)
-    if not named and assigned.organization is not None:
-        return organization(reading, assigned.organization, path)
-    return professional(reading, assigned, path) if named else None
+    if assigned.person is not None or any(ii.root for ii in assigned.ids):
+        return professional(reading, assigned, path)
+    structure = organization(reading, assigned.organization, path) if assigned.organization else None
+    if assigned.code is not None and assigned.code.code:
+        return role_of(reading, None, assigned.code, structure)  # a profession that is not named
+    if structure is not None:
+        contacts = telecoms(reading, assigned.telecoms, path)
+        _join(reading, structure, addresses(reading, assigned.addresses, path), contacts, path)
+    return structure
 
 
 def _is_patient(reading: Reading, assigned: AssignedEntity) -> bool:
     known = [(ii.root, ii.extension) for ii in reading.document.header.patient.ids if ii.extension]
-    return any((ii.root, ii.extension) in known and ii.root in INS_ROOTS for ii in assigned.ids) or any(
-        (ii.root, ii.extension) in known for ii in assigned.ids
-    )
+    return any((ii.root, ii.extension) in known for ii in assigned.ids)
 
 
 def patient_reference(reading: Reading) -> Resource:
@@ -68,10 +71,10 @@ def professional(reading: Reading, assigned: AssignedEntity, path: str) -> Resou
     return role_of(reading, practitioner, assigned.code, structure)
 
 
-def role_of(reading: Reading, practitioner: Resource, code: Code | None, structure: Resource | None) -> Resource:
+def role_of(reading: Reading, practitioner: Resource | None, code: Code | None, structure: Resource | None) -> Resource:
     """The Reference to the PractitionerRole of that profession for that structure."""
     profession = _key(code.system, code.code) if code else ""
-    key = (practitioner["reference"], profession, (structure or {}).get("reference", ""))
+    key = ((practitioner or {}).get("reference", ""), profession, (structure or {}).get("reference", ""))
     elements: Resource = {"practitioner": practitioner, "organization": structure, **_profession(code)}
     return reading.add("PractitionerRole", key, elements)
 
@@ -81,7 +84,8 @@ def _practitioner(reading: Reading, assigned: AssignedEntity, path: str) -> Reso
     for ii in assigned.ids:
         if ii.root == PS_IDNAT and len(ii.extension or "") == 11 and (ii.extension or "").isdigit():
             reading.inform(f"{path}/id", "RPPS without its type digit: read as an RPPS", "cda-documents §2.14")
-    place, contacts = addresses(assigned.addresses), telecoms(assigned.telecoms)
+    place = addresses(reading, assigned.addresses, path)
+    contacts = telecoms(reading, assigned.telecoms, path)
     key = (*_id_key(assigned.ids), _name_key(assigned.person))
     if not _id_key(assigned.ids):
         key = (*key, repr(place), repr(contacts), _key((assigned.code or Code()).code))
@@ -129,7 +133,8 @@ def _device(reading: Reading, assigned: AssignedEntity, device: Device, path: st
 
 def organization(reading: Reading, structure: Organization, path: str) -> Resource | None:
     """The Reference to an Organization; None when the element says nothing."""
-    place, contacts = addresses(structure.addresses), telecoms(structure.telecoms)
+    place = addresses(reading, structure.addresses, path)
+    contacts = telecoms(reading, structure.telecoms, path)
     ids = [ii for ii in structure.ids if ii.root]
     if not (ids or structure.name or place or contacts or structure.industry_class):
         return None
@@ -185,22 +190,23 @@ def recipient_party(reading: Reading, recipient: Recipient, path: str) -> Resour
     if recipient.ids or recipient.organization or recipient.name is None:
         return party(reading, assigned, path)
     entity = RelatedEntity("", None, recipient.addresses, recipient.telecoms, recipient.name)
-    return relative(reading, entity)
+    return relative(reading, entity, path)
 
 
 # --- relatives ------------------------------------------------------------------------------------------------------
 
 
-def relative(reading: Reading, entity: RelatedEntity) -> Resource:
+def relative(reading: Reading, entity: RelatedEntity, path: str) -> Resource:
     """The Reference to a RelatedPerson; the same relative in several roles is one resource with all of them."""
     if entity.class_code == "PAT":
         return patient_reference(reading)
-    kinship = concept(entity.code)
+    words = reading.text(entity.code.original_text, f"{path}/code/originalText/reference") if entity.code else None
+    kinship = concept(entity.code, words)
     elements: Resource = {
         "patient": patient_reference(reading),
         "name": human_names(entity.name),
-        "telecom": telecoms(entity.telecoms),
-        "address": addresses(entity.addresses),
+        "telecom": telecoms(reading, entity.telecoms, path),
+        "address": addresses(reading, entity.addresses, path),
     }
     reference = reading.add("RelatedPerson", (repr(replace(entity, class_code="")),), elements)
     roles = reading.resource(reference).setdefault("relationship", [])

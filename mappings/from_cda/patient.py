@@ -39,11 +39,11 @@ def read_patient(reading: Reading) -> Resource:
         "extension": [*_reliability(reading, ids), *_birth_place(patient.birthplace)],
         "identifier": [_identifier(ii) for ii in ids],
         "name": _names(reading, patient.name, with_ins=any(ii.root in INS_ROOTS for ii in ids)),
-        "telecom": telecoms(patient.telecoms),
+        "telecom": telecoms(reading, patient.telecoms, PATH),
         **_gender(reading, patient),
         **_birth(reading, patient, f"{PATH}/patient/birthTime"),
         **_death(reading, patient),
-        "address": addresses(patient.addresses),
+        "address": addresses(reading, patient.addresses, PATH),
         **_multiple_birth(patient),
         "contact": [
             _guardian(reading, guardian, index, measures) for index, guardian in enumerate(patient.guardians, 1)
@@ -219,8 +219,8 @@ def _guardian(reading: Reading, guardian: Guardian, index: int, measures: dict[s
     elements: Resource = {
         "relationship": relations,
         "name": name,
-        "telecom": telecoms(guardian.telecoms),
-        "address": next(iter(addresses(guardian.addresses)), None),
+        "telecom": telecoms(reading, guardian.telecoms, path),
+        "address": next(iter(addresses(reading, guardian.addresses, path)), None),
         "organization": structure,
     }
     return {element: content for element, content in elements.items() if content}
