@@ -212,7 +212,7 @@ def document_id(lineage: II, kind: str, version: int, arc: str | None) -> II:
     return II(f"{arc}.{_SERIES[kind]}.{serial}.{version}")
 
 
-_SERIES = {"pps": 1, "agenda": 2, "notification": 3}
+_SERIES = {"pps": 1, "agenda": 2, "notification": 3, "unstructured": 4}
 """Arc of each kind of document under the emitter's own arc."""
 
 
