@@ -261,10 +261,13 @@ def _responsible(conversion: Conversion, visits: list[Visit]) -> Iterator[tuple[
 
 
 def _bounds(visits: list[Visit]) -> Interval:
-    """From the first start to the last end."""
+    """From the first start to the last end, which is unknown when what starts last has none."""
     starts = [visit.time.low for visit in visits if visit.time.low]
-    ends = [high for visit in visits if (high := visit.time.high or visit.time.low)]
-    return Interval(low=min(starts, key=_instant, default=None), high=max(ends, key=_instant, default=None))
+    ends = [visit.time.high for visit in visits if visit.time.high]
+    high = max(ends, key=_instant, default=None)
+    if any(_instant(start) > _instant(high) for start in starts):
+        high = None
+    return Interval(low=min(starts, key=_instant, default=None), high=high)
 
 
 def _horizon(conversion: Conversion, schedule: Resource | None, visits: list[Visit]) -> Interval | None:

@@ -451,7 +451,8 @@ def _read_participants(conversion: Conversion, visit: Visit) -> None:
             if words := ", ".join(filter(None, map(concept_text, participant.get("type", ())))):
                 visit.people.append(_with_flags(f"À désigner : {words}", flags))
         elif participant.get("status") == "declined":
-            visit.people.append(_with_flags(_name_of(target), flags))
+            party = read_party(conversion, target, f"{path}.actor.resolve()")
+            visit.people.append(_with_flags((party and party.display) or _name_of(target) or "Invité", flags))
         elif kind in _PROFESSIONALS:
             _add_professional(conversion, visit, target, participant, path, flags)
         elif kind == "RelatedPerson":
@@ -522,9 +523,8 @@ def _add_professional(
     visit.performers.append(Performer(_entity(conversion, party), time=time, function_code=function))
     is_main = any(code in _MAIN_TYPES for concept in types for code in identity.codes(concept))
     visit.professionals.insert(0 if is_main else len(visit.professionals), (target, place))
-    roles = [words for concept in types if (words := concept_text(concept))]
-    code = speciality(conversion, party)
-    details = [*([code.display] if code and code.display else []), *roles, *flags]
+    known = [code.display for code in (speciality(conversion, party), function) if code and code.display]
+    details = [*known, *(words for concept in types if (words := concept_text(concept))), *flags]
     if participant.get("period"):
         details.append(french_period(participant["period"]))
     structure = (party.structure or {}).get("name")

@@ -28,7 +28,7 @@ from relais.mappings.to_cda.parties import (
     read_party,
     structure_ids,
 )
-from relais.mappings.to_cda.prose import french_date, marked, remarks_block
+from relais.mappings.to_cda.prose import french_date, french_period, marked, remarks_block
 
 RULE = "cda-documents §7.6"
 KIND = "notification"
@@ -158,6 +158,7 @@ def _read(conversion: Conversion, source: Resource, path: str) -> Notice:
         notice.facts.append(("Émise le", french_date(emitted)))
         if datetime_from_ts(ts) > conversion.emission.now:
             conversion.warn(place, "the notification is emitted after the document is made", RULE)
+    _read_other_times(notice)
     _read_priority(conversion, notice)
     _read_parties(conversion, notice)
     _read_reasons(conversion, notice)
@@ -220,6 +221,18 @@ def _emission_path(source: Resource, path: str) -> str:
     if extensions.value(source, extensions.EVENT_EMISSION_TIME):
         return f"{path}.extension('{extensions.EVENT_EMISSION_TIME}').value"
     return f"{path}.{'authoredOn' if 'authoredOn' in source else 'sent'}"
+
+
+def _read_other_times(notice: Notice) -> None:
+    """Times that others outrank: when to send, and when the order to send was given."""
+    source = notice.source
+    if extensions.value(source, extensions.EVENT_TIME):
+        planned = french_date(source.get("occurrenceDateTime")) or french_period(source.get("occurrencePeriod"))
+        notice.facts.append(("Transmission prévue", planned))
+    if extensions.value(source, extensions.EVENT_EMISSION_TIME):
+        notice.facts.append(("Ordre de notification du", french_date(source.get("authoredOn"))))
+    if source.get("sent") not in (None, notice.emitted):
+        notice.facts.append(("Envoyée le", french_date(source["sent"])))
 
 
 def _read_priority(conversion: Conversion, notice: Notice) -> None:
@@ -449,8 +462,8 @@ def _event(conversion: Conversion, notice: Notice) -> Section:
     """FR-Evenements with the one event, and what is known of the notification."""
     label = notice.kind.display or ""
     rows: list[list[list[Node]]] = [[["Évènement"], [content(label, id="evt-1")]], [["Date"], [notice.when]]]
-    if notice.status == WITHDRAWN:
-        rows.append([["Statut"], ["Notification retirée : l'évènement n'est plus à prendre en compte"]])
+    if notice.status in _STATUS_WORDS:
+        rows.append([["Statut"], [_STATUS_WORDS[notice.status]]])
     rows += [[[name], [words]] for name, words in dict.fromkeys(notice.facts) if words]
     if notice.comments:
         rows.append([["Commentaire"], [marked("\n".join(notice.comments), "com-1")]])
@@ -468,6 +481,12 @@ def _event(conversion: Conversion, notice: Notice) -> Section:
     text: list[Node] = [table(("Rubrique", "Contenu"), rows), *remarks_block(conversion.remarks)]
     section_id = conversion.computed_id("section", "event")
     return sections.section(event_sections.EVENTS, section_id, text, [entry], title=EVENT_TITLE)
+
+
+_STATUS_WORDS = {
+    "held": "Notification suspendue",
+    WITHDRAWN: "Notification retirée : l'évènement n'est plus à prendre en compte",
+}
 
 
 def _entry_authors(conversion: Conversion, notice: Notice) -> list[EntryAuthor]:
