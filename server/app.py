@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 from flask import Flask
 
-from relais.server.fhir import document_operations as document_operations  # registers its operations
 from relais.server.fhir import rest
 from relais.server.fhir.facade import Facade
 from relais.server.settings import Settings
 from relais.server.store import Store
+
+_OPERATIONS = ("administration", "document_operations", "everything", "export", "jobs", "meta_operations")
+for _name in _OPERATIONS:
+    import_module(f"relais.server.fhir.{_name}")  # registers its operations
 
 
 def create_app(settings: Settings) -> Flask:

@@ -6,7 +6,8 @@ references, then creations, updates and reads; answers stand in the order of the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import base64
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -20,7 +21,8 @@ from relais.server.fhir import references
 from relais.server.fhir.exchange import Call, Reply
 from relais.server.fhir.interactions import identify_create, identify_patch, identify_update
 from relais.server.fhir.json_format import dump
-from relais.server.fhir.negotiation import etag
+from relais.server.fhir.negotiation import CONTENT_TYPE, etag
+from relais.server.fhir.operations import Operation
 from relais.server.fhir.outcome import FhirError, operation_outcome, status_of
 from relais.server.fhir.registry import Interaction, Registry
 from relais.server.fhir.repository import Repository, Transaction, instant, moved, new_id, refuse_wrong_structure
@@ -60,8 +62,10 @@ class _Entry:
 class BundleProcessor:
     """Runs the Bundles posted to the base of a facade."""
 
-    def __init__(self, registry: Registry, *, max_entries: int) -> None:
+    def __init__(self, registry: Registry, operate: Callable[[Operation, Call], Reply], *, max_entries: int) -> None:
+        """`operate` runs an operation that an entry of a batch asks for."""
         self._registry = registry
+        self._operate = operate
         self._max_entries = max_entries
 
     def run(self, repository: Repository, call: Call) -> Reply:
@@ -105,45 +109,67 @@ class BundleProcessor:
         answers: dict[int, Resource] = {}
         for index in sorted(range(len(given)), key=lambda index: _ORDER.get(given[index]["request"]["method"], 0)):
             try:
-                entry = self._entry(repository, index, given[index], bundle_call)
-                with _telling(entry):
-                    entry.reply = entry.interaction.perform(repository, entry.call)
-                answers[index] = _answer(entry)
+                answers[index] = self._batch_entry(repository, index, given[index], bundle_call)
             except RelaisError as error:
                 outcome = operation_outcome(error.issues)
                 answers[index] = {"response": {"status": _status_line(status_of(error)), "outcome": outcome}}
         return [answers[index] for index in range(len(given))]
 
+    def _batch_entry(self, repository: Repository, index: int, given: Resource, bundle_call: Call) -> Resource:
+        offered, names, query = self._find(repository, f"Bundle.entry[{index}]", given["request"])
+        if isinstance(offered, Operation):
+            call = _call_of(names, query, given, f"Bundle.entry[{index}]", bundle_call)
+            call.body = given.get("resource")
+            return _answer_of_operation(self._operate(offered, call))
+        entry = self._entry(repository, index, given, bundle_call)
+        with _telling(entry):
+            entry.reply = entry.interaction.perform(repository, entry.call)
+        return _answer(entry)
+
+    def _find(
+        self, repository: Repository, place: str, request: Resource
+    ) -> tuple[Interaction | Operation, dict[str, str], str]:
+        """What an entry asks for, the variable parts of its address, and its query. Raises FhirError."""
+        address, _, query = _below_base(request["url"], repository.base).partition("?")
+        try:
+            return *self._registry.find(request["method"], address), query
+        except FhirError as error:
+            raise FhirError(error.status, [_at(issue, f"{place}.request.url") for issue in error.issues]) from error
+
     def _entry(self, repository: Repository, index: int, given: Resource, bundle_call: Call) -> _Entry:
         """Read one entry. Raises FhirError naming the part of it that cannot be processed."""
         place = f"Bundle.entry[{index}]"
-        request = given["request"]
-        address, _, query = _below_base(request["url"], repository.base).partition("?")
-        try:
-            interaction, names = self._registry.find(request["method"], address)
-        except FhirError as error:
-            raise FhirError(error.status, [_at(issue, f"{place}.request.url") for issue in error.issues]) from error
-        if not isinstance(interaction, Interaction) or interaction.level == "system":
+        interaction, names, query = self._find(repository, place, given["request"])
+        if not isinstance(interaction, Interaction):
+            message = "operations are run in batches, not in transactions"
+            raise FhirError.of(422, "not-supported", message, f"{place}.request.url")
+        if interaction.code in ("capabilities", "transaction"):
             raise FhirError.of(422, "not-supported", "entries act on resources", f"{place}.request.url")
         carries = interaction.takes_body or interaction.takes_patch
-        call = Call(
-            request["method"],
-            names.get("resource_type", ""),
-            names.get("id", ""),
-            names.get("version", ""),
-            query=query,
-            place=f"{place}.resource" if carries else place,
-            if_match=request.get("ifMatch"),
-            if_none_match=request.get("ifNoneMatch"),
-            if_modified_since=request.get("ifModifiedSince"),
-            if_none_exist=request.get("ifNoneExist"),
-            prefer=bundle_call.prefer,
-        )
+        call = _call_of(names, query, given, f"{place}.resource" if carries else place, bundle_call)
         if carries:
             call.body = _resource(given, call.place)
         entry = _Entry(index, given.get("fullUrl", "") if interaction.takes_body else "", interaction, call)
         _check_full_url(entry)
         return entry
+
+
+def _call_of(names: dict[str, str], query: str, given: Resource, place: str, bundle_call: Call) -> Call:
+    request = given["request"]
+    return Call(
+        request["method"],
+        names.get("resource_type", ""),
+        names.get("id", ""),
+        names.get("version", ""),
+        names.get("compartment", ""),
+        query=query,
+        place=place,
+        if_match=request.get("ifMatch"),
+        if_none_match=request.get("ifNoneMatch"),
+        if_modified_since=request.get("ifModifiedSince"),
+        if_none_exist=request.get("ifNoneExist"),
+        prefer=bundle_call.prefer,
+    )
 
 
 class _Links:
@@ -316,6 +342,17 @@ def _answer(entry: _Entry) -> Resource:
     answer: Resource = {"response": response}
     if reply.body and (entry.call.method == "GET" or (entry.interaction.writes and returned == "representation")):
         answer["resource"] = msgspec.Raw(reply.body)
+    return answer
+
+
+def _answer_of_operation(reply: Reply) -> Resource:
+    """As `_answer`; what is no FHIR resource goes into a Binary."""
+    answer: Resource = {"response": {"status": _status_line(reply.status)}}
+    if reply.body and reply.content_type == CONTENT_TYPE:
+        answer["resource"] = msgspec.Raw(reply.body)
+    elif reply.body:
+        data = base64.b64encode(reply.body).decode("ascii")
+        answer["resource"] = {"resourceType": "Binary", "contentType": reply.content_type, "data": data}
     return answer
 
 

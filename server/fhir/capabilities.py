@@ -7,7 +7,7 @@ from importlib.metadata import version
 from typing import Any
 
 from relais.mappings.context import Resource
-from relais.profiles.definitions import FHIR_VERSION, SearchParameter
+from relais.profiles.definitions import FHIR_VERSION, SearchParameter, compartments
 from relais.server.fhir.negotiation import FHIR_JSON, FHIR_XML
 from relais.server.fhir.operations import Operation
 from relais.server.fhir.patches import JSON_PATCH, XML_PATCH
@@ -40,14 +40,15 @@ def statement(registry: Registry, settings: Settings) -> Resource:
                 "mode": "server",
                 "resource": [_resource(name, registry, settings) for name in sorted(registry.resource_types)],
                 "interaction": [{"code": code} for code in _system_codes(registry)],
-                **_operations(operation for operation in registry.operations if operation.level == "system"),
+                "compartment": [f"http://hl7.org/fhir/CompartmentDefinition/{_kebab(name)}" for name in compartments()],
+                **_operations((one for one in registry.operations if one.level == "system"), settings.fhir_base),
             }
         ],
     }
 
 
 def _resource(name: str, registry: Registry, settings: Settings) -> dict[str, Any]:
-    served = [interaction for interaction in registry.interactions if interaction.level != "system"]
+    served = [interaction for interaction in registry.interactions if interaction.level in ("type", "instance")]
     stated: dict[str, Any] = {
         "type": name,
         "profile": f"http://hl7.org/fhir/StructureDefinition/{name}",
@@ -64,7 +65,7 @@ def _resource(name: str, registry: Registry, settings: Settings) -> dict[str, An
     stated["searchRevInclude"] = _referring(name, registry)
     stated["searchParam"] = [{"name": found.code, "definition": found.url, "type": found.type} for found in searched]
     mine = (operation for operation in registry.operations if operation.level != "system" and operation.serves(name))
-    return {key: value for key, value in stated.items() if value != []} | _operations(mine)
+    return {key: value for key, value in stated.items() if value != []} | _operations(mine, settings.fhir_base)
 
 
 def _searched(name: str) -> list[SearchParameter]:
@@ -82,11 +83,19 @@ def _referring(name: str, registry: Registry) -> list[str]:
     ]
 
 
-def _operations(operations: Iterable[Operation]) -> dict[str, list[dict[str, str]]]:
+def _operations(operations: Iterable[Operation], base: str) -> dict[str, list[dict[str, str]]]:
     """`operation`, once per name, or nothing when there is none."""
-    named = {operation.name: operation.definition for operation in operations}
-    stated = [{"name": name.removeprefix("$"), "definition": definition} for name, definition in named.items()]
+    named = {operation.name: operation.definition for operation in operations if not operation.address}
+    stated = [
+        {"name": name.removeprefix("$"), "definition": definition or f"{base}/OperationDefinition/relais-{name[1:]}"}
+        for name, definition in named.items()
+    ]
     return {"operation": stated} if stated else {}
+
+
+def _kebab(name: str) -> str:
+    """`RelatedPerson` as R4 names its compartment: `relatedPerson`."""
+    return name[0].lower() + name[1:]
 
 
 def _system_codes(registry: Registry) -> list[str]:

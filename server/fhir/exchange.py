@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from relais.mappings.context import Resource
 from relais.server.fhir.negotiation import CONTENT_TYPE, DEFAULT_PREFER, Format, Prefer
@@ -19,6 +20,8 @@ class Call:
     resource_type: str = ""
     id: str = ""
     version: str = ""
+    compartment: str = ""  # type of the resource, named by `id`, in whose compartment is searched
+    file: str = ""
     query: str = ""  # raw query string; for POST _search the form is appended
     body: Resource | None = None
     patch: Patch | None = None  # a patch that came as no resource
@@ -56,3 +59,4 @@ class Reply:
     location: str = ""
     content_type: str = CONTENT_TYPE
     headers: tuple[tuple[str, str], ...] = ()
+    file: Path | None = None  # answered in place of `body`, in parts where the client asks for a range

@@ -6,6 +6,7 @@ from relais.server.fhir.bundles import BundleProcessor
 from relais.server.fhir.capabilities import statement
 from relais.server.fhir.exchange import Call, Reply
 from relais.server.fhir.interactions import INTERACTIONS
+from relais.server.fhir.jobs import Jobs
 from relais.server.fhir.json_format import dump
 from relais.server.fhir.operations import OPERATIONS
 from relais.server.fhir.registry import Interaction, Registry
@@ -15,7 +16,7 @@ from relais.server.store import Store
 
 
 class Facade:
-    """What operations are given: `settings`, `store`, `repository` and `registry`."""
+    """What operations are given: `settings`, `store`, `repository`, `registry` and `jobs`."""
 
     def __init__(self, settings: Settings, store: Store) -> None:
         self.settings = settings
@@ -27,15 +28,21 @@ class Facade:
             update_creates=settings.update_creates,
             versioned_types=settings.versioned_types,
         )
-        bundles = BundleProcessor(Registry(INTERACTIONS), max_entries=settings.max_entries)
+        offered = [one for one in OPERATIONS if not one.setting or getattr(settings, one.setting)]
+        bundles = BundleProcessor(
+            Registry(INTERACTIONS, offered),
+            lambda operation, call: operation.run(self, call),
+            max_entries=settings.max_entries,
+        )
         self.registry = Registry(
             (
                 Interaction("capabilities", "system", "GET", "/metadata", self._metadata),
                 Interaction("transaction", "system", "POST", "/", bundles.run, takes_body=True),
                 *INTERACTIONS,
             ),
-            OPERATIONS,
+            offered,
         )
+        self.jobs = Jobs(self)
         self._statement = dump(statement(self.registry, settings))
 
     def _metadata(self, _repository: Repository, _call: Call) -> Reply:

@@ -120,8 +120,14 @@ def history(reader: Reader, call: Call) -> Reply:
 
 
 def search(reader: Reader, call: Call) -> Reply:
-    """GET [base]/[type]?… and POST [base]/[type]/_search."""
+    """GET [base]/[type]?… and POST [base]/[type]/_search; without a type, of those that `_type` names."""
     return Reply(200, dump(search_bundle(reader, call)))
+
+
+def search_compartment(reader: Reader, call: Call) -> Reply:
+    """GET [base]/[compartment]/[id]/[type]?…; `*` for all types but the one the compartment is named after."""
+    reader.read(call.compartment, call.id)
+    return search(reader, call)
 
 
 INTERACTIONS: tuple[Interaction, ...] = (
@@ -183,6 +189,17 @@ INTERACTIONS: tuple[Interaction, ...] = (
     ),
     Interaction("search-type", "type", "GET", "/<resource_type>", search, takes_query=True),
     Interaction("search-type", "type", "POST", "/<resource_type>/_search", search, takes_query=True),
+    Interaction("search-system", "system", "GET", "/", search, takes_query=True),
+    Interaction("search-system", "system", "POST", "/_search", search, takes_query=True),
+    Interaction(
+        "search-type",
+        "compartment",
+        "GET",
+        "/<compartment>/<id>/<resource_type>",
+        search_compartment,
+        takes_query=True,
+    ),
+    Interaction("search-system", "compartment", "GET", "/<compartment>/<id>/*", search_compartment, takes_query=True),
 )
 
 

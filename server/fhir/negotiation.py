@@ -59,6 +59,7 @@ class Prefer:
 
     returned: Returned | None = None
     strict: bool = True
+    asynchronous: bool = False
 
 
 DEFAULT_PREFER = Prefer()
@@ -76,6 +77,7 @@ def parse_prefer(header: str | None) -> Prefer:
     return Prefer(
         returned=_RETURNED.get(tokens.get("return", "")),
         strict=tokens.get("handling") != "lenient",
+        asynchronous="respond-async" in tokens,
     )
 
 

@@ -30,7 +30,8 @@ class Operation:
     """One operation at one level.
 
     `resource_types` is empty when every served type (or the system) has it. `produces` names media types that it
-    writes besides FHIR JSON; it reads the Accept header itself then.
+    writes besides FHIR; it reads the Accept header itself then. `address` is where it stands when that is not below
+    its name; such a helper of another operation is not stated as one. `setting` names the setting that offers it.
     """
 
     name: str
@@ -40,6 +41,8 @@ class Operation:
     resource_types: tuple[str, ...] = ()
     definition: str = ""
     produces: frozenset[str] = frozenset()
+    address: str = ""
+    setting: str = ""
 
     def serves(self, resource_type: str) -> bool:
         """Whether resources of that type have it."""
@@ -48,6 +51,8 @@ class Operation:
     @property
     def path(self) -> str:
         """Template below the base, as in `relais.server.fhir.registry.Interaction`."""
+        if self.address:
+            return self.address
         start = {"system": "/", "type": "/<resource_type>/", "instance": "/<resource_type>/<id>/"}[self.level]
         return start + self.name
 
@@ -64,6 +69,8 @@ def operation(
     methods: tuple[str, ...] = ("POST",),
     definition: str = "",
     produces: Iterable[str] = (),
+    address: str = "",
+    setting: str = "",
 ) -> Callable[[Run], Run]:
     """Register the decorated function as an operation; may be stacked to offer it at several levels.
 
@@ -72,7 +79,9 @@ def operation(
     """
 
     def register(run: Run) -> Run:
-        OPERATIONS.append(Operation(name, level, run, methods, resource_types, definition, frozenset(produces)))
+        OPERATIONS.append(
+            Operation(name, level, run, methods, resource_types, definition, frozenset(produces), address, setting)
+        )
         return run
 
     return register

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
+from relais.profiles import definitions
 from relais.server.fhir.exchange import Call, Reply
 from relais.server.fhir.operations import Operation
 from relais.server.fhir.outcome import FhirError
 from relais.server.fhir.repository import Repository, refuse_wrong_structure
 
-Level = Literal["system", "type", "instance"]
+Level = Literal["system", "type", "instance", "compartment"]
 
 RESOURCE_TYPES: tuple[str, ...] = (
     "Appointment",
@@ -71,6 +72,8 @@ SEGMENTS: Mapping[str, str] = MappingProxyType(
         "resource_type": r"[A-Za-z]+",
         "id": r"[A-Za-z0-9\-.]{1,64}",
         "version": r"[A-Za-z0-9\-.]{1,64}",
+        "compartment": "|".join(definitions.compartments()),
+        "file": r"[A-Za-z]+\.[0-9]+\.ndjson",
     }
 )
 """Variable segments of an interaction's path, each with its regular expression."""

@@ -14,7 +14,7 @@ from functools import partial
 from http import HTTPStatus
 from urllib.parse import parse_qsl
 
-from flask import Flask, Response, request
+from flask import Flask, Response, request, send_file
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from relais.cda.errors import Issue, RelaisError
@@ -129,7 +129,9 @@ def _call(segments: dict[str, str]) -> Call:
         segments.get("resource_type", ""),
         segments.get("id", ""),
         segments.get("version", ""),
-        query=environ.get("QUERY_STRING", ""),
+        segments.get("compartment", ""),
+        segments.get("file", ""),
+        environ.get("QUERY_STRING", ""),
         if_match=environ.get("HTTP_IF_MATCH"),
         if_none_match=environ.get("HTTP_IF_NONE_MATCH"),
         if_modified_since=environ.get("HTTP_IF_MODIFIED_SINCE"),
@@ -230,6 +232,10 @@ def _response(facade: Facade, call: Call, reply: Reply) -> Response:
     if reply.location:
         headers.append(("Location", f"{facade.settings.fhir_base}/{reply.location}"))
     headers.extend(reply.headers)
+    if reply.file is not None:
+        response: Response = send_file(reply.file, reply.content_type, conditional=True)
+        response.headers.extend(headers)
+        return response
     return FhirResponse(body, reply.status, headers)
 
 

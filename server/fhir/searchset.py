@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, urlencode
 import msgspec
 
 from relais.mappings.context import Resource
+from relais.profiles import definitions
 from relais.server.fhir.exchange import Call
 from relais.server.fhir.outcome import FhirError, operation_outcome
 from relais.server.fhir.repository import Reader, Stored, Transaction, instant, new_id
@@ -30,11 +31,14 @@ def search_bundle(reader: Reader, call: Call) -> Resource:
     page = dict(pairs).get(_PAGE)
     subset, shown = _subset(pairs, call.resource_type)
     asked = [(name, value) for name, value in pairs if name not in _NOT_SEARCHED]
-    if subset and subset.counts_only:
-        asked = [*((name, value) for name, value in asked if name != "_count"), ("_count", "0")]
+    within = (call.compartment, call.id) if call.compartment else None
+    implied = _implied(call, asked, subset)
+    asked = [*(pair for pair in asked if pair[0] not in dict(implied)), *implied]
     base = reader.repository.base
     with reader.snapshot() as connection:
-        result = search(connection, base, call.resource_type, asked, strict=call.prefer.strict, page=page)
+        result = search(
+            connection, base, call.resource_type, asked, strict=call.prefer.strict, page=page, within=within
+        )
     bundle: Resource = {
         "resourceType": "Bundle",
         "id": new_id(),
@@ -43,10 +47,8 @@ def search_bundle(reader: Reader, call: Call) -> Resource:
     }
     if result.total is not None:
         bundle["total"] = result.total
-    applied = [
-        (name, value) for name, value in result.applied if not (name == "_count" and ("_summary", "count") in shown)
-    ]
-    bundle["link"] = _links(f"{base}/{call.resource_type}", [*applied, *shown], result.next_page, page)
+    applied = [pair for pair in result.applied if pair not in implied]
+    bundle["link"] = _links(_address(base, call), [*applied, *shown], result.next_page, page)
     if entries := _entries(result, base, subset):
         bundle["entry"] = entries
     return bundle
@@ -76,6 +78,22 @@ def _pairs(query: str) -> Pairs:
     except UnicodeDecodeError as error:
         raise FhirError.of(400, "value", "the query is not UTF-8") from error
     return [_OTHER_WORDS.get(pair, pair) for pair in pairs]
+
+
+def _implied(call: Call, asked: Pairs, subset: Subset | None) -> Pairs:
+    """What the request says without a parameter of the search itself; `self` does not repeat it."""
+    implied = [("_count", "0")] if subset and subset.counts_only else []
+    if call.compartment and not call.resource_type and "_type" not in dict(asked):
+        members = definitions.compartments()[call.compartment].keys() - {call.compartment}
+        implied.append(("_type", ",".join(sorted(members))))
+    return implied
+
+
+def _address(base: str, call: Call) -> str:
+    """The address that was searched, as GET would write it."""
+    if call.compartment:
+        return f"{base}/{call.compartment}/{call.id}/{call.resource_type or '*'}"
+    return f"{base}/{call.resource_type}"
 
 
 def _subset(pairs: Pairs, resource_type: str) -> tuple[Subset | None, Pairs]:

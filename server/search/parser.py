@@ -99,6 +99,8 @@ def parse_query(
     resource in whose compartment (R4 §2.4.2) the matches must be.
     """
     parser = _Parser((resource_type,) if resource_type else (), base, strict, now or datetime.now(UTC))
+    if within is not None:
+        parser.most_types = len(definitions.resource_types())  # a compartment is small, whatever its types
     given = [(name, value) for name, value in pairs if value]
     if not resource_type:
         given.sort(key=lambda pair: pair[0] != "_type")
@@ -145,6 +147,7 @@ class _Parser:
     base: str
     strict: bool
     now: datetime
+    most_types: int = _MAXIMUM_TARGETS  # of one search of the system
     errors: list[Issue] = field(default_factory=list)
     ignored: list[Issue] = field(default_factory=list)
     criteria: list[Criterion] = field(default_factory=list)
@@ -408,8 +411,8 @@ class _Parser:
         for resource_type in asked:
             if resource_type not in definitions.resource_types():
                 raise _Refused("value", f"{resource_type[:64]} is no resource type")
-        if len(asked) > _MAXIMUM_TARGETS:
-            raise _Refused("too-costly", f"at most {_MAXIMUM_TARGETS} types in one search")
+        if len(asked) > self.most_types:
+            raise _Refused("too-costly", f"at most {self.most_types} types in one search")
         self.types = self.types or asked
 
     def take_total(self, _name: str, value: str) -> None:

@@ -1,0 +1,45 @@
+"""What an operation is asked: the parameters of its address, or a Parameters resource (FHIR R4 §3.2.0.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import Any
+from urllib.parse import parse_qsl
+
+from relais.server.fhir.exchange import Call
+from relais.server.fhir.outcome import FhirError
+
+_GENERAL = frozenset({"_format", "_pretty"})
+
+Pairs = list[tuple[str, str]]
+
+
+def simple_parameters(call: Call, known: Collection[str]) -> Pairs:
+    """(name, value) pairs, all of `known`; primitive values of a Parameters body are given as text.
+
+    Raises FhirError 400 for a parameter that is unknown or no primitive.
+    """
+    pairs = [(name, value) for name, value in parse_qsl(call.query) if name not in _GENERAL]
+    if call.body is not None:
+        if call.body.get("resourceType") != "Parameters":
+            raise FhirError.of(400, "invalid", "a Parameters resource is expected as body", "resourceType")
+        pairs += _of_body(call.body.get("parameter", []))
+    for name, _ in pairs:
+        if name not in known:
+            raise FhirError.of(400, "not-supported", f"the parameter {name[:64]} is not offered here", name[:64])
+    return pairs
+
+
+def _of_body(parameters: Any) -> Iterator[tuple[str, str]]:
+    for index, parameter in enumerate(parameters if isinstance(parameters, list) else ()):
+        place = f"Parameters.parameter[{index}]"
+        name = parameter.get("name") if isinstance(parameter, dict) else None
+        if not isinstance(name, str):
+            raise FhirError.of(400, "required", "a parameter has a name", place)
+        value = next((value for key, value in parameter.items() if key.startswith("value")), None)
+        if isinstance(value, bool):
+            yield name, "true" if value else "false"
+        elif isinstance(value, str | int):
+            yield name, str(value)
+        else:
+            raise FhirError.of(400, "value", "a primitive value is expected", place)
