@@ -42,6 +42,8 @@ _LARGEST_EXPONENT = 300
 
 def normalise_text(text: str) -> str:
     """`text` without case, accents, hyphens, apostrophes and punctuation marks: `Hélène` and `HELENE` are one."""
+    if text.isascii():
+        return " ".join(text.casefold().translate(_LETTERS).split())
     decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
     letters = "".join(character for character in decomposed if unicodedata.category(character) != "Mn")
     return " ".join(letters.translate(_LETTERS).split())
