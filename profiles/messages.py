@@ -17,7 +17,7 @@ class Message:
 
     __slots__ = ("arguments", "key")
 
-    def __init__(self, key: str, **arguments: Any) -> None:
+    def __init__(self, key: str, /, **arguments: Any) -> None:
         self.key = key
         self.arguments = arguments
 

@@ -55,6 +55,10 @@ class Match:
     concept_map: str
 
 
+WHOLE_SYSTEMS: Mapping[str, str] = {"http://hl7.org/fhir/ValueSet/all-languages": "urn:ietf:bcp:47"}
+"""Value sets of R4 that hold every code of a grammar, known without a package."""
+
+
 class TerminologyError(LookupError):
     """A question that the loaded packages cannot answer. `message` says which part is missing."""
 
@@ -385,7 +389,8 @@ class Terminology:
     def _read_value_set(self, url: str) -> _ValueSet | None:
         found = self._registry.find_any_version("ValueSet", url)
         if found is None:
-            system = self._system_of_implicit_set(url.partition("|")[0])
+            plain = url.partition("|")[0]
+            system = WHOLE_SYSTEMS.get(plain) or self._system_of_implicit_set(plain)
             return _ValueSet(url, [self._part({"system": system})], []) if system else None
         compose = found.resource.get("compose")
         if compose is None:

@@ -1,0 +1,112 @@
+"""The validator: a resource against R4, the profiles it claims and those it is asked to meet
+(http://hl7.org/fhir/R4/validation.html).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from relais.profiles import definitions
+from relais.profiles.fhirpath.items import type_of
+from relais.profiles.issues import Issue
+from relais.profiles.messages import Language, Message
+from relais.profiles.packages import Registry
+from relais.profiles.places import Spot
+from relais.profiles.resources import ResourceRules
+from relais.profiles.rules import RuleCompiler
+from relais.profiles.run import Run
+from relais.profiles.snapshots import TYPE_URL
+from relais.profiles.structure import check as check_structure
+from relais.profiles.terminology import Terminology
+
+Mode = Literal["create", "update", "delete", "profile"]
+"""What `$validate` is asked about: the resource as it would be written, the deletion of it, or its profile only."""
+
+
+class Validator:
+    """Validates resources against the profiles of a registry. One for each process: what is compiled is kept."""
+
+    def __init__(self, registry: Registry, language: Language = "en") -> None:
+        self.registry = registry
+        self.terminology = Terminology(registry)
+        self._language: Language = language
+        self._compiler = RuleCompiler(registry)
+        self._resource_rules = ResourceRules(registry)
+
+    def validate(
+        self,
+        resource: Any,
+        profiles: Iterable[str] = (),
+        mode: Mode | None = None,
+        *,
+        language: Language | None = None,
+        must_support: bool = False,
+    ) -> list[Issue]:
+        """Every issue of a resource as parsed from JSON (numbers as `int` and `Decimal`), most severe first.
+
+        Checks base R4, the profiles in `meta.profile` of the resource and of those inside it, and `profiles` (canonical
+        URLs, with or without version). What cannot be checked is an issue with the rule `not-checked`: a warning where it
+        was asked for or claimed, else information. `must_support` adds information for every element that must be
+        supported and is absent. Takes any JSON value and never raises.
+        """
+        language = language or self._language
+        if mode == "delete":
+            return []
+        found = check_structure(resource)
+        if isinstance(resource, dict) and resource.get("resourceType") in definitions.resource_types():
+            found = [*found, *self._rules(resource, tuple(profiles), mode, language, must_support=must_support)]
+        return _in_order(found)
+
+    def _rules(
+        self,
+        resource: dict[str, Any],
+        profiles: tuple[str, ...],
+        mode: Mode | None,
+        language: Language,
+        *,
+        must_support: bool,
+    ) -> list[Issue]:
+        run = Run(self._compiler, self.terminology, must_support=must_support)
+        spot = Spot(resource, type_of(resource, "Resource"), (None, resource["resourceType"], None))
+        try:
+            if mode == "update" and "id" not in resource:
+                run.error("required", spot.where, Message("update-id"), "update-id")
+            self._check(spot, run, profiles)
+        except RecursionError:
+            run.not_checked(spot.where, Message("too-deep"), "warning")
+        return [finding.issue(language) for finding in run.findings]
+
+    def _check(self, spot: Spot, run: Run, profiles: tuple[str, ...] = ()) -> None:
+        """Check one resource: its profiles, then what holds for every resource, then those inside it."""
+        if spot.type not in definitions.resource_types():
+            return  # the base check reports it
+        claimed = [url for url in _claims(spot.value) if self._is_known(url, spot, run)]
+        asked = [url for url in profiles if self._is_known(url, spot, run)]
+        with run.inside(spot):
+            for url in dict.fromkeys([*asked, *claimed]) or [f"{TYPE_URL}{spot.type}"]:
+                run.findings.extend(run.trial(self._compiler.profile_check(url), spot))
+            self._resource_rules.check(spot, run, self._check)
+
+    def _is_known(self, url: str, spot: Spot, run: Run) -> bool:
+        if self.registry.find("StructureDefinition", url) is not None:
+            return True
+        other = self.registry.find("StructureDefinition", url.partition("|")[0])
+        version = other.header.version if other else ""
+        reason = Message("profile-version" if other else "profile-unknown", profile=url, version=version)
+        run.not_checked(spot.where, reason, "warning")
+        return False
+
+
+def _claims(resource: dict[str, Any]) -> list[str]:
+    meta = resource.get("meta")
+    claims = meta.get("profile") if isinstance(meta, dict) else None
+    return [url for url in claims if isinstance(url, str)] if isinstance(claims, list) else []
+
+
+_SEVERITIES = ("fatal", "error", "warning", "information")
+
+
+def _in_order(issues: Iterable[Issue]) -> list[Issue]:
+    """Each issue once, most severe first, in the order of discovery."""
+    return sorted(dict.fromkeys(issues), key=lambda issue: _SEVERITIES.index(issue.severity))
