@@ -147,7 +147,7 @@ def responsible_structure(name: str, structure_id: II | None) -> EntryParticipan
         type_code="RESP",
         template_ids=roots(templates.PARTICIPANT),
         name=PersonName(text=name),
-        scoping_id=structure_id,
+        scoping_id=structure_id or II(null_flavor="UNK"),
         scoping_description=name,
     )
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from relais.cda import event_sections, sections, templates
 from relais.cda.datatypes import datetime_from_ts, uuid_oid
-from relais.cda.model import II, AssignedEntity, Code, Document, EntryAuthor, Interval, Section, Text
+from relais.cda.model import II, AssignedEntity, Code, Document, EntryAuthor, Interval, Section, Statement, Text
 from relais.cda.narrative import Node, content, paragraph, table
 from relais.mappings import extensions, identity, terminology
 from relais.mappings.context import Emission, Mapped, Resource
@@ -300,8 +300,6 @@ def _read_reasons(conversion: Conversion, notice: Notice) -> None:
             notice.facts.append(("Motif", words))
         else:
             conversion.inform(place, "a reason without words is not written", RULE)
-    if "statusReason" in source:
-        notice.facts.append(("Motif du statut", concept_text(source["statusReason"])))
     for one in source.get("note", ()):
         if words := (one.get("text") or "").strip():
             notice.comments.append(words)
@@ -451,7 +449,8 @@ def _setting(notice: Notice, structure: tuple[Resource, str] | None) -> tuple[Re
     encounter, path = notice.encounter or ({"resourceType": "Encounter", "class": {"code": "VR"}}, notice.path)
     if structure is None or "serviceProvider" in encounter:
         return notice.encounter
-    contained = [*encounter.get("contained", ()), structure[0] | {"id": STRUCTURE}]
+    beside = [*notice.source.get("contained", ()), *encounter.get("contained", ())]
+    contained = [*beside, structure[0] | {"id": STRUCTURE}]
     return encounter | {"contained": contained, "serviceProvider": {"reference": f"#{STRUCTURE}"}}, path
 
 
@@ -462,8 +461,7 @@ def _event(conversion: Conversion, notice: Notice) -> Section:
     """FR-Evenements with the one event, and what is known of the notification."""
     label = notice.kind.display or ""
     rows: list[list[list[Node]]] = [[["Évènement"], [content(label, id="evt-1")]], [["Date"], [notice.when]]]
-    if notice.status in _STATUS_WORDS:
-        rows.append([["Statut"], [_STATUS_WORDS[notice.status]]])
+    rows.append([["Statut"], [content(_status_words(notice), id="statut-1")]])
     rows += [[[name], [words]] for name, words in dict.fromkeys(notice.facts) if words]
     if notice.comments:
         rows.append([["Commentaire"], [marked("\n".join(notice.comments), "com-1")]])
@@ -476,6 +474,7 @@ def _event(conversion: Conversion, notice: Notice) -> Section:
         time=notice.time,
         priority=notice.priority,
         authors=_entry_authors(conversion, notice),
+        observations=[_business_status(conversion, notice)],
         remark="com-1" if notice.comments else None,
     )
     text: list[Node] = [table(("Rubrique", "Contenu"), rows), *remarks_block(conversion.remarks)]
@@ -483,10 +482,29 @@ def _event(conversion: Conversion, notice: Notice) -> Section:
     return sections.section(event_sections.EVENTS, section_id, text, [entry], title=EVENT_TITLE)
 
 
-_STATUS_WORDS = {
-    "held": "Notification suspendue",
-    WITHDRAWN: "Notification retirée : l'évènement n'est plus à prendre en compte",
-}
+def _business_status(conversion: Conversion, notice: Notice) -> Statement:
+    """FR-Statut: the event happened, is announced, or is no longer to be reckoned with."""
+    withdrawn = notice.status == WITHDRAWN
+    status = "ANNULE" if withdrawn else "PLANIFIE" if notice.mood == "INT" else "REALISE"
+    reason = concept_text(notice.source.get("statusReason"))
+    motive = Code(null_flavor="OTH", original_text=Text(reference="#statut-1")) if reason else Code(null_flavor="UNK")
+    time = conversion.time(notice.emitted, _emission_path(notice.source, notice.path))
+    return event_sections.business_status(
+        conversion.entry_id(notice.source, notice.path, "status"),
+        terminology.coded("event_status", status),
+        text="statut-1",
+        time=Interval(value=time) if time else None,
+        motive=motive if withdrawn else None,
+    )
+
+
+def _status_words(notice: Notice) -> str:
+    reason = concept_text(notice.source.get("statusReason"))
+    because = f" – motif : {reason}" if reason else ""
+    if notice.status == WITHDRAWN:
+        return f"Notification retirée : l'évènement n'est plus à prendre en compte{because}"
+    said = "Annoncé" if notice.mood == "INT" else "Survenu"
+    return f"{said}, notification suspendue{because}" if notice.status == "held" else f"{said}{because}"
 
 
 def _entry_authors(conversion: Conversion, notice: Notice) -> list[EntryAuthor]:

@@ -15,6 +15,7 @@ from relais.cda.writer import write
 from relais.mappings.context import DocumentVersion, Mapped
 from relais.profiles import structure
 from support.appointments import AGENDAS, agendas, single, snapshot
+from support.events import assert_events
 from support.plans import BARE_EMISSION, EMISSION
 
 Resource = dict[str, Any]
@@ -70,6 +71,12 @@ def test_an_emitter_that_states_nothing_before_the_judges(validator: Validator) 
 
 
 @pytest.mark.parametrize("name", AGENDAS)
+def test_what_the_template_demands_and_no_judge_verifies(name: str) -> None:
+    for mapped in (single(AGENDAS[name]), snapshot(AGENDAS[name])):
+        assert_events(write(mapped.document))
+
+
+@pytest.mark.parametrize("name", AGENDAS)
 def test_what_is_written_is_read_back(name: str) -> None:
     for mapped in (single(AGENDAS[name]), snapshot(AGENDAS[name])):
         again = read(write(mapped.document))
@@ -95,5 +102,6 @@ def test_any_agenda_is_the_same_twice_and_says_every_appointment(bundle: Resourc
     entries = mapped.document.sections[0].entries
     stated = {ii.extension for entry in entries for ii in entry.ids}
     assert {one["identifier"][0]["value"] for one in appointments} <= stated
+    assert_events(write(mapped.document))
     starts = [datetime_from_ts(entry.time.low or "") for entry in entries if entry.time]
     assert starts == sorted(starts)
