@@ -60,15 +60,16 @@ def _resource(name: str, registry: Registry, settings: Settings) -> dict[str, An
         stated["versioning"] = "versioned-update"
     stated["updateCreate"] = settings.update_creates
     stated["referencePolicy"] = ["literal", "logical", *(["enforced"] if settings.check_references else [])]
-    searched = _searched(name)
-    stated["searchInclude"] = ["*", *(f"{name}:{found.code}" for found in searched if found.type == "reference")]
+    found_by = searched(name)
+    stated["searchInclude"] = ["*", *(f"{name}:{found.code}" for found in found_by if found.type == "reference")]
     stated["searchRevInclude"] = _referring(name, registry)
-    stated["searchParam"] = [{"name": found.code, "definition": found.url, "type": found.type} for found in searched]
+    stated["searchParam"] = [{"name": found.code, "definition": found.url, "type": found.type} for found in found_by]
     mine = (operation for operation in registry.operations if operation.level != "system" and operation.serves(name))
     return {key: value for key, value in stated.items() if value != []} | _operations(mine, settings.fhir_base)
 
 
-def _searched(name: str) -> list[SearchParameter]:
+def searched(name: str) -> list[SearchParameter]:
+    """The search parameters of a resource type that are served."""
     unsupported = index_plan(name).unsupported
     return [parameter for code, parameter in parameters(name).items() if code not in unsupported]
 
@@ -78,7 +79,7 @@ def _referring(name: str, registry: Registry) -> list[str]:
     return [
         f"{source}:{found.code}"
         for source in sorted(registry.resource_types)
-        for found in _searched(source)
+        for found in searched(source)
         if found.type == "reference" and name in found.targets
     ]
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from urllib.parse import parse_qsl
+
+import msgspec
+
 from relais.server.fhir.bundles import BundleProcessor
 from relais.server.fhir.capabilities import statement
 from relais.server.fhir.exchange import Call, Reply
 from relais.server.fhir.interactions import INTERACTIONS
 from relais.server.fhir.jobs import Jobs
 from relais.server.fhir.json_format import dump
+from relais.server.fhir.openapi import describe
 from relais.server.fhir.operations import OPERATIONS
+from relais.server.fhir.outcome import FhirError
 from relais.server.fhir.registry import Interaction, Registry
 from relais.server.fhir.repository import Repository
 from relais.server.settings import Settings
@@ -36,7 +42,8 @@ class Facade:
         )
         self.registry = Registry(
             (
-                Interaction("capabilities", "system", "GET", "/metadata", self._metadata),
+                Interaction("capabilities", "system", "GET", "/metadata", self._metadata, parameters=("mode",)),
+                Interaction("openapi", "system", "GET", "/openapi.json", self._openapi),
                 Interaction("transaction", "system", "POST", "/", bundles.run, takes_body=True),
                 *INTERACTIONS,
             ),
@@ -44,6 +51,14 @@ class Facade:
         )
         self.jobs = Jobs(self)
         self._statement = dump(statement(self.registry, settings))
+        self._description = msgspec.json.encode(describe(self.registry, settings.fhir_base))
 
-    def _metadata(self, _repository: Repository, _call: Call) -> Reply:
+    def _metadata(self, _repository: Repository, call: Call) -> Reply:
+        """The CapabilityStatement of this server."""
+        if dict(parse_qsl(call.query)).get("mode", "full") not in ("full", "normative"):
+            raise FhirError.of(400, "not-supported", "mode is full or normative", "mode")
         return Reply(200, self._statement)
+
+    def _openapi(self, _repository: Repository, _call: Call) -> Reply:
+        """The OpenAPI description of this server."""
+        return Reply(200, self._description, content_type="application/json")
