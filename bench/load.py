@@ -57,13 +57,14 @@ def _client(host: str, port: int, requests: Sequence[bytes], seconds: float, off
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         while (before := time.perf_counter()) - started < seconds:
             connection.sendall(requests[count % len(requests)])
-            _read_answer(connection)
+            read_answer(connection)
             latencies.append(time.perf_counter() - before)
             count += 1
     return latencies, time.perf_counter() - started
 
 
-def _read_answer(connection: socket.socket) -> None:
+def read_answer(connection: socket.socket) -> None:
+    """Wait for the whole answer; raises RuntimeError when it is no 2xx."""
     received = b""
     while b"\r\n\r\n" not in received:
         received += _receive(connection)
