@@ -6,15 +6,21 @@ from relais.cda.errors import Issue, MappingError
 from relais.mappings import identity
 from relais.mappings.context import Emission, Mapped, Resource
 from relais.mappings.resources import ResourceSet
+from relais.mappings.to_cda.agenda import agenda_document, appointment_document
+from relais.mappings.to_cda.notification import notification_document
 from relais.mappings.to_cda.pps import pps_document
 
 __all__ = ["convert"]
 
 RULE = "cda-documents §4.6"
 
+CARRIERS = (("CarePlan",), ("CommunicationRequest", "Communication"), ("Appointment",))
+"""What a document can be about, first things first: a plan has appointments among its actions, not the reverse."""
+
 
 def convert(bundle: Resource, emission: Emission) -> Mapped:
-    """The document of a Bundle: of the CarePlan its Composition presents, else of its only CarePlan.
+    """The document of a Bundle: of what its Composition presents, else of its only CarePlan or notification, else of
+    its Appointments.
 
     What a document Bundle says of the document (Bundle.identifier, Composition) wins, so that an imported document
     comes back with the same identity. Raises MappingError.
@@ -26,23 +32,48 @@ def convert(bundle: Resource, emission: Emission) -> Mapped:
     document_id = None
     if bundle.get("type") == "document":
         document_id = identity.ii_of(bundle.get("identifier", {}))
-    return pps_document(
-        _carrier(resources, composition), resources, emission, composition=composition, document_id=document_id
-    )
+    first, *others = carriers = _carriers(resources, composition)
+    kind = first["resourceType"]
+    if kind == "CarePlan":
+        return pps_document(first, resources, emission, composition=composition, document_id=document_id)
+    if kind != "Appointment":
+        return notification_document(first, resources, emission, composition=composition, document_id=document_id)
+    if not others:
+        return appointment_document(first, resources, emission, composition=composition, document_id=document_id)
+    patient = _patient(resources, composition)
+    return agenda_document(patient, carriers, resources, emission, composition=composition, document_id=document_id)
 
 
-def _carrier(resources: ResourceSet, composition: Resource) -> Resource:
-    """The CarePlan that the document is about."""
-    plans = resources.of_type("CarePlan")
+def _carriers(resources: ResourceSet, composition: Resource) -> list[Resource]:
+    """The resources that the document is about: one, or several appointments."""
     presented = [
-        plan
+        target
         for section in composition.get("section", ())
         for entry in section.get("entry", ())
-        if (plan := resources.resolve(entry, composition)) is not None and plan.get("resourceType") == "CarePlan"
+        if (target := resources.resolve(entry, composition)) is not None
     ]
-    candidates = presented[:1] or plans
-    if len(candidates) != 1:
-        found = "several" if candidates else "none"
-        message = f"one CarePlan is expected, or a Composition that presents one: {found} found"
-        raise MappingError(Issue("error", "not-found", message, "Bundle.entry.resource.ofType(CarePlan)", RULE))
-    return candidates[0]
+    for kinds in CARRIERS:
+        found = [one for one in presented if one.get("resourceType") in kinds]
+        if found:
+            return found if kinds == ("Appointment",) else found[:1]
+    for kinds in CARRIERS:
+        found = [one for kind in kinds for one in resources.of_type(kind)]
+        if len(found) == 1 or (found and kinds == ("Appointment",)):
+            return found
+        if found:
+            raise _refusal(kinds[0], f"one {kinds[0]} is expected, or a Composition that presents one: several found")
+    message = "a CarePlan, a CommunicationRequest, a Communication or Appointments are expected: none found"
+    raise _refusal("CarePlan", message)
+
+
+def _patient(resources: ResourceSet, composition: Resource) -> Resource:
+    """The patient of several appointments: the subject of the Composition, else the only Patient."""
+    subject = resources.resolve(composition.get("subject"), composition)
+    found = [subject] if subject is not None else resources.of_type("Patient")
+    if len(found) != 1:
+        raise _refusal("Patient", "one Patient is expected: a document has one patient")
+    return found[0]
+
+
+def _refusal(resource_type: str, message: str) -> MappingError:
+    return MappingError(Issue("error", "not-found", message, f"Bundle.entry.resource.ofType({resource_type})", RULE))

@@ -17,6 +17,7 @@ from relais.cda.writer import write
 from relais.mappings import extensions, terminology
 from relais.mappings.context import Deployment, DocumentVersion, Emission, Mapped
 from relais.mappings.resources import ResourceSet
+from relais.mappings.to_cda import convert
 from relais.mappings.to_cda.agenda import agenda_document, appointment_document
 from relais.mappings.to_cda.appointments import STATES, french_slot
 from support.appointments import (
@@ -242,6 +243,25 @@ def test_what_the_composition_says_wins() -> None:
         appointment, resources, EMISSION, composition=composition, document_id=known
     ).document.header
     assert (head.id, head.set_id, head.title) == (known, II("1.2.250.1.999.7"), "Convocation")
+
+
+@pytest.mark.parametrize("name", AGENDAS)
+def test_a_bundle_of_appointments_is_an_agenda(name: str) -> None:
+    several = sum(entry["resource"]["resourceType"] == "Appointment" for entry in AGENDAS[name]["entry"]) > 1
+    expected = snapshot(AGENDAS[name]) if several else single(AGENDAS[name])
+    assert write(convert(AGENDAS[name], EMISSION).document) == write(expected.document)
+
+
+def test_several_patients_of_several_appointments_need_a_composition() -> None:
+    agenda = Agenda("two-patients")
+    agenda.appointment("rdv-1")
+    agenda.appointment("rdv-2")
+    other = agenda.add("other", "Patient", name=[{"family": "AUTRE"}])
+    assert set(refused(convert, agenda.bundle(), EMISSION)) == {"Bundle.entry.resource.ofType(Patient)"}
+    agenda.add("composition", "Composition", subject=agenda.ref("patient"))
+    assert len(convert(agenda.bundle(), EMISSION).document.sections[0].entries) == 2
+    agenda["composition"]["subject"] = other
+    assert "Appointment[0].participant" in refused(convert, agenda.bundle(), EMISSION)
 
 
 # --- period and statuses ------------------------------------------------------------------------------------------

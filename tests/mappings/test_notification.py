@@ -16,6 +16,7 @@ from relais.cda.writer import write
 from relais.mappings import extensions
 from relais.mappings.context import DocumentVersion, Emission, Mapped
 from relais.mappings.resources import ResourceSet
+from relais.mappings.to_cda import convert
 from relais.mappings.to_cda.notification import notification_document
 from support.appointments import PDF, base64_of
 from support.notifications import (
@@ -419,6 +420,24 @@ def test_what_the_composition_says_wins() -> None:
         source, resources, EMISSION, composition=composition, document_id=II("1.2.250.1.999.8.1")
     ).document.header
     assert (head.set_id, head.id, head.code.code) == (II("1.2.250.1.999.8"), II("1.2.250.1.999.8.1"), "51851-4")
+
+
+@pytest.mark.parametrize("name", NOTICES)
+def test_a_bundle_of_a_notification_is_one(name: str) -> None:
+    assert write(convert(NOTICES[name], EMISSION).document) == write(notify(NOTICES[name]).document)
+
+
+def test_a_composition_says_which_notification_is_meant() -> None:
+    bundle = bundle_of(request(), request(identifier=[{"value": "2"}], extension=event("ADM")))
+    with pytest.raises(MappingError, match="several found"):
+        convert(bundle, EMISSION)
+    for number, entry in enumerate(bundle["entry"]):
+        entry["fullUrl"] = f"https://relais.example/fhir/CommunicationRequest/{number}"
+    section = {"entry": [{"reference": "https://relais.example/fhir/CommunicationRequest/1"}]}
+    bundle["entry"].append({"resource": {"resourceType": "Composition", "section": [section]}})
+    code = entry_of(convert(bundle, EMISSION)).code
+    assert code is not None
+    assert code.code == "ADM"
 
 
 # --- refusals -----------------------------------------------------------------------------------------------------

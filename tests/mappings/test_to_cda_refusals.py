@@ -327,8 +327,8 @@ def test_a_bundle_needs_one_plan() -> None:
     plan = minimal_plan()
     del plan.resources["plan"]
     assert [str(issue) for issue in refusals_of(plan.bundle())] == [
-        "error: Bundle.entry.resource.ofType(CarePlan): one CarePlan is expected, or a Composition that presents one: "
-        "none found [cda-documents §4.6]"
+        "error: Bundle.entry.resource.ofType(CarePlan): a CarePlan, a CommunicationRequest, a Communication or "
+        "Appointments are expected: none found [cda-documents §4.6]"
     ]
     two = minimal_plan()
     two.add("second", "CarePlan", status="draft", intent="plan", subject=two.ref("patient"))
