@@ -1,31 +1,34 @@
 """A closed set of resources and the resolution of references inside it.
 
-FHIR R4 §2.3 (References) and §2.36.4.1 (Resolving references in Bundles): `Type/id`, absolute URL, `urn:uuid:`,
-versioned references, and `#id` of a contained resource.
+FHIR R4 "References between resources" and "Resolving references in Bundles": a relative reference means the server that
+its own entry comes from, an absolute one means exactly what it says. Another server's `Patient/1` is another patient.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 
+from relais.cda.errors import Issue, MappingError
 from relais.mappings.context import Resource
+
+RULE = "FHIR R4 Bundle, resolving references"
+_RESTFUL = re.compile(r"(?:(?P<base>https?://[^\s?#]+)/)?(?P<name>[A-Z][A-Za-z]+/[A-Za-z0-9\-.]{1,64})")
+_VERSION = "/_history/"
 
 
 class ResourceSet:
     """Resources by every name they can be referred to with."""
 
-    def __init__(self, resources: Iterable[tuple[str | None, Resource]]) -> None:
-        """`resources` are (fullUrl or None, resource) pairs."""
-        self._by_url: dict[str, Resource] = {}
+    def __init__(self, entries: Iterable[tuple[str | None, Resource]]) -> None:
+        """`entries` are (fullUrl or None, resource) pairs. Raises MappingError when two resources have one name."""
+        self._by_name: dict[str, Resource] = {}
         self._all: list[Resource] = []
+        self._bases: dict[int, str] = {}  # server of each resource, contained or not, by identity
         self._holders: dict[int, Resource] = {}  # by identity of the contained resource
-        for full_url, resource in resources:
-            self._all.append(resource)
-            self._holders |= {id(contained): resource for contained in resource.get("contained", ())}
-            if full_url:
-                self._by_url.setdefault(full_url, resource)
-            if "id" in resource:
-                self._by_url.setdefault(f"{resource['resourceType']}/{resource['id']}", resource)
+        issues = [issue for index, entry in enumerate(entries) for issue in self._add(index, *entry)]
+        if issues:
+            raise MappingError(issues)
 
     @classmethod
     def of_bundle(cls, bundle: Resource) -> ResourceSet:
@@ -35,9 +38,29 @@ class ResourceSet:
         )
 
     @classmethod
-    def of(cls, resources: Iterable[Resource]) -> ResourceSet:
-        """The set of stored resources, each named `Type/id`."""
-        return cls((None, resource) for resource in resources)
+    def of(cls, resources: Iterable[Resource], base: str = "") -> ResourceSet:
+        """The set of resources stored at the server `base`: `Type/id` and `base/Type/id` name the same one."""
+        root = f"{base.rstrip('/')}/" if base else ""
+        return cls((f"{root}{resource['resourceType']}/{resource['id']}", resource) for resource in resources)
+
+    def _add(self, index: int, full_url: str | None, resource: Resource) -> Iterator[Issue]:
+        """Take a resource in under its fullUrl; without a server's address, under `Type/id` too."""
+        own = f"{resource.get('resourceType')}/{resource['id']}" if "id" in resource else None
+        restful = _RESTFUL.fullmatch(full_url or "")
+        base = (restful["base"] or "") if restful else ""
+        place = f"Bundle.entry[{index}].fullUrl"
+        if restful and own and restful["name"] != own:
+            yield Issue("error", "invalid", "not the address of a resource of that type and id", place, RULE)
+        for name in dict.fromkeys((full_url, None if base else own)):
+            if name and name in self._by_name:
+                yield Issue("error", "duplicate", "another resource has the same address", place, RULE)
+            elif name:
+                self._by_name[name] = resource
+        self._all.append(resource)
+        self._bases[id(resource)] = base
+        for contained in resource.get("contained", ()):
+            self._holders[id(contained)] = resource
+            self._bases[id(contained)] = base
 
     def __iter__(self) -> Iterator[Resource]:
         return iter(self._all)
@@ -47,18 +70,37 @@ class ResourceSet:
         return [resource for resource in self._all if resource.get("resourceType") == resource_type]
 
     def resolve(self, reference: Resource | str | None, container: Resource | None = None) -> Resource | None:
-        """The resource that a Reference (or its `reference` string) names, or None.
+        """The resource that a Reference (or its `reference` string) names, in whatever version is at hand, or None.
 
-        `container` is the resource that holds the reference: `#id` is looked up among its contained resources, or among
-        those beside it when it is contained itself.
+        `container` is the resource that holds the reference: a relative one is looked up at its server, `#id` among its
+        contained resources, or among those beside it when it is contained itself. `is_other_version` tells whether the
+        version found is the one asked for.
         """
-        target = reference.get("reference") if isinstance(reference, dict) else reference
-        if not isinstance(target, str) or not target:
+        target = _target(reference)
+        if not target:
             return None
         if target.startswith("#"):
             contained = self._holders.get(id(container), container or {}).get("contained", ())
             return next((resource for resource in contained if resource.get("id") == target[1:]), None)
-        base = target.split("/_history/", 1)[0]
-        if base in self._by_url:
-            return self._by_url[base]
-        return self._by_url.get("/".join(base.rsplit("/", 2)[-2:])) if "/" in base else None
+        name = target.partition(_VERSION)[0]
+        restful = _RESTFUL.fullmatch(name)
+        base = self._bases.get(id(container))
+        if restful and not restful["base"] and base:
+            name = f"{base}/{name}"
+        return self._by_name.get(name)
+
+
+def asked_version(reference: Resource | str | None) -> str | None:
+    """The version that a Reference (or its `reference` string) asks for, if it asks for one."""
+    return _target(reference).partition(_VERSION)[2] or None
+
+
+def is_other_version(reference: Resource | str | None, resource: Resource) -> bool:
+    """Whether a Reference asks for a version that `resource` is not, or does not say it is."""
+    version = asked_version(reference)
+    return version is not None and resource.get("meta", {}).get("versionId") != version
+
+
+def _target(reference: Resource | str | None) -> str:
+    target = reference.get("reference") if isinstance(reference, dict) else reference
+    return target if isinstance(target, str) else ""

@@ -112,7 +112,7 @@ def read_actions(conversion: Conversion, plan: Resource) -> list[Action]:
         action = _read_activity(conversion, plan, activity, path)
         if action is not None:
             action.progress = activity.get("progress", [])
-            outcomes = conversion.references(activity, "outcomeReference", path)
+            outcomes = conversion.references(activity, "outcomeReference", path, plan)
             action.outcomes = [outcome for _, outcome, _ in outcomes if outcome is not None]
             action.extra += [concept_text(outcome) for outcome in activity.get("outcomeCodeableConcept", ())]
             found.append(action)
@@ -293,7 +293,7 @@ def _add(action: Action, participant: EntryParticipant, name: str) -> None:
 
 
 def _add_relative(conversion: Conversion, action: Action, target: Resource, reference: Resource, path: str) -> None:
-    if target is conversion.patient:
+    if conversion.is_patient(target):
         _add(action, sections.performer("La personne"), "La personne")
         return
     if target.get("resourceType") == "Patient":

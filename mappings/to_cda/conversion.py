@@ -5,14 +5,14 @@ Everything that must be refused is collected and raised once, so that a user men
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from relais.cda.datatypes import ts_from_fhir, uuid_oid
 from relais.cda.errors import Issue, MappingError
 from relais.cda.model import II
 from relais.mappings import identity
 from relais.mappings.context import Deployment, Emission, Resource
-from relais.mappings.resources import ResourceSet
+from relais.mappings.resources import ResourceSet, is_other_version
 
 
 class Conversion:
@@ -62,21 +62,29 @@ class Conversion:
     # --- resources ------------------------------------------------------------------------------------------
 
     def resolve(self, reference: Resource | None, path: str, container: Resource | None = None) -> Resource | None:
-        """The resource a Reference names. A reference to nothing is refused; an absent or logical one is None."""
+        """The resource a Reference names. A reference to nothing is refused; an absent or logical one is None.
+
+        Another version than the one asked for is used, with a warning: a document is made of what is current.
+        """
         if not reference:
             return None
         target = self.resources.resolve(reference, container)
         if target is None and reference.get("reference"):
             self.refuse(path, "reference to a resource that is not provided", "FHIR R4 references", "not-found")
+        if target is not None and is_other_version(reference, target):
+            self.warn(path, "another version of the resource than the one referred to", "FHIR R4 references")
         return target
 
     def references(
-        self, resource: Resource, element: str, path: str
+        self, element_of: Resource, element: str, path: str, container: Resource | None = None
     ) -> Iterator[tuple[Resource, Resource | None, str]]:
-        """(Reference, target or None, path) of each item of a repeating Reference element."""
-        for index, reference in enumerate(resource.get(element, ())):
+        """(Reference, target or None, path) of each item of a repeating Reference element.
+
+        `container` is the resource that holds them, when `element_of` is only a part of it.
+        """
+        for index, reference in enumerate(element_of.get(element, ())):
             place = f"{path}.{element}[{index}]"
-            yield reference, self.resolve(reference, place, resource), f"{place}.resolve()"
+            yield reference, self.resolve(reference, place, container or element_of), f"{place}.resolve()"
 
     def roles_of(self, practitioner: Resource) -> list[Resource]:
         """The PractitionerRoles of a Practitioner among the resources, in their order."""
@@ -108,15 +116,21 @@ class Conversion:
         A contained copy of the patient, and a logical reference, are recognised by their identifiers.
         """
         target = self.resources.resolve(reference, container)
-        if target is self.patient:
+        if target is not None:
+            return self.is_patient(target)
+        return "reference" not in reference and self._is_identified([reference.get("identifier", {})])
+
+    def is_patient(self, resource: Resource) -> bool:
+        """Whether a resource is the patient of the document: the resource itself, or a copy that bears an identifier of
+        the patient."""
+        if resource is self.patient:
             return True
-        if target is not None and target.get("resourceType") != "Patient":
-            return False
-        if target is None and "reference" in reference:
-            return False
-        stated = target.get("identifier", ()) if target is not None else [reference.get("identifier", {})]
+        return resource.get("resourceType") == "Patient" and self._is_identified(resource.get("identifier", ()))
+
+    def _is_identified(self, identifiers: Iterable[Resource]) -> bool:
         own = {(one.get("system"), one.get("value")) for one in self.patient.get("identifier", ())}
-        return any((one["system"], one["value"]) in own for one in stated if one.get("system") and one.get("value"))
+        stated = [(one.get("system"), one.get("value")) for one in identifiers]
+        return any(system and value and (system, value) in own for system, value in stated)
 
     # --- values ---------------------------------------------------------------------------------------------
 

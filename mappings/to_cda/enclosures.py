@@ -83,10 +83,10 @@ class Enclosures:
     attached: list[Attached] = field(default_factory=list)
     referenced: list[Referenced] = field(default_factory=list)
 
-    def add_attachment(self, conversion: Conversion, attachment: Resource, path: str) -> None:
-        """An Attachment that stands alone: its bytes, else its address."""
+    def add_attachment(self, conversion: Conversion, attachment: Resource, path: str, container: Resource) -> None:
+        """An Attachment that stands alone in `container`: its bytes, else its address."""
         title = (attachment.get("title") or "").strip()
-        if not self._add_content(conversion, attachment, attachment, path, title, []):
+        if not self._add_content(conversion, attachment, attachment, path, title, [], container):
             _add_address(conversion, self.referenced, attachment, path, title)
 
     def add_resource(self, conversion: Conversion, resource: Resource, path: str) -> bool:
@@ -134,9 +134,13 @@ class Enclosures:
         path: str,
         title: str,
         types: list[Code],
+        container: Resource | None = None,
     ) -> bool:
-        """Add the bytes of an Attachment or Binary, its own or those of the Binary it points to; False without any."""
-        binary = conversion.resources.resolve(attachment.get("url"))
+        """Add the bytes of an Attachment or Binary, its own or those of the Binary it points to; False without any.
+
+        `container` is the resource that holds the attachment, when `source` is only a part of it.
+        """
+        binary = conversion.resources.resolve(attachment.get("url"), container or source)
         holder = binary if binary is not None and binary.get("resourceType") == "Binary" else attachment
         if "data" not in holder:
             return False

@@ -348,7 +348,7 @@ def _read_attachment(conversion: Conversion, notice: Notice, attachment: Resourc
             title = (attachment.get("title") or "").strip()
             notice.messages += [f"{title}\n{words}" if title else words] if words else []
             return
-    notice.enclosures.add_attachment(conversion, attachment, path)
+    notice.enclosures.add_attachment(conversion, attachment, path, notice.source)
 
 
 _WORDS = frozenset({"id", "contentType", "language", "data", "size", "hash", "title"})
