@@ -6,7 +6,6 @@ CI-SIS volet §OBX, §OBR, §TXA, §ORC. The bytes decoded are the document, wha
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 
 from relais.cda.errors import UnreadableError
@@ -77,7 +76,7 @@ def decode(context: Context, obx: Segment, *, drop: bool) -> bytes | None:
         text += "=" * missing
     try:
         return base64.b64decode(text, validate=True)
-    except binascii.Error:
+    except ValueError:  # binascii.Error, or characters outside ASCII
         if drop and not context.policy.strict:
             context.findings.warn("102", place, "not base64: this text is left out", "hl7v2.base64")
         else:

@@ -7,7 +7,6 @@ agree to a message: a mistake that the writer and the reader of Relais share is 
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Iterator
 from typing import Any
 
@@ -113,7 +112,7 @@ def _document_objections(message: _Message, kind: str, event: str) -> Iterator[s
     written = message.text("OBX", 5, 5)
     try:
         cda = parse(base64.b64decode(written, validate=True)).getroot()
-    except (binascii.Error, UnreadableError):
+    except (ValueError, UnreadableError):
         yield "OBX-5: not a CDA in base64"
         return
     here = {(cx.split("^")[0], _authority(cx)) for cx in _repetitions(message.all("PID")[0], 3)}

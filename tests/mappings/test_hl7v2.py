@@ -431,6 +431,7 @@ BASE64, HEADER, PARTICIPATION = "hl7v2.base64", "hl7v2.header", "hl7v2.participa
         ("OBX-5", lambda ed: f"{ed}~{ed}", ("102", "OBX-5", "hl7v2.obx")),
         ("OBX-5", "^text^XML^Base64^QUJDR", ("102", "OBX-5.5", BASE64)),
         ("OBX-5", "^text^XML^Base64^QUJD*A==", ("102", "OBX-5.5", BASE64)),
+        ("OBX-5", "^text^XML^Base64^QUJé", ("102", "OBX-5.5", BASE64)),
         ("OBX-5", "^text^XML^Base64^", ("101", "OBX-5.5", BASE64)),
         ("OBX-5", "^text^XML^Base64^QUJD", ("207", "OBX-5", "hl7v2.cda")),
         ("OBX[2]-2", "CE", ("103", "OBX[2]-2.1", VALUE)),

@@ -466,7 +466,7 @@ def test_a_message_too_long(tmp_path: Path) -> None:
             "PRT-15: not the mailbox of the patient of PID-3",
         ),
         (with_field(message(), "OBX-5", "^text^XML^Base64^QUJD"), "OBX-5: not a CDA in base64"),
-        (with_field(message(), "OBX-5", "^text^XML^Base64^QUJ"), "OBX-5: not a CDA in base64"),
+        (with_field(message(), "OBX-5", "^text^XML^Base64^QUJé"), "OBX-5: not a CDA in base64"),
         (
             with_field(message(), "PID-3", lambda cx: cx + "~9^^^&1.2.3&ISO^PI"),
             "PID-3: not the identifiers of patientRole",
