@@ -305,7 +305,9 @@ def _appointments(conversion: Conversion, visits: list[Visit], agenda: Resource 
 
 
 def _row(visit: Visit, number: int) -> list[list[Node]]:
-    status = visit.state.words + (f" – motif : {visit.motive_words}" if visit.motive_words else "")
+    status: list[Node] = [visit.state.words]
+    if visit.motive_words:
+        status += [" – motif : ", content(visit.motive_words, id=f"raison-{number}")]
     devices = [content(device.name, id=f"ressource-{number}-{rank}") for rank, device in enumerate(visit.devices, 1)]
     notes: list[Node] = [content(words) for words in dict.fromkeys([*_agendas(visit), *visit.notes])]
     if visit.comments:
@@ -316,7 +318,7 @@ def _row(visit: Visit, number: int) -> list[list[Node]]:
     return [
         [_label(visit, number)],
         [french_slot(visit.start, visit.end)],
-        [content(status, id=f"statut-{number}")],
+        [Element("content", {"ID": f"statut-{number}"}, status)],
         _cell([*visit.people, *devices]),
         _cell(visit.places),
         _cell(notes),
@@ -376,10 +378,10 @@ def _entry(conversion: Conversion, visit: Visit, number: int) -> Statement:
 
 
 def _motive(visit: Visit, number: int) -> Code | None:
-    """The motive, its words being those of the status in the narrative."""
+    """The motive, with its words in the narrative."""
     if visit.motive is None or not visit.motive_words:
         return visit.motive
-    return replace(visit.motive, original_text=Text(reference=f"#statut-{number}"))
+    return replace(visit.motive, original_text=Text(reference=f"#raison-{number}"))
 
 
 def _codes(visit: Visit) -> list[Code]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from relais.cda import event_sections, sections, templates
 from relais.cda.datatypes import datetime_from_ts, uuid_oid
 from relais.cda.model import II, AssignedEntity, Code, Document, EntryAuthor, Interval, Section, Statement, Text
-from relais.cda.narrative import Node, content, paragraph, table
+from relais.cda.narrative import Element, Node, content, paragraph, table
 from relais.mappings import extensions, identity, terminology
 from relais.mappings.context import Emission, Mapped, Resource
 from relais.mappings.resources import ResourceSet
@@ -35,6 +35,7 @@ KIND = "notification"
 DEFAULT_TYPE = "51851-4"
 TITLE = "Notification d'évènement"
 WITHDRAWAL_TITLE = "Retrait d'une notification d'évènement"
+WITHDRAWAL = "Notification retirée : l'évènement n'est plus à prendre en compte"
 EVENT_TITLE, MESSAGE_TITLE = "Évènement notifié", "Message"
 
 STATUSES = {
@@ -461,7 +462,7 @@ def _event(conversion: Conversion, notice: Notice) -> Section:
     """FR-Evenements with the one event, and what is known of the notification."""
     label = notice.kind.display or ""
     rows: list[list[list[Node]]] = [[["Évènement"], [content(label, id="evt-1")]], [["Date"], [notice.when]]]
-    rows.append([["Statut"], [content(_status_words(notice), id="statut-1")]])
+    rows.append([["Statut"], [Element("content", {"ID": "statut-1"}, _status_words(notice))]])
     rows += [[[name], [words]] for name, words in dict.fromkeys(notice.facts) if words]
     if notice.comments:
         rows.append([["Commentaire"], [marked("\n".join(notice.comments), "com-1")]])
@@ -487,7 +488,7 @@ def _business_status(conversion: Conversion, notice: Notice) -> Statement:
     withdrawn = notice.status == WITHDRAWN
     status = "ANNULE" if withdrawn else "PLANIFIE" if notice.mood == "INT" else "REALISE"
     reason = concept_text(notice.source.get("statusReason"))
-    motive = Code(null_flavor="OTH", original_text=Text(reference="#statut-1")) if reason else Code(null_flavor="UNK")
+    motive = Code(null_flavor="OTH", original_text=Text(reference="#raison-1")) if reason else Code(null_flavor="UNK")
     time = conversion.time(notice.emitted, _emission_path(notice.source, notice.path))
     return event_sections.business_status(
         conversion.entry_id(notice.source, notice.path, "status"),
@@ -498,13 +499,11 @@ def _business_status(conversion: Conversion, notice: Notice) -> Statement:
     )
 
 
-def _status_words(notice: Notice) -> str:
-    reason = concept_text(notice.source.get("statusReason"))
-    because = f" – motif : {reason}" if reason else ""
-    if notice.status == WITHDRAWN:
-        return f"Notification retirée : l'évènement n'est plus à prendre en compte{because}"
+def _status_words(notice: Notice) -> list[Node]:
     said = "Annoncé" if notice.mood == "INT" else "Survenu"
-    return f"{said}, notification suspendue{because}" if notice.status == "held" else f"{said}{because}"
+    words = {WITHDRAWN: WITHDRAWAL, "held": f"{said}, notification suspendue"}.get(notice.status, said)
+    reason = concept_text(notice.source.get("statusReason"))
+    return [words, " – motif : ", content(reason, id="raison-1")] if reason else [words]
 
 
 def _entry_authors(conversion: Conversion, notice: Notice) -> list[EntryAuthor]:
