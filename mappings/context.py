@@ -42,10 +42,14 @@ class Deployment:
 
 @dataclass(frozen=True, slots=True)
 class DocumentVersion:
-    """Place of a document in its lineage: `replaces` is the id of the version the receivers know."""
+    """Place of a document in its lineage: `replaces` is the id of the version the receivers know.
+
+    `set_id` is the lineage once it is known: it stays what it was when the source's identifiers change.
+    """
 
     number: int = 1
     replaces: II | None = None
+    set_id: II | None = None
 
 
 @dataclass(slots=True)

@@ -22,7 +22,7 @@ import msgspec
 
 from relais.cda.errors import Issue, RelaisError
 from relais.server import commands
-from relais.server.settings import Settings
+from relais.server.settings import Settings, reference
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -93,6 +93,12 @@ def worker() -> None:
     """Deliver what was ordered, until told to stop."""
     settings = Settings.load()
     commands.work(settings, _stop_event())
+
+
+@main.command("settings")
+def settings_() -> None:
+    """List every setting with its default and meaning."""
+    click.echo(reference(), nl=False)
 
 
 @main.command()

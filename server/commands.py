@@ -8,13 +8,12 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
-from zoneinfo import ZoneInfo
+from typing import Any, NoReturn
 
 import msgspec
 
 from relais.cda import xdm
-from relais.cda.datatypes import uuid_oid
+from relais.cda.datatypes import PARIS, uuid_oid
 from relais.cda.errors import Issue, RelaisError
 from relais.cda.reader import read
 from relais.cda.validation import Report, Validator
@@ -24,8 +23,10 @@ from relais.mappings.document_metadata import check_archive, document_entry, sub
 from relais.mappings.from_cda import to_bundle
 from relais.mappings.to_cda import convert as to_cda
 from relais.profiles.structure import check as check_structure
+from relais.server.delivery import gate
 from relais.server.delivery.channel import Channel, DeliveryError
 from relais.server.delivery.dmp import DmpChannel
+from relais.server.delivery.hl7v2 import Hl7v2Channel
 from relais.server.delivery.mss import MssChannel
 from relais.server.delivery.transmit import Wanted, transmit_document, transmit_plan
 from relais.server.delivery.worker import Check, Worker
@@ -34,7 +35,7 @@ from relais.server.fhir.repository import Repository
 from relais.server.settings import Settings
 from relais.server.store import Store
 
-PARIS = ZoneInfo("Europe/Paris")
+_SUBSETS = "IHE_XDM"
 LEASE = timedelta(seconds=30)  # how long a killed worker holds a delivery up
 Say = Callable[[str], None]
 
@@ -73,6 +74,7 @@ def import_document(data: bytes) -> tuple[bytes, list[Issue]]:
 def pack(contents: Sequence[bytes], settings: Settings, now: datetime) -> bytes:
     """IHE_XDM.ZIP of CDA documents of one patient. Raises RelaisError."""
     models = [read(content).document for content in contents]
+    _refuse_errors([issue for model in models for issue in gate.refusals(model, "mss", settings)])
     entries = [
         document_entry(model, content, entry_id=f"Document{n:02}", uri=f"DOC{n:05}.XML", destination="mss")
         for n, (model, content) in enumerate(zip(models, contents, strict=True), start=1)
@@ -89,13 +91,12 @@ def unpack(data: bytes, folder: Path) -> tuple[list[Path], list[Issue]]:
     archive = xdm.unpack(data)
     issues = [*archive.issues, *check_archive(archive)]
     _refuse_errors(issues)
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for document in archive.documents:
-        path = folder / Path(document.path).name
-        path.write_bytes(document.data)
-        written.append(path)
-    return written, issues
+    files = {folder / Path(document.path).relative_to(_SUBSETS): document.data for document in archive.documents}
+    _refuse_errors([Issue("error", "duplicate", "the file exists", str(path)) for path in files if path.exists()])
+    for path, data in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return list(files), issues
 
 
 # --- validation -----------------------------------------------------------------------------------------------
@@ -158,7 +159,7 @@ def send(what: str, channels: Sequence[str], recipients: Sequence[str], settings
     resource_type, _, resource_id = what.partition("/")
     try:
         with repository.transaction() as transaction:
-            if resource_type == "CarePlan" and not Path(what).exists():
+            if resource_type == "CarePlan":
                 task = transmit_plan(transaction, resource_id, wanted, settings, transaction.now)
             else:
                 task = transmit_document(transaction, Path(what).read_bytes(), wanted, settings, transaction.now)
@@ -178,14 +179,14 @@ def task(task_id: str, settings: Settings) -> Resource:
 
 def work(settings: Settings, stop: threading.Event) -> None:
     """Run the delivery worker until `stop` is set."""
-    repository = open_repository(settings)
-    channels: dict[str, Channel] = {"mss": MssChannel(settings)} if settings.mss_sender else {}
-    if settings.dmp_url:
-        channels["dmp"] = DmpChannel(settings)
+    # A Task may name a plan that was deleted after it was sent: that must not hold deliveries up.
+    repository = Repository(Store.open(settings.database_url), settings.fhir_base, check_references=False)
+    makers: dict[str, Callable[[Settings], Channel]] = {"mss": MssChannel, "dmp": DmpChannel, "hl7v2": Hl7v2Channel}
+    channels = {name: make(settings) for name, make in makers.items() if gate.is_configured(name, settings)}
     worker = Worker(
         repository,
         channels,
-        official_check(settings),
+        departure_check(settings),
         lease=LEASE,
         retry_base=timedelta(seconds=settings.retry_base),
         retry_attempts=settings.retry_attempts,
@@ -196,21 +197,30 @@ def work(settings: Settings, stop: threading.Event) -> None:
         repository.store.close()
 
 
-def official_check(settings: Settings) -> Check:
-    """The check that a worker makes before each attempt: what the official rules refuse in a document."""
-    if settings.rules_folder is None:
-        return _rules_absent if settings.rules_required else lambda _content: []
-    validator = open_validator(settings)
-    validator.warm_up()
+def departure_check(settings: Settings) -> Check:
+    """The check that a worker makes before each attempt: what may leave at all, then the official rules."""
+    validator = open_validator(settings) if settings.rules_folder else None
+    if validator:
+        validator.warm_up()
 
-    def check(content: bytes) -> list[Issue]:
+    def check(content: bytes, channel: str) -> list[Issue]:
+        document = read(content).document
+        refused = [
+            issue for name in gate.CHANNELS if name == channel for issue in gate.refusals(document, name, settings)
+        ]
+        if refused:
+            return refused
+        if validator is None:
+            return [] if settings.rules_required is False else _rules_absent()
         report = validator.validate(content)
-        return [] if report.acceptable else [issue for issue in report.to_issues() if issue.severity == "error"]
+        return (
+            [] if report.acceptable else [issue for issue in report.to_issues() if issue.severity in ("fatal", "error")]
+        )
 
     return check
 
 
-def _rules_absent(_content: bytes) -> list[Issue]:
+def _rules_absent() -> NoReturn:
     message = "the official rules are not on this machine and the setting rules_required forbids to send without them"
     raise DeliveryError(Issue("error", "incomplete", message), retry=True)
 

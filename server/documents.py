@@ -1,29 +1,33 @@
 """Documents issued for stored care plans: which bytes, under which id, as which version of their lineage.
 
-A document is issued once per state of its sources: asking again while nothing has changed gives the same bytes; after
-a change the next version, which replaces the last one issued (CI-SIS Structuration minimale: id, setId, versionNumber,
-relatedDocument). The bytes are kept: they are what is validated, hashed, sent and owed to a later replacement.
+The next version is issued when the document would say something else than the last one; asking again while nothing has
+changed gives the same bytes. It replaces the last version that Relais sent, or, when none was sent, the last one issued
+(CI-SIS Structuration minimale: id, setId, versionNumber, relatedDocument). The bytes are kept: they are what is
+validated, hashed, sent and owed to a later replacement.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import msgspec
 from sqlalchemy import BigInteger, Column, Connection, Index, Integer, LargeBinary, Row, Table, insert, select
 
+from relais.cda.datatypes import PARIS
 from relais.cda.errors import Issue, RelaisError
-from relais.cda.model import II
+from relais.cda.model import II, Header
 from relais.cda.reader import read
+from relais.cda.templates import INS_ROOTS
 from relais.cda.writer import write
+from relais.mappings import identity
 from relais.mappings.context import Deployment, DocumentVersion, Emission, Mapped, Resource
 from relais.mappings.resources import ResourceSet
+from relais.mappings.terminology import TERMINOLOGIE_CISIS_URI
 from relais.mappings.to_cda.pps import pps_document
+from relais.server.delivery import outbox
 from relais.server.fhir import references
 from relais.server.fhir.json_format import load
 from relais.server.fhir.repository import Transaction, existing
@@ -31,184 +35,264 @@ from relais.server.search import search
 from relais.server.store.schema import Bytewise, metadata
 from relais.server.store.store import StoredVersion, read_current, to_datetime, to_microseconds
 
-PARIS = ZoneInfo("Europe/Paris")
-
 document_table = Table(
     "issued_document",
     metadata,
-    Column("id", Bytewise, primary_key=True),  # root of ClinicalDocument/id
-    Column("lineage", Bytewise, nullable=False),  # root of ClinicalDocument/setId
+    Column("key", Bytewise, primary_key=True),  # name_of(ClinicalDocument/id)
+    Column("lineage", Bytewise, nullable=False),  # name_of(ClinicalDocument/setId)
     Column("version", Integer, nullable=False),
     Column("carrier", Bytewise, nullable=False),  # CarePlan/[id]; empty: made elsewhere
-    Column("sources", Bytewise, nullable=False),  # SHA-256 of the source versions and of the emitter's settings
+    Column("identity", LargeBinary, nullable=False),  # JSON of Identity
     Column("content", LargeBinary, nullable=False),
     Column("issues", LargeBinary, nullable=False),  # JSON of the mapping's issues
     Column("issued", BigInteger, nullable=False),
 )
+Index("issued_document_by_lineage", document_table.c.lineage, document_table.c.version)
 Index("issued_document_by_carrier", document_table.c.carrier, document_table.c.version)
 
-# What belongs to a plan without being referenced from it: (type, search parameter, what the parameter points to).
-_BACK_LINKS = (
-    ("RelatedPerson", "patient", "Patient"),
-    ("Consent", "patient", "Patient"),
-    ("Coverage", "beneficiary", "Patient"),
-    ("Observation", "focus", "Goal"),
-    ("Provenance", "target", "CarePlan"),
+_PROVISIONS = ",".join(
+    f"{TERMINOLOGIE_CISIS_URI}|{code}"
+    for code in ("PAT-001", "PAT-002", "PAT-003", "PAT-004", "PAT-005", "PAT-006", "PAT-007", "PAT-008", "PAT-009")
 )
-# Resources that tell who somebody is: what they point to is another matter than the plan.
-_LEAVES = frozenset({"Location", "Coverage", "Binary", "Task", "Encounter", "DocumentReference"})
+# What belongs to a plan without being referenced from it: (type, search parameters, what the first one points to).
+_BACK_LINKS = (
+    ("RelatedPerson", (("patient", ""),), "Patient"),
+    ("Consent", (("patient", ""),), "Patient"),
+    ("Coverage", (("beneficiary", ""),), "Patient"),
+    ("Observation", (("patient", ""), ("code", f"{_PROVISIONS},{TERMINOLOGIE_CISIS_URI}|ORG-013")), "Patient"),
+    ("Observation", (("focus", ""),), "Goal"),
+    ("Provenance", (("target", ""),), "CarePlan"),
+    ("PractitionerRole", (("practitioner", ""), ("active:not", "false")), "Practitioner"),
+)
 _MOST_SOURCES = 1_000
 
 
 @dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a document is: its id, its lineage, what it replaces, and every identifier of its patient."""
+
+    id: II
+    set_id: II
+    replaces: II | None
+    patient: tuple[II, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class IssuedDocument:
-    """One issued document: `content` is exactly what is sent; `carrier` is `CarePlan/[id]`.
+    """One issued document: `content` is exactly what is sent; `carrier` is `CarePlan/[id]`, empty if made elsewhere.
 
     `issues` is what the mapping wanted said (warnings, information).
     """
 
-    id: str
-    lineage: str
+    identity: Identity
     version: int
     carrier: str
     content: bytes
     issues: tuple[Issue, ...]
     issued: datetime
 
+    @property
+    def key(self) -> str:
+        """The name of its id."""
+        return name_of(self.identity.id)
 
-@dataclass(frozen=True, slots=True)
-class Sources:
-    """A plan and everything of it, as stored; `fingerprint` changes when any of it does."""
-
-    care_plan: Resource
-    resources: ResourceSet
-    fingerprint: str
+    @property
+    def lineage(self) -> str:
+        """The name of its setId: equal for all versions of one document, and for no other."""
+        return name_of(self.identity.set_id)
 
 
-def gather(connection: Connection, base: str, care_plan_id: str, deployment: Deployment) -> Sources:
-    """The plan, what it references (and so on), and what is recorded about it and its patient.
+def name_of(identifier: II) -> str:
+    """`root`, or `root^extension`: two instance identifiers are the same only if both parts are."""
+    return f"{identifier.root}^{identifier.extension}" if identifier.extension else identifier.root or ""
+
+
+# --- sources ----------------------------------------------------------------------------------------------------------
+
+
+def gather(connection: Connection, base: str, care_plan_id: str) -> tuple[Resource, ResourceSet]:
+    """The plan, and the set of what it references (and so on) and of what is recorded about it and its patient.
 
     Read twice until both readings agree: on PostgreSQL others may commit between two reads of one transaction.
-    Raises FhirError 404 or 410 when there is no such plan.
+    Raises FhirError 404 or 410 when there is no such plan, RelaisError when too much hangs on it.
     """
-    sources = _gather(connection, base, care_plan_id, deployment)
-    while (again := _gather(connection, base, care_plan_id, deployment)).fingerprint != sources.fingerprint:
-        sources = again
-    return sources
+    found = _gather(connection, base, care_plan_id)
+    while (again := _gather(connection, base, care_plan_id)) != found:
+        found = again
+    parsed = {name: load(stored.content or b"") for name, stored in sorted(found.items())}
+    return parsed[f"CarePlan/{care_plan_id}"], ResourceSet.of(parsed.values(), base)
 
 
-def _gather(connection: Connection, base: str, care_plan_id: str, deployment: Deployment) -> Sources:
+def _gather(connection: Connection, base: str, care_plan_id: str) -> dict[str, StoredVersion]:
     plan = f"CarePlan/{care_plan_id}"
     found = {plan: existing(read_current(connection, "CarePlan", care_plan_id), "CarePlan", care_plan_id)}
-    parsed: dict[str, Resource] = {}
     waiting = [plan]
-    while waiting and len(found) <= _MOST_SOURCES:
+    while waiting:
         name = waiting.pop()
-        parsed[name] = load(found[name].content or b"")
-        for stored in _linked(connection, base, name, parsed[name]):
+        for stored in _linked(connection, base, name, load(found[name].content or b"")):
             linked = f"{stored.type}/{stored.id}"
             if linked not in found and stored.type != "CarePlan" and not stored.deleted:
                 found[linked] = stored
                 waiting.append(linked)
-    versions = "\n".join(sorted(f"{name}/{stored.version}" for name, stored in found.items()))
-    fingerprint = hashlib.sha256(f"{versions}\n{deployment!r}".encode()).hexdigest()
-    return Sources(parsed[plan], ResourceSet.of(parsed[name] for name in sorted(parsed)), fingerprint)
+        if len(found) > _MOST_SOURCES:
+            message = f"more than {_MOST_SOURCES} resources hang on the plan"
+            raise RelaisError(Issue("error", "too-costly", message, "CarePlan"))
+    return found
 
 
 def _linked(connection: Connection, base: str, name: str, resource: Resource) -> Iterator[StoredVersion]:
     resource_type = name.partition("/")[0]
-    if resource_type in _LEAVES:
-        return
-    for reference in sorted(references.of(resource)):
+    # A merged record of the person is another Patient: nothing of it belongs to this plan.
+    followed = {key: value for key, value in resource.items() if (resource_type, key) != ("Patient", "link")}
+    for reference in sorted(references.of(followed)):
         target = references.restful(reference)
         if target and target[0] in ("", base) and (stored := read_current(connection, target[1], target[2])):
             yield stored
-    for back_type, parameter, pointed_type in _BACK_LINKS:
+    for back_type, parameters, pointed_type in _BACK_LINKS:
         if pointed_type == resource_type:
-            wanted = [(parameter, name), ("_count", str(_MOST_SOURCES))]
-            yield from search(connection, base, back_type, wanted).matches
+            wanted = [(parameter, value or name) for parameter, value in parameters]
+            matches = search(connection, base, back_type, [*wanted, ("_count", str(_MOST_SOURCES))]).matches
+            if back_type != "PractitionerRole" or len(matches) == 1:  # of several roles none is the one meant
+                yield from matches
 
 
-def last_issued(connection: Connection, carrier: str) -> tuple[IssuedDocument, str] | None:
-    """The newest document of a carrier and the fingerprint of its sources."""
-    row = connection.execute(
-        select(document_table)
-        .where(document_table.c.carrier == carrier)
-        .order_by(document_table.c.version.desc())
-        .limit(1)
-    ).first()
-    return (_document(row), row.sources) if row else None
+# --- issuing ----------------------------------------------------------------------------------------------------------
 
 
-def issued(connection: Connection, document_id: str) -> IssuedDocument | None:
-    """An issued document by its id."""
-    row = connection.execute(select(document_table).where(document_table.c.id == document_id)).first()
-    return _document(row) if row else None
+def issue(transaction: Transaction, care_plan_id: str, deployment: Deployment, now: datetime) -> IssuedDocument:
+    """The document of the plan as it stands, issuing the next version if it would differ from the last.
+
+    Raises MappingError when the plan lacks what the document requires, FhirError when there is no such plan,
+    RelaisError when its identifier belongs to another plan or another patient.
+    """
+    carrier = f"CarePlan/{care_plan_id}"
+    connection = transaction.connection
+    transaction.exclusively(f"documents of {carrier}")
+    plan, resources = gather(connection, transaction.repository.base, care_plan_id)
+    former = _newest(connection, document_table.c.carrier == carrier)
+    set_id = former.identity.set_id if former else identity.set_id(plan, "pps")
+    if set_id is None:
+        raise RelaisError(Issue("error", "required", "an identifier, or an id", "CarePlan.identifier"))
+    transaction.exclusively(f"lineage {name_of(set_id)}")
+    last = _newest(connection, document_table.c.lineage == name_of(set_id))
+    if last:
+        _check_heir(transaction, last, carrier)
+        version = DocumentVersion(last.version, last.identity.replaces, set_id)
+        if write(_map(plan, resources, deployment, last.issued, version).document) == last.content:
+            return last
+    replaced = (_last_sent(connection, name_of(set_id)) or last) if last else None
+    version = DocumentVersion(last.version + 1 if last else 1, replaced.identity.id if replaced else None, set_id)
+    mapped = _map(plan, resources, deployment, now, version)
+    header = mapped.document.header
+    document = IssuedDocument(
+        _identity(header), version.number, carrier, write(mapped.document), tuple(mapped.issues), now
+    )
+    return _keep(connection, document)
+
+
+def _map(
+    plan: Resource, resources: ResourceSet, deployment: Deployment, now: datetime, version: DocumentVersion
+) -> Mapped:
+    return pps_document(plan, resources, Emission(deployment, now.astimezone(PARIS), version))
+
+
+def _check_heir(transaction: Transaction, last: IssuedDocument, carrier: str) -> None:
+    """A lineage passes to another plan only when the plan that had it is gone."""
+    if last.carrier in ("", carrier):
+        return
+    stored = transaction.current("CarePlan", last.carrier.partition("/")[2])
+    if stored and not stored.deleted:
+        message = f"{last.carrier} has issued documents under this identifier"
+        raise RelaisError(Issue("error", "duplicate", message, "CarePlan.identifier", "CI-SIS: one setId, one plan"))
 
 
 def register(connection: Connection, content: bytes, now: datetime) -> IssuedDocument:
     """Keep a document made elsewhere so that it can be sent; the same bytes are kept once.
 
-    Raises UnreadableError when it is no CDA, RelaisError when another content is known under its id.
+    Raises UnreadableError when it is no CDA, RelaisError when its id names another content, or its setId documents of
+    another patient.
     """
     header = read(content).document.header
-    known = issued(connection, header.id.root or "")
+    document = IssuedDocument(_identity(header), header.version_number or 1, "", content, (), now)
+    known = issued(connection, document.key)
     if known is None:
-        lineage = header.set_id.root if header.set_id else None
-        document = IssuedDocument(
-            header.id.root or "", lineage or header.id.root or "", header.version_number or 1, "", content, (), now
-        )
-        _insert(connection, document, hashlib.sha256(content).hexdigest())
-        return document
+        return _keep(connection, document)
     if known.content != content:
+        message = "another document has this id"
         raise RelaisError(
-            Issue("error", "duplicate", "another document has this id", "ClinicalDocument/id", "CI-SIS: id is unique")
+            Issue("error", "duplicate", message, "ClinicalDocument/id", "CI-SIS: an id names one document")
         )
     return known
 
 
-def issue(transaction: Transaction, care_plan_id: str, deployment: Deployment, now: datetime) -> IssuedDocument:
-    """The document of the plan as it stands, issuing the next version if anything changed since the last.
-
-    Raises MappingError when the plan lacks what the document requires, FhirError when there is no such plan.
-    """
-    carrier = f"CarePlan/{care_plan_id}"
-    transaction.exclusively(f"documents of {carrier}")
-    sources = gather(transaction.connection, transaction.repository.base, care_plan_id, deployment)
-    last = last_issued(transaction.connection, carrier)
-    if last and last[1] == sources.fingerprint:
-        return last[0]
-    version = DocumentVersion(last[0].version + 1, II(last[0].id)) if last else DocumentVersion()
-    emission = Emission(deployment, now.astimezone(PARIS), version)
-    document = _issued(carrier, pps_document(sources.care_plan, sources.resources, emission), version.number, now)
-    _insert(transaction.connection, document, sources.fingerprint)
-    return document
+def _identity(header: Header) -> Identity:
+    replaced = [parent for related in header.related_documents for parent in related.parent_ids]
+    return Identity(header.id, header.set_id or header.id, next(iter(replaced), None), tuple(header.patient.ids))
 
 
-def _issued(carrier: str, mapped: Mapped, number: int, now: datetime) -> IssuedDocument:
-    header = mapped.document.header
-    assert header.id.root  # noqa: S101 - the mapping always gives an id; tells the type checker
-    lineage = header.set_id.root if header.set_id and header.set_id.root else header.id.root
-    return IssuedDocument(header.id.root, lineage, number, carrier, write(mapped.document), tuple(mapped.issues), now)
-
-
-def _insert(connection: Connection, document: IssuedDocument, fingerprint: str) -> None:
+def _keep(connection: Connection, document: IssuedDocument) -> IssuedDocument:
+    last = _newest(connection, document_table.c.lineage == document.lineage)
+    if last and not _same_person(last.identity.patient, document.identity.patient):
+        message = "the earlier documents of this setId are about another patient"
+        raise RelaisError(
+            Issue("error", "conflict", message, "ClinicalDocument/setId", "CI-SIS: one setId, one patient")
+        )
     connection.execute(
         insert(document_table),
         {
-            "id": document.id,
+            "key": document.key,
             "lineage": document.lineage,
             "version": document.version,
             "carrier": document.carrier,
-            "sources": fingerprint,
+            "identity": msgspec.json.encode(document.identity),
             "content": document.content,
             "issues": msgspec.json.encode(document.issues),
             "issued": to_microseconds(document.issued),
         },
     )
+    return document
+
+
+def _same_person(one: tuple[II, ...], other: tuple[II, ...]) -> bool:
+    """Whether two documents are about one person: by the INS where both have one, else by any shared identifier."""
+    national = [{name_of(number) for number in numbers if number.root in INS_ROOTS} for numbers in (one, other)]
+    if all(national):
+        return bool(national[0] & national[1])
+    return bool({name_of(number) for number in one} & {name_of(number) for number in other})
+
+
+# --- looking up -------------------------------------------------------------------------------------------------------
+
+
+def issued(connection: Connection, key: str) -> IssuedDocument | None:
+    """An issued document by its `key`."""
+    row = connection.execute(select(document_table).where(document_table.c.key == key)).first()
+    return _document(row) if row else None
+
+
+def last_issued(connection: Connection, carrier: str) -> IssuedDocument | None:
+    """The newest document of `CarePlan/[id]`."""
+    return _newest(connection, document_table.c.carrier == carrier)
+
+
+def _last_sent(connection: Connection, lineage: str) -> IssuedDocument | None:
+    """The newest version of a lineage that some channel delivered, may have delivered, or still owes."""
+    return _newest(connection, document_table.c.key.in_(outbox.sent(connection, lineage)))
+
+
+def _newest(connection: Connection, condition: Any) -> IssuedDocument | None:
+    row = connection.execute(
+        select(document_table).where(condition).order_by(document_table.c.version.desc()).limit(1)
+    ).first()
+    return _document(row) if row else None
 
 
 def _document(row: Row[Any]) -> IssuedDocument:
-    issues = msgspec.json.decode(row.issues, type=tuple[Issue, ...])
-    issued_at = to_datetime(row.issued)
-    return IssuedDocument(row.id, row.lineage, row.version, row.carrier, row.content, issues, issued_at)
+    return IssuedDocument(
+        msgspec.json.decode(row.identity, type=Identity),
+        row.version,
+        row.carrier,
+        row.content,
+        msgspec.json.decode(row.issues, type=tuple[Issue, ...]),
+        to_datetime(row.issued),
+    )

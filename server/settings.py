@@ -90,14 +90,17 @@ class Settings:
     dmp_ca_file: str = field(default="", metadata={"doc": "PEM of the authorities trusted for the DMP."})
     hl7v2_host: str = field(default="", metadata={"doc": "HL7 v2 platform (MLLP); empty: no HL7 v2 channel."})
     hl7v2_port: int = field(default=2575, metadata={"doc": "Its port."})
-    hl7v2_tls: bool = field(default=True, metadata={"doc": "MLLP over TLS; false only on a network protected otherwise."})
+    hl7v2_tls: bool = field(
+        default=True, metadata={"doc": "MLLP over TLS; false only on a network protected otherwise."}
+    )
     hl7v2_ca_file: str = field(default="", metadata={"doc": "PEM of the authorities trusted for the HL7 v2 platform."})
     hl7v2_certificate: str = field(
         default="", metadata={"doc": "PEM of the client certificate and its key, for a platform that asks for one."}
     )
     hl7v2_timeout: float = field(default=30.0, metadata={"doc": "Longest wait for the platform's acknowledgement."})
     hl7v2_message: str = field(
-        default="MDM", metadata={"doc": "Message that carries documents: MDM 2.6 or ORU 2.5.", "choices": ("MDM", "ORU")}
+        default="MDM",
+        metadata={"doc": "Message that carries documents: MDM 2.6 or ORU 2.5.", "choices": ("MDM", "ORU")},
     )
     hl7v2_processing: str = field(
         default="P", metadata={"doc": "MSH-11: production, training or debugging.", "choices": ("P", "T", "D")}
@@ -158,7 +161,11 @@ class Settings:
         """
         environ = os.environ if environ is None else environ
         raw: dict[str, Any] = _read_toml(environ["RELAIS_CONFIG"]) if environ.get("RELAIS_CONFIG") else {}
-        raw |= {spec.name: environ[name] for spec in fields(cls) if (name := f"RELAIS_{spec.name.upper()}") in environ}
+        raw |= {
+            name.removeprefix("RELAIS_").lower(): value
+            for name, value in environ.items()
+            if name.startswith("RELAIS_") and name != "RELAIS_CONFIG"
+        }
         return cls.of(raw)
 
     @classmethod
@@ -178,6 +185,28 @@ class Settings:
         if issues:
             raise SettingsError(issues)
         return cls(**values)
+
+
+def reference() -> str:
+    """Every setting with its default and meaning, as the Markdown table of docs/settings.md."""
+    lines = [
+        "# Settings",
+        "",
+        "Made by `relais settings`. A setting is read from the TOML file that `RELAIS_CONFIG` names (key `port`), then",
+        "from the environment (`RELAIS_PORT`), which wins. Unknown or malformed settings stop the start with one line",
+        "each. Sizes are bytes, durations seconds.",
+        "",
+        "| setting | default | meaning |",
+        "|---|---|---|",
+    ]
+    for spec in fields(Settings):
+        choices = spec.metadata.get("choices")
+        meaning = spec.metadata["doc"] + (
+            f" One of {', '.join(f'`{choice}`' for choice in choices)}." if choices else ""
+        )
+        default = str(spec.default).lower() if isinstance(spec.default, bool) else str(spec.default)
+        lines.append(f"| `{spec.name}` | {f'`{default}`' if default else ''} | {meaning} |")
+    return "\n".join(lines) + "\n"
 
 
 def _read_toml(path: str) -> dict[str, Any]:

@@ -76,8 +76,8 @@ def pps_document(
 
 
 def _lineage(conversion: Conversion, care_plan: Resource, composition: Resource) -> II:
-    """setId: Composition.identifier, else the plan's first identifier, else its id."""
-    stated = identity.ii_of(composition.get("identifier", {}))
+    """setId: as known already, else Composition.identifier, else the plan's first identifier, else its id."""
+    stated = conversion.emission.version.set_id or identity.ii_of(composition.get("identifier", {}))
     found = stated or identity.set_id(care_plan, "pps")
     if found is None:
         conversion.refuse("CarePlan.identifier", "an identifier that all versions of the plan share", "§2.15")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
+import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,8 +15,13 @@ from relais.cda.xds import Submission
 
 MAX_QUOTE = 300
 
-# A matricule INS is 15 characters (13 without its key), the department of birth in Corsica being 2A or 2B.
-_MATRICULE = re.compile(r"(?<![\w.])\d{5}[\dAB]{2}\d{6}(?:\d{2})?(?![\w.]*\d)")
+# A matricule INS is 15 characters (13 without its key), the department of birth in Corsica being 2A or 2B; it is often
+# written in groups, or right after a word. The arcs of an OID, and longer numbers, are something else.
+_DIGIT, _CORSICAN, _GAP = "[0-9]", "[0-9AB]", "[ -]?"
+_MATRICULE = re.compile(
+    rf"(?<![0-9.]){_GAP.join([*[_DIGIT] * 5, *[_CORSICAN] * 2, *[_DIGIT] * 6])}(?:{_GAP}{_DIGIT}{_GAP}{_DIGIT})?"
+    r"(?!\.?[0-9])"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,17 @@ class DeliveryError(RelaisError):
     def __init__(self, issues: Issue | Iterable[Issue], *, retry: bool) -> None:
         super().__init__(issues)
         self.retry = retry
+
+
+_ENTRIES = uuid.UUID("6f0c8e0a-5d0b-5a53-9f4e-0f6a3c1b7e21")
+
+
+def entry_uuid(document: str) -> str:
+    """The entryUUID of a document (`root` or `root^extension` of its id) in the registry.
+
+    Chosen here and kept by the registry, so that a replacement can name it without asking.
+    """
+    return f"urn:uuid:{uuid.uuid5(_ENTRIES, document)}"
 
 
 class Channel(Protocol):

@@ -6,21 +6,26 @@ This version sends neither the VIHF assertion nor the signature of the lot, and 
 
 from __future__ import annotations
 
+import functools
 import ssl
-import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 import requests
 import urllib3
 from lxml import etree
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPSConnection
 
 from relais.cda import parsing, xds
 from relais.cda.errors import Issue, UnreadableError
 from relais.server.delivery import mtom
 from relais.server.delivery.channel import DeliveryError, Receipt, Shipment, check_integrity, making_the_message, quoted
+from relais.server.delivery.deadline import ATTEMPT, Deadline
 from relais.server.settings import Settings
 
 SOAP = "http://www.w3.org/2003/05/soap-envelope"
@@ -147,39 +152,82 @@ class DmpChannel:
             raise _failure("not-found", "no such file", "dmp_ca_file")
 
     def _post(self, content_type: str, body: bytes) -> Answer:
-        deadline = time.monotonic() + 2 * self._timeout
-        try:
-            with requests.Session() as session:
-                session.trust_env = False  # every setting of Relais comes from Settings
-                with session.post(
-                    self._url,
-                    data=body,
-                    headers={
-                        "Content-Type": content_type,
-                        "Accept": f"multipart/related, {mtom.SOAP_TYPE}",
-                        "Accept-Encoding": "identity",
-                    },
-                    timeout=self._timeout,
-                    verify=self._ca_file or True,
-                    allow_redirects=False,
-                    stream=True,
-                ) as response:
-                    received = _read_within(response, deadline)
-                    return Answer(response.status_code, response.headers.get("Content-Type", ""), received)
-        except requests.RequestException as error:
-            raise _network_failure(error) from error
+        with Deadline(ATTEMPT * self._timeout) as deadline:
+            try:
+                answer = self._exchange(content_type, body, deadline)
+            except requests.RequestException as error:
+                raise _late() if deadline.expired else _network_failure(error) from error
+            except DeliveryError as error:
+                if deadline.expired:
+                    raise _late() from error
+                raise
+            if deadline.expired:  # a connection shut down may look like the end of the answer
+                raise _late()
+        return answer
+
+    def _exchange(self, content_type: str, body: bytes, deadline: Deadline) -> Answer:
+        with requests.Session() as session:
+            session.trust_env = False  # every setting of Relais comes from Settings
+            session.mount("https://", _WatchedAdapter(deadline))
+            with session.post(
+                self._url,
+                data=body,
+                headers={
+                    "Content-Type": content_type,
+                    "Accept": f"multipart/related, {mtom.SOAP_TYPE}",
+                    "Accept-Encoding": "identity",
+                },
+                timeout=self._timeout,
+                verify=self._ca_file or True,
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                return Answer(response.status_code, response.headers.get("Content-Type", ""), _read(response))
 
 
-def _read_within(response: requests.Response, deadline: float) -> bytes:
-    """The body as it stands on the wire, read as it comes so that a slow drip does not outlast the deadline."""
+class _WatchedAdapter(HTTPAdapter):
+    """Shows a deadline every connection that is opened: what stalls may be the head of the answer, or our request."""
+
+    def __init__(self, deadline: Deadline) -> None:
+        super().__init__()
+        self._deadline = deadline
+
+    def get_connection_with_tls_context(
+        self,
+        request: requests.PreparedRequest,
+        verify: bool | str | None,
+        proxies: Mapping[str, str] | None = None,
+        cert: Any = None,
+    ) -> Any:
+        """The pool for a request, whose connections the deadline watches."""
+        pool: Any = super().get_connection_with_tls_context(request, verify, proxies, cert)
+        pool.ConnectionCls = functools.partial(_WatchedConnection, self._deadline)
+        return pool
+
+
+class _WatchedConnection(HTTPSConnection):
+    def __init__(self, deadline: Deadline, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._deadline = deadline
+
+    def connect(self) -> None:
+        super().connect()
+        connected = self.sock  # forgotten by the connection once the answer begins
+        self._deadline.watch(lambda: connected)
+
+
+def _late() -> DeliveryError:
+    return _failure("timeout", "the exchange takes too long: the document may have been stored", retry=True)
+
+
+def _read(response: requests.Response) -> bytes:
+    """The body as it stands on the wire."""
     received = bytearray()
     try:
         while chunk := response.raw.read1(CHUNK, decode_content=False):
             received += chunk
             if len(received) > MAX_ANSWER:
                 raise _failure("too-long", f"answer larger than {MAX_ANSWER} bytes: the document may have been stored")
-            if time.monotonic() > deadline:
-                raise _failure("timeout", "the answer takes too long: the document may have been stored", retry=True)
     except urllib3.exceptions.ReadTimeoutError as error:
         raise _failure("timeout", "no answer in time: the document may have been stored", retry=True) from error
     except urllib3.exceptions.HTTPError as error:

@@ -15,7 +15,6 @@ import ssl
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from email.errors import MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -24,9 +23,10 @@ from relais.cda import reader, xdm
 from relais.cda.errors import Issue
 from relais.cda.identifiers import ins_is_valid
 from relais.cda.model import Header, NamePart, Patient
-from relais.cda.templates import INS_NIR
+from relais.cda.templates import INS_NIR, INS_ROOTS
 from relais.cda.xds_types import XCN, XON
 from relais.server.delivery.channel import DeliveryError, Receipt, Shipment, check_integrity, making_the_message, quoted
+from relais.server.delivery.deadline import ATTEMPT, Deadline
 from relais.server.settings import Settings
 
 PATIENT_DOMAIN = "patient.mssante.fr"
@@ -36,6 +36,9 @@ LABEL_LENGTH = 40
 # longest line of RFC 5322.
 _ONE_LINE_HEADERS = SMTP.clone(max_line_length=998)
 
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+_MAILBOX = re.compile(rf"(?=.{{1,64}}@)(?=.{{1,254}}\Z){_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})+")
 _MESSAGE_ID = re.compile(r"<[!-;=?A-~]+@[!-;=?A-~]+>")
 _LIGATURES = str.maketrans({"Œ": "OE", "œ": "oe", "Æ": "AE", "æ": "ae", "’": "'"})
 _BODY = """\
@@ -59,23 +62,26 @@ class MssChannel:
     def send(self, shipment: Shipment) -> Receipt:
         """Submit once; the Message-ID is the shipment's, so receivers recognise a second submission.
 
-        A recipient refused for good does not deprive the others: the message goes to them, and the error that is
-        raised says who was refused and who was served. Raises DeliveryError.
+        A recipient that is refused, for good or for now, does not deprive the others: the message goes to them, and the
+        error that is raised says who was refused and who was served. It is then not sent again, since those served
+        would get it twice: who was refused needs an order of their own. While nobody is served and somebody may be
+        later, the whole shipment may be sent again. Raises DeliveryError.
         """
-        message = compose(shipment, self._settings).as_bytes()
-        try:
-            with self._connection() as smtp:
-                return _submit(
-                    smtp, self._settings.mss_sender, shipment.recipients, message, self._settings.mss_max_size
-                )
-        except OSError as error:  # which smtplib.SMTPException is
-            raise _transport_failure(error) from error
+        settings = self._settings
+        message = compose(shipment, settings).as_bytes()
+        with Deadline(ATTEMPT * settings.sender_timeout) as deadline:
+            try:
+                with self._connection(deadline) as smtp:
+                    return _submit(smtp, settings.mss_sender, shipment.recipients, message, settings.mss_max_size)
+            except OSError as error:  # which smtplib.SMTPException is
+                raise _transport_failure(TimeoutError() if deadline.expired else error) from error
 
     @contextlib.contextmanager
-    def _connection(self) -> Iterator[smtplib.SMTP]:
+    def _connection(self, deadline: Deadline) -> Iterator[smtplib.SMTP]:
         """A connection that has said EHLO, under TLS when the settings demand it; always closed."""
         settings = self._settings
-        smtp = smtplib.SMTP(
+        smtp = _Session(
+            deadline,
             settings.mss_host,
             settings.mss_port,
             local_hostname=settings.mss_sender.rpartition("@")[2],
@@ -85,9 +91,28 @@ class MssChannel:
             smtp.ehlo_or_helo_if_needed()
             if settings.mss_starttls:
                 _start_tls(smtp, settings.mss_ca_file)
+            if deadline.expired:  # while TLS was being set up nothing could be shut down
+                raise TimeoutError
             yield smtp
         finally:
             smtp.close()
+
+
+class _Session(smtplib.SMTP):
+    """An SMTP session that a deadline watches from the greeting on, which the constructor already waits for."""
+
+    def __init__(self, deadline: Deadline, host: str, port: int, *, local_hostname: str, timeout: float) -> None:
+        self._deadline = deadline
+        deadline.watch(lambda: self.sock)
+        super().__init__(host, port, local_hostname=local_hostname, timeout=timeout)
+
+    def getreply(self) -> tuple[int, bytes]:
+        """The next reply; what there is of one when the time runs out is none."""
+        reply = super().getreply()
+        if self._deadline.expired:
+            self.close()
+            raise TimeoutError
+        return reply
 
 
 # --- message --------------------------------------------------------------------------------------------------------
@@ -105,7 +130,7 @@ def compose(shipment: Shipment, settings: Settings) -> EmailMessage:
         header = reader.read(shipment.document).document.header
         archive = _archive(shipment, settings)
     qualified = has_qualified_ins(header.patient)
-    _check_recipients(shipment, header.patient, qualified=qualified or settings.ins_environment == "test")
+    _check_recipients(shipment, header, qualified=qualified or settings.ins_environment == "test")
     message = EmailMessage(policy=_ONE_LINE_HEADERS)
     message["From"] = Address(" ".join(settings.organization_name.split()), addr_spec=settings.mss_sender)
     message["To"] = [Address(addr_spec=recipient) for recipient in shipment.recipients]
@@ -193,34 +218,54 @@ def _check_envelope(shipment: Shipment, settings: Settings) -> None:
         raise _failure("invalid", "not a time in UTC to the second", "submission.submission_set.submission_time")
 
 
-def _check_recipients(shipment: Shipment, patient: Patient, *, qualified: bool) -> None:
-    """A patient's mailbox receives alone, only this patient's documents, and none that is hidden from the patient."""
-    recipients = shipment.recipients
+def _check_recipients(shipment: Shipment, header: Header, *, qualified: bool) -> None:
+    """What `check_recipients` says; and a patient's mailbox receives nothing that is hidden from the patient."""
+    issues = check_recipients(header, shipment.recipients)
+    to_patient = any(_is_of_patient(recipient) for recipient in shipment.recipients)
+    if to_patient and not qualified and not issues:
+        issues.append(_issue("business-rule", "the INS of the document is not qualified", "recipients", "ECO.2.2.6"))
+    if to_patient and any(code.code == INVISIBLE_TO_PATIENT for code in shipment.submission.entries[0].confidentiality):
+        issues.append(_issue("business-rule", "the document is not visible to the patient", "recipients", "MSSanté"))
+    if issues:
+        raise DeliveryError(issues, retry=False)
+
+
+def check_recipients(header: Header, recipients: Sequence[str]) -> list[Issue]:
+    """Why a document with that header may not be sent to those mailboxes; nothing when it may.
+
+    Each is one plain address, named once. A patient's mailbox is that of the INS of the document, and receives alone.
+    """
     if not recipients:
-        raise _failure("required", "no recipient", "recipients")
-    for number, recipient in enumerate(recipients):
-        path = f"recipients[{number}]"
+        return [_issue("required", "no recipient", "recipients")]
+    seen: set[str] = set()
+    issues = []
+    for index, recipient in enumerate(recipients):
+        path = f"recipients[{index}]"
+        if recipient.lower() in seen:
+            issues.append(_issue("duplicate", "the mailbox is named twice", path))
+        seen.add(recipient.lower())
         if not _is_mailbox(recipient):
-            raise _failure("invalid", "not a mail address", path, rule="RFC 5321")
-        mailbox, _, domain = recipient.rpartition("@")
-        if domain.lower() != PATIENT_DOMAIN:
-            continue
-        if len(recipients) > 1:
-            raise _failure("business-rule", "a patient's mailbox receives a message of its own", path, rule="ECO.2.1.1")
-        if not qualified or not ins_is_valid(mailbox) or mailbox not in {ii.extension for ii in patient.ids}:
-            raise _failure(
-                "business-rule", "the mailbox is not that of the document's qualified INS", path, rule="ECO.2.2.6"
-            )
-        if any(code.code == INVISIBLE_TO_PATIENT for code in shipment.submission.entries[0].confidentiality):
-            raise _failure("business-rule", "the document is not visible to the patient", path, rule="MSSanté")
+            issues.append(_issue("invalid", "not a mail address", path, "RFC 5321"))
+        elif _is_of_patient(recipient):
+            issues += _patient_mailbox(header.patient, recipient, path, alone=len(recipients) == 1)
+    return issues
+
+
+def _patient_mailbox(patient: Patient, recipient: str, path: str, *, alone: bool) -> Iterator[Issue]:
+    if not alone:
+        yield _issue("business-rule", "a patient's mailbox receives a message of its own", path, "ECO.2.1.1")
+    number = recipient.rpartition("@")[0]
+    if not ins_is_valid(number) or number not in {ii.extension for ii in patient.ids if ii.root in INS_ROOTS}:
+        yield _issue("business-rule", "the mailbox is not that of the INS of the document", path, "ECO.2.2.6")
+
+
+def _is_of_patient(mailbox: str) -> bool:
+    return mailbox.rpartition("@")[2].lower() == PATIENT_DOMAIN
 
 
 def _is_mailbox(text: str) -> bool:
-    try:
-        address = Address(addr_spec=text)
-    except (ValueError, IndexError, MessageError):
-        return False
-    return text.isascii() and text.isprintable() and bool(address.username and address.domain)
+    """Whether `text` is a plain address: no display name, no quotes, no comment, a domain of at least two labels."""
+    return _MAILBOX.fullmatch(text) is not None
 
 
 # --- submission -----------------------------------------------------------------------------------------------------
@@ -241,14 +286,13 @@ Reply = tuple[int, bytes]
 
 
 def _submit(smtp: smtplib.SMTP, sender: str, recipients: Sequence[str], message: bytes, max_size: int) -> Receipt:
-    """One transaction. A recipient that may be taken later stops it before the message is sent."""
+    """One transaction, for every recipient that the server takes."""
     options = _announce_size(smtp, len(message), max_size)
     _expect(smtp.mail(sender, options), 250)
     replies = {number: smtp.rcpt(recipient) for number, recipient in enumerate(recipients)}
     refused = {number: reply for number, reply in replies.items() if reply[0] not in (250, 251)}
-    for_now = any(code < 500 for code, _ in refused.values())
-    if for_now or len(refused) == len(recipients):
-        raise DeliveryError(_refusals(refused), retry=for_now)
+    if len(refused) == len(recipients):
+        raise DeliveryError(_refusals(refused), retry=any(code < 500 for code, _ in refused.values()))
     answer = _transfer(smtp, message)
     with contextlib.suppress(OSError):  # the message is taken: nothing after this matters
         smtp.quit()
@@ -288,7 +332,12 @@ def _expect(reply: Reply, code: int) -> None:
 
 def _refusals(refused: Mapping[int, Reply]) -> list[Issue]:
     return [
-        Issue("error", "not-found", quoted(f"refused: {code} {_text(reply)}"), f"recipients[{number}]", "RFC 5321")
+        _issue(
+            "not-found" if code >= 500 else "transient",
+            quoted(f"refused{'' if code >= 500 else ' for now'}: {code} {_text(reply)}"),
+            f"recipients[{number}]",
+            "RFC 5321",
+        )
         for number, (code, reply) in refused.items()
     ]
 
@@ -311,4 +360,8 @@ def _text(reply: bytes | str) -> str:
 
 
 def _failure(code: str, message: str, path: str = "", *, retry: bool = False, rule: str = "") -> DeliveryError:
-    return DeliveryError(Issue("error", code, message, path, rule), retry=retry)
+    return DeliveryError(_issue(code, message, path, rule), retry=retry)
+
+
+def _issue(code: str, message: str, path: str = "", rule: str = "") -> Issue:
+    return Issue("error", code, message, path, rule)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from sqlalchemy import (
@@ -22,6 +22,7 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
+    Row,
     Table,
     Text,
     UniqueConstraint,
@@ -37,14 +38,15 @@ from relais.cda.xds import Submission
 from relais.server.store.schema import Bytewise, Key, metadata
 from relais.server.store.store import Store, to_datetime, to_microseconds
 
-State = Literal["waiting", "delivered", "dead"]
+State = Literal["waiting", "delivered", "unconfirmed", "dead"]
+"""`unconfirmed`: given up, but the receiver may hold the document; `dead`: given up, it does not."""
 Outcome = Literal["delivered", "retry", "refused"]
 
 order_table = Table(
     "delivery_order",
     metadata,
     Column("task", Bytewise, primary_key=True),  # id of the Task that answers for it
-    Column("document", Bytewise, nullable=False),  # root of the document's id, see relais.server.documents
+    Column("document", Bytewise, nullable=False),  # key of relais.server.documents
     Column("focus", Text),  # CarePlan/[id]/_history/[version]; NULL: a document made elsewhere
     Column("subject", Text),  # Patient/[id]
     Column("placed", BigInteger, nullable=False),
@@ -56,7 +58,7 @@ delivery_table = Table(
     Column("key", Key, primary_key=True, autoincrement=True),
     Column("task", Bytewise, ForeignKey(order_table.c.task), nullable=False),
     Column("channel", Text, nullable=False),
-    Column("lineage", Bytewise, nullable=False),  # root of the setId
+    Column("lineage", Bytewise, nullable=False),  # lineage of relais.server.documents
     Column("consignment", LargeBinary, nullable=False),  # JSON of Consignment
     Column("state", Text, nullable=False),
     Column("attempts", Integer, nullable=False),
@@ -125,7 +127,10 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Leased:
-    """A delivery that this worker, and no other, may try until the lease runs out."""
+    """A delivery that this worker, and no other, may try until the lease runs out.
+
+    `replaced` is the document of the same lineage that the receiver holds, or may hold, from this channel.
+    """
 
     key: int
     task: str
@@ -133,6 +138,7 @@ class Leased:
     channel: str
     attempt: int
     consignment: Consignment
+    replaced: str | None
 
 
 _encode = msgspec.json.Encoder().encode
@@ -200,7 +206,26 @@ def lease(connection: Connection, now: datetime, duration: timedelta) -> Leased 
         .values(attempts=number, leased_until=to_microseconds(now + duration))
     )
     connection.execute(insert(attempt_table), {"delivery": row.key, "number": number, "started": time})
-    return Leased(row.key, row.task, row.document, row.channel, number, _decode_consignment(row.consignment))
+    consignment = _decode_consignment(row.consignment)
+    replaced = _newest_before(connection, row)
+    return Leased(row.key, row.task, row.document, row.channel, number, consignment, replaced)
+
+
+def _newest_before(connection: Connection, row: Row[Any]) -> str | None:
+    """Deliveries of a lineage leave in order, so every earlier one is settled when this one is leased."""
+    return connection.scalar(
+        select(order_table.c.document)
+        .join(delivery_table)
+        .where(
+            delivery_table.c.lineage == row.lineage,
+            delivery_table.c.channel == row.channel,
+            delivery_table.c.key < row.key,
+            delivery_table.c.state.in_(("delivered", "unconfirmed")),
+            order_table.c.document != row.document,
+        )
+        .order_by(delivery_table.c.key.desc())
+        .limit(1)
+    )
 
 
 def renew(connection: Connection, leased: Leased, until: datetime) -> None:
@@ -244,19 +269,28 @@ def settle(
     return connection.execute(update(delivery_table).where(mine).values(changes)).rowcount == 1
 
 
-def last_sent(connection: Connection, lineage: str, channel: str) -> str | None:
-    """Id of the newest document of a lineage that a channel delivered or still owes; None when there is none."""
-    return connection.scalar(
-        select(order_table.c.document)
+def sent(connection: Connection, lineage: str, channel: str | None = None) -> dict[str, State]:
+    """Documents of a lineage that a channel (any by default) delivered, may have delivered, or still owes."""
+    wanted = [delivery_table.c.lineage == lineage, delivery_table.c.state != "dead"]
+    if channel is not None:
+        wanted.append(delivery_table.c.channel == channel)
+    rows = connection.execute(
+        select(order_table.c.document, delivery_table.c.state)
         .join(delivery_table)
-        .where(
-            delivery_table.c.lineage == lineage,
-            delivery_table.c.channel == channel,
-            delivery_table.c.state != "dead",
-        )
-        .order_by(delivery_table.c.key.desc())
-        .limit(1)
+        .where(*wanted)
+        .order_by(delivery_table.c.key)
     )
+    return {row.document: row.state for row in rows}
+
+
+def mailboxes(connection: Connection, document: str) -> frozenset[str]:
+    """Mailboxes that were sent a document, or are about to be."""
+    rows = connection.execute(
+        select(delivery_table.c.consignment)
+        .join(order_table)
+        .where(order_table.c.document == document, delivery_table.c.state.in_(("delivered", "waiting")))
+    )
+    return frozenset(mailbox for row in rows for mailbox in _decode_consignment(row.consignment).recipients)
 
 
 def order(connection: Connection, task: str) -> tuple[Order, tuple[Delivery, ...]] | None:

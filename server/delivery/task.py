@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from relais.cda.datatypes import urn_from_root
 from relais.mappings.context import Resource
 from relais.server.delivery.outbox import Attempt, Delivery, Order
 from relais.server.fhir.repository import instant
@@ -34,7 +35,7 @@ def task_of(order: Order, deliveries: tuple[Delivery, ...]) -> Resource:
     if order.focus and order.subject:
         task |= {"focus": {"reference": order.focus}, "for": {"reference": order.subject}}
     if status == "failed":
-        dead = [delivery for delivery in deliveries if delivery.state == "dead"]
+        dead = [delivery for delivery in deliveries if delivery.state in ("dead", "unconfirmed")]
         task["statusReason"] = {"text": "; ".join(f"{_name(d)}: {_last_detail(d)}" for d in dead)}
     return task
 
@@ -74,10 +75,10 @@ def _recipient(mailbox: str) -> Resource:
 
 
 def _document(order: Order) -> Resource:
-    return {
-        "type": _concept("document", "Document transmis"),
-        "valueIdentifier": {"system": "urn:ietf:rfc:3986", "value": f"urn:oid:{order.document}"},
-    }
+    root, _, extension = order.document.partition("^")
+    name = urn_from_root(root) or root
+    identifier = {"system": name, "value": extension} if extension else {"system": "urn:ietf:rfc:3986", "value": name}
+    return {"type": _concept("document", "Document transmis"), "valueIdentifier": identifier}
 
 
 def _attempt(delivery: Delivery, attempt: Attempt) -> Resource:

@@ -3,57 +3,59 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
 from relais.cda.errors import Issue, RelaisError
 from relais.cda.model import Document
 from relais.cda.reader import read
-from relais.cda.xds import Association, DocumentEntry, Submission
+from relais.cda.xds import Submission
 from relais.mappings.document_metadata import document_entry, submission_set
 from relais.mappings.to_cda.pps import APPROVAL_RULE
 from relais.server import documents
-from relais.server.delivery import outbox
+from relais.server.delivery import gate, outbox
+from relais.server.delivery.channel import entry_uuid
+from relais.server.delivery.mss import check_recipients
 from relais.server.delivery.outbox import Consignment, Order
 from relais.server.delivery.task import task_of
-from relais.server.documents import IssuedDocument
+from relais.server.documents import IssuedDocument, name_of
 from relais.server.fhir.repository import Stored, Transaction, new_id
 from relais.server.settings import Settings
 
-CHANNELS = ("mss", "dmp")
-_NAMESPACE = uuid.UUID("6f0c8e0a-5d0b-5a53-9f4e-0f6a3c1b7e21")  # entryUUIDs of documents sent by Relais
-_REPLACES = "urn:ihe:iti:2007:AssociationType:RPLC"
+BLOCKING_RULES = frozenset({APPROVAL_RULE})
+"""Rules of the mapping that only warn about the document, and forbid that it leaves the circle of care."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What an order asks for: channels of CHANNELS, and mailboxes for `mss`."""
+    """What an order asks for: channels of gate.CHANNELS, and mailboxes for `mss`."""
 
     channels: tuple[str, ...]
     recipients: tuple[str, ...] = ()
 
-    def check(self) -> None:
-        """Raises RelaisError when the order cannot be understood or carried out."""
-        issues = [
-            Issue("error", "code-invalid", f"channel {channel!r} is none of {', '.join(CHANNELS)}", "channel")
-            for channel in self.channels
-            if channel not in CHANNELS
-        ]
-        if not self.channels:
-            issues.append(Issue("error", "required", "name at least one channel", "channel"))
-        if len(set(self.channels)) < len(self.channels):
-            issues.append(Issue("error", "duplicate", "a channel is named twice", "channel"))
-        if "mss" in self.channels and not self.recipients:
-            issues.append(Issue("error", "required", "MSSanté needs at least one recipient", "recipient"))
-        if self.recipients and "mss" not in self.channels:
-            issues.append(Issue("error", "invalid", "recipients are for channel mss", "recipient"))
-        issues += [
-            Issue("error", "value", "not a mailbox address", f"recipient[{index}]")
-            for index, mailbox in enumerate(self.recipients)
-            if not _is_mailbox(mailbox)
-        ]
+    def check(self, settings: Settings) -> None:
+        """Raises RelaisError when the order cannot be understood, or leads nowhere here."""
+        issues = list(self._issues(settings))
         if issues:
             raise RelaisError(issues)
+
+    def _issues(self, settings: Settings) -> Iterator[Issue]:
+        for channel in self.channels:
+            if channel not in gate.CHANNELS:
+                yield Issue("error", "code-invalid", f"a channel is one of {', '.join(gate.CHANNELS)}", "channel")
+            elif not gate.is_configured(channel, settings):
+                yield Issue("error", "not-supported", f"channel {channel} is not configured here", "channel")
+        if not self.channels:
+            yield Issue("error", "required", "name at least one channel", "channel")
+        if len(set(self.channels)) < len(self.channels):
+            yield Issue("error", "invalid", "a channel is named twice", "channel")
+        if "mss" in self.channels and not self.recipients:
+            yield Issue("error", "required", "MSSanté needs at least one recipient", "recipient")
+        if self.recipients and "mss" not in self.channels:
+            yield Issue("error", "invalid", "recipients are for channel mss", "recipient")
+        if len(set(self.recipients)) < len(self.recipients):
+            yield Issue("error", "invalid", "a recipient is named twice", "recipient")
 
 
 def transmit_plan(
@@ -63,9 +65,11 @@ def transmit_plan(
 
     Raises MappingError or RelaisError with what forbids the transmission; nothing is stored then.
     """
-    wanted.check()
+    wanted.check(settings)
     document = documents.issue(transaction, care_plan_id, settings.deployment, now)
-    refused = [Issue("error", i.code, i.message, i.path, i.rule) for i in document.issues if i.rule == APPROVAL_RULE]
+    refused = [
+        Issue("error", "business-rule", i.message, i.path, i.rule) for i in document.issues if i.rule in BLOCKING_RULES
+    ]
     if refused:
         raise RelaisError(refused)
     plan = transaction.read("CarePlan", care_plan_id)
@@ -78,8 +82,10 @@ def transmit_document(
     transaction: Transaction, content: bytes, wanted: Wanted, settings: Settings, now: datetime
 ) -> Stored:
     """Place an order for a CDA document made elsewhere; raises as `transmit_plan`, UnreadableError for no CDA."""
-    wanted.check()
+    wanted.check(settings)
     document = documents.register(transaction.connection, content, now)
+    if "dmp" in wanted.channels:
+        _refuse_unknown_replacement(transaction, document)
     return _place(transaction, document, None, None, wanted, settings, now)
 
 
@@ -93,11 +99,19 @@ def _place(
     now: datetime,
 ) -> Stored:
     model = read(document.content).document
-    order = Order(new_id(), document.id, focus, subject, now)
-    _refuse_duplicate(transaction, document, wanted)
+    issues = [
+        issue
+        for channel in gate.CHANNELS
+        if channel in wanted.channels
+        for issue in gate.refusals(model, channel, settings)
+    ]
+    issues += check_recipients(model.header, wanted.recipients) if "mss" in wanted.channels else []
+    issues += _duplicates(transaction, document, wanted)
+    if issues:
+        raise RelaisError(dict.fromkeys(issues))
+    order = Order(new_id(), document.key, focus, subject, now)
     consignments = [
-        (channel, _consignment(transaction, channel, document, model, wanted, settings, now))
-        for channel in wanted.channels
+        (channel, _consignment(channel, document, model, wanted, settings, now)) for channel in wanted.channels
     ]
     outbox.place(transaction.connection, order, document.lineage, consignments)
     placed = outbox.order(transaction.connection, order.task)
@@ -105,56 +119,44 @@ def _place(
     return transaction.create(task_of(*placed), resource_id=order.task)
 
 
-def _refuse_duplicate(transaction: Transaction, document: IssuedDocument, wanted: Wanted) -> None:
-    """An unchanged document is not sent to the DMP again (SEL-MP-037, EX_GEN-1060)."""
-    if "dmp" in wanted.channels and outbox.last_sent(transaction.connection, document.lineage, "dmp") == document.id:
-        message = "this version of the document is at the DMP already, or on its way"
-        raise RelaisError(Issue("error", "duplicate", message, "channel", "SEL-MP-037 EX_GEN-1060"))
+def _duplicates(transaction: Transaction, document: IssuedDocument, wanted: Wanted) -> Iterator[Issue]:
+    """An unchanged document does not go where it is already, and no version follows a newer one."""
+    for channel in wanted.channels:
+        sent = outbox.sent(transaction.connection, document.lineage, channel)
+        if channel != "mss" and sent.get(document.key) in ("delivered", "waiting"):
+            message = f"this version of the document has been sent by {channel} already, or is on its way"
+            yield Issue("error", "duplicate", message, "channel", "SEL-MP-037 EX_GEN-1060")
+        versions = [known.version for key in sent if (known := documents.issued(transaction.connection, key))]
+        if max(versions, default=0) > document.version:
+            message = f"a later version of the document has been sent by {channel}"
+            yield Issue("error", "duplicate", message, "channel", "CI-SIS: versions follow one another")
+    served = outbox.mailboxes(transaction.connection, document.key)
+    for index, mailbox in enumerate(wanted.recipients):
+        if mailbox in served:
+            message = "this version of the document has been sent to this mailbox already, or is on its way"
+            yield Issue("error", "duplicate", message, f"recipient[{index}]")
+
+
+def _refuse_unknown_replacement(transaction: Transaction, document: IssuedDocument) -> None:
+    """To replace an entry of the registry one must know its entryUUID: here, only of what Relais has sent."""
+    replaced = document.identity.replaces
+    sent = outbox.sent(transaction.connection, document.lineage, "dmp")
+    if replaced is not None and name_of(replaced) not in sent:
+        message = "it replaces a document that Relais has not sent to the DMP: its registry entry is not known"
+        raise RelaisError(Issue("error", "not-supported", message, "ClinicalDocument/relatedDocument", "ITI-41, RPLC"))
 
 
 def _consignment(
-    transaction: Transaction,
-    channel: str,
-    document: IssuedDocument,
-    model: Document,
-    wanted: Wanted,
-    settings: Settings,
-    now: datetime,
+    channel: str, document: IssuedDocument, model: Document, wanted: Wanted, settings: Settings, now: datetime
 ) -> Consignment:
     entry = document_entry(
         model,
         document.content,
-        entry_id=_entry_uuid(document.id) if channel == "dmp" else "Document01",
+        entry_id=entry_uuid(document.key) if channel == "dmp" else "Document01",
         uri="DOC00001.XML" if channel == "mss" else None,
         destination="dmp" if channel == "dmp" else "mss",
     )
-    lot = submission_set(model, unique_id=_new_oid(), source_id=settings.source_oid, time=now)
-    submission = Submission(lot, (entry,), _replacement(transaction, channel, document, entry))
+    lot = submission_set(model, unique_id=f"2.25.{uuid.uuid4().int}", source_id=settings.source_oid, time=now)
     domain = settings.mss_sender.rpartition("@")[2] or "relais.invalid"
-    return Consignment(submission, wanted.recipients if channel == "mss" else (), f"<{uuid.uuid4()}@{domain}>")
-
-
-def _replacement(
-    transaction: Transaction, channel: str, document: IssuedDocument, entry: DocumentEntry
-) -> tuple[Association, ...]:
-    """The RPLC association to the version the repository holds, or will hold before this one is sent."""
-    if channel != "dmp":
-        return ()
-    former = outbox.last_sent(transaction.connection, document.lineage, channel)
-    if former is None or former == document.id:
-        return ()
-    return (Association(_REPLACES, entry.entry_id, _entry_uuid(former)),)
-
-
-def _entry_uuid(document_id: str) -> str:
-    """The entryUUID of a document: chosen here, kept by the registry, so that a replacement can name it."""
-    return f"urn:uuid:{uuid.uuid5(_NAMESPACE, document_id)}"
-
-
-def _new_oid() -> str:
-    return f"2.25.{uuid.uuid4().int}"
-
-
-def _is_mailbox(address: str) -> bool:
-    local, _, domain = address.rpartition("@")
-    return bool(local) and "." in domain and address.isascii() and not any(c.isspace() or c in "<>,;" for c in address)
+    recipients = wanted.recipients if channel == "mss" else ()
+    return Consignment(Submission(lot, (entry,)), recipients, f"<{uuid.uuid4()}@{domain}>")

@@ -10,14 +10,18 @@ import random
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from relais.cda.errors import Issue, RelaisError
+from relais.cda.xds import REPLACE, Association
 from relais.server import documents
 from relais.server.delivery import outbox
-from relais.server.delivery.channel import Channel, DeliveryError, Receipt, Shipment
+from relais.server.delivery.channel import Channel, DeliveryError, Receipt, Shipment, entry_uuid
 from relais.server.delivery.outbox import Leased
 from relais.server.delivery.task import task_of
+from relais.server.documents import IssuedDocument
+from relais.server.faults import described
 from relais.server.fhir.repository import Repository, Transaction
 
 log = logging.getLogger("relais.delivery")
@@ -25,8 +29,8 @@ log = logging.getLogger("relais.delivery")
 _LONGEST_WAIT = timedelta(hours=1)
 _IDLE = 0.2  # seconds between two looks at an empty outbox
 
-Check = Callable[[bytes], list[Issue]]
-"""The official rules: what they refuse in a document, empty when they pass. May raise DeliveryError(retry=True)."""
+Check = Callable[[bytes, str], list[Issue]]
+"""What forbids a document to leave by a channel, empty when nothing does. May raise DeliveryError(retry=True)."""
 
 
 class Worker:
@@ -55,8 +59,8 @@ class Worker:
         while not stop.is_set():
             try:
                 worked = self.step()
-            except Exception:
-                log.exception("the worker could not use the store; it tries again")
+            except Exception as error:  # noqa: BLE001 - a worker outlives any fault
+                log.error("the worker could not use the store; it tries again: %s", described(error))
                 worked = False
                 stop.wait(self._retry_base.total_seconds())
             if not worked:
@@ -70,14 +74,13 @@ class Worker:
                 return False
             document = documents.issued(transaction.connection, leased.document)
             self._write_task(transaction, leased.task)
-        assert document is not None  # noqa: S101 - an order is written with its document
         try:
             with self._holding(leased):
-                receipt = self._attempt(leased, document.content)
+                receipt = self._attempt(leased, document)
         except DeliveryError as error:
             self._failed(leased, error)
-        except Exception:
-            log.exception("delivery %d, attempt %d: a fault of Relais", leased.key, leased.attempt)
+        except Exception as error:  # noqa: BLE001 - as above, and the attempt must be settled
+            log.error("delivery %d, attempt %d: a fault of Relais: %s", leased.key, leased.attempt, described(error))
             self._failed(
                 leased, DeliveryError(Issue("error", "exception", "a fault of Relais, see its log"), retry=True)
             )
@@ -85,20 +88,20 @@ class Worker:
             self._settle(leased, "delivered", receipt.detail, "delivered", None)
         return True
 
-    def _attempt(self, leased: Leased, content: bytes) -> Receipt:
+    def _attempt(self, leased: Leased, document: IssuedDocument | None) -> Receipt:
         if leased.attempt > self._retry_attempts:
             gave_up = "every attempt ended without an answer; whether the receiver has the document is not known"
-            raise DeliveryError(Issue("error", "timeout", gave_up), retry=False)
-        refused = self._check(content)
-        if refused:
-            raise DeliveryError(refused, retry=False)
+            raise DeliveryError(Issue("error", "timeout", gave_up), retry=True)
+        if document is None:
+            raise DeliveryError(Issue("error", "not-found", "the document of the order is not kept"), retry=False)
         channel = self._channels.get(leased.channel)
         if channel is None:
-            raise DeliveryError(
-                Issue("error", "not-supported", f"channel {leased.channel} is not configured"), retry=False
-            )
-        consignment = leased.consignment
-        return channel.send(Shipment(content, consignment.submission, consignment.recipients, consignment.message_id))
+            message = f"channel {leased.channel} is not configured for this worker"
+            raise DeliveryError(Issue("error", "not-supported", message), retry=True)
+        refused = self._check(document.content, leased.channel)
+        if refused:
+            raise DeliveryError(refused, retry=False)
+        return channel.send(_shipment(leased, document.content))
 
     @contextmanager
     def _holding(self, leased: Leased) -> Iterator[None]:
@@ -125,7 +128,7 @@ class Worker:
         if error.retry and leased.attempt < self._retry_attempts:
             self._settle(leased, "retry", str(error), "waiting", self._next_try(leased.attempt))
         else:
-            self._settle(leased, "refused", str(error), "dead", None)
+            self._settle(leased, "refused", str(error), _last_state(leased, error), None)
 
     def _next_try(self, attempt: int) -> datetime:
         doubled = self._retry_base * float(2 ** min(attempt - 1, 20))
@@ -142,6 +145,28 @@ class Worker:
         log.info("delivery %d, attempt %d on %s: %s", leased.key, leased.attempt, leased.channel, outcome)
 
     def _write_task(self, transaction: Transaction, task: str) -> None:
+        """Say in the Task where the order stands. Whatever is wrong with the Task must not hold deliveries up."""
         found = outbox.order(transaction.connection, task)
-        assert found is not None  # noqa: S101 - a delivery is written with its order
-        transaction.update(task_of(*found))
+        if found is None:
+            return
+        try:
+            with transaction.connection.begin_nested():
+                transaction.update(task_of(*found))
+        except RelaisError as error:
+            log.error("Task %s cannot be written: %s", task, ", ".join(issue.code for issue in error.issues))
+
+
+def _shipment(leased: Leased, content: bytes) -> Shipment:
+    """The consignment, with the association to the entry it replaces when the repository holds one from Relais."""
+    consignment = leased.consignment
+    submission = consignment.submission
+    if leased.channel == "dmp" and leased.replaced is not None:
+        association = Association(REPLACE, submission.entries[0].entry_id, entry_uuid(leased.replaced))
+        submission = replace(submission, associations=(association,))
+    return Shipment(content, submission, consignment.recipients, consignment.message_id)
+
+
+def _last_state(leased: Leased, error: DeliveryError) -> outbox.State:
+    """Given up after failures that pass by themselves, or refused as a duplicate of itself: it may have arrived."""
+    repeated = leased.attempt > 1 and any(issue.code == "duplicate" for issue in error.issues)
+    return "unconfirmed" if error.retry or repeated else "dead"

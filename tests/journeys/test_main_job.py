@@ -13,12 +13,16 @@ from typing import Any
 import pytest
 
 from relais.cda import xdm
+from relais.cda.errors import RelaisError
 from relais.cda.reader import read
 from relais.cda.validation import Validator
 from relais.mappings.context import Resource
+from relais.server import commands
+from relais.server.delivery.transmit import Wanted, transmit_document
 from relais.server.sandbox import Sandbox
 from relais.server.sandbox.mail_server import MailFault
 from relais.server.sandbox.xds_server import RepositoryFault
+from relais.server.settings import Settings
 from support.facade import RunningFacade, issues, running_facade
 from support.plans import PLANS
 from support.worker import RunningWorker, running_worker
@@ -29,7 +33,10 @@ MAILBOX = "medecin.traitant@cabinet.mssante.fr"
 class Site:
     """One installation: facade, worker and the counterparts it sends to."""
 
-    def __init__(self, facade: RunningFacade, worker: RunningWorker, sandbox: Sandbox) -> None:
+    def __init__(
+        self, facade: RunningFacade, worker: RunningWorker, sandbox: Sandbox, settings: dict[str, Any]
+    ) -> None:
+        self.settings = settings
         self.facade = facade
         self.worker = worker
         self.sandbox = sandbox
@@ -64,6 +71,12 @@ class Site:
             time.sleep(0.1)
         raise AssertionError(f"the order did not end: {found}\n{self.worker.log.read_text()[-2000:]}")
 
+    def change(self, plan: str, **elements: object) -> None:
+        """Store the next version of a plan."""
+        resource = self.facade.get(plan).json()
+        answer = self.facade.put(plan, resource | elements)
+        assert answer.status_code == 200, answer.text
+
     def mailed(self) -> list[bytes]:
         """Documents in the mailbox, oldest first."""
         found = []
@@ -93,7 +106,7 @@ def running(tmp_path_factory: pytest.TempPathFactory, cisis: Path) -> Iterator[S
             **sandbox.settings,
         }
         with running_facade(folder, **settings) as facade, running_worker(folder, **settings) as worker:
-            yield Site(facade, worker, sandbox)
+            yield Site(facade, worker, sandbox, settings | {"cisis_pack": str(cisis)})
 
 
 @pytest.fixture
@@ -133,8 +146,7 @@ def test_a_posted_bundle_is_converted_and_not_stored(site: Site, validator: Vali
 def test_a_new_version_replaces_the_one_at_the_repository(site: Site) -> None:
     plan = site.post_plan()
     site.order(plan, "dmp")
-    resource = site.facade.get(plan).json()
-    assert site.facade.put(plan, resource | {"title": "Plan revu"}).status_code == 200
+    site.change(plan, title="Plan revu")
     task = site.order(plan, "dmp")
     assert task["status"] == "completed", task
     former, current = site.sandbox.documents()[-2:]
@@ -218,6 +230,110 @@ def test_half_an_answer_never_makes_a_second_document(site: Site) -> None:
     assert len(site.deposited()) == before + 1
     assert task["status"] == "failed"
     assert "duplicate" in task["statusReason"]["text"].lower()
+
+
+def test_what_may_have_arrived_is_replaced_by_the_next_version(site: Site) -> None:
+    plan = site.post_plan()
+    site.sandbox.dmp.faults.play(RepositoryFault.HALF_ANSWER)
+    assert site.order(plan, "dmp")["status"] == "failed"
+    site.change(plan, title="Plan revu")
+    assert site.order(plan, "dmp")["status"] == "completed"
+    former, current = site.sandbox.documents()[-2:]
+    assert (former.status, current.replaces) == ("Deprecated", former.entry_uuid)
+
+
+def test_what_was_refused_is_not_named_as_replaced(site: Site) -> None:
+    plan = site.post_plan()
+    site.sandbox.dmp.faults.play(RepositoryFault.UNKNOWN_CODE)
+    assert site.order(plan, "dmp")["status"] == "failed"
+    site.change(plan, title="Plan revu")
+    assert site.order(plan, "dmp")["status"] == "completed"
+    assert site.sandbox.documents()[-1].replaces is None
+
+
+def test_the_header_replaces_what_was_sent_not_what_was_only_looked_at(site: Site) -> None:
+    plan = site.post_plan()
+    site.order(plan, "dmp")
+    sent = read(site.deposited()[-1]).document.header.id
+    site.change(plan, title="Projet")
+    site.facade.get(f"{plan}/$to-cda")
+    site.change(plan, title="Version retenue")
+    assert site.order(plan, "dmp")["status"] == "completed"
+    header = read(site.deposited()[-1]).document.header
+    assert header.version_number == 3
+    assert [related.parent_ids for related in header.related_documents] == [[sent]]
+    assert site.sandbox.documents()[-1].replaces == site.sandbox.documents()[-2].entry_uuid
+
+
+def test_plans_of_other_people_are_never_replaced(site: Site) -> None:
+    plans = [site.post_plan("full"), site.post_plan("born-abroad")]
+    for plan in plans:
+        assert site.order(plan, "dmp")["status"] == "completed"
+    assert [document.replaces for document in site.sandbox.documents()[-2:]] == [None, None]
+
+
+def test_a_plan_that_is_deleted_after_it_was_sent_holds_nobody_up(site: Site) -> None:
+    gone, other = site.post_plan(), site.post_plan()
+    site.worker.end(signal.SIGKILL)
+    parameters = {"resourceType": "Parameters", "parameter": [{"name": "channel", "valueCode": "dmp"}]}
+    first = site.facade.post(f"{gone}/$transmit", parameters).json()["id"]
+    assert site.facade.request("DELETE", gone).status_code == 204
+    site.worker.start()
+    assert site.order(other, "dmp")["status"] == "completed"
+    assert site.finished(first)["status"] == "completed"
+
+
+def test_an_older_version_never_follows_a_newer_one(site: Site, tmp_path: Path) -> None:
+    plan = site.post_plan()
+    site.change(plan, title="Version 1")
+    older = site.facade.get(f"{plan}/$to-cda").content
+    site.change(plan, title="Version 2")
+    assert site.order(plan, "dmp")["status"] == "completed"
+    settings = Settings.of(site.settings)
+    repository = commands.open_repository(settings)
+    with pytest.raises(RelaisError, match="a later version"), repository.transaction() as transaction:
+        transmit_document(transaction, older, Wanted(("dmp",)), settings, transaction.now)
+    repository.store.close()
+
+
+def test_an_ins_of_the_wrong_environment_does_not_leave(site: Site) -> None:
+    document = site.facade.get(f"{site.post_plan()}/$to-cda").content
+    production = document.replace(b".213.1.4.10", b".213.1.4.8").replace(b"2.25.", b"2.26.").replace(b"PPS-", b"PPX-")
+    settings = Settings.of(site.settings)
+    repository = commands.open_repository(settings)
+    with pytest.raises(RelaisError, match="test mode"), repository.transaction() as transaction:
+        transmit_document(transaction, production, Wanted(("dmp",)), settings, transaction.now)
+    repository.store.close()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"resourceType": "Bundle", "type": "collection", "entry": [5]},
+        {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": "x"}]},
+        {"resourceType": "Bundle", "type": "collection", "colour": "red"},
+        {"resourceType": "Patient"},
+    ],
+)
+def test_a_body_that_is_no_sound_bundle(site: Site, body: Resource) -> None:
+    answer = site.facade.post("$to-cda", body)
+    assert answer.status_code == 400
+    assert issues(answer)
+
+
+@pytest.mark.parametrize(
+    "parameter", ["x", ["x"], [{"name": []}], [{"name": "colour", "valueCode": "red"}], [{"name": "channel"}]]
+)
+def test_parameters_that_are_not_sound(site: Site, parameter: Any) -> None:
+    answer = site.facade.post("CarePlan/none/$transmit", {"resourceType": "Parameters", "parameter": parameter})
+    assert answer.status_code in (400, 422)
+    assert issues(answer)
+
+
+def test_remarks_of_the_mapping_on_request(site: Site) -> None:
+    plan = site.post_plan("ins-not-qualified")
+    remarks = site.facade.get(f"{plan}/$to-cda", Prefer="return=OperationOutcome").json()
+    assert any(issue["severity"] == "warning" for issue in remarks["issue"])
 
 
 def test_a_worker_that_is_killed_loses_nothing(site: Site) -> None:

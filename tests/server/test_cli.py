@@ -117,7 +117,20 @@ def test_a_zip_bomb_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_an_order_is_placed_for_a_document_made_elsewhere(folder: Path) -> None:
+def test_nothing_is_overwritten_by_unpack(folder: Path, tmp_path: Path) -> None:
+    relais("pack", "pps.xml", "-o", "again.zip", folder=folder)
+    assert relais("unpack", "again.zip", "-o", tmp_path, folder=folder).returncode == 0
+    assert "the file exists" in refusal(relais("unpack", "again.zip", "-o", tmp_path, folder=folder))
+
+
+def test_an_ins_of_production_is_not_packed_by_a_test_instance(folder: Path) -> None:
+    content = (folder / "pps.xml").read_text().replace("1.2.250.1.213.1.4.10", "1.2.250.1.213.1.4.8")
+    (folder / "production.xml").write_text(content)
+    assert "test mode" in refusal(relais("pack", "production.xml", folder=folder))
+
+
+def test_an_order_is_placed_for_a_document_made_elsewhere(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RELAIS_DMP_URL", "https://127.0.0.1:1/repository")
     sent = relais("send", "pps.xml", "--channel", "dmp", "--json", folder=folder)
     assert sent.returncode == 0, sent.stderr
     assert json.loads(sent.stdout)["status"] == "requested"
@@ -130,11 +143,16 @@ def test_an_order_is_placed_for_a_document_made_elsewhere(folder: Path) -> None:
     [
         (["send", "CarePlan/none", "--channel", "dmp"], "does not exist"),
         (["send", "nothing.xml", "--channel", "dmp"], "No such file"),
-        (["send", "CarePlan/none", "--channel", "fax"], "none of mss, dmp"),
+        (["send", "CarePlan/none", "--channel", "hl7v2"], "not configured"),
+        (["send", "CarePlan/none", "--channel", "fax"], "one of dmp, mss, hl7v2"),
         (["send", "CarePlan/none", "--channel", "mss"], "recipient"),
     ],
 )
-def test_an_order_that_cannot_be_placed(tmp_path: Path, arguments: list[str], expected: str) -> None:
+def test_an_order_that_cannot_be_placed(
+    tmp_path: Path, arguments: list[str], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RELAIS_DMP_URL", "https://127.0.0.1:1/repository")
+    monkeypatch.setenv("RELAIS_MSS_SENDER", "coordination@dac.mssante.fr")
     assert expected in refusal(relais(*arguments, folder=tmp_path))
 
 

@@ -13,13 +13,12 @@ from relais.cda.reader import read
 from relais.mappings.context import Resource
 from relais.server import documents
 from relais.server.documents import IssuedDocument
-from relais.server.fhir.bundles import BundleProcessor
 from relais.server.fhir.exchange import Call
-from relais.server.fhir.interactions import INTERACTIONS
+from relais.server.fhir.facade import Facade
 from relais.server.fhir.json_format import load
 from relais.server.fhir.outcome import FhirError
-from relais.server.fhir.registry import Registry
 from relais.server.fhir.repository import Repository
+from relais.server.settings import Settings
 from relais.server.store import Store
 from support.plans import DEPLOYMENT, PLANS
 
@@ -31,10 +30,28 @@ class Desk:
 
     def __init__(self, store: Store, plan: str) -> None:
         self.now = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
-        self.repository = Repository(store, BASE, clock=lambda: self.now)
-        processor = BundleProcessor(Registry(INTERACTIONS), max_entries=1000)
-        answer = load(processor.run(self.repository, Call("POST", body=copy.deepcopy(PLANS[plan]))).body)
-        self.stored = [entry["response"]["location"].split("/_history/")[0] for entry in answer["entry"]]
+        self._facade = Facade(Settings(base_url=BASE), store)
+        self.repository = self._facade.repository
+        self.repository.clock = lambda: self.now
+        self.stored = self._store(copy.deepcopy(PLANS[plan]))
+
+    def _store(self, bundle: Resource) -> list[str]:
+        interaction, _ = self._facade.registry.find("POST", "")
+        answer = load(interaction.run(self.repository, Call("POST", body=bundle)).body)
+        return [entry["response"]["location"].split("/_history/")[0] for entry in answer["entry"]]
+
+    def again(self, plan: str, **elements: object) -> str:
+        """Store another plan, its CarePlan changed; the id of the CarePlan."""
+        bundle = copy.deepcopy(PLANS[plan])
+        for entry in bundle["entry"]:
+            if entry["resource"]["resourceType"] == "CarePlan":
+                entry["resource"] |= elements
+        return next(name for name in self._store(bundle) if name.startswith("CarePlan/")).partition("/")[2]
+
+    def issue_of(self, care_plan: str) -> IssuedDocument:
+        """The document of a plan as it stands."""
+        with self.repository.transaction() as transaction:
+            return documents.issue(transaction, care_plan, DEPLOYMENT, self.now)
 
     def first(self, resource_type: str) -> str:
         """Id of the first stored resource of a type."""
@@ -42,8 +59,7 @@ class Desk:
 
     def issue(self) -> IssuedDocument:
         """The plan's document as it stands."""
-        with self.repository.transaction() as transaction:
-            return documents.issue(transaction, self.first("CarePlan"), DEPLOYMENT, self.now)
+        return self.issue_of(self.first("CarePlan"))
 
     def change(self, resource_type: str, **elements: object) -> None:
         """Store a new version of the first resource of a type, some time later."""
@@ -126,8 +142,45 @@ def test_a_refused_plan_issues_nothing(desk: Desk) -> None:
         desk.issue()
     with desk.repository.snapshot() as connection:
         last = documents.last_issued(connection, f"CarePlan/{desk.first('CarePlan')}")
-    assert last is not None
-    assert last[0] == first
+    assert last == first
+
+
+def test_plans_with_identifiers_of_one_domain_are_lineages_of_their_own(desk: Desk) -> None:
+    identifier = {"system": "urn:oid:1.2.250.1.999.42.2", "value": "PPS-other"}
+    other = desk.issue_of(desk.again("minimal", identifier=[identifier]))
+    assert other.version == 1
+    assert other.lineage != desk.issue().lineage
+
+
+def test_a_second_plan_with_the_same_identifier_is_refused_while_the_first_lives(desk: Desk) -> None:
+    plan = load(desk.repository.read("CarePlan", desk.first("CarePlan")).content or b"")
+    twin = desk.again("full", identifier=plan["identifier"])
+    first = desk.issue()
+    with pytest.raises(RelaisError, match="has issued documents under this identifier"):
+        desk.issue_of(twin)
+    with desk.repository.transaction() as transaction:
+        transaction.delete("CarePlan", desk.first("CarePlan"))
+    heir = desk.issue_of(twin)
+    assert (heir.version, heir.lineage) == (2, first.lineage)
+    assert heir.identity.replaces == first.identity.id
+
+
+def test_a_lineage_never_passes_to_another_patient(desk: Desk) -> None:
+    plan = load(desk.repository.read("CarePlan", desk.first("CarePlan")).content or b"")
+    stranger = desk.again("born-abroad", identifier=plan["identifier"])
+    desk.issue()
+    with desk.repository.transaction() as transaction:
+        transaction.delete("CarePlan", desk.first("CarePlan"))
+    with pytest.raises(RelaisError, match="about another patient"):
+        desk.issue_of(stranger)
+
+
+def test_the_lineage_outlives_a_change_of_identifiers(desk: Desk) -> None:
+    first = desk.issue()
+    desk.change("CarePlan", identifier=[{"system": "urn:oid:1.2.250.1.999.42.3", "value": "NEW"}])
+    desk.change("CarePlan", title="Plan renommé")
+    second = desk.issue()
+    assert (second.lineage, second.version) == (first.lineage, 2)
 
 
 def test_no_plan_no_document(store: Store) -> None:

@@ -102,16 +102,37 @@ def test_versions_of_a_document_leave_a_channel_in_order(store: Store) -> None:
     assert (second.task, second.channel) == ("2", "dmp")
 
 
-def test_what_was_sent_last_of_a_lineage_forgets_what_was_given_up(store: Store) -> None:
-    _place(store, "1")
-    _place(store, "2")
-    for _ in range(2):
+def test_what_was_sent_of_a_lineage_forgets_what_was_refused(store: Store) -> None:
+    for task in ("1", "2", "3"):
+        _place(store, task)
+    for state in ("delivered", "dead"):
         leased = _lease(store)
         assert leased
-        _settle(store, leased, "delivered" if leased.task == "1" else "dead")
+        _settle(store, leased, state)  # type: ignore[arg-type]
     with store.snapshot() as connection:
-        assert outbox.last_sent(connection, "2.25.1", "dmp") == "2.25.1"
-        assert outbox.last_sent(connection, "2.25.1", "mss") is None
+        assert outbox.sent(connection, "2.25.1", "dmp") == {"2.25.1": "delivered", "2.25.3": "waiting"}
+        assert outbox.sent(connection, "2.25.1", "mss") == {}
+
+
+def test_a_delivery_knows_what_the_receiver_holds_or_may_hold(store: Store) -> None:
+    replaced = []
+    for task, state in (("1", "delivered"), ("2", "dead"), ("3", "unconfirmed"), ("4", "delivered")):
+        _place(store, task)
+        leased = _lease(store)
+        assert leased
+        replaced.append(leased.replaced)
+        _settle(store, leased, state)  # type: ignore[arg-type]
+    assert replaced == [None, "2.25.1", "2.25.1", "2.25.3"]
+
+
+def test_a_lease_is_held_by_renewing_it(store: Store) -> None:
+    _place(store, "1")
+    leased = _lease(store)
+    assert leased
+    with store.transaction() as transaction:
+        outbox.renew(transaction.connection, leased, NOW + 2 * LEASE)
+    assert _lease(store, NOW + LEASE) is None
+    assert _lease(store, NOW + 2 * LEASE) is not None
 
 
 def test_workers_at_once_never_take_the_same_delivery(store: Store) -> None:

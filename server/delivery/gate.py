@@ -1,0 +1,42 @@
+"""What may leave by which way: asked when an order is accepted, and again before every attempt.
+
+Settings may have changed between the two, and a document may have been made elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from relais.cda.errors import Issue
+from relais.cda.model import Document
+from relais.cda.templates import INS_ROOTS
+from relais.mappings import document_rules
+from relais.mappings.document_rules import Destination
+from relais.mappings.identity import may_leave
+from relais.server.settings import Settings
+
+CHANNELS: tuple[Destination, ...] = document_rules.DESTINATIONS
+
+
+def is_configured(channel: str, settings: Settings) -> bool:
+    """Whether the settings say where a channel leads."""
+    configured = {"mss": settings.mss_sender, "dmp": settings.dmp_url, "hl7v2": settings.hl7v2_host}
+    return bool(configured.get(channel))
+
+
+def refusals(document: Document, channel: Destination, settings: Settings) -> list[Issue]:
+    """Why a document may not leave by a channel; nothing when it may."""
+    return [*document_rules.refusals(document, channel), *_environment(document, settings)]
+
+
+def _environment(document: Document, settings: Settings) -> Iterator[Issue]:
+    """An INS of production never leaves a test instance, nor one of test a production instance (Référentiel INS)."""
+    for index, identifier in enumerate(document.header.patient.ids, start=1):
+        if identifier.root in INS_ROOTS and not may_leave(identifier.root, settings.deployment):
+            yield Issue(
+                "error",
+                "business-rule",
+                f"an INS that may not leave an instance in {settings.ins_environment} mode",
+                f"ClinicalDocument/recordTarget/patientRole/id[{index}]",
+                "Référentiel INS: OIDs of test and production",
+            )
