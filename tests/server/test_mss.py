@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socketserver
 import threading
 import time
@@ -17,8 +18,9 @@ from relais.cda import templates
 from relais.cda.model import II, Code, Document, NamePart, RelatedDocument
 from relais.cda.xdm import unpack
 from relais.cda.xds import CodedValue
-from relais.server.delivery.channel import DeliveryError, Shipment
-from relais.server.delivery.mss import MssChannel, compose, has_qualified_ins
+from relais.server.delivery.channel import DeliveryError, Shipment, quoted
+from relais.server.delivery.deadline import ATTEMPT
+from relais.server.delivery.mss import MssChannel, check_recipients, compose, has_qualified_ins
 from relais.server.sandbox.authority import Authority
 from relais.server.sandbox.mail_server import MailFault, MailServer
 from relais.server.settings import Settings
@@ -199,11 +201,19 @@ def test_settings_without_which_nothing_leaves(changes: dict[str, object], path:
         ((PROFESSIONAL, PATIENT), "recipients[1]"),
         (("277076322082910@patient.mssante.fr",), "recipients[0]"),
         (("279035121518988@patient.mssante.fr",), "recipients[0]"),
+        (("P-1@patient.mssante.fr",), "recipients[0]"),
+        (('"a b"@cabinet.mssante.fr',), "recipients[0]"),
+        (("a..b@cabinet.mssante.fr",), "recipients[0]"),
+        (("medecin@cabinet",), "recipients[0]"),
+        ((PROFESSIONAL, PROFESSIONAL.upper()), "recipients[1]"),
     ],
 )
 def test_recipients_that_are_refused(recipients: tuple[str, ...], path: str) -> None:
-    error = refusal(small_shipment(recipients=recipients))
+    document = small_document()
+    document.header.patient.ids.append(II("1.2.250.1.999.42.1", "P-1"))  # a local number names no mailbox
+    error = refusal(small_shipment(document, recipients=recipients))
     assert error.issues[0].path == path
+    assert list(error.issues) == check_recipients(document.header, recipients)
     assert "279035121518989" not in str(error)
 
 
@@ -351,7 +361,8 @@ GOOD: Script = {"": "220 ready", "EHLO": "250 x", "MAIL": "250 ok", "RCPT": "250
 
 @pytest.fixture
 def scripted() -> Iterator[Callable[..., tuple[Settings, list[str]]]]:
-    """A plain SMTP server with a reply per command: an empty one is silence, `cut` the end of the connection."""
+    """A plain SMTP server with a reply per command: an empty one is silence, `cut` the end of the connection, `drip` a
+    reply without end."""
     released = threading.Event()
     servers: list[socketserver.ThreadingTCPServer] = []
 
@@ -364,6 +375,11 @@ def scripted() -> Iterator[Callable[..., tuple[Settings, list[str]]]]:
                 while True:
                     reply = script.get(command, script.get(command[:4].upper(), "250 ok"))
                     if reply == "cut":
+                        return
+                    if reply == "drip":
+                        with contextlib.suppress(OSError):
+                            while not released.wait(TIMEOUT / 4):
+                                self.wfile.write(b"2")
                         return
                     if not reply:
                         released.wait(10)
@@ -442,13 +458,60 @@ def test_one_recipient_refused_for_good_does_not_deprive_the_others(
     assert "." in heard
 
 
-def test_a_recipient_refused_for_now_holds_the_message_back_for_all(
+def test_a_recipient_refused_for_now_does_not_deprive_the_others_and_nobody_gets_it_twice(
     scripted: Callable[..., tuple[Settings, list[str]]],
 ) -> None:
     chosen, heard = scripted(GOOD | {f"rcpt TO:<{NURSE}>": "450 greylisted"})
     error = failure(MssChannel(chosen), small_shipment(recipients=(PROFESSIONAL, NURSE)))
+    assert not error.retry  # those served would get it again
+    assert [(issue.code, issue.path) for issue in error.issues] == [
+        ("transient", "recipients[1]"),
+        ("informational", ""),
+    ]
+    assert "1 of 2" in str(error)
+    assert "." in heard
+
+
+def test_while_nobody_is_served_everybody_may_be_later(scripted: Callable[..., tuple[Settings, list[str]]]) -> None:
+    chosen, heard = scripted(GOOD | {"RCPT": "450 greylisted", f"rcpt TO:<{NURSE}>": "550 unknown"})
+    error = failure(MssChannel(chosen), small_shipment(recipients=(PROFESSIONAL, NURSE)))
     assert error.retry
+    assert [issue.path for issue in error.issues] == ["recipients[0]", "recipients[1]"]
     assert "data" not in [command.lower() for command in heard]
+
+
+@pytest.mark.parametrize("command", ["", "EHLO", "RCPT", "DATA", "."])
+def test_a_server_that_drips_does_not_outlast_the_deadline(
+    scripted: Callable[..., tuple[Settings, list[str]]], command: str
+) -> None:
+    chosen, _ = scripted(GOOD | {command: "drip"})
+    started = time.monotonic()
+    error = failure(MssChannel(chosen))
+    assert time.monotonic() - started < 2 * ATTEMPT * TIMEOUT
+    assert error.retry
+    assert ("may have been taken" in str(error)) == (command in ("DATA", "."))
+    assert ("not answer in time" in str(error)) == (command not in ("DATA", "."))
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        "279035121518989",
+        "2790351215189",
+        "INS279035121518989",
+        "INS:279035121518989.",
+        "2 79 03 51 215 189 89",
+        "279-03-51-215-189 89",
+        "189022A12345671",
+    ],
+)
+def test_no_spelling_of_a_matricule_gets_through(spelled: str) -> None:
+    assert not any(char.isdigit() for char in quoted(f"refus de {spelled} !"))
+
+
+def test_oids_and_longer_numbers_stay_readable() -> None:
+    for text in ("id 1.2.250.1.213.1.4.10", "id 2.25.301245378217395437813294710347591823499", "lot 20260112080500"):
+        assert quoted(text) == text
 
 
 def test_addresses_of_patients_are_masked_in_the_words_of_the_server(
