@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relais.mappings.hl7v2 import er7, grammar
@@ -113,6 +113,7 @@ def test_an_answer_stays_short() -> None:
     assert len(lines(acknowledge(None, "AE", findings, control_id="1", time=TIME))) == 22
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(codec="utf-8", exclude_categories=("Cc",)), max_size=20), st.text("ABC123", min_size=1))
 def test_names_of_the_sender_come_back(application: str, control_id: str) -> None:
     data = with_field(message(), "MSH-3", er7.escape(application))

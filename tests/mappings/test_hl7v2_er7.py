@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from hl7apy.parser import parse_segment
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relais.mappings.hl7v2 import er7
@@ -30,11 +30,13 @@ def refusal(data: bytes) -> tuple[str, str]:
 # --- escaping -----------------------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(TEXT)
 def test_any_text_survives_escaping(text: str) -> None:
     assert er7.unescape(er7.escape(text)) == text
 
 
+@settings(deadline=None)
 @given(TEXT)
 def test_escaped_text_cannot_break_anything(text: str) -> None:
     escaped = er7.escape(text)
@@ -73,6 +75,7 @@ def test_fields_components_repetitions() -> None:
     assert er7.segment("PID", fields) == "PID|||a^^b&c\\F\\d~e||f"
 
 
+@settings(deadline=None)
 @given(st.lists(TEXT, min_size=3, max_size=3))
 def test_written_and_read_back(texts: list[str]) -> None:
     first, second, third = texts
@@ -83,6 +86,7 @@ def test_written_and_read_back(texts: list[str]) -> None:
     assert (prt.text(6), prt.text(7), prt.text(4, 9), prt.text(4, 1, 5)) == ("end", "", "", "")
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(codec="utf-8", exclude_categories=("Zs", "Cc")), min_size=1, max_size=20))
 def test_hl7apy_reads_the_same_components(text: str) -> None:
     line = er7.segment("PID", {3: (text, "", "", ("ns", "1.2.3", "ISO"), "PI"), 5: ("FAMILLE", "Zoé")})
@@ -168,6 +172,7 @@ def test_what_is_no_message(data: bytes, expected: tuple[str, str]) -> None:
     assert refusal(data) == expected
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_parsed_or_refused(data: bytes) -> None:
     for candidate in (data, header() + data, b"MSH|" + data):

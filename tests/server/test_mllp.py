@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import trustme
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relais.server.delivery.mllp import FrameReader, MllpClient, MllpServer, Received, UnansweredError, frame
@@ -40,17 +40,20 @@ def test_frame_bytes() -> None:
 CONTENT = st.binary(max_size=60).map(lambda data: re.sub(rb"[\x0b\x1c]", b"", data))
 
 
+@settings(deadline=None)
 @given(st.lists(CONTENT, max_size=5), st.lists(st.integers(0, 40), max_size=20))
 def test_frames_survive_any_cut(messages: list[bytes], sizes: list[int]) -> None:
     data = b"".join(map(frame, messages))
     assert found(data, sizes) == [("whole", message) for message in messages]
 
 
+@settings(deadline=None)
 @given(CONTENT, CONTENT, st.lists(st.integers(0, 40), max_size=20))
 def test_noise_around_frames_is_passed_over(before: bytes, after: bytes, sizes: list[int]) -> None:
     assert found(before + frame(MESSAGE) + after + frame(b"two"), sizes) == [("whole", MESSAGE), ("whole", b"two")]
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300), st.lists(st.integers(0, 40), max_size=20))
 def test_any_bytes_give_the_same_whatever_the_cut(data: bytes, sizes: list[int]) -> None:
     assert found(data, sizes) == found(data)
