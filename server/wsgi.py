@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gc
 from typing import Any
+from urllib.parse import quote
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication
+from gunicorn.glogging import Logger
 
 from relais.server.app import create_app
 from relais.server.settings import Settings
@@ -25,6 +27,14 @@ def run(settings: Settings, application: Flask) -> None:
     _Server(settings, application).run()
 
 
+class _Log(Logger):  # type: ignore[misc]
+    """The access log of gunicorn with its paths percent-encoded: no client can write a line of its own into it."""
+
+    def atoms(self, *arguments: Any) -> dict[str, Any]:
+        atoms: dict[str, Any] = super().atoms(*arguments)
+        return atoms | {"U": quote(atoms["U"], safe="/$*._-", encoding="latin-1"), "m": quote(atoms["m"])}
+
+
 class _Server(BaseApplication):  # type: ignore[misc]
     """gunicorn configured by our settings instead of its command line."""
 
@@ -41,6 +51,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
             "worker_class": "gthread",
             "preload_app": True,
             "accesslog": "-",
+            "logger_class": _Log,
             "access_log_format": _ACCESS_LOG,
             "loglevel": "warning",
             "keepalive": 75,

@@ -8,6 +8,7 @@ Numbers keep their digits both ways (`1.00` stays `1.00`).
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from decimal import Decimal
 from typing import Any
@@ -19,6 +20,8 @@ from relais.mappings.context import Resource
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _RULE = "FHIR R4 JSON"
+_CONTROL = re.compile(rb"\\(?:u00(?:0[0-8bBcCeEfF]|1[0-9a-fA-F])|[bf])")
+_NO_CHARACTERS = (b"\xef\xbf\xbe", b"\xef\xbf\xbf")  # U+FFFE, U+FFFF
 _LONGEST_NUMBER = 100  # digits, or powers of ten: no measure needs them, and their arithmetic would cost much
 
 
@@ -105,15 +108,18 @@ def _within(value: dict[str, Any] | list[Any], budget: int) -> bool:
 
 
 def _refuse_unstorable_text(value: Any, data: bytes) -> None:
-    """Half a surrogate pair is no text, and PostgreSQL stores no NUL; both can only be written as an escape."""
-    if b"\\u" not in data:
+    """R4 strings hold no control character (§2.24.0.1), and half a surrogate pair is no text.
+
+    In JSON both can only be written as an escape; the two code points that XML lacks besides stand for themselves too.
+    """
+    if b"\\" not in data and _NO_CHARACTERS[0] not in data and _NO_CHARACTERS[1] not in data:
         return
     try:
         written = dump(value)
     except UnicodeEncodeError as error:
         raise _unreadable("a string holds half a surrogate pair") from error
-    if rb"\u0000" in written.replace(rb"\\", b""):
-        raise _unreadable("a string holds the NUL character")
+    if _CONTROL.search(written.replace(rb"\\", b"")) or any(one in written for one in _NO_CHARACTERS):
+        raise _unreadable("a string holds NUL or another control character")
 
 
 def _unreadable(message: str) -> UnreadableError:

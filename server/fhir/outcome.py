@@ -6,6 +6,7 @@ is a 400, what is readable but breaks a rule of R4 or of Relais is a 422.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -16,6 +17,9 @@ from relais.profiles.issues import UNREADABLE_CODES
 from relais.profiles.issues import Issue as StructureIssue
 from relais.server.search.errors import SearchError
 from relais.server.store import StoreError, VersionConflictError
+
+# What neither XML nor UTF-8 can carry: it may come from a parameter name that a refusal quotes.
+_UNWRITABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
 class FhirError(RelaisError):
@@ -69,7 +73,7 @@ def _issue(issue: Issue | StructureIssue) -> dict[str, Any]:
     rendered: dict[str, Any] = {"severity": issue.severity, "code": issue.code}
     if issue.rule:
         rendered["details"] = {"text": issue.rule}
-    rendered["diagnostics"] = issue.message
+    rendered["diagnostics"] = _UNWRITABLE.sub("\N{REPLACEMENT CHARACTER}", issue.message)
     if issue.path:
-        rendered["expression"] = [issue.path]
+        rendered["expression"] = [_UNWRITABLE.sub("\N{REPLACEMENT CHARACTER}", issue.path)]
     return rendered

@@ -1,4 +1,7 @@
-"""The three kinds of patch that FHIR R4 §3.1.0.8 knows, by media type or as a resource in a Bundle."""
+"""The three kinds of patch that FHIR R4 §3.1.0.8 knows, by media type or as a resource in a Bundle.
+
+JSON Merge Patch (RFC 7396) is served besides, because fhirpy sends it, as application/json.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from relais.server.fhir.outcome import FhirError
 
 JSON_PATCH = "application/json-patch+json"
 XML_PATCH = "application/xml-patch+xml"
+MERGE_PATCH = "application/merge-patch+json"
 
 Patch = Callable[[Resource], Resource]
 """From a resource to the patched one, which may be anything: it must be checked. Raises FhirError 422."""
@@ -24,8 +28,8 @@ _IMMUTABLE = (("resourceType",), ("id",), ("meta", "versionId"), ("meta", "lastU
 
 
 def is_patch_type(header: str) -> bool:
-    """Whether a Content-Type is that of a JSON Patch or an XML Patch."""
-    return parse_options_header(header)[0] in (JSON_PATCH, XML_PATCH)
+    """Whether a Content-Type is that of a patch which is no resource."""
+    return parse_options_header(header)[0] in (JSON_PATCH, XML_PATCH, MERGE_PATCH)
 
 
 def of_content(data: bytes, content_type: str, max_depth: int) -> Patch:
@@ -35,7 +39,24 @@ def of_content(data: bytes, content_type: str, max_depth: int) -> Patch:
         return json_patch.compile_patch(json_format.parse_value(data, max_depth))
     if media_type == XML_PATCH:
         return xml_patch.compile_patch(parse_xml(data).getroot())
+    if media_type == MERGE_PATCH:
+        return merge(json_format.parse_value(data, max_depth))
     raise FhirError.of(415, "not-supported", f"a patch is {JSON_PATCH}, {XML_PATCH} or a Parameters resource")
+
+
+def merge(changes: Any) -> Patch:
+    """A JSON Merge Patch: what it names is replaced, null takes away. Raises FhirError 400 for no object."""
+    if not isinstance(changes, dict):
+        raise FhirError.of(400, "structure", "a JSON Merge Patch is an object")
+    return lambda resource: _merged(resource, changes)
+
+
+def _merged(value: Any, changes: Any) -> Any:
+    if not isinstance(changes, dict):
+        return changes
+    kept = value if isinstance(value, dict) else {}
+    left = {name: item for name, item in kept.items() if changes.get(name, item) is not None}
+    return left | {name: _merged(kept.get(name), item) for name, item in changes.items() if item is not None}
 
 
 def of_resource(resource: Resource, max_depth: int) -> Patch:

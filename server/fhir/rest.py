@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl
 
 from flask import Flask, Response, request, send_file
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.http import parse_options_header
 
 from relais.cda.errors import Issue, RelaisError
 from relais.mappings.context import Resource
@@ -47,7 +48,7 @@ _log = logging.getLogger(__name__)
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _GENERAL_PARAMETERS = frozenset({"_format", "_pretty"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._\-]{1,64}")
-_ACCEPT_PATCH = f"{patches.JSON_PATCH}, {patches.XML_PATCH}, {FHIR_JSON}, {FHIR_XML}"
+_ACCEPT_PATCH = ", ".join((patches.JSON_PATCH, patches.XML_PATCH, patches.MERGE_PATCH, FHIR_JSON, FHIR_XML))
 _RETRY_AFTER = "2"  # seconds, for a client that met a busy or absent database
 _HTTP_ISSUE_CODES = {404: "not-found", 405: "not-supported", 413: "too-long", 415: "not-supported"}
 
@@ -170,13 +171,20 @@ def _take_patch(facade: Facade, call: Call) -> None:
     if patches.is_patch_type(content_type):
         call.patch = patches.of_content(_read(facade), content_type, facade.settings.max_depth)
         return
+    if parse_options_header(content_type)[0] == "application/json":
+        value = json_format.parse_value(_read(facade), facade.settings.max_depth)
+        if isinstance(value, dict) and value.get("resourceType") == "Parameters":
+            call.body = value
+        else:
+            call.patch = patches.merge(value)
+        return
     try:
         call.body = _resource(facade, content_type)
     except FhirError as error:
         if error.status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
             error.headers = {**error.headers, "Accept-Patch": _ACCEPT_PATCH}
         raise
-    if call.body["resourceType"] != "Parameters":
+    if call.body.get("resourceType") != "Parameters":
         message = f"a patch is {patches.JSON_PATCH}, {patches.XML_PATCH} or a Parameters resource"
         raise FhirError.of(400, "invalid", message, "resourceType")
 

@@ -12,6 +12,7 @@ from relais.cda.parsing import parse as parse_xml
 from relais.mappings.context import Resource
 from relais.profiles.xml import FHIR, XmlFormatError, from_xml, to_xml
 from relais.server.fhir import json_format
+from relais.server.fhir.outcome import FhirError
 
 _RULE = "FHIR R4 XML"
 _INDENT = "  "
@@ -32,8 +33,14 @@ def read(root: etree._Element) -> Resource:
 
 
 def from_json(data: bytes, *, pretty: bool = False) -> bytes:
-    """The XML form of a resource that was written as JSON, indented where `pretty` is asked for."""
-    root = to_xml(json_format.load(data))
+    """The XML form of a resource that was written as JSON, indented where `pretty` is asked for.
+
+    Raises FhirError 406 for a resource that has none.
+    """
+    try:
+        root = to_xml(json_format.load(data))
+    except XmlFormatError as error:
+        raise FhirError(406, unreadable(error).issues) from error
     if pretty:
         _indent(root, "\n")
     return etree.tostring(root, encoding="UTF-8", xml_declaration=True)

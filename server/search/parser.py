@@ -190,6 +190,8 @@ class _Parser:
 
     def _of_the_types(self, name: str, value: str) -> Criterion:
         """The criterion for the searched type; of several types, it must be one that all of them have."""
+        if not self.types:
+            raise _Refused("not-supported", "_type must name the types before anything else is searched by")
         if len(self.types) > 1 and name.partition(":")[0] not in _COMMON:
             raise _Refused("not-supported", "only parameters of every resource can be searched over several types")
         criteria = dict.fromkeys(self.criterion(resource_type, name, value) for resource_type in self.types)
@@ -388,6 +390,8 @@ class _Parser:
 
     def take_sort(self, _name: str, value: str) -> None:
         """`_sort`: keys by commas, a minus for descending."""
+        if not self.types:
+            raise _Refused("not-supported", "_type must name the types before anything is sorted by")
         keys: dict[str, Sort] = {}
         for key in value.split(","):
             code = key.removeprefix("-")

@@ -55,6 +55,9 @@ def nested(levels: int) -> bytes:
         ('{"resourceType":"Patient","language":"é"}'.encode("latin-1"), "UTF-8"),
         (b'{"resourceType":"Patient","language":"\\ud800"}', "surrogate"),
         (b'{"resourceType":"Patient","language":"\\u0000"}', "NUL"),
+        (b'{"resourceType":"Patient","language":"\\u001f"}', "control"),
+        (b'{"resourceType":"Patient","language":"\\b"}', "control"),
+        (b'{"resourceType":"Patient","language":"\xef\xbf\xbf"}', "control"),
         (nested(100), "nested"),
         (nested(100_000), "nested"),
     ],
@@ -130,7 +133,7 @@ def test_reference_in_an_extension_to_nothing(facade: RunningFacade) -> None:
 
 @pytest.mark.parametrize(
     "content_type",
-    ["", "text/plain", "application/x+xml", "*/*", "json", "application/fhir+json; charset=latin-1", f"{JSON}; fhirVersion=5.0"],
+    ["", "text/plain", "*/*", "json", "application/fhir+json; charset=latin-1", f"{JSON}; fhirVersion=5.0"],
 )
 def test_wrong_content_type(facade: RunningFacade, content_type: str) -> None:
     answer = facade.post("Patient", {"resourceType": "Patient"}, Content_Type=content_type)
@@ -196,6 +199,18 @@ def test_the_log_holds_no_query(facade: RunningFacade) -> None:
     facade.get("Patient?name=SECRET")
     assert "SECRET" not in facade.log.read_text()
     assert "/fhir/Patient/x" in facade.log.read_text()
+
+
+@pytest.mark.parametrize("kind", ["json", "xml"])
+def test_a_refusal_that_quotes_a_control_character(facade: RunningFacade, kind: str) -> None:
+    answer = facade.get(f"metadata?_format={kind}&%19%ef%bf%bf=")
+    assert answer.status_code == 400
+    assert b"\xef\xbf\xbd" in answer.content
+
+
+def test_no_client_writes_a_line_of_the_log(facade: RunningFacade) -> None:
+    facade.get("Patient/x%0A[01/Jan/2026] FORGED")
+    assert "Patient/x%0A%5B01/Jan/2026%5D%20FORGED" in facade.log.read_text()
 
 
 def bundle(*entries: dict[str, Any], kind: str = "transaction") -> dict[str, Any]:

@@ -235,3 +235,9 @@ def test_what_only_an_administrator_does(facade: RunningFacade, tmp_path: Path) 
         done = finished(own, own.post("Patient/$reindex", {"resourceType": "Parameters"}))
         assert done.json()["parameter"][0] == {"name": "count", "valueInteger": 1}
         assert names(own.get(f"Patient?_id={name.partition('/')[2]}").json(), own.base) == [name]
+
+
+@pytest.mark.parametrize("query", ["_type=%C3%92&_id=x", "_type=x&_sort=_id", "_sort=_id", "_id=x", ""])
+def test_search_of_types_that_do_not_exist(facade: RunningFacade, query: str) -> None:
+    answer = facade.get(f"?{query}")
+    assert (answer.status_code, bool(issues(answer))) == (400, True)

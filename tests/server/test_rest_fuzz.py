@@ -1,0 +1,105 @@
+"""Nothing that a client sends makes the facade fail or hang: generated requests, and generated headers and bodies."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from support.facade import RunningFacade
+
+SECONDS = 25
+_FHIR_JSON = "application/fhir+json"
+
+_STRUCTURE = ("resourceType", "id", "meta", "extension", "contained", "entry", "resource", "request", "url", "method")
+_CONTENT = ("name", "_name", "text", "div", "type", "value", "valueString", "reference", "subject", "parameter", "part")
+_OPS = ("add", "remove", "replace", "test", "move", "copy")
+_ADDRESSES = ("", "Patient", "Patient/1", "Bundle", "Binary", "Binary/1", "CarePlan", "Patient?identifier=1")
+_OPERATIONS = ("$validate", "Patient/1/$meta-add", "_search", "$export", "Patient/1/$everything", "$to-cda")
+_CONDITIONS = ("If-Match", "If-None-Match", "If-Modified-Since", "If-None-Exist", "Range", "Prefer")
+_FORMATS = ("Accept", "Content-Type", "Accept-Encoding", "Content-Encoding", "X-Request-Id", "X-Security-Context")
+_HEADER_VALUES = (_FHIR_JSON, "application/fhir+xml", "*/*", 'W/"1"', "gzip", "identifier=1", "respond-async")
+
+_names = st.sampled_from((*_STRUCTURE, *_CONTENT))
+_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_names, inner, max_size=4),
+    max_leaves=12,
+)
+_types = st.sampled_from(("Patient", "Bundle", "Parameters", "Binary", "CarePlan", "Observation", "List", "Basic"))
+_resources = st.builds(lambda kind, more: {**more, "resourceType": kind}, _types, st.dictionaries(_names, _values))
+_addresses = st.sampled_from((*_ADDRESSES, *_OPERATIONS))
+_headers = st.dictionaries(
+    st.sampled_from((*_CONDITIONS, *_FORMATS)),
+    st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=30) | st.sampled_from(_HEADER_VALUES),
+    max_size=5,
+)
+_patches = st.lists(
+    st.fixed_dictionaries(
+        {
+            "op": st.sampled_from(_OPS),
+            "path": st.text("/~01-nameidt", max_size=12),
+            "value": _values,
+            "from": st.text("/name0", max_size=8),
+        }
+    )
+)
+_bounded = settings(
+    max_examples=120, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+def _answer(facade: RunningFacade, method: str, address: str, **more: Any) -> requests.Response:
+    answer = requests.request(method, f"{facade.base}/{address}", timeout=20, allow_redirects=False, **more)
+    assert answer.status_code < 500, answer.text
+    return answer
+
+
+@_bounded
+@given(method=st.sampled_from(["POST", "PUT", "PATCH"]), address=_addresses, resource=_resources)
+def test_any_resource(facade: RunningFacade, method: str, address: str, resource: dict[str, Any]) -> None:
+    _answer(facade, method, address, json=resource, headers={"Content-Type": _FHIR_JSON})
+
+
+@_bounded
+@given(
+    method=st.sampled_from(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]),
+    address=_addresses,
+    headers=_headers,
+    body=st.none() | st.binary(max_size=60),
+)
+def test_any_headers(
+    facade: RunningFacade, method: str, address: str, headers: dict[str, str], body: bytes | None
+) -> None:
+    _answer(facade, method, address, headers=headers, data=body)
+
+
+@_bounded
+@given(patch=_patches)
+def test_any_json_patch(facade: RunningFacade, patch: list[dict[str, Any]]) -> None:
+    facade.put("Patient/fuzz", {"resourceType": "Patient", "id": "fuzz", "name": [{"family": "Essai"}]})
+    _answer(facade, "PATCH", "Patient/fuzz", json=patch, headers={"Content-Type": "application/json-patch+json"})
+
+
+def test_requests_made_from_the_openapi_description(facade: RunningFacade) -> None:
+    command = shutil.which("schemathesis", path=str(Path(sys.executable).parent))
+    if command is None:
+        pytest.skip("schemathesis is not installed")
+    options = ["--checks=not_a_server_error", f"--max-time={SECONDS}", "--max-examples=8", "--request-timeout=20"]
+    options += ["--phases=coverage,fuzzing", "--generation-deterministic", "--no-color"]
+    done = subprocess.run(
+        [command, "run", f"{facade.base}/openapi.json", *options],
+        cwd=facade.folder,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS + 60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
