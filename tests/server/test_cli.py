@@ -135,7 +135,7 @@ def test_an_order_is_placed_for_a_document_made_elsewhere(folder: Path, monkeypa
     assert sent.returncode == 0, sent.stderr
     assert json.loads(sent.stdout)["status"] == "requested"
     again = relais("send", "pps.xml", "--channel", "dmp", folder=folder)
-    assert "already, or on its way" in refusal(again)
+    assert "or is on its way" in refusal(again)
 
 
 @pytest.mark.parametrize(
