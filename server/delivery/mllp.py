@@ -159,7 +159,7 @@ class MllpClient:
             reason = "no answer in time"
         except OSError:
             reason = "the connection was lost before the answer"
-        raise UnansweredError(f"{reason}; {others} messages came that are not its answer" if others else reason)
+        raise UnansweredError(f"{reason}; messages that are not its answer: {others}" if others else reason)
 
     def _messages(self, connection: socket.socket) -> Iterator[bytes]:
         """Whole messages until the connection ends. Raises TimeoutError when the time for an answer is over."""

@@ -225,8 +225,8 @@ def test_what_was_taken_survives_a_restart(platform: Hl7v2Platform, channel: Hl7
         (PlatformFault.SILENT_AFTER, 1, "no answer in time"),
         (PlatformFault.SLOW, 1, "no answer in time"),
         (PlatformFault.CUT_AFTER, 1, "closed before the answer"),
-        (PlatformFault.OTHER_ID, 1, "no answer in time; 1 messages came that are not its answer"),
-        (PlatformFault.GARBAGE, 1, "no answer in time; 1 messages came that are not its answer"),
+        (PlatformFault.OTHER_ID, 1, "no answer in time; messages that are not its answer: 1"),
+        (PlatformFault.GARBAGE, 1, "no answer in time; messages that are not its answer: 1"),
     ],
 )
 def test_no_answer_is_tried_again_with_the_same_message(
