@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from relais.cda.datatypes import is_oid
 from relais.cda.model import II, Address, Code, Interval, PersonName, Telecom
 from relais.cda.templates import PS_IDNAT, STRUCT_IDNAT
 from relais.mappings import extensions, identity, terminology
@@ -181,11 +182,12 @@ def _telecom(element: Telecom) -> Resource:
 
 def coding(code: Code) -> Resource | None:
     """The Coding of a code, without its translations; None when there is no code."""
-    if not code.code:
+    token = " ".join((code.code or "").split())
+    if not token:
         return None
-    found = {"code": code.code}
-    if system := terminology.uri_of(code.system):
-        found["system"] = system
+    found = {"code": token}
+    if code.system and is_oid(code.system):
+        found["system"] = terminology.uri_of(code.system) or ""
     if code.system_version:
         found["version"] = code.system_version
     if code.display:
@@ -210,6 +212,11 @@ def concept(code: Code | None, text: str | None = None) -> Resource:
 
 def _all_codes(code: Code | None) -> list[Code]:
     return [code, *code.translations] if code else []
+
+
+def is_integer(number: int) -> bool:
+    """Whether a number is an integer of FHIR, which has 32 bits."""
+    return -(2**31) <= number < 2**31
 
 
 # --- times ----------------------------------------------------------------------------------------------------------

@@ -261,7 +261,7 @@ def _assessment(reading: Reading, plan: Plan, entry: Statement, goal: Resource |
         "identifier": identifiers(entry.ids),
         "basedOn": [plan.reference],
         "status": observation_status(entry),
-        "code": concept(entry.code),
+        "code": concept(entry.code) or {"text": "Bilan d'étape"},
         "subject": plan.subject,
         "focus": [goal] if goal else [],
         **effective(reading, entry, path),

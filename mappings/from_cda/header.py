@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from relais.cda.datatypes import urn_from_root
 from relais.cda.model import AssignedEntity as Assigned
 from relais.cda.model import (
     Authenticator,
@@ -41,8 +42,8 @@ def composition(reading: Reading, subject: Resource) -> Resource:
     """The elements of the Composition, its sections aside, with the resources that its header names."""
     header = reading.document.header
     found: Resource = {
-        "meta": {"tag": list(_templates(reading))},
-        "language": header.language,
+        "meta": {"tag": tags} if (tags := list(_templates(reading))) else None,
+        "language": " ".join((header.language or "").split()),
         "extension": [],
         "identifier": _lineage(reading),
         "status": "final",
@@ -79,7 +80,7 @@ def composition(reading: Reading, subject: Resource) -> Resource:
 def _templates(reading: Reading) -> Iterator[Resource]:
     """The templateIds as tags: no profile of FHIR has their names."""
     for ii in reading.document.header.template_ids:
-        if ii.root:
+        if ii.root and urn_from_root(ii.root):
             yield {"system": TEMPLATES, "code": ii.root} | ({"version": ii.extension} if ii.extension else {})
 
 
@@ -267,7 +268,7 @@ def _events(reading: Reading) -> Iterator[Resource]:
         for number, _ in enumerate(act.ids, 1):
             reading.inform(f"{path}/id[{number}]", "the event of a Composition has no identifier", RULE)
         found: Resource = {
-            "code": [concept(act.code)] if act.code and act.code.code else [],
+            "code": [kind] if (kind := concept(act.code)) else [],
             "period": period(reading, act.time, f"{path}/effectiveTime"),
             "detail": [
                 reference
@@ -304,12 +305,12 @@ def _encounter(reading: Reading, subject: Resource) -> Resource | None:
     elements: Resource = {
         "identifier": identifiers(source.ids),
         "status": "finished" if when.get("end") else "unknown",
-        "class": coding(source.code) if source.code and source.code.code else absent("UNK"),
+        "class": (coding(source.code) if source.code else None) or absent("UNK"),
         "subject": subject,
         "participant": list(_encounter_participants(reading, source, path)),
         "period": when,
-        "hospitalization": {"dischargeDisposition": concept(source.discharge_disposition)}
-        if source.discharge_disposition
+        "hospitalization": {"dischargeDisposition": discharge}
+        if (discharge := concept(source.discharge_disposition))
         else None,
         "location": [{"location": place}] if place else [],
     }
@@ -366,7 +367,7 @@ def _location(reading: Reading, facility: HealthCareFacility | None, path: str) 
     elements: Resource = {
         "identifier": identifiers(facility.ids),
         "name": facility.name,
-        "type": [concept(facility.code)] if facility.code and facility.code.code else [],
+        "type": [kind] if (kind := concept(facility.code)) else [],
         "address": address(facility.address) if facility.address else None,
     }
     return reading.add("Location", (path,), elements)

@@ -78,7 +78,7 @@ def _content(reading: Reading, role: str, data: bytes, media_type: str, composit
     digest = hashlib.sha1(data, usedforsecurity=False).digest()
     attachment: dict[str, Any] = {
         "contentType": media_type,
-        "language": composition.get("language"),
+        "language": composition.get("language") or None,
         "url": binary["reference"],
         "size": len(data),
         "hash": base64.b64encode(digest).decode(),

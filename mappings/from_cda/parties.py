@@ -20,7 +20,7 @@ from relais.cda.model import (
     Recipient,
     RelatedEntity,
 )
-from relais.cda.templates import PS_IDNAT
+from relais.cda.templates import PS_IDNAT, STRUCT_IDNAT
 from relais.mappings import terminology
 from relais.mappings.context import Resource
 from relais.mappings.from_cda.datatypes import addresses, coding, concept, human_names, identifiers, telecoms
@@ -43,14 +43,17 @@ def party(reading: Reading, assigned: AssignedEntity, path: str) -> Resource | N
         return patient_reference(reading)
     if assigned.device is not None:
         return _device(reading, assigned, assigned.device, path)
-    if assigned.person is not None or any(ii.root for ii in assigned.ids):
+    numbers = [ii for ii in assigned.ids if ii.root]
+    by_number = assigned.person is None and any(ii.root == STRUCT_IDNAT for ii in numbers)
+    if assigned.person is not None or (numbers and not by_number):
         return professional(reading, assigned, path)
-    structure = organization(reading, assigned.organization, path) if assigned.organization else None
-    if assigned.code is not None and assigned.code.code:
+    stated = assigned.organization or (Organization(ids=numbers) if by_number else None)
+    structure = organization(reading, stated, path) if stated else None
+    if concept(assigned.code):
         return role_of(reading, None, assigned.code, structure)  # a profession that is not named
     if structure is not None:
-        contacts = telecoms(reading, assigned.telecoms, path)
-        _join(reading, structure, addresses(reading, assigned.addresses, path), contacts, path)
+        place, contacts = addresses(reading, assigned.addresses, path), telecoms(reading, assigned.telecoms, path)
+        _join(reading, structure, _at_work(reading, place, path), _at_work(reading, contacts, path), path)
     return structure
 
 
@@ -97,7 +100,7 @@ def _practitioner(reading: Reading, assigned: AssignedEntity, path: str) -> Reso
 
 def _profession(code: Code | None) -> Resource:
     """PractitionerRole.code and specialty of a code of JDV_J01: `G15_10/SM26` is profession 10, know-how SM26."""
-    if code is None or not code.code:
+    if code is None or not code.code or not concept(code):
         return {}
     profession, _, know_how = code.code.removeprefix("G15_").partition("/")
     if code.system != terminology.PROFESSION_KNOW_HOW or not code.code.startswith("G15_"):
@@ -133,8 +136,8 @@ def _device(reading: Reading, assigned: AssignedEntity, device: Device, path: st
 
 def organization(reading: Reading, structure: Organization, path: str) -> Resource | None:
     """The Reference to an Organization; None when the element says nothing."""
-    place = addresses(reading, structure.addresses, path)
-    contacts = telecoms(reading, structure.telecoms, path)
+    place = _at_work(reading, addresses(reading, structure.addresses, path), path)
+    contacts = _at_work(reading, telecoms(reading, structure.telecoms, path), path)
     ids = [ii for ii in structure.ids if ii.root]
     if not (ids or structure.name or place or contacts or structure.industry_class):
         return None
@@ -154,6 +157,13 @@ def organization(reading: Reading, structure: Organization, path: str) -> Resour
     if not known:
         del reading.resource(reference)["type"]
     return reference
+
+
+def _at_work(reading: Reading, elements: list[Resource], path: str) -> list[Resource]:
+    """Addresses or contact points of a structure, which has none at home (FHIR R4 org-2, org-3)."""
+    if any(element.get("use") == "home" for element in elements):
+        reading.inform(f"{path}/@use", "a structure has no home: the use is left out", "FHIR R4 org-2, org-3")
+    return [{name: part for name, part in element.items() if (name, part) != ("use", "home")} for element in elements]
 
 
 def _same_code(one: Resource, other: Resource) -> bool:
@@ -210,8 +220,8 @@ def relative(reading: Reading, entity: RelatedEntity, path: str) -> Resource:
     }
     reference = reading.add("RelatedPerson", (repr(replace(entity, class_code="")),), elements)
     roles = reading.resource(reference).setdefault("relationship", [])
-    if entity.class_code:
-        role = {"coding": [{"system": terminology.uri_of(ROLE_CLASS), "code": entity.class_code}]}
+    if entity.class_code.strip():
+        role = concept(Code(entity.class_code, ROLE_CLASS))
         if role not in roles:
             roles.insert(len(roles) - bool(kinship in roles), role)
     if kinship and kinship not in roles:

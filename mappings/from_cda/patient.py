@@ -9,7 +9,7 @@ from relais.cda.model import II, Birthplace, Code, Guardian, NamePart, Organizat
 from relais.cda.templates import INS_ROOTS
 from relais.mappings import extensions, identity, terminology
 from relais.mappings.context import Resource
-from relais.mappings.from_cda.datatypes import absent, address, addresses, coding, human_names, telecoms
+from relais.mappings.from_cda.datatypes import absent, address, addresses, coding, human_names, is_integer, telecoms
 from relais.mappings.from_cda.parties import organization, patient_reference
 from relais.mappings.from_cda.reading import Reading
 from relais.mappings.from_cda.remarks import protection_measures
@@ -46,7 +46,9 @@ def read_patient(reading: Reading) -> Resource:
         "address": addresses(reading, patient.addresses, PATH),
         **_multiple_birth(patient),
         "contact": [
-            _guardian(reading, guardian, index, measures) for index, guardian in enumerate(patient.guardians, 1)
+            contact
+            for index, guardian in enumerate(patient.guardians, 1)
+            if (contact := _guardian(reading, guardian, index, measures))
         ],
     }
     birth = elements.pop("birth_extension", None)
@@ -186,7 +188,7 @@ def _death(reading: Reading, patient: Patient) -> Resource:
 
 
 def _multiple_birth(patient: Patient) -> Resource:
-    if patient.multiple_birth_order is not None:
+    if patient.multiple_birth_order is not None and is_integer(patient.multiple_birth_order):
         return {"multipleBirthInteger": patient.multiple_birth_order}
     return {"multipleBirthBoolean": patient.multiple_birth}
 
@@ -203,8 +205,8 @@ def _birth_place(place: Birthplace | None) -> list[Resource]:
 # --- guardians ----------------------------------------------------------------------------------------------------
 
 
-def _guardian(reading: Reading, guardian: Guardian, index: int, measures: dict[str, Code]) -> Resource:
-    """A legal representative as Patient.contact, which has one name and one address."""
+def _guardian(reading: Reading, guardian: Guardian, index: int, measures: dict[str, Code]) -> Resource | None:
+    """A legal representative as Patient.contact, which has one name and one address; None for nobody."""
     path = f"{PATH}/patient/guardian[{index}]"
     relations = [{"coding": [{"system": terminology.uri_of(ROLE_CLASS), "code": "GUARD"}]}]
     name = next(iter(human_names(guardian.person)), None)
@@ -217,10 +219,12 @@ def _guardian(reading: Reading, guardian: Guardian, index: int, measures: dict[s
     if len(guardian.addresses) > 1:
         reading.inform(f"{path}/addr", "the contact of a Patient has one address: the first is kept", RULE)
     elements: Resource = {
-        "relationship": relations,
         "name": name,
         "telecom": telecoms(reading, guardian.telecoms, path),
         "address": next(iter(addresses(reading, guardian.addresses, path)), None),
         "organization": structure,
     }
-    return {element: content for element, content in elements.items() if content}
+    said = {element: content for element, content in elements.items() if content}
+    if not said:
+        reading.warn(path, "names nobody: left out", RULE, "required")
+    return {"relationship": relations, **said} if said else None

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 
 from relais.cda.model import Boolean, Code, Integer, Quantity, Section, Statement, String, Value
 from relais.cda.templates import SIMPLE_OBSERVATION
 from relais.mappings.context import Resource
-from relais.mappings.from_cda.datatypes import ABSENT_REASONS, concept, identifiers, period
+from relais.mappings.from_cda.datatypes import ABSENT_REASONS, concept, identifiers, is_integer, period
 from relais.mappings.from_cda.plan import RULE, Plan, has_template, report_unread, subentries, value_text
 from relais.mappings.from_cda.reading import Reading
 
 INSURANCE = "PAT-002"
+_DECIMAL = re.compile(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,17})?", re.ASCII)
 _STATUSES = {"active": "preliminary", "suspended": "preliminary", "aborted": "cancelled", "cancelled": "cancelled"}
 ABSENT_REASON_CODES = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
 
@@ -127,11 +129,11 @@ def _value(reading: Reading, value: Value, path: str) -> Resource:
     match value:
         case Boolean(value=bool(flag)):
             return {"valueBoolean": flag}
-        case Integer(value=int(number)):
+        case Integer(value=int(number)) if is_integer(number):
             return {"valueInteger": number}
         case String(value=str(text)):
             return {"valueString": text}
-        case Quantity(value=str(number)):
+        case Quantity(value=str(number)) if _DECIMAL.fullmatch(number):
             return {"valueQuantity": {"value": Decimal(number), **({"unit": value.unit} if value.unit else {})}}
         case Code():
             return _coded_value(reading, value, path)
