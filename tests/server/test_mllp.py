@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from relais.server.delivery.mllp import FrameReader, MllpClient, MllpServer, Received, UnansweredError, frame
 
 MESSAGE = b"MSH|^~\\&|A\rEVN\r"
-TIMEOUT = 0.4
+TIMEOUT = 1.0
 
 
 def found(data: bytes, sizes: list[int] | None = None, max_size: int = 1_000) -> list[tuple[str, bytes]]:
