@@ -9,6 +9,7 @@ from relais.cda.parsing import V3
 from relais.cda.reader import parse
 from relais.mappings import identity
 from relais.mappings.context import Imported, Resource
+from relais.mappings.from_cda.events import EventsReading, has_events
 from relais.mappings.from_cda.header import care_team, composition, general_practitioners
 from relais.mappings.from_cda.original import document_reference, instant, provenance
 from relais.mappings.from_cda.patient import read_patient
@@ -64,15 +65,17 @@ def _refuse_unidentified(document: Document, data: bytes) -> None:
 
 
 def _sections(reading: Reading, head: Resource, original: Resource) -> list[Resource]:
-    """Composition.section of every section; a PPS makes its CarePlan on the way."""
+    """Composition.section of every section; a PPS makes its CarePlan on the way, events make theirs."""
     if reading.document.non_xml_body is not None:
         return [{"title": reading.document.header.title or "Document", "entry": [original]}]
     plan = CarePlanReading(reading, head) if is_pps(reading.document) else None
+    events = EventsReading(reading, head) if plan is None and has_events(reading.document) else None
+    body = plan or events
     found = []
     for index, section in enumerate(reading.document.sections, 1):
         path = f"component/structuredBody/component[{index}]/section"
-        entries = plan.read(section, path) if plan else None
+        entries = body.read(section, path) if body else None
         found.append(composition_section(reading, section, path, entries))
-    if plan is not None:
-        plan.finish()
+    if body is not None:
+        body.finish()
     return found

@@ -182,8 +182,9 @@ def _key(resource: Resource) -> str:
 def _patient_key(conversion: Conversion) -> str:
     """A local number before an INS, which a patient may get later on."""
     patient = conversion.patient
-    known = [*identity.local_identifiers(patient), *identity.ins_identifiers(patient)]
-    key = _key({"identifier": known, "id": patient.get("id")})
+    ins = map(identity.any_ii_of, identity.ins_identifiers(patient))
+    known = {"identifier": identity.local_identifiers(patient)}
+    key = _key(known) or next((f"{ii.root}|{ii.extension}" for ii in ins if ii), "") or str(patient.get("id") or "")
     if not key:
         conversion.refuse("Patient.identifier", "an identifier that all versions of the agenda share", "§6.4")
     return key
@@ -239,6 +240,7 @@ def _carrier(conversion: Conversion, visits: list[Visit], title: str, bounds: In
         responsible=list(_responsible(conversion, visits)),
         responsible_path=f"{main.path}.participant.actor",
         by_software=True,
+        relatives=False,
         orders=[order for visit in visits for order in visit.orders],
         encounter=(main.encounter, main.path) if main.encounter else None,
     )

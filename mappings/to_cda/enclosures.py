@@ -111,19 +111,19 @@ class Enclosures:
         titles = (attachment.get("title") for attachment in attachments)
         candidates = (resource.get("description"), *titles, concept_text(resource.get("type")))
         title = next((text.strip() for text in candidates if text and text.strip()), "")
-        elsewhere = []
+        elsewhere: list[str] = []
         for index, attachment in enumerate(attachments):
             place = f"{path}.content[{index}].attachment"
             if not self._add_content(conversion, attachment, resource, place, title, types):
                 elsewhere.append((attachment.get("url") or "").strip())
-        ids = _document_ids(resource)
         urls = [url for url in elsewhere if url]
-        if ids or urls:
-            for url in urls or [None]:
-                own = ids or [II(uuid_oid("url", url or ""))]
-                kind = types[0] if types else None
-                self.referenced.append(Referenced(resource, path, title or DEFAULT_TITLE, own, kind, url))
-        elif not attachments or elsewhere:
+        there = len(elsewhere) < len(attachments)
+        ids = _document_ids(resource, alone=not urls and not there)
+        kind = types[0] if types else None
+        for url in urls or ([""] if ids else []):
+            own = ids or [II(uuid_oid("url", url))]
+            self.referenced.append(Referenced(resource, path, title or DEFAULT_TITLE, own, kind, url or None))
+        if not ids and not urls and not there:
             conversion.refuse(path, "the identifier, the address or the content of the document", RULE)
 
     def _add_content(
@@ -164,19 +164,32 @@ class Enclosures:
         if self.attached:
             text: list[Node] = []
             entries = [
-                _attached_entry(conversion, document, number, text) for number, document in enumerate(self.attached, 1)
+                _attached_entry(conversion, document, self._entry_id(conversion, document), number, text)
+                for number, document in enumerate(self.attached, 1)
             ]
             section_id = conversion.computed_id("section", "attached")
             found.append(sections.section(event_sections.ATTACHED_DOCUMENTS, section_id, text, entries))
         if self.referenced:
             text = []
             entries = [
-                _referenced_entry(conversion, document, number, text)
+                _referenced_entry(document, self._entry_id(conversion, document), number, text)
                 for number, document in enumerate(self.referenced, 1)
             ]
             section_id = conversion.computed_id("section", "referenced")
             found.append(sections.section(event_sections.REFERENCED_DOCUMENTS, section_id, text, entries))
         return found
+
+    def _entry_id(self, conversion: Conversion, document: Attached | Referenced) -> II:
+        """The identifier of a DocumentReference for the first entry made from it; else one computed from what the
+        document is, wherever it stands."""
+        entries: list[Attached | Referenced] = [*self.attached, *self.referenced]
+        first = next(one for one in entries if one.source is document.source)
+        if first is document and document.source.get("identifier"):
+            return conversion.entry_id(document.source, document.path)
+        if isinstance(document, Attached):
+            return conversion.computed_id("enclosed", sha1(document.media.data or b""))
+        known = document.ids[0]
+        return conversion.computed_id("enclosed", document.url or f"{known.root}|{known.extension or ''}")
 
 
 def read_media(conversion: Conversion, holder: Resource, attachment: Resource, path: str) -> Media | None:
@@ -215,8 +228,9 @@ def _media_type(element: Resource) -> str:
     return str(element.get("contentType") or "").partition(";")[0].strip().lower()
 
 
-def _document_ids(reference: Resource) -> list[II]:
-    identifiers = [reference.get("masterIdentifier", {}), *reference.get("identifier", ())]
+def _document_ids(reference: Resource, *, alone: bool) -> list[II]:
+    """The number of the document that a DocumentReference describes; one that says nothing else lends its own."""
+    identifiers = [reference.get("masterIdentifier", {}), *(reference.get("identifier", ()) if alone else ())]
     return [ii for ii in map(identity.ii_of, identifiers) if ii][:1]
 
 
@@ -229,13 +243,15 @@ def _add_address(conversion: Conversion, found: list[Referenced], attachment: Re
     found.append(Referenced(attachment, path, title or DEFAULT_TITLE, [II(uuid_oid("url", url))], url=url))
 
 
-def _attached_entry(conversion: Conversion, document: Attached, number: int, text: list[Node]) -> Statement:
+def _attached_entry(
+    conversion: Conversion, document: Attached, entry_id: II, number: int, text: list[Node]
+) -> Statement:
     text_id, media_id = f"doc-{number}", f"media-{number}"
     show = Element("renderMultiMedia", {"referencedObject": media_id})
     text.append(paragraph(content(document.title, id=text_id), " ", show))
     return event_sections.attached_document(
-        conversion.entry_id(document.source, document.path, "attached"),
-        conversion.entry_id(document.source, document.path, "attached type"),
+        entry_id,
+        conversion.computed_id("part", entry_id.root or "", entry_id.extension or "", "type"),
         original(text_id, *document.codes),
         document.media,
         text=text_id,
@@ -244,7 +260,7 @@ def _attached_entry(conversion: Conversion, document: Attached, number: int, tex
     )
 
 
-def _referenced_entry(conversion: Conversion, document: Referenced, number: int, text: list[Node]) -> Statement:
+def _referenced_entry(document: Referenced, entry_id: II, number: int, text: list[Node]) -> Statement:
     text_id = f"ref-{number}"
     line: list[Node] = [content(document.title, id=text_id)]
     if document.url:
@@ -252,7 +268,7 @@ def _referenced_entry(conversion: Conversion, document: Referenced, number: int,
         line += [" : ", Element("linkHtml", {"href": document.url}, [document.url]) if linked else document.url]
     text.append(paragraph(*line))
     return event_sections.external_document(
-        conversion.entry_id(document.source, document.path, "referenced"),
+        entry_id,
         document.ids,
         text=text_id,
         kind=document.kind,

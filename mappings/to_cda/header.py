@@ -109,6 +109,7 @@ class Carrier:
     by_software: bool = False
     responsible_path: str = ""  # where one says who answers; `<path>.author` unless given
     custodian_path: str = ""  # where one says who keeps it; an extension of the CarePlan unless given
+    relatives: bool = True  # whether every relative is an informant when no Composition names them
     recipients: list[tuple[Resource, str]] = field(default_factory=list)
     orders: list[tuple[Resource, Resource | None, str]] = field(default_factory=list)
     encounter: tuple[Resource, str] | None = None
@@ -147,7 +148,7 @@ def header(conversion: Conversion, carrier: Carrier, composition: Resource, docu
         patient=patient,
         authors=[author for author, _ in authors],
         data_enterer=_data_enterer(conversion, composition),
-        informants=_informants(conversion, composition),
+        informants=_informants(conversion, carrier, composition),
         custodian=custodian,
         recipients=list(_recipients(conversion, carrier, composition)),
         legal_authenticator=_legal_authenticator(conversion, composition, lead, time),
@@ -374,7 +375,7 @@ def _participations(composition: Resource, url: str) -> Iterator[tuple[Resource,
         yield parts, f"Composition.extension('{url}')[{index}].extension('party').value"
 
 
-def _informants(conversion: Conversion, composition: Resource) -> list[Informant]:
+def _informants(conversion: Conversion, carrier: Carrier, composition: Resource) -> list[Informant]:
     """Relatives, one informant per role; professionals only when a Composition names them."""
     found: list[Informant] = []
     stated = list(_participations(composition, extensions.INFORMANT))
@@ -387,7 +388,7 @@ def _informants(conversion: Conversion, composition: Resource) -> list[Informant
                 _add_relatives(conversion, found, target, f"{path}.resolve()")
         elif party := read_party(conversion, target, f"{path}.resolve()"):
             found.append(Informant(assigned=assigned_entity(conversion, party)))
-    if not stated:
+    if not stated and carrier.relatives:
         for person, path in relationships(conversion):
             _add_relatives(conversion, found, person, path)
         for index, contact in enumerate(conversion.patient.get("contact", ())):

@@ -11,7 +11,18 @@ from dataclasses import dataclass, field, replace
 
 from relais.cda import event_sections, sections, templates
 from relais.cda.datatypes import datetime_from_ts, uuid_oid
-from relais.cda.model import II, AssignedEntity, Code, Document, EntryAuthor, Interval, Section, Statement, Text
+from relais.cda.model import (
+    II,
+    AssignedEntity,
+    Code,
+    Document,
+    EntryAuthor,
+    Informant,
+    Interval,
+    Section,
+    Statement,
+    Text,
+)
 from relais.cda.narrative import Element, Node, content, paragraph, table
 from relais.mappings import extensions, identity, terminology
 from relais.mappings.context import Emission, Mapped, Resource
@@ -29,6 +40,7 @@ from relais.mappings.to_cda.parties import (
     structure_ids,
 )
 from relais.mappings.to_cda.prose import french_date, french_period, marked, remarks_block
+from relais.mappings.to_cda.relatives import related_entities
 
 RULE = "cda-documents §7.6"
 KIND = "notification"
@@ -196,7 +208,7 @@ def _kind(conversion: Conversion, source: Resource, path: str) -> Code:
     found = from_jdv("J46", concepts)
     if found is None:
         conversion.refuse(place, "the type of the event, in JDV_J46", RULE, "code-invalid" if stated else "required")
-    return found or Code(null_flavor="UNK")
+    return replace(found, system_name=terminology.name_of(found.system)) if found else Code(null_flavor="UNK")
 
 
 def _event_time(conversion: Conversion, source: Resource, path: str, emitted: str | None) -> tuple[Interval, str]:
@@ -405,6 +417,7 @@ def _carrier(conversion: Conversion, notice: Notice) -> Carrier:
         responsible=list(_responsible(conversion, notice)),
         responsible_path=f"{path}.{declared}",
         by_software=True,
+        relatives=False,
         recipients=[(one, f"{path}.recipient[{index}]") for index, one in enumerate(source.get("recipient", ()))],
         orders=notice.orders,
         encounter=_setting(notice, structure),
@@ -475,6 +488,7 @@ def _event(conversion: Conversion, notice: Notice) -> Section:
         time=notice.time,
         priority=notice.priority,
         authors=_entry_authors(conversion, notice),
+        informants=_entry_informants(conversion, notice),
         observations=[_business_status(conversion, notice)],
         remark="com-1" if notice.comments else None,
     )
@@ -522,6 +536,17 @@ def _entry_authors(conversion: Conversion, notice: Notice) -> list[EntryAuthor]:
         found = assigned_entity(conversion, party)
         assigned = AssignedEntity(ids=found.ids, code=found.code, person=found.person, organization=found.organization)
     return [EntryAuthor(assigned, time, None if time else "UNK")]
+
+
+def _entry_informants(conversion: Conversion, notice: Notice) -> list[Informant]:
+    """A relative who declared the event."""
+    reference, path = notice.sender or ({}, "")
+    target = conversion.resources.resolve(reference, notice.source)
+    if target is None or target.get("resourceType") != "RelatedPerson":
+        return []
+    if not conversion.same_patient(target, "patient", f"{path}.resolve()"):
+        return []
+    return [Informant(related=entity) for entity in related_entities(conversion, target, f"{path}.resolve()")]
 
 
 def _message(conversion: Conversion, notice: Notice) -> Section | None:
