@@ -127,7 +127,7 @@ def _has_glyph(character: str) -> bool:
 
 def _printable(file: File) -> list[bytes]:
     """The frames of an image in a form that PDF/A-1 can hold; none when it is no image or cannot be read."""
-    if not file.media_type.startswith("image/"):
+    if not file.media_type.startswith("image/") or not media.is_what_it_says(file.media_type, file.data):
         return []
     from PIL import Image
 

@@ -33,6 +33,7 @@ from relais.cda.presentation.nodes import (
     Note,
     Paragraph,
     Part,
+    Preformatted,
     Presentation,
     Row,
     Run,
@@ -130,6 +131,9 @@ class _Page:
     def _paragraph(self, node: Paragraph) -> _Html:
         return _element("p", *map(_inline, node.content))
 
+    def _preformatted(self, node: Preformatted) -> _Html:
+        return _element("pre", node.text)
+
     def _list(self, node: List) -> _Html:
         tag = "ul" if node.marker in ("disc", "circle", "square") else "ol"
         return _element(tag, *(_element("li", *self._flow(item)) for item in node.items), class_=node.marker)
@@ -137,7 +141,7 @@ class _Page:
     def _table(self, node: Table) -> _Html:
         groups = (("thead", node.head), ("tbody", node.body), ("tfoot", node.foot))
         written = [_element(tag, *map(self._row, rows)) for tag, rows in groups if rows]
-        caption = [_element("caption", *map(_inline, node.caption))] if node.caption else []
+        caption = [_element("caption", *self._flow(node.caption))] if node.caption else []
         return _element("div", _element("table", *caption, *written), class_="wide")
 
     def _row(self, row: Row) -> _Html:
@@ -183,6 +187,7 @@ class _Page:
 
 _WRITERS: dict[type, Callable[[_Page, Any], _Html]] = {
     Paragraph: _Page._paragraph,
+    Preformatted: _Page._preformatted,
     List: _Page._list,
     Table: _Page._table,
     Facts: _Page._facts,

@@ -19,10 +19,10 @@ from relais.cda.presentation.nodes import (
     File,
     Paragraph,
     Part,
+    Preformatted,
     Presentation,
     Run,
-    blocks,
-    lines,
+    clean,
     one_line,
 )
 
@@ -106,10 +106,11 @@ class _Page:
         if body is None:
             return
         if media.is_what_it_says(body.media_type, body.data) and body.media_type == media.PLAIN_TEXT:
-            content = blocks(lines(media.decoded_text(body.data or b"")))
+            text = "\n".join(clean(media.decoded_text(body.data or b"")).splitlines())
+            content: Block = Preformatted(text.strip("\n"))
         else:
-            content = (self._show(body, "Document"),)
-        yield Part("Document", content, narrative=True)
+            content = self._show(body, "Document")
+        yield Part("Document", (content,), narrative=True)
 
     def _show(self, item: Media, title: str) -> Block:
         """The node that shows a media: an image, a file to open, or why there is nothing to see."""

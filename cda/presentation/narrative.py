@@ -20,7 +20,6 @@ from relais.cda.presentation.nodes import (
     Break,
     Cell,
     Flow,
-    Inline,
     List,
     Marker,
     Node,
@@ -34,7 +33,6 @@ from relais.cda.presentation.nodes import (
     clean,
     flow,
     one_line,
-    tidy,
 )
 
 MAX_NESTING = 8
@@ -68,9 +66,13 @@ def is_safe_url(url: str) -> bool:
 
 
 def link_targets(narratives: Iterable[Narrative]) -> frozenset[str]:
-    """The IDs that `linkHtml` elements of the narrative lead to."""
-    links = (element.attributes.get("href", "") for element in walk(narratives) if element.tag == "linkHtml")
-    return frozenset(href[1:] for href in links if _FRAGMENT.fullmatch(href))
+    """The IDs of elements that a `linkHtml` of the narrative leads to."""
+    linked, present = set(), set()
+    for element in walk(narratives):
+        present.add(element.attributes.get("ID", ""))
+        if element.tag == "linkHtml" and _FRAGMENT.fullmatch(href := element.attributes.get("href", "")):
+            linked.add(href[1:])
+    return frozenset(linked & present)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,13 +219,13 @@ class NarrativeReader:
             yield from self._unknown(element, context)
             return
         inner = context.within(element).inside()
-        caption = list(self._each(source.caption, inner.styled("bold")))
+        caption = flow(self._each(source.caption, inner.styled("bold")))
         yield from blocks(self._each(source.strays, context))
-        yield from (node for node in caption if isinstance(node, Block))
         if source.width:
             head, body, foot = (tuple(self._row(row, inner) for row in placed.get(name, ())) for name in _GROUPS)
-            inline = tidy(node for node in caption if isinstance(node, Inline))
-            yield Table(source.width, head, body, foot, inline)
+            yield Table(source.width, head, body, foot, caption)
+        else:
+            yield from blocks(caption)
 
     def _row(self, row: _PlacedRow, context: _Context) -> Row:
         for element in row.around:

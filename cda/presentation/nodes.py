@@ -44,6 +44,12 @@ class Paragraph(msgspec.Struct, frozen=True, tag_field="kind", tag="paragraph"):
     content: tuple[Inline, ...]
 
 
+class Preformatted(msgspec.Struct, frozen=True, tag_field="kind", tag="preformatted"):
+    """Text whose line breaks and spaces count, as in a `text/plain` body."""
+
+    text: str
+
+
 class List(msgspec.Struct, frozen=True, tag_field="kind", tag="list"):
     """A list; `marker` is that of CSS list-style-type."""
 
@@ -75,7 +81,7 @@ class Table(msgspec.Struct, frozen=True, tag_field="kind", tag="table"):
     head: tuple[Row, ...]
     body: tuple[Row, ...]
     foot: tuple[Row, ...] = ()
-    caption: tuple[Inline, ...] = ()
+    caption: Flow = ()
 
 
 class Figure(msgspec.Struct, frozen=True, tag_field="kind", tag="figure"):
@@ -113,7 +119,7 @@ class Note(msgspec.Struct, frozen=True):
 
 
 Inline = Run | Break | Anchor
-Block = Paragraph | List | Table | Figure | Attachment | Facts
+Block = Paragraph | Preformatted | List | Table | Figure | Attachment | Facts
 Node = Inline | Block
 Flow = tuple[Inline, ...] | tuple[Block, ...]
 """Content of a cell, an item, a note: all inline or all blocks, never both (`flow` sees to it)."""
@@ -228,12 +234,3 @@ def _joined(nodes: Iterable[Inline]) -> Iterator[Inline]:
             yield from group
         else:
             yield Run("".join(node.text for node in group if isinstance(node, Run)), *form)
-
-
-def lines(text: str) -> tuple[Inline, ...]:
-    """Text whose line breaks count, as inline nodes."""
-    nodes: list[Inline] = []
-    for number, line in enumerate(clean(text).splitlines()):
-        nodes += [Break()] if number else []
-        nodes += [Run(line)] if line.strip() else []
-    return tuple(nodes)
