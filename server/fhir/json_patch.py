@@ -23,6 +23,7 @@ _MEMBERS = {
     "test": ("path", "value"),
 }
 _MOST_OPERATIONS = 1000
+_LARGEST_COPY = 1000  # values in what one operation copies
 
 
 def compile_patch(document: Any) -> Callable[[Any], Any]:
@@ -65,7 +66,7 @@ def _compile_operation(operation: Any, place: str) -> Callable[[Any], Any]:
             return lambda document: _test(document, path, value, place)
     source = _pointer(operation["from"], f"{place}.from")
     if name == "copy":
-        return lambda document: _add(document, path, deepcopy(_get(document, source, place)), place)
+        return lambda document: _add(document, path, _copied(_get(document, source, place), place), place)
     if path[: len(source)] == source and path != source:
         raise _malformed("a value cannot be moved into itself", place)
     return lambda document: _move(document, source, path, place)
@@ -112,6 +113,19 @@ def _replace(document: Any, path: tuple[str, ...], value: Any, place: str) -> An
 def _move(document: Any, source: tuple[str, ...], path: tuple[str, ...], place: str) -> Any:
     document, value = _remove(document, source, place)
     return _add(document, path, value, place)
+
+
+def _copied(value: Any, place: str) -> Any:
+    """A copy of a small value: copies of copies would double without end."""
+    waiting, size = [value], 0
+    while waiting:
+        node = waiting.pop()
+        size += 1
+        if size > _LARGEST_COPY:
+            raise FhirError.of(422, "too-costly", f"more than {_LARGEST_COPY} values to copy", place)
+        if isinstance(node, dict | list):
+            waiting.extend(node.values() if isinstance(node, dict) else node)
+    return deepcopy(value)
 
 
 def _test(document: Any, path: tuple[str, ...], value: Any, place: str) -> Any:

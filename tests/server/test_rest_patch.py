@@ -319,3 +319,10 @@ def test_json_patch_as_rfc_6902_says(before: Any, operation: Any, after: Any) ->
             apply(before)
     else:
         assert apply(before) == after
+
+
+def test_copies_of_copies_are_bounded() -> None:
+    doubling = {"op": "copy", "from": "/a", "path": "/a/-"}
+    with pytest.raises(FhirError) as refused:
+        json_patch.compile_patch([doubling] * 100)({"a": [[]]})
+    assert refused.value.issues[0].code == "too-costly"
