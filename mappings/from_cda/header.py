@@ -297,8 +297,7 @@ def _encounter(reading: Reading, subject: Resource) -> Resource | None:
     if source is None:
         return None
     path = "componentOf/encompassingEncounter"
-    _check_responsible(reading, source, path)
-    if _is_void(source):
+    if _is_void(source) and _is_author(reading, source.responsible):
         return None
     when = period(reading, source.time, f"{path}/effectiveTime")
     place = _location(reading, source.facility, path)
@@ -330,15 +329,11 @@ def _is_void(source: EncompassingEncounter) -> bool:
     )
 
 
-def _check_responsible(reading: Reading, source: EncompassingEncounter, path: str) -> None:
-    """Written back, the responsible party is the first author: another one is kept as a participant only."""
-    if source.responsible is None:
-        return
-    lead = next((author.assigned for author in reading.document.header.authors), Assigned())
-    if source.responsible.ids != lead.ids:
-        reading.inform(
-            f"{path}/responsibleParty", "another one than the author: kept as a participant of the encounter", RULE
-        )
+def _is_author(reading: Reading, responsible: Assigned | None) -> bool:
+    """Whether the responsible party is who answers for the document anyway: its first professional author."""
+    authors = (author.assigned for author in reading.document.header.authors)
+    lead = next((one for one in authors if one.person is not None), Assigned())
+    return responsible is None or responsible.ids == lead.ids
 
 
 def _encounter_participants(reading: Reading, source: EncompassingEncounter, path: str) -> Iterator[Resource]:

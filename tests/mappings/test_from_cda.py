@@ -708,6 +708,22 @@ def test_no_encounter_for_a_virtual_one_without_date() -> None:
     assert context["facilityType"]["coding"][0]["code"] == "SA07"
 
 
+@pytest.mark.parametrize("number", ["810101234564", "810100000019"])
+def test_who_answers_for_a_virtual_encounter(number: str) -> None:
+    def change(document: Document) -> None:
+        other = small_professional()
+        other.ids = [II(templates.PS_IDNAT, number)]
+        assert document.header.encounter is not None
+        document.header.encounter.responsible = other
+
+    result = bring_in(small(change))
+    author_answers = number == "810101234564"
+    assert ("encounter" in composition(result)) is not author_answers
+    if not author_answers:
+        (participant,) = only(result.bundle, "Encounter")["participant"]
+        assert participant["type"][0]["coding"][0]["code"] == "RESP"
+
+
 def test_encounter() -> None:
     def change(document: Document) -> None:
         other = small_professional()
