@@ -18,6 +18,7 @@ TRE_R38 = f"{NOS}TRE_R38-SpecialiteOrdinale/FHIR/TRE-R38-SpecialiteOrdinale"
 V2_CONTACT_ROLE = "http://terminology.hl7.org/CodeSystem/v2-0131"
 PROFESSION_KNOW_HOW = "1.2.250.1.213.1.1.4.5"  # TRE_A02: G15_10/SM26…
 LEGAL_PROTECTION = "1.2.250.1.213.1.1.4.327"  # TRE_R217: TUTEUR, CURATEUR, MSVG
+RELAIS_CODES = "https://relais.example/fhir/CodeSystem/"  # code systems of our own guide
 TERMINOLOGIE_CISIS_URI = "https://smt.esante.gouv.fr/fhir/CodeSystem/terminologie-cisis"
 
 

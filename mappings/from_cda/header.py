@@ -30,7 +30,7 @@ from relais.mappings.from_cda.reading import Reading
 from relais.mappings.to_cda.header import CONSENT_LABEL, ROLE_BASED_SYSTEMS
 
 RULE = "cda-documents §9.2"
-TEMPLATES = f"{extensions.RELAIS.replace('StructureDefinition', 'CodeSystem')}cda-template-id"
+TEMPLATES = f"{terminology.RELAIS_CODES}cda-template-id"
 PARTICIPATION = "2.16.840.1.113883.5.90"
 CONSENT_SCOPES = "http://terminology.hl7.org/CodeSystem/consentscope"
 
@@ -44,7 +44,6 @@ def composition(reading: Reading, subject: Resource) -> Resource:
     found: Resource = {
         "meta": {"tag": tags} if (tags := list(_templates(reading))) else None,
         "language": " ".join((header.language or "").split()),
-        "extension": [],
         "identifier": _lineage(reading),
         "status": "final",
         "type": concept(header.code) or absent(header.code.null_flavor),
@@ -59,11 +58,10 @@ def composition(reading: Reading, subject: Resource) -> Resource:
     }
     if not found["title"]:
         found["_title"] = absent("UNK")
-    informants = list(_informants(reading))
     found["extension"] = [
         *_version(reading),
         *_data_enterer(reading),
-        *informants,
+        *_informants(reading),
         *_recipients(reading),
         *_participants(reading),
         *_orders(reading),

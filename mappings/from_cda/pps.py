@@ -19,10 +19,11 @@ from relais.mappings.from_cda.problems import read_problems
 from relais.mappings.from_cda.reading import Reading
 from relais.mappings.from_cda.remarks import reasons
 from relais.mappings.from_cda.social import read_provisions
+from relais.mappings.terminology import RELAIS_CODES
 from relais.mappings.to_cda.datatypes import concept_text
 from relais.mappings.to_cda.pps import PPCS_TITLE, UNREACHED_TITLE
 
-PLAN_CATEGORIES = f"{extensions.RELAIS.replace('StructureDefinition', 'CodeSystem')}plan-category"
+PLAN_CATEGORIES = f"{RELAIS_CODES}plan-category"
 
 _STATUSES = {
     "385651009": "draft",

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from relais.cda.model import Code, Section, Statement
 from relais.cda.templates import COMMENT, PROBLEM, PROBLEM_CONCERN
 from relais.mappings.context import Resource
-from relais.mappings.extensions import RELAIS
 from relais.mappings.from_cda.datatypes import concept, identifiers
 from relais.mappings.from_cda.plan import (
     CLINICAL_STATUSES,
@@ -21,8 +20,9 @@ from relais.mappings.from_cda.plan import (
     value_text,
 )
 from relais.mappings.from_cda.reading import Reading
+from relais.mappings.terminology import RELAIS_CODES
 
-CONDITION_CATEGORIES = f"{RELAIS.replace('StructureDefinition', 'CodeSystem')}condition-category"
+CONDITION_CATEGORIES = f"{RELAIS_CODES}condition-category"
 VERIFICATION_STATUSES = "http://terminology.hl7.org/CodeSystem/condition-ver-status"
 
 _STATUSES = {"active": "active", "suspended": "inactive", "aborted": "inactive", "completed": "resolved"}
