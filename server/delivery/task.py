@@ -14,7 +14,7 @@ from relais.server.delivery.outbox import Attempt, Delivery, Order
 from relais.server.fhir.repository import instant
 
 CODE_SYSTEM = "https://relais.example/fhir/CodeSystem/relais-transmission"
-CHANNEL_NAMES = {"mss": "MSSanté", "dmp": "DMP"}
+CHANNEL_NAMES = {"mss": "MSSanté", "dmp": "DMP", "hl7v2": "HL7v2"}
 
 
 def task_of(order: Order, deliveries: tuple[Delivery, ...]) -> Resource:

@@ -100,6 +100,7 @@ def running(tmp_path_factory: pytest.TempPathFactory, cisis: Path) -> Iterator[S
             "mss_sender": "coordination@dac.mssante.fr",
             "mss_product_reference": "relais-test",
             "cisis_pack": cisis,
+            "hl7v2_sending_facility": "DAC DE TEST",
             "retry_base": 0.2,
             "retry_attempts": 4,
             "sender_timeout": 1,
@@ -129,6 +130,13 @@ def test_a_plan_arrives_on_both_channels_and_the_official_rules_accept_it(site: 
     assert site.deposited()[-1] == document
 
 
+def test_a_plan_arrives_at_the_platform_of_a_hospital(site: Site) -> None:
+    plan = site.post_plan()
+    task = site.order(plan, "hl7v2")
+    assert task["status"] == "completed", task.get("statusReason")
+    assert site.sandbox.platform_messages()[-1].document.read_bytes() == site.facade.get(f"{plan}/$to-cda").content
+
+
 def test_the_document_as_a_binary(site: Site) -> None:
     plan = site.post_plan("minimal")
     binary = site.facade.get(f"{plan}/$to-cda", Accept="application/fhir+json").json()
@@ -148,7 +156,7 @@ def test_a_new_version_replaces_the_one_at_the_repository(site: Site) -> None:
     site.order(plan, "dmp")
     site.change(plan, title="Plan revu")
     task = site.order(plan, "dmp")
-    assert task["status"] == "completed", task
+    assert task["status"] == "completed", task.get("statusReason")
     former, current = site.sandbox.documents()[-2:]
     assert (former.status, current.status) == ("Deprecated", "Approved")
     assert current.replaces == former.entry_uuid
@@ -193,7 +201,7 @@ def test_what_passes_by_itself_is_tried_again_and_delivered_once(site: Site) -> 
     site.sandbox.mail.faults.play(MailFault.BUSY)
     before = len(site.mailed()), len(site.deposited())
     task = site.order(plan, "dmp", "mss")
-    assert task["status"] == "completed", task
+    assert task["status"] == "completed", task.get("statusReason")
     assert sorted(_outcomes(task)) == ["delivered", "delivered", "retry", "retry", "retry"]
     assert (len(site.mailed()), len(site.deposited())) == (before[0] + 1, before[1] + 1)
 
