@@ -47,11 +47,14 @@ def is_uuid(text: str) -> bool:
 
 
 def root_from_urn(urn: str) -> str | None:
-    """The II root that `urn:oid:…` or `urn:uuid:…` names (a UUID in upper case), or None for anything else."""
+    """The II root that `urn:oid:…` or `urn:uuid:…` names (a UUID in upper case), or None for anything else.
+
+    The scheme may be in upper or lower case (RFC 8141).
+    """
     scheme, _, name = urn.rpartition(":")
-    if scheme == "urn:oid" and is_oid(name):
+    if scheme.lower() == "urn:oid" and is_oid(name):
         return name
-    if scheme == "urn:uuid" and is_uuid(name):
+    if scheme.lower() == "urn:uuid" and is_uuid(name):
         return name.upper()
     return None
 

@@ -23,6 +23,14 @@ _STRUCT_IDNAT = re.compile(
 )
 _LA_POSTE = "356000000"
 
+_DIGIT, _CORSICAN, _GAP = "[0-9]", "[0-9AB]", "[ -]?"
+MATRICULE = re.compile(
+    rf"(?<![0-9.]){_GAP.join([*[_DIGIT] * 5, *[_CORSICAN] * 2, *[_DIGIT] * 6])}(?:{_GAP}{_DIGIT}{_GAP}{_DIGIT})?"
+    r"(?!\.?[0-9])"
+)
+"""A matricule INS as people write it in a text: 15 characters (13 without its key), in groups or not, or right after a
+word; not an arc of an OID, nor a part of a longer number."""
+
 
 def ins_key(body: str) -> str:
     """The key of the 13 first characters of an INS: 97 minus the number modulo 97, Corsica counted as 19 and 18.
@@ -39,6 +47,12 @@ def ins_is_valid(ins: str) -> bool:
     """Whether `ins` is 15 characters of the right form whose key agrees."""
     body, key = ins[:13], ins[13:]
     return _INS_BODY.fullmatch(body) is not None and key == ins_key(body)
+
+
+def spelled_ins(text: str) -> list[str]:
+    """The INS (15 characters, right key) that a text spells, without blanks."""
+    found = ("".join(char for char in match[0] if char.isalnum()) for match in MATRICULE.finditer(text))
+    return [ins for ins in found if ins_is_valid(ins)]
 
 
 def rpps_is_valid(rpps: str) -> bool:

@@ -7,10 +7,11 @@ RNIV (identity status), CI-SIS structuration minimale (PS_IdNat, Struct_IdNat), 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import date
 from typing import NamedTuple
 
 from relais.cda.datatypes import root_from_urn, urn_from_root, uuid_oid
-from relais.cda.identifiers import is_ps_idnat, is_struct_idnat
+from relais.cda.identifiers import ins_is_valid, is_ps_idnat, is_struct_idnat
 from relais.cda.model import II
 from relais.cda.templates import INS_NIA, INS_NIR, INS_NIR_DEMO, INS_NIR_TEST, INS_ROOTS, PS_IDNAT, STRUCT_IDNAT
 from relais.mappings import extensions
@@ -29,6 +30,9 @@ NOT_PATIENT_ROOTS = frozenset({"1.2.250.1.213.1.4.13", "1.2.250.1.213.1.4.14", "
 ENVIRONMENT_INS_ROOTS = {"production": (INS_NIR, INS_NIA), "test": (INS_NIR_TEST, INS_NIR_DEMO)}
 """INS OIDs that may leave an instance, by `Deployment.ins_environment`."""
 
+_PERSON_NUMBER_TYPES = frozenset({"INS-NIR", "INS-NIA", "INS-NIR-TEST", "INS-NIR-DEMO", "INS-C", "NH", "SS"})
+"""Identifier.type of the national numbers of a person (fr-core-cs-v2-0203, v2-0203), whatever their system says."""
+
 INS_TYPE_CODES = {INS_NIR: "INS-NIR", INS_NIA: "INS-NIA", INS_NIR_TEST: "INS-NIR-TEST", INS_NIR_DEMO: "INS-NIR-DEMO"}
 """Identifier.type of each INS OID (fr-core-cs-v2-0203)."""
 
@@ -38,11 +42,33 @@ INS_TYPE_CODES = {INS_NIR: "INS-NIR", INS_NIA: "INS-NIA", INS_NIR_TEST: "INS-NIR
 
 def identifier_domain(identifier: Resource) -> str | None:
     """The OID or UUID root of an Identifier's system, or None when the system is a URL (or absent)."""
-    return root_from_urn(identifier.get("system") or "")
+    return root_from_urn((identifier.get("system") or "").strip())
+
+
+def is_person_number(identifier: Resource) -> bool:
+    """Whether an Identifier is an INS or a social security number.
+
+    By its domain, by its type, or by a value that has the form and the key of an INS, whatever the domain.
+    """
+    domain, number = identifier_domain(identifier), "".join((identifier.get("value") or "").split())
+    return (
+        domain in INS_ROOTS
+        or domain in NOT_PATIENT_ROOTS
+        or not _PERSON_NUMBER_TYPES.isdisjoint(codes(identifier.get("type")))
+        or ins_is_valid(number.upper())
+    )
 
 
 def ii_of(identifier: Resource) -> II | None:
-    """A FHIR Identifier as an II, or None without a value (§1.1).
+    """A FHIR Identifier as an II, or None without a value, and for the national number of a person.
+
+    Only the patient of a document bears an INS, and only when the identity is qualified: nothing else is named by one.
+    """
+    return None if is_person_number(identifier) else any_ii_of(identifier)
+
+
+def any_ii_of(identifier: Resource) -> II | None:
+    """A FHIR Identifier of whatever kind as an II, or None without a value.
 
     A system that is neither an OID nor a UUID gets a root under 2.25 computed from it, so that the value survives.
     """
@@ -68,13 +94,24 @@ def identifier_of(ii: II) -> Resource | None:
 # --- patient --------------------------------------------------------------------------------------------------
 
 
-def ins_identifiers(patient: Resource) -> list[Resource]:
-    """The current INS identifiers of a Patient (former ones, `use` old, left out)."""
+def ins_identifiers(patient: Resource, on: date | None = None) -> list[Resource]:
+    """The INS identifiers of a Patient that are current on that day (by default: that are not said to be former)."""
     return [
         identifier
         for identifier in patient.get("identifier", ())
-        if identifier_domain(identifier) in INS_ROOTS and identifier.get("use") != "old"
+        if identifier_domain(identifier) in INS_ROOTS and is_current(identifier, on)
     ]
+
+
+def is_current(identifier: Resource, on: date | None = None) -> bool:
+    """Whether an Identifier is neither `old` nor, on that day, outside its period (which counts whole days)."""
+    return identifier.get("use") != "old" and (on is None or covers(identifier.get("period", {}), on))
+
+
+def covers(period: Resource, on: date) -> bool:
+    """Whether a Period includes that day, at the precision of its bounds; an absent bound is open."""
+    today, start, end = on.isoformat(), period.get("start", "")[:10], period.get("end", "")[:10]
+    return bool(start <= today[: len(start)] and today[: len(end)] <= end)
 
 
 def local_identifiers(patient: Resource) -> list[Resource]:
@@ -82,10 +119,7 @@ def local_identifiers(patient: Resource) -> list[Resource]:
     local = [
         identifier
         for identifier in patient.get("identifier", ())
-        if identifier.get("value")
-        and identifier_domain(identifier) not in INS_ROOTS
-        and identifier_domain(identifier) not in NOT_PATIENT_ROOTS
-        and identifier.get("use") != "old"
+        if identifier.get("value") and not is_person_number(identifier) and identifier.get("use") != "old"
     ]
     return sorted(local, key=lambda identifier: "PI" not in codes(identifier.get("type")))
 

@@ -297,7 +297,7 @@ def _add_relative(conversion: Conversion, action: Action, target: Resource, refe
         _add(action, sections.performer("La personne"), "La personne")
         return
     if target.get("resourceType") == "Patient":
-        conversion.refuse(path, "another patient than the subject of the document", RULE, "business-rule")
+        conversion.refuse_other_patient(path)
         return
     relation = kinship(target.get("relationship", ()))
     name = display_name(current_name(target.get("name", ()))) or reference.get("display", "")

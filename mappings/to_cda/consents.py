@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from relais.mappings import extensions, terminology
+from collections.abc import Iterator
+from datetime import date
+
+from relais.mappings import extensions, identity, terminology
 from relais.mappings.context import Resource
 from relais.mappings.identity import codes
-from relais.mappings.to_cda.conversion import Conversion
+from relais.mappings.to_cda.conversion import CONSENT_RULE, OPPOSITION_RULE, Conversion
 
+__all__ = [
+    "OPPOSITION_RULE",
+    "consents",
+    "is_directive",
+    "is_directive_consent",
+    "read_oppositions",
+    "sharing_consents",
+]
+
+AUTHORIZATION_RULE = "CI-SIS Structuration minimale, authorization"
 _NOT_SHARING = frozenset({"info-non-opposition", "accord-plan"})
 """Categories of our guide that inform or approve: they permit nothing outside the team."""
 
@@ -37,28 +50,70 @@ def consents(conversion: Conversion) -> list[tuple[Resource, str]]:
 
 def sharing_consents(conversion: Conversion, composition: Resource) -> list[Resource]:
     """Active consents that permit sharing; none as soon as one active consent denies it (an opposition wins)."""
+    known = list(_about_sharing(conversion))
+    if _opposed(conversion, known):
+        return []
     stated = [extension.get("valueReference") for extension in extensions.extensions(composition, extensions.CONSENT)]
-    known = consents(conversion)
     if stated:
         targets = [conversion.resolve(reference, "Composition.extension.value", composition) for reference in stated]
         known = [(consent, path) for consent, path in known if any(consent is target for target in targets)]
-    active = [
-        (consent, path)
-        for consent, path in known
-        if consent.get("status") == "active"
-        and not is_directive_consent(consent)
+    permitted = [
+        consent
+        for consent, _ in known
+        if _decision(consent) == "permit"
         and not _NOT_SHARING.intersection(code for concept in consent.get("category", ()) for code in codes(concept))
-        and "treatment" not in codes(consent.get("scope"))
-        and "research" not in codes(consent.get("scope"))
     ]
-    for consent, path in active:
-        if _decision(consent) == "deny":
-            conversion.warn(path, "the person opposes sharing: no authorization is written", "fhir-volets §3.3")
-            return []
-    permitted = [consent for consent, _ in active if _decision(consent) == "permit"]
     if not permitted:
-        conversion.inform("Consent", "no consent to share is recorded", "cda-documents §2.12")
+        conversion.inform("Consent", "no consent to share is recorded", AUTHORIZATION_RULE)
     return permitted
+
+
+def _opposed(conversion: Conversion, known: list[tuple[Resource, str]]) -> bool:
+    """Whether a consent denies all sharing; it is said with OPPOSITION_RULE."""
+    denials = [path for consent, path in known if _decision(consent) == "deny"]
+    for path in denials:
+        conversion.warn(path, "the person opposes sharing: no authorization is written", OPPOSITION_RULE)
+    return bool(denials)
+
+
+def read_oppositions(conversion: Conversion) -> None:
+    """Note in `conversion.opposed` the resources whose sharing an active consent denies.
+
+    An exception that names no resource (an actor, a purpose, a kind of data) is more than a mapping can judge: it is
+    said with OPPOSITION_RULE, as is an opposition to all sharing (by `sharing_consents`).
+    """
+    for consent, path in _about_sharing(conversion):
+        root = consent.get("provision", {})
+        for provision, place in _provisions(root, f"{path}.provision", conversion.emission.now.date()):
+            if provision.get("type") != "deny":
+                continue
+            data = provision.get("data", ())
+            targets = [conversion.resources.resolve(one.get("reference"), consent) for one in data]
+            conversion.opposed |= {id(target) for target in targets if target is not None}
+            only_instances = data and all(one.get("meaning") == "instance" for one in data)
+            if provision is not root and not only_instances:
+                message = "an exception to the agreement that cannot be judged here: the person decides who receives"
+                conversion.warn(place, message, OPPOSITION_RULE)
+
+
+def _provisions(provision: Resource, path: str, on: date) -> Iterator[tuple[Resource, str]]:
+    """A provision in force and those inside it."""
+    if provision and identity.covers(provision.get("period", {}), on):
+        yield provision, path
+        for index, inner in enumerate(provision.get("provision", ())):
+            yield from _provisions(inner, f"{path}.provision[{index}]", on)
+
+
+def _about_sharing(conversion: Conversion) -> Iterator[tuple[Resource, str]]:
+    """The active consents of the patient about sharing, whatever they decide, whose period covers the present."""
+    for consent, path in consents(conversion):
+        scope = set(codes(consent.get("scope")))
+        if consent.get("status") != "active" or is_directive_consent(consent) or scope & {"treatment", "research"}:
+            continue
+        if identity.covers(consent.get("provision", {}).get("period", {}), conversion.emission.now.date()):
+            yield consent, path
+        else:
+            conversion.inform(f"{path}.provision.period", "a consent out of its period: not taken", CONSENT_RULE)
 
 
 def _decision(consent: Resource) -> str | None:

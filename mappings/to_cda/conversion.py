@@ -10,9 +10,18 @@ from collections.abc import Iterable, Iterator
 from relais.cda.datatypes import ts_from_fhir, uuid_oid
 from relais.cda.errors import Issue, MappingError
 from relais.cda.model import II
+from relais.cda.templates import INS_ROOTS
 from relais.mappings import identity
 from relais.mappings.context import Deployment, Emission, Resource
 from relais.mappings.resources import ResourceSet, is_other_version
+
+INS_RULE = "Référentiel INS"
+CONSENT_RULE = "FHIR R4 Consent, provision"
+OPPOSITION_RULE = "what the person opposes is not shared"
+"""Rule of the warnings about a document that may not be transmitted, because the person said so."""
+
+ONE_PATIENT_RULE = "CI-SIS Structuration minimale, recordTarget"
+_PERSONS = frozenset({"Patient", "RelatedPerson"})
 
 
 class Conversion:
@@ -26,8 +35,14 @@ class Conversion:
         self.patient: Resource = {}
         self.patient_ids: list[II] = []
         self.lineage = II()
+        self.opposed: set[int] = set()  # resources whose sharing the person opposes, by identity
         self._ids: set[tuple[str | None, str | None]] = set()
         self._roles: dict[int, list[Resource]] | None = None
+
+    @property
+    def ins(self) -> str | None:
+        """The INS that the document bears, once `patient_ids` are known."""
+        return next((ii.extension for ii in self.patient_ids if ii.root in INS_ROOTS), None)
 
     @property
     def deployment(self) -> Deployment:
@@ -54,10 +69,23 @@ class Conversion:
 
     def finish(self) -> list[Issue]:
         """The warnings and informations. Raises MappingError with every finding when something was refused."""
+        self._say_person_numbers()
         issues = list(dict.fromkeys(self.issues))  # a party that plays several parts is read several times
         if any(issue.severity == "error" for issue in issues):
             raise MappingError(sorted(issues, key=lambda issue: issue.severity != "error"))
         return issues
+
+    def _say_person_numbers(self) -> None:
+        """Warn about the things (not persons) whose identifier is a national number of a person: it names nothing."""
+        counts: dict[str, int] = {}
+        for resource in self.resources:
+            kind = str(resource.get("resourceType"))
+            counts[kind] = counts.get(kind, -1) + 1
+            stated = resource.get("identifier", ())
+            for one in [stated] if isinstance(stated, dict) else stated:
+                if kind not in _PERSONS and identity.is_person_number(one):
+                    place = f"{kind}[{counts[kind]}].identifier"
+                    self.warn(place, "an INS or a social security number: names only a person, left out", INS_RULE)
 
     # --- resources ------------------------------------------------------------------------------------------
 
@@ -71,6 +99,8 @@ class Conversion:
         target = self.resources.resolve(reference, container)
         if target is None and reference.get("reference"):
             self.refuse(path, "reference to a resource that is not provided", "FHIR R4 references", "not-found")
+        if target is not None and id(target) in self.opposed:
+            self.warn(path, "the person opposes the sharing of this resource", OPPOSITION_RULE)
         if target is not None and is_other_version(reference, target):
             self.warn(path, "another version of the resource than the one referred to", "FHIR R4 references")
         return target
@@ -85,6 +115,14 @@ class Conversion:
         for index, reference in enumerate(element_of.get(element, ())):
             place = f"{path}.{element}[{index}]"
             yield reference, self.resolve(reference, place, container or element_of), f"{place}.resolve()"
+
+    def shared(self, resource_type: str) -> Iterator[tuple[int, Resource]]:
+        """The resources of that type with their places, without those whose sharing the person opposes (said)."""
+        for index, resource in enumerate(self.resources.of_type(resource_type)):
+            if id(resource) in self.opposed:
+                self.warn(f"{resource_type}[{index}]", "the person opposes its sharing: left out", CONSENT_RULE)
+            else:
+                yield index, resource
 
     def roles_of(self, practitioner: Resource) -> list[Resource]:
         """The PractitionerRoles of a Practitioner among the resources, in their order."""
@@ -102,13 +140,12 @@ class Conversion:
             return True
         if self.designates_patient(reference, resource):
             return True
-        self.refuse(
-            f"{path}.{element}",
-            "another patient than the subject of the document",
-            "cda-documents §11.2(10)",
-            "business-rule",
-        )
+        self.refuse_other_patient(f"{path}.{element}")
         return False
+
+    def refuse_other_patient(self, path: str) -> None:
+        """Note that somebody else's data stand at `path`."""
+        self.refuse(path, "another patient than the subject of the document", ONE_PATIENT_RULE, "business-rule")
 
     def designates_patient(self, reference: Resource, container: Resource | None) -> bool:
         """Whether a Reference names the patient of the document: the resource itself, or an identifier they share.

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from urllib.parse import unquote
 
+from relais.cda.identifiers import spelled_ins
 from relais.cda.model import Address, Code, Interval, NamePart, PersonName, Telecom, Text
 from relais.mappings import extensions, terminology
 from relais.mappings.context import Resource
-from relais.mappings.to_cda.conversion import Conversion
+from relais.mappings.to_cda.conversion import INS_RULE, Conversion
 
+PATIENT_DOMAIN = "patient.mssante.fr"
 DATA_ABSENT_REASON = f"{extensions.HL7}data-absent-reason"
 NULL_FLAVORS = {
     "unknown": "UNK",
@@ -162,7 +165,9 @@ def telecoms(conversion: Conversion, elements: Iterable[Resource], path: str, ow
     for index, element in enumerate(elements):
         if element.get("use") == "old":
             continue
-        if null_flavor := NULL_FLAVORS.get(extensions.value(element, DATA_ABSENT_REASON) or ""):
+        if _spells_another_ins(conversion, element):
+            conversion.warn(f"{path}.telecom[{index}]", "it spells an INS that may not leave: left out", INS_RULE)
+        elif null_flavor := NULL_FLAVORS.get(extensions.value(element, DATA_ABSENT_REASON) or ""):
             result.append(Telecom(null_flavor=null_flavor))
         elif one := _telecom(element):
             result.append(one)
@@ -170,6 +175,18 @@ def telecoms(conversion: Conversion, elements: Iterable[Resource], path: str, ow
             conversion.inform(f"{path}.telecom[{index}]", "no CDA form: narrative only", "cda-documents §2.5")
             conversion.remarks.append(f"{owner} : {content}" if owner else content)
     return result
+
+
+def _spells_another_ins(conversion: Conversion, element: Resource) -> bool:
+    """Whether a contact point gives away an INS other than the one that the document bears.
+
+    A citizen mailbox is made of one, whatever stands before the @.
+    """
+    content = unquote(element.get("value") or "").strip()
+    spelled = spelled_ins(content)
+    if content.lower().endswith(f"@{PATIENT_DOMAIN}"):
+        spelled.append("".join(content.rpartition("@")[0].rpartition(":")[2].split()))
+    return any(ins != conversion.ins for ins in spelled)
 
 
 def _telecom(element: Resource) -> Telecom | None:

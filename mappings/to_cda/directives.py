@@ -50,7 +50,7 @@ def _facts(conversion: Conversion) -> Iterator[tuple[Resource, str, bool]]:
                 conversion.inform(f"{path}.status", "neither in force nor ended: not written", RULE)
             else:
                 yield consent, path, exists
-    for index, observation in enumerate(conversion.resources.of_type("Observation")):
+    for index, observation in conversion.shared("Observation"):
         path = f"Observation[{index}]"
         is_fact = observation.get("status") in _FACTS and is_directive([observation.get("code", {})])
         if is_fact and conversion.same_patient(observation, "subject", path):
@@ -58,7 +58,7 @@ def _facts(conversion: Conversion) -> Iterator[tuple[Resource, str, bool]]:
                 yield observation, path, observation["valueBoolean"]
             else:
                 conversion.refuse(f"{path}.valueBoolean", "whether the directive exists", RULE)
-    for index, document in enumerate(conversion.resources.of_type("DocumentReference")):
+    for index, document in conversion.shared("DocumentReference"):
         path = f"DocumentReference[{index}]"
         kinds = [document.get("type", {}), *document.get("category", ())]
         is_current = document.get("status") == "current" and is_directive(kinds)

@@ -235,9 +235,11 @@ def _goal_cell(conversion: Conversion, row: Row, goal_id: str, status: str) -> l
 def _wanted_by(conversion: Conversion, goal: Resource, path: str) -> str:
     reference = goal.get("expressedBy")
     target = conversion.resolve(reference, f"{path}.expressedBy", goal)
-    if target is conversion.patient and target:
+    if target is not None and conversion.is_patient(target):
         return "la personne"
-    if target is not None and (party := read_party(conversion, target, path)):
+    if target is not None and target.get("resourceType") == "RelatedPerson":
+        conversion.same_patient(target, "patient", f"{path}.expressedBy.resolve()")
+    if party := read_party(conversion, target, f"{path}.expressedBy.resolve()"):
         return party.display
     return (reference or {}).get("display", "") or ("un proche" if target else "")
 
@@ -364,7 +366,7 @@ def _assessments(conversion: Conversion, row: Row) -> Iterator[Assessment]:
     """Everything that says how a goal stands: Observations, outcome codes, achievement, notes, progress."""
     goal, path = row.goal, row.path
     seen: list[Resource] = []
-    for index, observation in enumerate(conversion.resources.of_type("Observation")):
+    for index, observation in conversion.shared("Observation"):
         if ASSESSMENT in codes(observation.get("code")) and any(
             conversion.resources.resolve(focus, observation) is goal for focus in observation.get("focus", ())
         ):

@@ -100,7 +100,7 @@ class Carrier:
     custodians: list[tuple[Resource, str]] = field(default_factory=list)
     contributors: list[tuple[Resource, str]] = field(default_factory=list)
     teams: list[tuple[Resource, str]] = field(default_factory=list)  # (CareTeam, path)
-    approver: tuple[Resource, str] | None = None
+    approver: tuple[Resource, str, Resource] | None = None  # Reference, path, the resource that holds it
     approved: str | None = None  # FHIR dateTime
     act: Code | None = None  # what the documented act is
     start_path: str = ""  # where one says when the act began; `<path>.period.start` unless given
@@ -124,7 +124,6 @@ def header(conversion: Conversion, carrier: Carrier, composition: Resource, docu
     now = ts_from_datetime(conversion.emission.now)
     time = conversion.time(composition.get("date"), "Composition.date") or now
     patient = record_target(conversion)
-    conversion.patient_ids = patient.ids
     members = list(_members(conversion, carrier))
     lead = _answering(conversion, carrier, composition) if carrier.by_software else None
     authors = list(_authors(conversion, carrier, composition, members, time, lead))
@@ -572,7 +571,8 @@ def _authenticators(
         for attester, path in _attesters(composition, "professional")
     ]
     if not composition and carrier.approver:
-        signers = [(carrier.approver[0], carrier.approved, carrier.approver[1], carrier.resource)]
+        approver, said_at, said_by = carrier.approver
+        signers = [(approver, carrier.approved, said_at, said_by)]
     for reference, time, path, container in signers:
         party = read_party(conversion, conversion.resolve(reference, path, container), f"{path}.resolve()")
         if party is None or (not composition and lead is not None and party.source is lead.source):

@@ -63,16 +63,22 @@ def read_party(
     """The party that `target` (Practitioner, PractitionerRole, Organization, Device, Patient) is, or None.
 
     A bare Practitioner is taken with its PractitionerRole when the resources hold one: profession and structure are
-    there. `on_behalf_of` is the structure that the participation names, which wins.
+    there. `on_behalf_of` is the structure that the participation names, which wins. A Patient takes part only as the
+    patient of the document: another one is refused.
     """
     kind = (target or {}).get("resourceType")
     if target is None or kind not in ("Practitioner", "PractitionerRole", "Organization", "Device", "Patient"):
         return None
     if kind == "Organization":
         return Party(target, path, structure=target, display=target.get("name", ""))
-    if kind in ("Device", "Patient"):
-        owner = conversion.resolve(target.get("owner"), f"{path}.owner", target) if kind == "Device" else None
-        return Party(target, path, structure=owner, display=display_name(current_name(target.get("name", ()))))
+    if kind == "Patient":
+        if not conversion.is_patient(target):
+            conversion.refuse_other_patient(path)
+            return None
+        own = conversion.patient
+        return Party(own, path, display=display_name(current_name(own.get("name", ()))))
+    if kind == "Device":
+        return Party(target, path, structure=conversion.resolve(target.get("owner"), f"{path}.owner", target))
     role, person = _role_and_person(conversion, target, path)
     structure = on_behalf_of or conversion.resolve(role.get("organization"), f"{path}.organization", role)
     name = extensions.value(role, extensions.ROLE_NAME) or current_name(person.get("name", ()))

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from relais.cda.identifiers import ins_is_valid
 from relais.cda.model import II, Birthplace, Code, Guardian, NamePart, Organization, Patient, PersonName
-from relais.cda.templates import INS_ROOTS
+from relais.cda.templates import INS_NIA, INS_ROOTS
 from relais.mappings import extensions, identity, terminology
 from relais.mappings.context import Resource
-from relais.mappings.to_cda.conversion import Conversion
+from relais.mappings.to_cda.conversion import INS_RULE, Conversion
 from relais.mappings.to_cda.datatypes import (
     address,
     addresses,
@@ -29,9 +29,13 @@ _GENDERS = {"male": "M", "female": "F", "other": "UN", "unknown": "UN"}
 
 
 def record_target(conversion: Conversion) -> Patient:
-    """The patientRole of `conversion.patient`. Refuses what the header rules demand and the Patient lacks."""
+    """The patientRole of `conversion.patient`, whose ids it also keeps as `conversion.patient_ids`.
+
+    Refuses what the header rules demand and the Patient lacks.
+    """
     patient = conversion.patient
-    ids = _ids(conversion, patient)
+    _check_record(conversion, patient)
+    ids = conversion.patient_ids = _ids(conversion, patient)
     with_ins = bool(ids) and ids[0].root in INS_ROOTS
     birth_place = extensions.value(patient, extensions.BIRTH_PLACE) or {}
     if with_ins and not insee_code(birth_place):
@@ -43,7 +47,7 @@ def record_target(conversion: Conversion) -> Patient:
     return Patient(
         ids=ids,
         addresses=addresses(patient.get("address", ())),
-        telecoms=telecoms(conversion, _contacts(conversion, patient, with_ins=with_ins), "Patient", "La personne"),
+        telecoms=telecoms(conversion, patient.get("telecom", ()), "Patient", "La personne"),
         name=_name(conversion, patient, with_ins=with_ins),
         gender=_gender(conversion, patient),
         birth_time=_birth_time(conversion, patient),
@@ -59,6 +63,15 @@ def record_target(conversion: Conversion) -> Patient:
 # --- identifiers --------------------------------------------------------------------------------------------------
 
 
+def _check_record(conversion: Conversion, patient: Resource) -> None:
+    """Say that another record may be the good one: this one is inactive, or was merged into another."""
+    if patient.get("active") is False:
+        conversion.warn("Patient.active", "the record of the patient is no longer in use", "RNIV")
+    for index, link in enumerate(patient.get("link", ())):
+        if link.get("type") == "replaced-by":
+            conversion.warn(f"Patient.link[{index}]", "another record replaces this one", "RNIV")
+
+
 def _ids(conversion: Conversion, patient: Resource) -> list[II]:
     ids = [ii for ii in (_ins(conversion, patient),) if ii]
     for identifier in identity.local_identifiers(patient):
@@ -67,26 +80,40 @@ def _ids(conversion: Conversion, patient: Resource) -> list[II]:
             ids.append(ii)
             if identity.identifier_domain(identifier) is None:
                 conversion.inform(
-                    "Patient.identifier.system", "not an OID: written under a computed OID", "cda-documents §1.1"
+                    "Patient.identifier.system", "not an OID: written under a computed OID", "docs/mapping-pps.md"
                 )
+    _say_left_out(conversion, patient)
     if not ids:
         conversion.refuse("Patient.identifier", "an INS of a qualified identity or a local identifier (IPP)", RULE)
     return ids
 
 
+def _say_left_out(conversion: Conversion, patient: Resource) -> None:
+    """Numbers that look like an INS or a social security number, and stand under a domain that is for neither."""
+    known = identity.INS_TYPE_CODES.keys() | identity.NOT_PATIENT_ROOTS
+    for index, identifier in enumerate(patient.get("identifier", ())):
+        if identity.is_person_number(identifier) and identity.identifier_domain(identifier) not in known:
+            message = "an INS or a social security number under another domain: left out"
+            conversion.warn(f"Patient.identifier[{index}]", message, INS_RULE)
+
+
 def _ins(conversion: Conversion, patient: Resource) -> II | None:
     """The INS, when the identity is qualified; refused when it is wrong, ambiguous or of the other environment."""
-    candidates = identity.ins_identifiers(patient)
-    if not candidates:
-        return None
     path = "Patient.identifier.where(system.startsWith('urn:oid:1.2.250.1.213.1.4.'))"
+    candidates = identity.ins_identifiers(patient, conversion.emission.now.date())
+    if not candidates:
+        if any(identity.identifier_domain(one) in INS_ROOTS for one in patient.get("identifier", ())):
+            conversion.warn(path, "a former INS, or one outside its period: left out", INS_RULE)
+        return None
+    if any(one.get("use") == "temp" and identity.identifier_domain(one) != INS_NIA for one in candidates):
+        conversion.warn(f"{path}.use", "an INS-NIR is never temporary", INS_RULE)
     if not identity.is_qualified(patient):
-        conversion.warn(path, "identity not qualified: the INS is left out", "fhir-volets §2.3")
+        conversion.warn(path, "identity not qualified: the INS is left out", "RNIV")
         return None
     official = [one for one in candidates if one.get("use") == "official"] or candidates
     numbers = {(identity.identifier_domain(one), "".join((one.get("value") or "").split())) for one in official}
     if len(numbers) > 1:
-        conversion.refuse(path, "several current INS: which one is the identity?", RULE, "duplicate")
+        conversion.refuse(path, "several current INS: which one is the identity?", INS_RULE, "duplicate")
         return None
     root, number = numbers.pop()
     if not ins_is_valid(number):
@@ -96,20 +123,8 @@ def _ins(conversion: Conversion, patient: Resource) -> II | None:
         conversion.refuse(f"{path}.system", "INS of another environment (setting ins_environment)", RULE, "security")
         return None
     for trait in identity.ins_mismatches(number, patient):
-        conversion.warn(f"Patient.{trait}", "disagrees with the INS", "fhir-volets §2.2(4)")
+        conversion.warn(f"Patient.{trait}", "disagrees with the INS", INS_RULE)
     return II(root, number)
-
-
-def _contacts(conversion: Conversion, patient: Resource, *, with_ins: bool) -> list[Resource]:
-    """The contact points; a citizen mailbox, which spells the INS, leaves with the INS only (fhir-volets §2.6)."""
-    contacts: list[Resource] = patient.get("telecom", [])
-    if with_ins:
-        return contacts
-    numbers = {"".join(identifier.get("value", "").split()) for identifier in identity.ins_identifiers(patient)} - {""}
-    kept = [one for one in contacts if not any(number in one.get("value", "") for number in numbers)]
-    if len(kept) < len(contacts):
-        conversion.warn("Patient.telecom", "it spells an INS that may not leave: left out", "fhir-volets §2.6")
-    return kept
 
 
 # --- traits -------------------------------------------------------------------------------------------------------

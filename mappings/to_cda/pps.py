@@ -13,6 +13,8 @@ from relais.mappings.context import Emission, Mapped, Resource
 from relais.mappings.identity import codes
 from relais.mappings.resources import ResourceSet
 from relais.mappings.to_cda.actions import read_actions
+from relais.mappings.to_cda.approval import APPROVAL_RULE, Approval, approval_date, read_approval
+from relais.mappings.to_cda.consents import OPPOSITION_RULE, read_oppositions
 from relais.mappings.to_cda.conversion import Conversion
 from relais.mappings.to_cda.datatypes import concept_text
 from relais.mappings.to_cda.directives import directive_section
@@ -21,6 +23,8 @@ from relais.mappings.to_cda.header import Carrier, header
 from relais.mappings.to_cda.problems import Problem, is_ald, problem_section, read_problem
 from relais.mappings.to_cda.prose import french_date, lines, marked, remarks_block
 from relais.mappings.to_cda.social import social_section
+
+__all__ = ["APPROVAL_RULE", "OPPOSITION_RULE", "pps_document"]
 
 PPS_TITLE = "Plan personnalisé de santé"
 PPCS_TITLE = "Plan personnalisé de coordination en santé"
@@ -35,9 +39,6 @@ STATUSES = {
     "revoked": "29179001",
 }
 """CarePlan.status → status of the document (SNOMED CT); other statuses have no document."""
-
-APPROVAL_RULE = "an active PPS leaves the circle of care only once approved"
-"""Rule of the warning about a plan that may not be transmitted yet."""
 
 _APPROVED, _CLOSED = "9571008", "29179001"
 
@@ -67,10 +68,11 @@ def pps_document(
     conversion.lineage = _lineage(conversion, care_plan, composition)
     if composition:
         conversion.same_patient(composition, "subject", "Composition")
-    approval = _approval(conversion, care_plan)
+    read_oppositions(conversion)
+    approval = read_approval(conversion, care_plan)
     document = Document(
         header(conversion, _carrier(conversion, care_plan, approval), composition, document_id),
-        _body(conversion, care_plan, approval[1] if approval else None),
+        _body(conversion, care_plan, approval_date(conversion, care_plan, approval)),
     )
     return Mapped(document, conversion.finish())
 
@@ -84,7 +86,7 @@ def _lineage(conversion: Conversion, care_plan: Resource, composition: Resource)
     return found or II()
 
 
-def _carrier(conversion: Conversion, plan: Resource, approval: tuple[Resource, str | None, str] | None) -> Carrier:
+def _carrier(conversion: Conversion, plan: Resource, approval: Approval | None) -> Carrier:
     custodian = extensions.value(plan, extensions.CUSTODIAN)
     custodians = [(custodian, f"CarePlan.extension('{extensions.CUSTODIAN}').value")] if custodian else []
     teams = []
@@ -117,8 +119,8 @@ def _carrier(conversion: Conversion, plan: Resource, approval: tuple[Resource, s
         custodians=custodians,
         contributors=contributors,
         teams=teams,
-        approver=(approval[0], approval[2]) if approval else None,
-        approved=approval[1] if approval else None,
+        approver=(approval.who, approval.path, approval.container) if approval else None,
+        approved=approval.date if approval else None,
     )
 
 
@@ -131,25 +133,14 @@ def _is_ppcs(plan: Resource) -> bool:
     return any("ppcs" in codes(category) for category in plan.get("category", ()))
 
 
-def _approval(conversion: Conversion, plan: Resource) -> tuple[Resource, str | None, str] | None:
-    """Who approved the plan, when, and where that is said: the approval extension, else a Provenance verifier."""
-    for extension in extensions.extensions(plan, extensions.APPROVAL):
-        who = extensions.value(extension, "who") or {}
-        return who, extensions.value(extension, "date"), f"CarePlan.extension('{extensions.APPROVAL}').who"
-    for index, provenance in enumerate(conversion.resources.of_type("Provenance")):
-        if any(conversion.resources.resolve(target, provenance) is plan for target in provenance.get("target", ())):
-            for agent in provenance.get("agent", ()):
-                if "verifier" in codes(agent.get("type")):
-                    when = provenance.get("occurredDateTime") or provenance.get("recorded")
-                    return agent.get("who", {}), when, f"Provenance[{index}].agent.who"
-    return None
-
-
 # --- body ---------------------------------------------------------------------------------------------------------
 
 
-def _body(conversion: Conversion, plan: Resource, approved: str | None) -> list[Section]:
-    """The sections in the order of the volet; the free synthesis first, what was not reached after the plan."""
+def _body(conversion: Conversion, plan: Resource, approved: tuple[str, str] | None) -> list[Section]:
+    """The sections in the order of the volet; the free synthesis first, what was not reached after the plan.
+
+    `approved` is the date of the approval, and its path.
+    """
     problems: dict[int, Problem | None] = {}
     for _, condition, path in conversion.references(plan, "addresses", "CarePlan"):
         if condition is not None and id(condition) not in problems:
@@ -186,11 +177,10 @@ def _only_names_a_goal(problem: Problem, rows: list[Row]) -> bool:
 
 def _synthesis(conversion: Conversion, plan: Resource) -> Section | None:
     text = (plan.get("description") or "").strip()
-    impressions = conversion.resources.of_type("ClinicalImpression")
     if not text:
         summaries = (
             impression.get("summary", "").strip()
-            for index, impression in enumerate(impressions)
+            for index, impression in conversion.shared("ClinicalImpression")
             if conversion.same_patient(impression, "subject", f"ClinicalImpression[{index}]")
         )
         text = "\n".join(summary for summary in summaries if summary)
@@ -215,7 +205,7 @@ def _unreached(conversion: Conversion, rows: list[Row]) -> Section | None:
     return sections.section(sections.COMMENT, section_id, [bullet_list(items)], title=UNREACHED_TITLE)
 
 
-def _status(conversion: Conversion, plan: Resource, approved: str | None) -> Section | None:
+def _status(conversion: Conversion, plan: Resource, approved: tuple[str, str] | None) -> Section | None:
     """Section 5: the status of the document and its date, never later than the document."""
     status = STATUSES.get(plan.get("status", ""))
     if status is None:
@@ -223,12 +213,6 @@ def _status(conversion: Conversion, plan: Resource, approved: str | None) -> Sec
             "CarePlan.status", "draft, active, on-hold, completed or revoked", "cda-documents §4.9", "code-invalid"
         )
         return None
-    if status == _APPROVED and not approved:
-        conversion.warn(
-            f"CarePlan.extension('{extensions.APPROVAL}')",
-            "an active plan without recorded approval: inside the circle of care only",
-            APPROVAL_RULE,
-        )
     since, time = _since(conversion, plan, status, approved)
     code = terminology.coded("pps_status", status)
     code.system_name = "SNOMED CT"
@@ -244,7 +228,9 @@ def _status(conversion: Conversion, plan: Resource, approved: str | None) -> Sec
     return sections.section(sections.DOCUMENT_STATUS, section_id, [marked(words, "statutDoc")], [entry])
 
 
-def _since(conversion: Conversion, plan: Resource, status: str, approved: str | None) -> tuple[str | None, str | None]:
+def _since(
+    conversion: Conversion, plan: Resource, status: str, approved: tuple[str, str] | None
+) -> tuple[str | None, str | None]:
     """The FHIR date of the status and its TS: the first known one that is not in the future."""
     for moment, path in _status_dates(plan, status, approved):
         time = conversion.time(moment, path)
@@ -255,9 +241,9 @@ def _since(conversion: Conversion, plan: Resource, status: str, approved: str | 
     return None, None
 
 
-def _status_dates(plan: Resource, status: str, approved: str | None) -> Iterator[tuple[str, str]]:
+def _status_dates(plan: Resource, status: str, approved: tuple[str, str] | None) -> Iterator[tuple[str, str]]:
     if status == _APPROVED and approved:
-        yield approved, f"CarePlan.extension('{extensions.APPROVAL}').date"
+        yield approved
     if status == _CLOSED and plan.get("period", {}).get("end"):
         yield plan["period"]["end"], "CarePlan.period.end"
     if plan.get("meta", {}).get("lastUpdated"):

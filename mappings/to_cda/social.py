@@ -75,7 +75,7 @@ def social_section(conversion: Conversion, plan: Resource, goals: list[Resource]
 def _provisions(conversion: Conversion) -> dict[str, Provision]:
     """The dispositions that Observations and their components record: the most recent of each code."""
     dated: list[tuple[str, Provision]] = []
-    for index, observation in enumerate(conversion.resources.of_type("Observation")):
+    for index, observation in conversion.shared("Observation"):
         path = f"Observation[{index}]"
         code = _code_of(observation.get("code", {}))
         if code is None or not conversion.same_patient(observation, "subject", path):
@@ -153,14 +153,14 @@ def _fall_back(conversion: Conversion, found: dict[str, Provision], plan: Resour
         goal.get("description", {}).get("text", "")
         for goal in goals
         if "high-priority" in codes(goal.get("priority"))
-        and conversion.resources.resolve(goal.get("expressedBy"), goal) is conversion.patient
+        and conversion.designates_patient(goal.get("expressedBy", {}), goal)
     ]
     notes = [note.get("text", "") for note in plan.get("note", ())]
     for code, texts in (("PAT-009", wishes), ("PAT-008", notes)):
         text = "\n".join(one.strip() for one in texts if one and one.strip())
         if text and code not in found:
             found[code] = Provision(code, text=text, path="CarePlan")
-    for index, coverage in enumerate(conversion.resources.of_type("Coverage")):
+    for index, coverage in conversion.shared("Coverage"):
         path = f"Coverage[{index}]"
         kind = set(codes(coverage.get("type")))
         if coverage.get("status") == "active" and conversion.same_patient(coverage, "beneficiary", path):

@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import re
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 from relais.cda.errors import Issue, RelaisError
+from relais.cda.identifiers import MATRICULE
 from relais.cda.xds import Submission
 
 MAX_QUOTE = 300
-
-# A matricule INS is 15 characters (13 without its key), the department of birth in Corsica being 2A or 2B; it is often
-# written in groups, or right after a word. The arcs of an OID, and longer numbers, are something else.
-_DIGIT, _CORSICAN, _GAP = "[0-9]", "[0-9AB]", "[ -]?"
-_MATRICULE = re.compile(
-    rf"(?<![0-9.]){_GAP.join([*[_DIGIT] * 5, *[_CORSICAN] * 2, *[_DIGIT] * 6])}(?:{_GAP}{_DIGIT}{_GAP}{_DIGIT})?"
-    r"(?!\.?[0-9])"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,5 +91,5 @@ def making_the_message() -> Iterator[None]:
 def quoted(text: str) -> str:
     """A counterpart's own words as one short line, any matricule INS in them masked."""
     line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
-    line = _MATRICULE.sub("…", line)
+    line = MATRICULE.sub("…", line)
     return line if len(line) <= MAX_QUOTE else line[: MAX_QUOTE - 1] + "…"
