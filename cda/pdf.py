@@ -58,8 +58,10 @@ def to_pdf(document: Document) -> bytes:
         _refuse("not-supported", "PDF output is not installed: pip install 'relais[pdf]'")
     presentation = present(document)
     images = {number: _printable(file) for number, file in enumerate(presentation.files)}
-    if body is not None and body.media_type != media.PLAIN_TEXT and not any(images.values()):
-        _refuse("not-supported", "a body of this media type cannot be shown as PDF, or cannot be read", _BODY)
+    if body is not None and not any(images.values()) and not (body.data and body.media_type == media.PLAIN_TEXT):
+        _refuse(
+            "not-supported", "a body that is absent, unreadable or of this media type cannot be shown as PDF", _BODY
+        )
     return _laid_out(_page(presentation, images), images)
 
 

@@ -164,6 +164,8 @@ class NarrativeReader:
 
     def _footnote(self, element: Element, context: _Context) -> Iterator[Node]:
         number = self._number(element.attributes.get("ID", ""))
+        if number in self._notes:  # another footnote has the same ID
+            number = self._number("")
         self._notes[number] = flow(self._each(element.children, replace(_Context(), depth=context.depth).inside()))
         yield self._mark(number)
 

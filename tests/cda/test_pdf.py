@@ -294,6 +294,7 @@ def test_text_and_image_bodies_are_laid_out() -> None:
         ("image/jpeg", None),
         ("application/pdf", b"not a PDF"),
         ("application/pdf", None),
+        ("text/plain", None),
     ],
 )
 def test_body_that_cannot_be_shown_is_refused(media_type: str, data: bytes | None) -> None:

@@ -354,6 +354,12 @@ def test_footnotes_are_numbered_through_the_document_and_reached_by_links() -> N
     ]
 
 
+def test_two_footnotes_of_the_same_id_are_both_there() -> None:
+    page = to_html(document_with([Element("footnote", {"ID": "n"}, [text]) for text in ("une", "autre")]))
+    notes = lxml_html.document_fromstring(page).xpath("//*[@class='notes']//li")
+    assert [note.text for note in notes] == ["une", "autre"]
+
+
 def test_link_inside_the_document_leads_to_its_target() -> None:
     shown = page_of([Element("linkHtml", {"href": "#but"}, ["voir"]), rows(row(cell("ici", ID="but")))])
     assert shown.find(".//a").get("href") == "#n-but"
