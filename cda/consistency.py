@@ -10,14 +10,15 @@ import base64
 import binascii
 import re
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from lxml import etree
 
 from relais.cda import templates
 from relais.cda.datatypes import datetime_from_ts
-from relais.cda.errors import Issue, Severity
+from relais.cda.errors import Issue, Severity, limited
 from relais.cda.identifiers import ins_is_valid, is_ps_idnat, is_struct_idnat
-from relais.cda.parsing import V3, xpath_of
+from relais.cda.parsing import V3, Places
 
 _NS = {"v3": V3}
 _STATEMENTS = (
@@ -69,8 +70,21 @@ _IDENTIFIERS: tuple[tuple[tuple[str, ...], Callable[[str], bool], str, str], ...
 
 def check(tree: etree._ElementTree) -> list[Issue]:
     """Everything inconsistent in a CDA document, in the order of the rules. Messages never quote the document."""
-    root = tree.getroot()
-    return [issue for rule in _RULES for issue in rule(root)]
+    root, places = tree.getroot(), Places()
+    found = (
+        Issue(finding.severity, finding.code, finding.message, places.of(finding.element), finding.rule)
+        for rule in _RULES
+        for finding in rule(root)
+    )
+    return list(limited(found))
+
+
+class _Finding(NamedTuple):
+    element: etree._Element
+    rule: str
+    message: str
+    code: str = "value"
+    severity: Severity = "error"
 
 
 def _find(root: etree._Element, xpath: str) -> list[etree._Element]:
@@ -78,55 +92,49 @@ def _find(root: etree._Element, xpath: str) -> list[etree._Element]:
     return [element for element in found if isinstance(element, etree._Element)] if isinstance(found, list) else []
 
 
-def _issue(
-    element: etree._Element, rule: str, message: str, code: str = "value", severity: Severity = "error"
-) -> Issue:
-    return Issue(severity, code, message, xpath_of(element), rule)
-
-
-def _references(root: etree._Element) -> Iterator[Issue]:
+def _references(root: etree._Element) -> Iterator[_Finding]:
     targets = {element.get("ID") for element in _find(root, "//*[@ID]")}
     for reference in _find(root, "//v3:reference[@value]"):
         value = reference.get("value", "")
         if value.startswith("#"):
             if value[1:] not in targets:
-                yield _issue(reference, "relais-reference", "no element has the ID this refers to", "not-found")
+                yield _Finding(reference, "relais-reference", "no element has the ID this refers to", "not-found")
         elif not _ABSOLUTE_URL.match(value):
             message = "a reference inside the document begins with #; this one leads nowhere"
-            yield _issue(reference, "relais-reference-fragment", message, severity="warning")
+            yield _Finding(reference, "relais-reference-fragment", message, severity="warning")
 
 
-def _unique_narrative_ids(root: etree._Element) -> Iterator[Issue]:
+def _unique_narrative_ids(root: etree._Element) -> Iterator[_Finding]:
     seen: set[str] = set()
     for element in _find(root, "//*[@ID]"):
         if (name := element.get("ID", "")) in seen:
-            yield _issue(element, "relais-narrative-id", "another element has the same ID", "duplicate")
+            yield _Finding(element, "relais-narrative-id", "another element has the same ID", "duplicate")
         seen.add(name)
 
 
-def _unique_entry_ids(root: etree._Element) -> Iterator[Issue]:
+def _unique_entry_ids(root: etree._Element) -> Iterator[_Finding]:
     seen: set[tuple[str | None, str | None]] = set()
     statements = " or ".join(f"self::v3:{name}" for name in _STATEMENTS)
     reference = f"v3:templateId/@root = '{_INTERNAL_REFERENCE}'"
     for identifier in _find(root, f"//*[({statements}) and not({reference})]/v3:id[@root]"):
         if (key := (identifier.get("root"), identifier.get("extension"))) in seen:
             message = "another entry has the same id"
-            yield _issue(identifier, "relais-entry-id", message, "duplicate", "warning")
+            yield _Finding(identifier, "relais-entry-id", message, "duplicate", "warning")
         seen.add(key)
 
 
-def _identifiers(root: etree._Element) -> Iterator[Issue]:
+def _identifiers(root: etree._Element) -> Iterator[_Finding]:
     for roots, is_valid, rule, message in _IDENTIFIERS:
         for identifier in _find(root, "//v3:id[@extension]"):
             if identifier.get("root") in roots and not is_valid(identifier.get("extension", "")):
-                yield _issue(identifier, rule, message)
+                yield _Finding(identifier, rule, message)
 
 
-def _intervals(root: etree._Element) -> Iterator[Issue]:
+def _intervals(root: etree._Element) -> Iterator[_Finding]:
     for interval in _find(root, "//*[(self::v3:effectiveTime or self::v3:time) and v3:low/@value and v3:high/@value]"):
         low, high = (_bound(interval, name) for name in ("low", "high"))
         if low and high and _precedes(high, low):
-            yield _issue(interval, "relais-interval", "high is before low", "invariant")
+            yield _Finding(interval, "relais-interval", "high is before low", "invariant")
 
 
 def _bound(interval: etree._Element, name: str) -> re.Match[str] | None:
@@ -147,43 +155,43 @@ def _precedes(first: re.Match[str], second: re.Match[str]) -> bool:
     return starts[0] < starts[1]
 
 
-def _header_times(root: etree._Element) -> Iterator[Issue]:
+def _header_times(root: etree._Element) -> Iterator[_Finding]:
     time = "self::v3:effectiveTime or self::v3:time or parent::v3:effectiveTime or parent::v3:time"
     for element in _find(root, f"/*/*[not(self::v3:component)]/descendant-or-self::*[@value and ({time})]"):
         if not _WHOLE_TIME.fullmatch(element.get("value", "")):
             message = "a time of the header is given to the second, with its offset from UTC"
-            yield _issue(element, "relais-header-time", message, severity="warning")
+            yield _Finding(element, "relais-header-time", message, severity="warning")
 
 
-def _replacement(root: etree._Element) -> Iterator[Issue]:
+def _replacement(root: etree._Element) -> Iterator[_Finding]:
     for version in _find(root, "/*[not(v3:relatedDocument[@typeCode = 'RPLC'])]/v3:versionNumber[@value > 1]"):
         message = "from version 2 on, relatedDocument (RPLC) names the version this one replaces"
-        yield _issue(version, "relais-replacement", message, "required")
+        yield _Finding(version, "relais-replacement", message, "required")
 
 
-def _body(root: etree._Element) -> Iterator[Issue]:
+def _body(root: etree._Element) -> Iterator[_Finding]:
     for body in _find(root, "/*/v3:component/v3:nonXMLBody/v3:text"):
         if body.get("mediaType") not in _MAGIC:
-            yield _issue(
+            yield _Finding(
                 body, "relais-body-media-type", f"a body has one of the types {', '.join(_MAGIC)}", "code-invalid"
             )
         if body.get("representation") != "B64":
-            yield _issue(body, "relais-body-representation", "a body has representation B64")
+            yield _Finding(body, "relais-body-representation", "a body has representation B64")
 
 
-def _attached_files(root: etree._Element) -> Iterator[Issue]:
+def _attached_files(root: etree._Element) -> Iterator[_Finding]:
     for element in _find(root, "//*[@representation = 'B64']"):
         try:
             data = base64.b64decode("".join((element.text or "").split()), validate=True)
         except (binascii.Error, ValueError):
             data = b""
         if not data:
-            yield _issue(element, "relais-base64", "the content is empty or not Base64", "structure")
+            yield _Finding(element, "relais-base64", "the content is empty or not Base64", "structure")
         elif not data.startswith(_MAGIC.get(element.get("mediaType", ""), (b"",))):
-            yield _issue(element, "relais-media-content", "the content is not of the type that mediaType tells")
+            yield _Finding(element, "relais-media-content", "the content is not of the type that mediaType tells")
 
 
-_RULES: tuple[Callable[[etree._Element], Iterator[Issue]], ...] = (
+_RULES: tuple[Callable[[etree._Element], Iterator[_Finding]], ...] = (
     _references,
     _unique_narrative_ids,
     _unique_entry_ids,

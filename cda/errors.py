@@ -6,7 +6,8 @@ can each render the same issue; `path` is a FHIRPath, an XPath or an archive pat
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,6 +29,23 @@ class Issue:
         place = f"{self.path}: " if self.path else ""
         rule = f" [{self.rule}]" if self.rule else ""
         return f"{self.severity}: {place}{self.message}{rule}"
+
+
+MOST_ALIKE = 1_000
+"""Most findings of one rule and severity that are listed one by one."""
+
+
+def limited(issues: Iterable[Issue]) -> Iterator[Issue]:
+    """The issues, those of one rule and severity up to MOST_ALIKE; then how many more there are of each."""
+    counts = Counter[tuple[Severity, str, str]]()
+    for issue in issues:
+        key = (issue.severity, issue.code, issue.rule)
+        counts[key] += 1
+        if counts[key] <= MOST_ALIKE:
+            yield issue
+    for (severity, code, rule), count in counts.items():
+        if count > MOST_ALIKE:
+            yield Issue(severity, code, f"{count - MOST_ALIKE} more findings of this kind", rule=rule)
 
 
 class RelaisError(Exception):

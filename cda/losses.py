@@ -13,7 +13,7 @@ from itertools import zip_longest
 from lxml import etree
 
 from relais.cda.errors import Issue
-from relais.cda.parsing import XSI, local_name, xpath_of
+from relais.cda.parsing import XSI, Places, local_name
 
 _XML = etree._Element
 
@@ -136,36 +136,39 @@ def losses(source: _XML, copy: _XML) -> Iterator[Issue]:
     A missing element is one issue, whatever it contains. An element that only the copy has is an issue too: the model
     supposes what the source did not say. Comments must have been removed.
     """
-    for name, value in source.items():
-        yield from _attribute_loss(source, str(name), str(value), copy.get(str(name)))
+    yield from _losses(source, copy, Places())
+
+
+def _losses(source: _XML, copy: _XML, places: Places) -> Iterator[Issue]:
+    for name, value in ((str(name), str(value)) for name, value in source.items()):
+        if not _is_attribute_kept(source, name, value, copy.get(name)):
+            local = local_name(name) if name.startswith("{") else name
+            yield _loss(f"{places.of(source)}/@{local}", "attribute")
     if not _same_text(source, copy):
-        yield _loss(xpath_of(source), "text")
+        yield _loss(places.of(source), "text")
     twins = _by_tag(copy)
     ours = _by_tag(source)
     for tag in ours | twins:
         originals, copies = ours.get(tag, []), twins.get(tag, [])
         if len(originals) > len(copies):
-            yield from (_loss(xpath_of(original), "empty element") for original in originals if _is_empty(original))
+            yield from (_loss(places.of(original), "empty element") for original in originals if _is_empty(original))
             originals = [original for original in originals if not _is_empty(original)]
         for original, twin in zip_longest(originals, copies):
             if twin is None:
-                yield _loss(xpath_of(original), "element")
+                yield _loss(places.of(original), "element")
             elif original is None:
-                yield _loss(f"{xpath_of(source)}/{local_name(tag)}", "absence of the element")
+                yield _loss(f"{places.of(source)}/{local_name(tag)}", "absence of the element")
             else:
-                yield from losses(original, twin)
+                yield from _losses(original, twin, places)
 
 
-def _attribute_loss(source: _XML, name: str, value: str, copied: str | None) -> Iterator[Issue]:
+def _is_attribute_kept(source: _XML, name: str, value: str, copied: str | None) -> bool:
     local = local_name(name) if name.startswith("{") else name
     if local == "xsi:type":
         value, copied = _type(value), _type(copied) if copied else None
     if copied is None:
-        kept = local in _SCHEMA_LOCATIONS or _is_implied(local, value, local_name(str(source.tag)))
-    else:
-        kept = copied in (value, _SAME_BOOLEAN.get(value))
-    if not kept:
-        yield _loss(f"{xpath_of(source)}/@{local}", "attribute")
+        return local in _SCHEMA_LOCATIONS or _is_implied(local, value, local_name(str(source.tag)))
+    return copied in (value, _SAME_BOOLEAN.get(value))
 
 
 def _is_implied(name: str, value: str, element: str) -> bool:

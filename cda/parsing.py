@@ -6,6 +6,7 @@ large as the input, because documents carry PDF files in Base64.
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import lru_cache
 from typing import NoReturn
 from xml.parsers import expat
@@ -52,16 +53,37 @@ def local_name(tag: str) -> str:
     return f"{_PREFIXES[namespace]}{name}" if namespace in _PREFIXES else tag
 
 
+class Places:
+    """XPaths of elements of one tree that does not change: siblings are counted once, however many are asked for."""
+
+    def __init__(self) -> None:
+        self._steps: dict[etree._Element, str] = {}  # the keys keep the elements alive, so that they stay the same
+
+    def of(self, element: etree._Element) -> str:
+        """The XPath of an element, with a position wherever siblings share its name."""
+        steps = []
+        node: etree._Element | None = element
+        while node is not None:
+            if node not in self._steps:
+                self._count(node)
+            steps.append(self._steps[node])
+            node = node.getparent()
+        return "/" + "/".join(reversed(steps))
+
+    def _count(self, element: etree._Element) -> None:
+        """Write the step of an element and of all its siblings."""
+        parent = element.getparent()
+        siblings = [element] if parent is None else [one for one in parent if isinstance(one.tag, str)]
+        totals, seen = Counter(one.tag for one in siblings), Counter[str]()
+        for one in siblings:
+            seen[one.tag] += 1
+            name = local_name(str(one.tag))
+            self._steps[one] = f"{name}[{seen[one.tag]}]" if totals[one.tag] > 1 else name
+
+
 def xpath_of(element: etree._Element) -> str:
-    """The XPath of an element, with a position wherever siblings share its name."""
-    steps = []
-    node: etree._Element | None = element
-    while node is not None:
-        before = sum(1 for _ in node.itersiblings(node.tag, preceding=True))
-        several = before or next(node.itersiblings(node.tag), None) is not None
-        steps.append(f"{local_name(str(node.tag))}[{before + 1}]" if several else local_name(str(node.tag)))
-        node = node.getparent()
-    return "/" + "/".join(reversed(steps))
+    """The XPath of one element; `Places` for many."""
+    return Places().of(element)
 
 
 def _check_prolog(data: bytes) -> None:

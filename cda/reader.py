@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from lxml import etree
 
-from relais.cda.errors import Issue, UnreadableError
+from relais.cda.errors import Issue, UnreadableError, limited
 from relais.cda.losses import losses
 from relais.cda.model import (
     II,
@@ -111,7 +111,7 @@ def read(data: bytes) -> ReadDocument:
         raise UnreadableError(Issue("fatal", "structure", message, f"/{etree.QName(root).localname}", "CDA R2"))
     etree.strip_tags(root, etree.Comment, etree.ProcessingInstruction)
     document = _document(root)
-    return ReadDocument(document, list(losses(root, parse(write(document)).getroot())))
+    return ReadDocument(document, list(limited(losses(root, parse(write(document)).getroot()))))
 
 
 # --- XML access -----------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from lxml import etree
 from saxonche import PySaxonApiError, PySaxonProcessor
 
 from relais.cda.errors import Issue
-from relais.cda.parsing import local_name, xpath_of
+from relais.cda.parsing import Places, local_name
 from relais.cda.schematron_schema import (
     ALL_PHASES,
     Gap,
@@ -91,6 +91,8 @@ class Source:
 
     def __init__(self, processor: Processor, tree: etree._ElementTree) -> None:
         self.root = tree.getroot()
+        self._places = Places()
+        self._children: dict[tuple[etree._Element, str], list[etree._Element]] = {}
         # ASCII with character references: independent of the locale. The root only: no DTD reaches Saxon.
         self.node = processor.saxon.parse_xml(xml_text=etree.tostring(self.root, with_tail=False).decode("ascii"))
 
@@ -102,10 +104,12 @@ class Source:
             if step["attribute"]:
                 attribute = f"/@{local_name(tag)}"
             elif step["index"] and not tag.endswith(")"):
-                element = element.findall(tag)[int(step["index"]) - 1]
+                if (element, tag) not in self._children:
+                    self._children[element, tag] = element.findall(tag)
+                element = self._children[element, tag][int(step["index"]) - 1]
         if path == "/":
             return path, 0
-        return xpath_of(element) + attribute, line_of(element)
+        return self._places.of(element) + attribute, line_of(element)
 
 
 class Processor:

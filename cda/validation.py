@@ -21,7 +21,7 @@ from lxml import etree
 from relais.cda import consistency, templates
 from relais.cda.datatypes import is_oid
 from relais.cda.errors import Issue, Severity
-from relais.cda.parsing import V3, XSI, parse, xpath_of
+from relais.cda.parsing import V3, XSI, Places, parse
 from relais.cda.rule_sets import (
     CAVEATS,
     CURRENT,
@@ -237,12 +237,13 @@ class Validator:
     def _schema_problems(self, tree: etree._ElementTree) -> Iterator[Problem]:
         self._schema.validate(tree)
         log: Any = self._schema.error_log
+        places = Places()
         for entry in log:
             found: Any = tree.xpath(entry.path) if entry.path else None
             element = found[0] if found else tree.getroot()
             text = entry.message.replace(f"{{{V3}}}", "")
             fixed_text = _QUOTED_VALUE.sub("…", text)
-            yield Problem("error", text, fixed_text, xpath_of(element), line_of(element), XML_SCHEMA)
+            yield Problem("error", text, fixed_text, places.of(element), line_of(element), XML_SCHEMA)
 
     def _profile_results(self, tree: etree._ElementTree) -> Iterator[ProfileResult]:
         source = self._processor.source(tree)
@@ -278,7 +279,8 @@ class Validator:
             return frozenset()
         codes = self.rule_set.contradictory_codes
         found = tree.iterfind(f".//*[@codeSystem='{templates.TERMINOLOGIE_CISIS}']")
-        return frozenset(xpath_of(element) for element in found if element.get("code") in codes)
+        places = Places()
+        return frozenset(places.of(element) for element in found if element.get("code") in codes)
 
     def _limits(self, profile: Profile, tree: etree._ElementTree) -> Iterator[NotRun]:
         yield from (NotRun(gap.at, gap.reason) for gap in self.compiled(profile).schema.unreachable)
@@ -309,8 +311,9 @@ def _template_ids(tree: etree._ElementTree) -> list[str]:
 def _misleading_code_systems(tree: etree._ElementTree) -> tuple[NotRun, ...]:
     """Code systems that are no OID: the terminologies profile makes file names of them."""
     found = (element for element in tree.iterfind(".//*[@codeSystem]") if not is_oid(element.get("codeSystem", "")))
+    places = Places()
     reason = "the profile opens a file named by codeSystem, which is not an OID here"
-    return tuple(NotRun("relais-code-system", reason, "", xpath_of(element), line_of(element)) for element in found)
+    return tuple(NotRun("relais-code-system", reason, "", places.of(element), line_of(element)) for element in found)
 
 
 def _is_looked_up(element: etree._Element) -> bool:

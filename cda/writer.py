@@ -66,7 +66,7 @@ from relais.cda.model import (
     Value,
 )
 from relais.cda.narrative import Element, Node, is_name
-from relais.cda.parsing import SDTC, V3, XSI, local_name, parse, xpath_of
+from relais.cda.parsing import SDTC, V3, XSI, Places, local_name, parse
 
 _DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
 
@@ -106,11 +106,12 @@ def _forbidden_characters(text: str) -> list[Issue]:
 
 
 def _marked_places(root: etree._Element) -> Iterator[str]:
+    places = Places()
     for element in root.iter():
         if any(_MARK in text for text in (element.text, *(child.tail for child in element)) if text):
-            yield xpath_of(element)
+            yield places.of(element)
         yield from (
-            f"{xpath_of(element)}/@{local_name(str(name))}" for name, value in element.items() if _MARK in value
+            f"{places.of(element)}/@{local_name(str(name))}" for name, value in element.items() if _MARK in value
         )
 
 
