@@ -89,10 +89,10 @@ OWNER = """
     pool = ValidationPool(Path(sys.argv[1]))
     pool._workers[0].launch()
     if os.fork() == 0:  # a forked process must not keep the validation process of its parent alive
-        os.write(1, f"{pool.pids}\n".encode())  # whole lines: both processes write to one pipe
+        os.write(1, f"{pool.pids}\\n".encode())  # whole lines: both processes write to one pipe
         time.sleep(60)
         os._exit(0)
-    os.write(1, f"{pool.pids}\n".encode())
+    os.write(1, f"{pool.pids}\\n".encode())
     time.sleep(60)
 """
 
