@@ -7,10 +7,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from relais.profiles import run as runs
 from relais.profiles.issues import Severity
 from relais.profiles.messages import Message
 from relais.profiles.places import Spot
-from relais.profiles import run as runs
 from relais.profiles.run import Run, codes_of
 from relais.profiles.terminology import Check
 
@@ -43,7 +43,8 @@ def _membership(value_set: str, strength: str, profile: str) -> runs.Check:
             if strength != "preferred" and (spot.type != "Quantity" or strength == "required"):
                 run.add(severity, "required", spot.where, without, "binding")
             return
-        answers = [_answer(run, value_set, code, system) for system, code in codes]
+        is_single = spot.type == "Coding"
+        answers = [_answer(run, value_set, code, system, is_single=is_single) for system, code in codes]
         if any(answer.result for answer in answers):
             return
         unknown = next((answer.reason for answer in answers if answer.result is None), None)
@@ -56,9 +57,10 @@ def _membership(value_set: str, strength: str, profile: str) -> runs.Check:
     return check_membership
 
 
-def _answer(run: Run, value_set: str, code: str, system: str | None) -> Check:
-    """Whether a value set holds a code; a Coding that names no system may mean any, so that a match proves nothing."""
+def _answer(run: Run, value_set: str, code: str, system: str | None, *, is_single: bool) -> Check:
+    """Whether a value set holds a code. A Coding that names no system may mean the right one: that is not checked."""
     if system != "":
         return run.terminology.check(value_set, code, system)
-    found = run.terminology.check(value_set, code)
-    return Check(None, Message("coding-system")) if found.result else found
+    if is_single and run.terminology.check(value_set, code).result:
+        return Check(None, Message("coding-system"))
+    return Check(result=False)

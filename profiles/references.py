@@ -23,11 +23,14 @@ def resource_by_reference(root: Spot, reference: str) -> Spot | None:
 
 
 class BundleIndex:
-    """The resources of a Bundle by their full URL, and by type and id."""
+    """The resources of a Bundle by their full URL.
+
+    A relative reference counts from the base of the entry's own full URL. From a `urn:uuid:` there is no base: then only
+    a reference to the id that is that UUID is one to the entry; any other names a resource of the server.
+    """
 
     def __init__(self, bundle: Spot) -> None:
         self._by_url: dict[str, Spot] = {}
-        self._by_name: dict[str, Spot] = {}
         self._urls: dict[int, str] = {}
         for index, entry in enumerate(entries_of(bundle.value)):
             resource = entry.get("resource")
@@ -38,8 +41,6 @@ class BundleIndex:
             if isinstance(url := entry.get("fullUrl"), str):
                 self._by_url.setdefault(url, spot)
                 self._urls[id(resource)] = url
-            if isinstance(resource.get("id"), str):
-                self._by_name.setdefault(f"{spot.type}/{resource['id']}", spot)
 
     def full_url(self, resource: Spot) -> str:
         """The full URL of the entry that holds a resource, or empty."""
@@ -54,10 +55,12 @@ class BundleIndex:
             return None
         if parts["base"]:
             return self._by_url.get(parts["base"] + parts["name"])
+        type_name, _, resource_id = parts["name"].partition("/")
         origin = _RESTFUL.fullmatch(from_url)
-        if origin and origin["base"] and (found := self._by_url.get(origin["base"] + parts["name"])) is not None:
-            return found
-        return self._by_name.get(parts["name"])
+        if origin and origin["base"]:
+            return self._by_url.get(origin["base"] + parts["name"])
+        found = self._by_url.get(f"urn:uuid:{resource_id}")
+        return found if found is not None and found.type == type_name else None
 
 
 def entries_of(bundle: Any) -> list[dict[str, Any]]:

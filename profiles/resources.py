@@ -1,7 +1,7 @@
 """What holds for every resource, whatever its profile: extensions, codes, and rules of R4 that are prose.
 
-One walk over all elements, with their types. Extensions: http://hl7.org/fhir/R4/defining-extensions.html#context; Bundle:
-bundle.html#references; Identifier, Attachment: datatypes.html.
+One walk over all elements, with their types (http://hl7.org/fhir/R4/: defining-extensions.html#context,
+bundle.html#references, datatypes.html).
 """
 
 from __future__ import annotations
@@ -20,11 +20,15 @@ from relais.profiles.issues import Severity
 from relais.profiles.messages import Message
 from relais.profiles.packages import Registry
 from relais.profiles.places import Spot, Where
+from relais.profiles.primitives import is_oid, is_uuid
 from relais.profiles.references import entries_of
 from relais.profiles.run import Run
 
 Trail = tuple[Any, str, str]
 """Where an element stands in the definitions: (trail of its owner, element name, its type)."""
+
+Visit = Callable[[Spot, Run], None]
+"""What is done with a resource that stands inside the one being walked."""
 
 _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:\S*").match
 _EXTENSIONS = ("extension", "modifierExtension")
@@ -37,7 +41,7 @@ class ResourceRules:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
-    def check(self, resource: Spot, run: Run, visit: Callable[[Spot, Run], None]) -> None:
+    def check(self, resource: Spot, run: Run, visit: Visit) -> None:
         """Check everything in a resource; hands resources inside it to `visit`."""
         self._walk(resource.value, resource.type, resource.where, (None, "", resource.type), run, visit)
 
@@ -48,13 +52,15 @@ class ResourceRules:
         where: Where,
         trail: Trail,
         run: Run,
-        visit: Callable[[Spot, Run], None],
+        visit: Visit,
     ) -> None:
         if (check := CODED_RULES.get(type_name)) is not None:
             check(Spot(value, type_name, where), run)
         known = _properties(type_name)
         for key, item in value.items():
             kind = type(item)
+            if kind is str and item.startswith("urn:") and key in known:
+                _check_urn(item, known[key][2], (where, known[key][0], None), run)
             if (kind is not dict and kind is not list) or (found := known.get(key)) is None:
                 continue
             step, stem, child_type = found
@@ -83,23 +89,22 @@ class ResourceRules:
     def _check_part(self, url: str, spot: Spot, owner: Spot, run: Run) -> None:
         """A nested extension without an absolute URL: a part that the outer extension defines."""
         if owner.type != "Extension":
-            run.error("value", spot.where, Message("extension-relative"), "extension-url")
+            run.error("extension", spot.where, Message("extension-relative"), "extension-url")
             return
-        outer = owner.value.get("url")
+        outer = owner.value.get("url") if isinstance(owner.value, dict) else None
         parts = self._parts(outer) if isinstance(outer, str) else None
         if parts is not None and url not in parts:
             name = str(outer).rpartition("/")[2]
-            run.error("structure", spot.where, Message("extension-part", extension=name), "extension-part")
+            run.error("extension", spot.where, Message("extension-part", extension=name), "extension-part")
 
     def _parts(self, url: str) -> frozenset[str] | None:
         """The URLs of the parts of a complex extension; None when it is not known."""
         found = self._registry.find("StructureDefinition", url)
         if found is None:
             return None
-        elements = found.resource.get("snapshot", found.resource.get("differential", {})).get("element", ())
         return frozenset(
             str(element["fixedUri"])
-            for element in elements
+            for element in _elements(found.resource)
             if element.get("path") == "Extension.extension.url" and "fixedUri" in element
         )
 
@@ -113,17 +118,21 @@ class ResourceRules:
         is_modifier = _is_modifier(definition)
         if is_modifier != (key == "modifierExtension"):
             message = Message("extension-modifier" if is_modifier else "extension-no-modifier")
-            run.error("structure", spot.where, message, "extension-modifier")
+            run.error("extension", spot.where, message, "extension-modifier")
         if not _is_allowed_here(definition, owner, trail, run):
             contexts = ", ".join(str(each.get("expression")) for each in definition.get("context", ()))
-            run.error("structure", spot.where, Message("extension-context", contexts=contexts), "extension-context")
+            run.error("extension", spot.where, Message("extension-context", contexts=contexts), "extension-context")
         _check_context_rules(definition, owner, spot, run)
         run.findings.extend(run.trial(run.profiles.profile_check(url), spot))
 
 
 def _is_modifier(definition: Mapping[str, Any]) -> bool:
-    elements = definition.get("snapshot", definition.get("differential", {})).get("element", ())
-    return any(bool(element.get("isModifier")) for element in elements[:1])
+    return any(bool(element.get("isModifier")) for element in _elements(definition)[:1])
+
+
+def _elements(definition: Mapping[str, Any]) -> list[dict[str, Any]]:
+    described: Mapping[str, Any] = definition.get("snapshot") or definition.get("differential") or {}
+    return list(described.get("element", ()))
 
 
 def _is_allowed_here(definition: Mapping[str, Any], owner: Spot, trail: Trail, run: Run) -> bool:
@@ -183,12 +192,19 @@ def _check_context_rules(definition: Mapping[str, Any], owner: Spot, spot: Spot,
     for text in definition.get("contextInvariant", ()):
         try:
             if not compile_expression(str(text)).holds(owner, run.environment):
-                run.error("invariant", spot.where, Message("context-invariant", expression=text), "extension-context")
+                run.error("extension", spot.where, Message("context-invariant", expression=text), "extension-context")
         except (FhirPathError, FhirPathSyntaxError) as error:
             run.not_checked(spot.where, Message("context-error", reason=str(error)))
 
 
 # Data types -----------------------------------------------------------------------------------------------------------
+
+
+def _check_urn(text: str, type_name: str, where: Where, run: Run) -> None:
+    """A URI that says it is an OID or a UUID is a valid one."""
+    is_valid = is_oid if text.startswith("urn:oid:") else is_uuid if text.startswith("urn:uuid:") else None
+    if type_name == "uri" and is_valid is not None and not is_valid(text):
+        run.error("invariant", where, Message("urn"), "urn")
 
 
 def _check_coding(spot: Spot, run: Run) -> None:
@@ -207,9 +223,9 @@ def _check_coding(spot: Spot, run: Run) -> None:
 def _check_identifier(spot: Spot, run: Run) -> None:
     system, value = spot.value.get("system"), spot.value.get("value")
     if isinstance(system, str) and not _ABSOLUTE(system):
-        run.error("value", spot.where, Message("identifier-system"), "identifier-system")
+        run.error("invariant", spot.where, Message("identifier-system"), "identifier-system")
     if system == "urn:ietf:rfc:3986" and isinstance(value, str) and not _ABSOLUTE(value):
-        run.error("value", spot.where, Message("identifier-uri"), "identifier-uri")
+        run.error("invariant", spot.where, Message("identifier-uri"), "identifier-uri")
 
 
 def _check_attachment(spot: Spot, run: Run) -> None:
@@ -221,10 +237,10 @@ def _check_attachment(spot: Spot, run: Run) -> None:
     except ValueError:
         return  # the base check reports it
     if isinstance(size := spot.value.get("size"), int) and size != len(content):
-        run.error("value", spot.where, Message("attachment-size"), "attachment-size")
+        run.error("invariant", spot.where, Message("attachment-size"), "attachment-size")
     digest = spot.value.get("hash")
     if isinstance(digest, str) and "".join(digest.split()) != base64.b64encode(hashlib.sha1(content).digest()).decode():  # noqa: S324 - R4 fixes SHA-1
-        run.error("value", spot.where, Message("attachment-hash"), "attachment-hash")
+        run.error("invariant", spot.where, Message("attachment-hash"), "attachment-hash")
 
 
 def _check_bundle(spot: Spot, run: Run) -> None:
@@ -234,12 +250,14 @@ def _check_bundle(spot: Spot, run: Run) -> None:
         url, resource = entry.get("fullUrl"), entry.get("resource")
         if not isinstance(resource, dict):
             continue
+        if kind == "searchset" and "search" in entry and "id" not in resource:
+            run.error("required", (where, "resource", None), Message("bundle-result-id"), "bundle-result-id")
         if not isinstance(url, str):
             if kind not in ("transaction", "batch", "transaction-response", "batch-response"):
                 run.error("required", where, Message("bundle-full-url"), "bundle-full-url")
             continue
         if not _ABSOLUTE(url):
-            run.error("value", where, Message("bundle-url-absolute"), "bundle-full-url")
+            run.error("invariant", where, Message("bundle-url-absolute"), "bundle-full-url")
         elif (named := _RESTFUL_URL(url)) and named[1] in definitions.resource_types():
             _check_full_url(named, resource, where, run)
     if kind in ("document", "message"):
@@ -249,7 +267,7 @@ def _check_bundle(spot: Spot, run: Run) -> None:
 def _check_full_url(named: re.Match[str], resource: Mapping[str, Any], where: Where, run: Run) -> None:
     stated = resource.get("id")
     if named[1] != resource.get("resourceType") or (isinstance(stated, str) and named[2] != stated):
-        run.error("value", where, Message("bundle-url-id"), "bundle-full-url")
+        run.error("invariant", where, Message("bundle-url-id"), "bundle-full-url")
 
 
 def _check_bundled_references(spot: Spot, run: Run) -> None:

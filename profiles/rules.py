@@ -75,7 +75,7 @@ class RuleCompiler:
         def check_profile(spot: Spot, run: Run) -> None:
             if type(spot.value) is dict and not _is_of_type(spot.type, expected):
                 message = Message("profile-type", profile=tree.name, type=expected)
-                run.error("structure", spot.where, message, "profile-type")
+                run.error("invariant", spot.where, message, "profile-type")
                 return
             for check in checks:
                 check(spot, run)
@@ -139,7 +139,7 @@ class RuleCompiler:
                 return
             if not any(run.conforms(self.profile_check(each), spot) for each in profiles):
                 names = ", ".join(each.rpartition("/")[2] for each in profiles)
-                run.error("structure", spot.where, Message("profile-none", profiles=names), "profile")
+                run.error("invariant", spot.where, Message("profile-none", profiles=names), "profile")
 
         return check_any
 
@@ -277,7 +277,7 @@ class Field:
         elif self._maximum is not None and count > self._maximum:
             key = "too-many" if self._maximum else "forbidden"
             message = Message(key, name=self._step, maximum=self._maximum, found=count, profile=self._profile)
-            run.error("structure", owner.where, message, "cardinality")
+            run.error("invariant", owner.where, message, "cardinality")
         if not count and self._must_support and run.must_support:
             message = Message("must-support", name=self._step, profile=self._profile)
             run.add("information", "informational", owner.where, message, "must-support")
@@ -325,8 +325,13 @@ def _object_check(fields: tuple[Field, ...]) -> Check:
 
     def check_object(spot: Spot, run: Run) -> None:
         if type(spot.value) is dict:
-            for check in checks:
-                check(spot, run)
+            owner = spot
+        elif spot.type in definitions.primitive_types():
+            owner = Spot(spot.extra if type(spot.extra) is dict else {}, spot.type, spot.where)
+        else:
+            return  # the base check reports it
+        for check in checks:
+            check(owner, run)
 
     return check_object
 

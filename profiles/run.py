@@ -69,6 +69,7 @@ class Run:
         self.must_support = must_support
         self.findings: list[Finding] = []
         self.frame: Frame | None = None
+        self.broken: tuple[str, ...] = ()
         self._tried: dict[tuple[int, int, Where], list[Finding] | None] = {}
         self._said: set[tuple[Any, ...]] = set()
 
@@ -110,8 +111,13 @@ class Run:
         return self._tried[key] or []
 
     def conforms(self, check: Check, spot: Spot) -> bool:
-        """Whether a check finds no error."""
-        return not any(finding.severity in ("error", "fatal") for finding in self.trial(check, spot))
+        """Whether a check finds no error, and `broken` names no place in the value that breaks R4 itself."""
+        if self.broken and self._is_broken(render(spot.where)):
+            return False
+        return not any(finding.severity == "error" for finding in self.trial(check, spot))
+
+    def _is_broken(self, place: str) -> bool:
+        return any(each == place or each.startswith((f"{place}.", f"{place}[")) for each in self.broken)
 
     # Surroundings
 

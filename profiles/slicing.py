@@ -1,7 +1,7 @@
 """Slices: which values belong to which, how many there must be (http://hl7.org/fhir/R4/profiling.html#slicing).
 
-A value belongs to the first slice whose discriminators it all meets. A discriminator that states nothing that could be
-tested leaves the value undecided: that is reported as not checked, and the slice is not missed.
+A value belongs to the first slice whose discriminators it all meets; those for which a slice states nothing that could
+be tested do not count. Where none is left the value is undecided: that is not checked, and the slice is not missed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from relais.profiles.definitions import Element
 from relais.profiles.elements import ElementNode
 from relais.profiles.fhirpath import FhirPathError, FhirPathSyntaxError, compile_expression, syntax
-from relais.profiles.fhirpath.items import Item, is_a
+from relais.profiles.fhirpath.items import is_a
 from relais.profiles.fhirpath.syntax import Call, Constant, Member, Node, Special
 from relais.profiles.messages import Message
 from relais.profiles.places import Spot
@@ -23,7 +23,7 @@ from relais.profiles.statements import is_same, matches_pattern
 if TYPE_CHECKING:
     from relais.profiles.rules import RuleCompiler
 
-Test = Callable[[list[Item], Run], bool | None]
+Test = Callable[[list[Spot], Run], bool | None]
 """Whether what stands at the path of a discriminator is what a slice states; None when that cannot be told."""
 
 _DEFAULT = "@default"
@@ -70,27 +70,32 @@ class Slicing:
     def _slice_of(self, spot: Spot, run: Run) -> tuple[int | None, bool]:
         """The position of the slice that a value belongs to, and whether some slice could not be decided."""
         unsure = False
+        found: list[int] = []
         for position, each in enumerate(self._slices):
             answer = each.holds(spot, run)
             if answer:
-                return position, False
+                found.append(position)
             unsure = unsure or answer is None
-        return None, unsure
+        if len(found) > 1:
+            names = ", ".join(self._slices[position].name for position in found)
+            message = Message("slice-ambiguous", name=self._name, slices=names, profile=self._profile)
+            run.error("invariant", spot.where, message, "slice-ambiguous")
+        return (found[0], False) if found else (None, unsure)
 
     def _check_order(self, position: int, last: int, rest: list[Spot], spot: Spot, run: Run) -> None:
         if self._is_ordered and position < last:
             message = Message("slice-order", slice=self._slices[position].name, profile=self._profile)
-            run.error("structure", spot.where, message, "slice-order")
+            run.error("invariant", spot.where, message, "slice-order")
         if rest and self._rules == "openAtEnd":
             message = Message("slice-end", slice=self._slices[position].name, profile=self._profile)
-            run.error("structure", spot.where, message, "slice-order")
+            run.error("invariant", spot.where, message, "slice-order")
 
     def _check_unmatched(self, owner: Spot, spot: Spot, run: Run) -> None:
         if self._default is not None:
             self._default.check(owner, spot, run)
         elif self._rules == "closed":
             message = Message("slice-closed", name=self._name, profile=self._profile)
-            run.error("structure", spot.where, message, "slice-closed")
+            run.error("invariant", spot.where, message, "slice-closed")
         else:
             for each in self._slices:
                 each.explain(spot, run)
@@ -134,7 +139,7 @@ class Slice:
             run.error("required", owner.where, Message("slice-too-few", minimum=self._minimum, **names), "slice-min")
         if self._maximum is not None and count > self._maximum:
             where = (owner.where, self._element, None)
-            run.error("structure", where, Message("slice-too-many", maximum=self._maximum, **names), "slice-max")
+            run.error("invariant", where, Message("slice-too-many", maximum=self._maximum, **names), "slice-max")
 
     def explain(self, spot: Spot, run: Run) -> None:
         """Say why a value that matched no slice is not in this one, where its profile alone keeps it out."""
@@ -148,35 +153,30 @@ class Slice:
 class Discriminator:
     """One discriminator of one slice: where to look, what must be there."""
 
-    def __init__(self, kind: str, path: str, statement: Statement | None) -> None:
+    def __init__(self, path: str, statement: Statement) -> None:
         self._statement = statement
-        self._kind = kind
-        try:
-            self._path = None if path == "$this" else compile_expression(path)
-        except FhirPathSyntaxError:
-            self._statement = None
-            self._path = None
+        self._step = path
+        self._path = None if path == "$this" else compile_expression(path)
 
     def holds(self, spot: Spot, run: Run) -> bool | None:
         """Whether the value meets it; None when that cannot be told."""
-        if self._statement is None:
-            return None
         found = self._at(spot, run)
         return None if found is None else self._statement.test(found, run)
 
-    def _at(self, spot: Spot, run: Run) -> list[Item] | None:
+    def _at(self, spot: Spot, run: Run) -> list[Spot] | None:
         if self._path is None:
             return [spot]
         try:
-            return self._path.evaluate(spot, run.environment)
+            found = self._path.evaluate(spot, run.environment)
         except FhirPathError:
             return None
+        where = (spot.where, self._step, None)
+        return [item if isinstance(item, Spot) else Spot(item.value, item.type, where, item.extra) for item in found]
 
     def explain(self, name: str, spot: Spot, run: Run) -> None:
         """For a profile: that the value is of the right type, and why it does not conform."""
-        profiles = self._statement.profiles if self._statement else ()
-        for item in (self._at(spot, run) or ()) if profiles else ():
-            inner = _as_spot(item, spot)
+        profiles = self._statement.profiles
+        for inner in (self._at(spot, run) or ()) if profiles else ():
             for url, type_name in profiles:
                 if inner.type == type_name:
                     errors = [
@@ -196,10 +196,6 @@ class Statement:
         self.profiles = profiles
 
 
-def _as_spot(item: Item, near: Spot) -> Spot:
-    return item if isinstance(item, Spot) else Spot(item.value, item.type, (near.where, "resource", None), item.extra)
-
-
 def compile_slicing(node: ElementNode, base: Element, owner_type: str, compiler: RuleCompiler) -> Slicing | None:
     """The slices of an element; None where it has none and leaves what it likes."""
     stated = node.definition.get("slicing", {})
@@ -208,8 +204,9 @@ def compile_slicing(node: ElementNode, base: Element, owner_type: str, compiler:
     slices = []
     for each in node.slices:
         tests = [
-            Discriminator(one["type"], one["path"], _statement(one["type"], one["path"], each, compiler))
+            Discriminator(one["path"], statement)
             for one in stated.get("discriminator", ())
+            if (statement := _statement(one["type"], one["path"], each, compiler)) is not None
         ]
         made = Slice(each, tests, compiler.value_checks(each, owner_type, base))
         made.inner = compile_slicing(each, base, owner_type, compiler)
@@ -298,7 +295,7 @@ def _children(node: ElementNode, kind: str, argument: str, compiler: RuleCompile
         child = node.referred().children.get(argument)
         if child is not None:
             yield child
-            yield from (each for each in child.slices if each.minimum)
+            yield from child.slices
         return
     extension = node.children.get("extension")
     for each in extension.slices if extension else ():
@@ -339,33 +336,20 @@ def _parts(value: Any, names: list[str]) -> list[Any]:
 
 
 def _value_statement(places: list[_Place], compiler: RuleCompiler) -> Statement | None:
-    """A fixed or pattern value, else a required value set."""
-    for place in places:
-        expected = place.part or (place.node.expected() if place.node else None)
-        if expected is not None:
-            return Statement(_value_test(*expected))
-    for place in places:
-        if place.node is not None and place.node.children:
-            inner = _pattern_of_children(place.node)
-            if inner:
-                return Statement(_value_test("pattern", inner))
-    for place in places:
-        binding = place.node.definition.get("binding", {}) if place.node else {}
-        if binding.get("strength") == "required" and binding.get("valueSet"):
-            return Statement(_binding_test(str(binding["valueSet"])))
+    """A fixed or pattern value, or a required value set; of an element that is sliced itself, that of its first slice."""
+    tests = (test for place in places if (test := _value_test_of(place)) is not None)
+    test = next(tests, None)
+    return Statement(test) if test is not None else None
+
+
+def _value_test_of(place: _Place) -> Test | None:
+    expected = place.part or (place.node.expected() if place.node else None)
+    if expected is not None:
+        return _value_test(*expected)
+    binding = place.node.definition.get("binding", {}) if place.node else {}
+    if binding.get("strength") == "required" and binding.get("valueSet"):
+        return _binding_test(str(binding["valueSet"]))
     return None
-
-
-def _pattern_of_children(node: ElementNode) -> dict[str, Any]:
-    """The fixed and pattern values of the elements below an element, as one pattern."""
-    pattern: dict[str, Any] = {}
-    for name, child in node.children.items():
-        expected = child.expected()
-        part = expected[1] if expected is not None else _pattern_of_children(child)
-        if part not in ({}, None):
-            base = child.definition.get("base", {})
-            pattern[name] = [part] if base.get("max") not in ("1", None) and not isinstance(part, list) else part
-    return pattern
 
 
 def _value_test(kind: str, expected: Any) -> Test:
@@ -374,7 +358,7 @@ def _value_test(kind: str, expected: Any) -> Test:
 
 
 def _binding_test(value_set: str) -> Test:
-    def test(found: list[Item], run: Run) -> bool | None:
+    def test(found: list[Spot], run: Run) -> bool | None:
         codes = [pair for item in found for pair in codes_of(item)]
         if not codes and any(isinstance(item.value, str) for item in found):
             codes = [(None, item.value) for item in found]
@@ -402,10 +386,12 @@ def _type_statement(places: list[_Place], compiler: RuleCompiler) -> Statement |
         is_root = place.node.tree.root is place.node
         names = [place.node.tree.type] if is_root else place.node.type_codes()
         if names:
-            return Statement(
-                lambda found, run: bool(found) and all(any(is_a(item, name) for name in names) for item in found)
-            )
+            return Statement(_type_test(tuple(names)))
     return None
+
+
+def _type_test(names: tuple[str, ...]) -> Test:
+    return lambda found, run: bool(found) and all(any(is_a(spot, name) for name in names) for spot in found)
 
 
 def _profile_statement(places: list[_Place], compiler: RuleCompiler) -> Statement | None:
@@ -427,10 +413,9 @@ def _type_of(url: str, compiler: RuleCompiler) -> str | None:
 def _profile_test(urls: list[str], compiler: RuleCompiler) -> Test:
     is_known = all(_type_of(url, compiler) for url in urls)
 
-    def test(found: list[Item], run: Run) -> bool | None:
-        for item in found:
-            inner = item if isinstance(item, Spot) else Spot(item.value, item.type, (None, item.type, None), item.extra)
-            if any(run.conforms(run.profiles.profile_check(url), inner) for url in urls):
+    def test(found: list[Spot], run: Run) -> bool | None:
+        for spot in found:
+            if any(run.conforms(run.profiles.profile_check(url), spot) for url in urls):
                 return True
         return False if is_known else None
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from relais.profiles import definitions
 from relais.profiles.fhirpath import FhirPathError, FhirPathSyntaxError, compile_expression
 from relais.profiles.fhirpath.items import IncomparableError, Item, compare
 from relais.profiles.issues import Severity
@@ -20,6 +21,7 @@ from relais.profiles.run import Check, Run
 _SHOWN_CHARACTERS = 160
 _BEST_PRACTICE = "http://hl7.org/fhir/StructureDefinition/elementdefinition-bestpractice"
 _ANY_RESOURCE = frozenset({"Resource", "DomainResource"})
+_RESOURCES = definitions.resource_types()
 
 
 # Values ---------------------------------------------------------------------------------------------------------------
@@ -32,7 +34,7 @@ def value_check(kind: str, expected: Any, profile: str) -> Check:
 
     def check_value(spot: Spot, run: Run) -> None:
         if not matches(spot.value, expected):
-            run.error("value", spot.where, message, kind)
+            run.error("invariant", spot.where, message, kind)
 
     return check_value
 
@@ -74,7 +76,7 @@ def type_check(allowed: frozenset[str], profile: str) -> Check:
 
     def check_type(spot: Spot, run: Run) -> None:
         if spot.type not in allowed:
-            run.error("structure", spot.where, message, "type")
+            run.error("invariant", spot.where, message, "type")
 
     return check_type
 
@@ -112,7 +114,7 @@ def _limit(limit: Item, sign: int, message: Message) -> Check:
         except IncomparableError:
             return  # another type of the choice
         if difference == sign:
-            run.error("value", spot.where, message, "limit")
+            run.error("invariant", spot.where, message, "limit")
 
     return check_limit
 
@@ -139,12 +141,14 @@ def reference_check(
         text = spot.value.get("reference") if isinstance(spot.value, dict) else None
         target = run.resolve(text) if isinstance(text, str) else None
         named = target.type if target is not None else type_named(spot.value)
-        if named and not is_open and named not in types:
-            if not is_known or (target is not None and not str(text).startswith("#")):
-                run.error("structure", spot.where, wrong_type, "reference-target")
+        stated = spot.value.get("type") if isinstance(spot.value, dict) else None
+        if not is_open and not types.issuperset(name for name in (named, stated) if isinstance(name, str)):
+            is_said = is_known and (target is None or str(text).startswith("#")) and stated in (None, *_RESOURCES)
+            if not is_said:
+                run.error("invariant", spot.where, wrong_type, "reference-target")
             return
         if ways and isinstance(text, str) and not _is_reached(text, target, ways):
-            run.error("structure", spot.where, wrong_way, "reference-aggregation")
+            run.error("invariant", spot.where, wrong_way, "reference-aggregation")
         if target is not None:
             _check_target(spot, target, targets, run)
 
@@ -164,7 +168,7 @@ def _check_target(spot: Spot, target: Spot, targets: Mapping[str, str | None], r
     checks = [run.profiles.profile_check(url) for url in candidates]
     if not any(run.conforms(check, target) for check in checks):
         names = ", ".join(url.rpartition("/")[2] for url in candidates)
-        run.error("structure", spot.where, Message("reference-profile", profiles=names), "reference-profile")
+        run.error("invariant", spot.where, Message("reference-profile", profiles=names), "reference-profile")
 
 
 def _is_base(url: str, type_name: str) -> bool:
@@ -186,7 +190,8 @@ def invariant_check(constraint: Mapping[str, Any], profile: str) -> Check:
         expression = compile_expression(str(text))
     except FhirPathSyntaxError as error:
         return _never_checked(key, Message("invariant-error", key=key, reason=str(error)))
-    message = Message("invariant", key=key, human=str(constraint.get("human", "")), profile=profile)
+    origin = str(constraint.get("source") or _origin(key, str(text)) or profile).rpartition("/")[2]
+    message = Message("invariant", human=str(constraint.get("human", "")), profile=origin.partition("|")[0])
     severity = _severity(constraint)
 
     def check_invariant(spot: Spot, run: Run) -> None:
@@ -197,6 +202,12 @@ def invariant_check(constraint: Mapping[str, Any], profile: str) -> Check:
             run.not_checked(spot.where, Message("invariant-error", key=key, reason=str(error)), "warning")
 
     return check_invariant
+
+
+def _origin(key: str, expression: str) -> str:
+    """The type of R4 whose rule it is, or empty."""
+    rules = definitions.all_invariants().items()
+    return next((path for path, filed in rules if any((r.key, r.expression) == (key, expression) for r in filed)), "")
 
 
 def _severity(constraint: Mapping[str, Any]) -> Severity:

@@ -4,15 +4,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal, NamedTuple
 
 from relais.profiles import definitions
-from relais.profiles.fhirpath.items import type_of
 from relais.profiles.issues import Issue
 from relais.profiles.messages import Language, Message
 from relais.profiles.packages import Registry
-from relais.profiles.places import Spot
+from relais.profiles.places import Spot, render
 from relais.profiles.resources import ResourceRules
 from relais.profiles.rules import RuleCompiler
 from relais.profiles.run import Run
@@ -46,47 +45,51 @@ class Validator:
         """Every issue of a resource as parsed from JSON (numbers as `int` and `Decimal`), most severe first.
 
         Checks base R4, the profiles in `meta.profile` of the resource and of those inside it, and `profiles` (canonical
-        URLs, with or without version). What cannot be checked is an issue with the rule `not-checked`: a warning where it
-        was asked for or claimed, else information. `must_support` adds information for every element that must be
-        supported and is absent. Takes any JSON value and never raises.
+        URLs, with or without version). What cannot be checked is an issue with the rule `not-checked`: a warning where
+        it was asked for, claimed or required, else information. `must_support` adds information for every element that
+        must be supported and is absent. Takes any JSON value and never raises.
         """
         language = language or self._language
         if mode == "delete":
             return []
         found = check_structure(resource)
         if isinstance(resource, dict) and resource.get("resourceType") in definitions.resource_types():
-            found = [*found, *self._rules(resource, tuple(profiles), mode, language, must_support=must_support)]
+            run = Run(self._compiler, self.terminology, must_support=must_support)
+            run.broken = tuple(_broken_places(found))
+            self._check(
+                Spot(resource, resource["resourceType"], (None, resource["resourceType"], None)), run, profiles, mode
+            )
+            found = [*found, *(finding.issue(language) for finding in run.findings)]
         return _in_order(found)
 
-    def _rules(
-        self,
-        resource: dict[str, Any],
-        profiles: tuple[str, ...],
-        mode: Mode | None,
-        language: Language,
-        *,
-        must_support: bool,
-    ) -> list[Issue]:
-        run = Run(self._compiler, self.terminology, must_support=must_support)
-        spot = Spot(resource, type_of(resource, "Resource"), (None, resource["resourceType"], None))
+    def _check(self, spot: Spot, run: Run, profiles: Iterable[str], mode: Mode | None) -> None:
         try:
-            if mode == "update" and "id" not in resource:
+            if mode == "update" and "id" not in spot.value:
                 run.error("required", spot.where, Message("update-id"), "update-id")
-            self._check(spot, run, profiles)
+            held = self._check_rules(spot, run)
+            run.broken += tuple(render(finding.where) for finding in run.findings if finding.severity == "error")
+            self._check_profiles(held, run, tuple(profiles))
         except RecursionError:
             run.not_checked(spot.where, Message("too-deep"), "warning")
-        return [finding.issue(language) for finding in run.findings]
 
-    def _check(self, spot: Spot, run: Run, profiles: tuple[str, ...] = ()) -> None:
-        """Check one resource: its profiles, then what holds for every resource, then those inside it."""
+    def _check_rules(self, spot: Spot, run: Run) -> _Held:
+        """Check what holds for every resource, in the resource and in those inside it."""
+        inside: list[_Held] = []
+        with run.inside(spot):
+            self._resource_rules.check(spot, run, lambda inner, _: inside.append(self._check_rules(inner, run)))
+        return _Held(spot, inside)
+
+    def _check_profiles(self, held: _Held, run: Run, profiles: tuple[str, ...] = ()) -> None:
+        """Check the profiles that are asked for, those that the resources claim, or else what R4 says of their type."""
+        spot = held.spot
         if spot.type not in definitions.resource_types():
             return  # the base check reports it
-        claimed = [url for url in _claims(spot.value) if self._is_known(url, spot, run)]
-        asked = [url for url in profiles if self._is_known(url, spot, run)]
+        known = [url for url in (*profiles, *_claims(spot.value)) if self._is_known(url, spot, run)]
         with run.inside(spot):
-            for url in dict.fromkeys([*asked, *claimed]) or [f"{TYPE_URL}{spot.type}"]:
+            for url in dict.fromkeys(known) or (f"{TYPE_URL}{spot.type}",):
                 run.findings.extend(run.trial(self._compiler.profile_check(url), spot))
-            self._resource_rules.check(spot, run, self._check)
+            for inner in held.inside:
+                self._check_profiles(inner, run)
 
     def _is_known(self, url: str, spot: Spot, run: Run) -> bool:
         if self.registry.find("StructureDefinition", url) is not None:
@@ -96,6 +99,13 @@ class Validator:
         reason = Message("profile-version" if other else "profile-unknown", profile=url, version=version)
         run.not_checked(spot.where, reason, "warning")
         return False
+
+
+class _Held(NamedTuple):
+    """A resource, and those that stand inside it."""
+
+    spot: Spot
+    inside: list[_Held]
 
 
 def _claims(resource: dict[str, Any]) -> list[str]:
@@ -110,3 +120,11 @@ _SEVERITIES = ("fatal", "error", "warning", "information")
 def _in_order(issues: Iterable[Issue]) -> list[Issue]:
     """Each issue once, most severe first, in the order of discovery."""
     return sorted(dict.fromkeys(issues), key=lambda issue: _SEVERITIES.index(issue.severity))
+
+
+def _broken_places(issues: Iterable[Issue]) -> Iterator[str]:
+    """Where a resource breaks R4 itself; what is wrong with containment is a fault of the container."""
+    for issue in issues:
+        if issue.severity in ("fatal", "error"):
+            is_containment = issue.rule.startswith("dom-")
+            yield issue.path.rpartition(".")[0] if is_containment else issue.path
