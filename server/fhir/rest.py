@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
-import traceback
-import uuid
+import secrets
 from collections.abc import Collection, Iterable
 from functools import partial
 from http import HTTPStatus
@@ -20,6 +19,7 @@ from werkzeug.http import parse_options_header
 
 from relais.cda.errors import Issue, RelaisError
 from relais.mappings.context import Resource
+from relais.server.faults import described
 from relais.server.fhir import binaries, cross_origin, json_format, patches, xml_format
 from relais.server.fhir.encodings import SMALLEST, accepts_gzip, compressed, decoded
 from relais.server.fhir.exchange import Call, Reply
@@ -272,10 +272,10 @@ def _outcome(status: int, issues: Iterable[Issue], headers: Iterable[tuple[str, 
 
 def _compressed(response: Response) -> Response:
     """The response under gzip, where the client reads it and it is worth it."""
-    length = response.content_length or 0
-    if length < SMALLEST or response.status_code != HTTPStatus.OK or response.direct_passthrough:
+    if not accepts_gzip(request.environ.get("HTTP_ACCEPT_ENCODING")):
         return response
-    if accepts_gzip(request.environ.get("HTTP_ACCEPT_ENCODING")):
+    length = response.content_length or 0
+    if length >= SMALLEST and response.status_code == HTTPStatus.OK and not response.direct_passthrough:
         response.set_data(compressed(response.get_data()))
         response.headers["Content-Encoding"] = "gzip"
     return response
@@ -298,9 +298,8 @@ def _refused_by_http(error: HTTPException) -> Response:
 
 
 def _failed(error: Exception) -> Response:
-    """A bug. The log gets the place, not the message: messages of libraries quote values."""
-    place = "".join(traceback.format_tb(error.__traceback__))
-    _log.error("request %s failed: %s\n%s", _request_id(), type(error).__name__, place)
+    """A bug."""
+    _log.error("request %s failed: %s", _request_id(), described(error))
     issue = Issue("fatal", "exception", f"internal error; request {_request_id()}")
     return _outcome(HTTPStatus.INTERNAL_SERVER_ERROR, [issue])
 
@@ -310,5 +309,5 @@ def _request_id() -> str:
     known: str | None = environ.get("relais.request_id")
     if known is None:
         given: str = environ.get("HTTP_X_REQUEST_ID", "")
-        known = environ["relais.request_id"] = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        known = environ["relais.request_id"] = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
     return known
