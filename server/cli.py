@@ -123,7 +123,7 @@ def sandbox(folder: Path, smtp_port: int, https_port: int, as_json: bool) -> Non
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write; standard output otherwise.")
 @_json_option
 def convert(plan: Path, output: Path | None, as_json: bool) -> None:
-    """Turn a FHIR Bundle that holds a care plan into its PPS (CDA)."""
+    """Turn a FHIR Bundle into its CDA document: PPS of a care plan, agenda, notification."""
     content, issues = commands.convert(plan.read_bytes(), Settings.load(), datetime.now(UTC))
     _notes(issues, as_json)
     _write(content, output, as_json, {"issues": [asdict(issue) for issue in issues]})

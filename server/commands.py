@@ -56,7 +56,7 @@ def open_repository(settings: Settings) -> Repository:
 
 
 def convert(data: bytes, settings: Settings, now: datetime) -> tuple[bytes, list[Issue]]:
-    """The PPS of a FHIR Bundle (JSON bytes), and what the mapping wants said. Raises RelaisError."""
+    """The document of a FHIR Bundle (JSON bytes), and what the mapping wants said. Raises RelaisError."""
     bundle = parse(data, settings.max_depth)
     _require(bundle.get("resourceType") == "Bundle", "a Bundle is expected", "resourceType")
     _refuse_errors(check_structure(bundle))

@@ -73,6 +73,14 @@ class Settings:
     ins_environment: str = field(
         default="test", metadata={"doc": "Which INS OIDs may leave.", "choices": ("test", "production")}
     )
+    model_arc: str = field(
+        default="", metadata={"doc": "OID under which the agenda and notification models are named; empty: under 2.25."}
+    )
+    responsible_rpps: str = field(
+        default="", metadata={"doc": "RPPS of who answers for documents that no professional made."}
+    )
+    responsible_family: str = field(default="", metadata={"doc": "Family name of that professional."})
+    responsible_given: str = field(default="", metadata={"doc": "Given name of that professional."})
     # Delivery
     source_id: str = field(default="", metadata={"doc": "OID of this sending system (XDS sourceId); empty: derived."})
     mss_host: str = field(default="127.0.0.1", metadata={"doc": "MSSanté submission server."})
@@ -146,6 +154,10 @@ class Settings:
             facility_type=self.facility_type or None,
             problem_codes="2022" if self.problem_codes == "2022" else "current",
             ins_environment="production" if self.ins_environment == "production" else "test",
+            model_arc=self.model_arc or None,
+            responsible_rpps=self.responsible_rpps or None,
+            responsible_family=self.responsible_family or None,
+            responsible_given=self.responsible_given or None,
         )
 
     @property

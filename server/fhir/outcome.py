@@ -22,6 +22,10 @@ from relais.server.store import StoreError, VersionConflictError
 _UNWRITABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
+_SEARCH_STATUSES = MappingProxyType({"too-costly": 422, "expired": 410})
+"""Refusals of a search that are no mistake in it."""
+
+
 class FhirError(RelaisError):
     """A refusal with its HTTP status; `headers` are added to the answer."""
 
@@ -51,7 +55,7 @@ def status_of(error: RelaisError) -> int:
     if isinstance(error, StoreError):
         return 503
     if isinstance(error, SearchError):
-        return 422 if any(issue.code == "too-costly" for issue in error.issues) else 400
+        return next((_SEARCH_STATUSES[i.code] for i in error.issues if i.code in _SEARCH_STATUSES), 400)
     if isinstance(error, MappingError):
         return 422
     if isinstance(error, UnreadableError) or any(issue.code in UNREADABLE_CODES for issue in error.issues):
