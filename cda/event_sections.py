@@ -1,7 +1,7 @@
 """Sections and entries about events and about documents that go with them, by template.
 
 CI-SIS content models FR-Evenements (published with the volet Dossier usager informatisé), FR-Documents-ajoutes and
-FR-Documents-references; cda-documents §3.4, §6.3, §7.5. Builders know the fixed parts of a template, as in `sections`.
+FR-Documents-references. Builders know the fixed parts of a template, as in `sections`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Sections and entries of CI-SIS content models, by template, from values that are already CDA.
 
-CI-SIS "Modèles de contenus CDA" and volet PPS-PAERPA 2022.01 (cda-documents §3.4, §4.5 to §4.9). Builders know the
+CI-SIS "Modèles de contenus CDA" and volet PPS-PAERPA 2022.01. Builders know the
 fixed parts of a template (templateIds, classCode, moodCode, fixed codes); what varies is an argument.
 """
 

@@ -1,7 +1,7 @@
 """What may go where: the destinations that accept a document, by its type and its format.
 
 JDV_J66 and JDV_J60 (types and formats of the DMP, column `dmp` of `data/xds_type_class.tsv` and `data/xds_format.tsv`);
-ASS_X04 (types of the CI-SIS), which MSSanté and the HL7v2 volet go by; transmission §2.13, cda-documents §0.3, §8.1.
+ASS_X04 (types of the CI-SIS), which MSSanté and the HL7v2 volet go by.
 """
 
 from __future__ import annotations

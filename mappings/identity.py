@@ -1,7 +1,7 @@
 """Who somebody is, in both directions: identifiers as FHIR and CDA write them, and when an INS may leave.
 
-RNIV (identity status), CI-SIS structuration minimale (PS_IdNat, Struct_IdNat), référentiel INS; cda-documents §1.1,
-§2.14, §10.1 and fhir-volets §2. A number that cannot be put in its official form gives None: the caller says where.
+RNIV (identity status), CI-SIS structuration minimale (PS_IdNat, Struct_IdNat), référentiel INS; docs/mapping-pps.md
+(Identifiers). A number that cannot be put in its official form gives None: the caller says where.
 """
 
 from __future__ import annotations
@@ -135,12 +135,12 @@ def identity_statuses(patient: Resource) -> list[str]:
 
 
 def is_qualified(patient: Resource) -> bool:
-    """Whether the identity is *qualifiée*: validated, and nothing else, with an INS (fhir-volets §2.3)."""
+    """Whether the identity is *qualifiée*: validated, and nothing else, with an INS (RNIV)."""
     return set(identity_statuses(patient)) == {"VALI"} and bool(ins_identifiers(patient))
 
 
 def may_leave(root: str | None, deployment: Deployment) -> bool:
-    """Whether an INS of that OID may leave this instance: test and production never mix (fhir-volets §2.2)."""
+    """Whether an INS of that OID may leave this instance: test and production never mix (Référentiel INS)."""
     return root in ENVIRONMENT_INS_ROOTS[deployment.ins_environment]
 
 
@@ -162,7 +162,7 @@ def ins_mismatches(ins: str, patient: Resource) -> Iterator[str]:
 
 
 def professional_id(identifier: Resource) -> II | None:
-    """PS_IdNat (§2.14): a bare RPPS or ADELI number gets its type digit.
+    """PS_IdNat: a bare RPPS or ADELI number gets its type digit.
 
     None when the length is wrong, and for identifiers of other domains.
     """
@@ -176,7 +176,7 @@ def professional_id(identifier: Resource) -> II | None:
 
 
 def structure_id(identifier: Resource) -> II | None:
-    """Struct_IdNat (§2.14): FINESS, SIREN, SIRET or RPPS rank with its type digit; None when the length is wrong."""
+    """Struct_IdNat: FINESS, SIREN, SIRET or RPPS rank with its type digit; None when the length is wrong."""
     value = "".join((identifier.get("value") or "").split())
     system, number = identifier.get("system"), None
     if system == FINESS:
@@ -238,7 +238,7 @@ def set_id(resource: Resource, kind: str) -> II | None:
 
 
 def document_id(lineage: II, kind: str, version: int, arc: str | None) -> II:
-    """The identity of one version of a document: one OID, the same whenever that version is made again (§1.1)."""
+    """The identity of one version of a document: one OID, the same whenever that version is made again."""
     parts = (kind, lineage.root or "", lineage.extension or "")
     if arc is None:
         return II(uuid_oid("document", *parts, str(version)))
@@ -251,7 +251,7 @@ _SERIES = {"pps": 1, "agenda": 2, "notification": 3, "unstructured": 4}
 
 
 def model_id(kind: str, arc: str | None) -> II:
-    """The templateId of a document model that no volet publishes: under `arc`, else fixed under 2.25 (§6.5, §7.4)."""
+    """The templateId of a document model that no volet publishes: under `arc`, else fixed under 2.25."""
     return II(f"{arc}.{_MODELS[kind]}" if arc else uuid_oid("model", kind))
 
 

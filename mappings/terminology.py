@@ -1,7 +1,7 @@
 """Code tables of the CI-SIS documents: labels and OIDs of codes, and FHIR URI ⇄ OID of code systems.
 
 The tables are data files under `data/` (one per value set, with source and date in the first line), read once on first
-use. CI-SIS annexe "Jeux de valeurs", cda-documents §10.
+use. CI-SIS annexe "Jeux de valeurs", nomenclatures of the ANS (TRE, JDV, ASS).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""CDA to FHIR: `relais.cda.model.Document` in, a document Bundle out (cda-documents §9)."""
+"""CDA to FHIR: `relais.cda.model.Document` in, a document Bundle out."""
 
 from __future__ import annotations
 
@@ -53,13 +53,37 @@ def _refuse_unidentified(document: Document, data: bytes) -> None:
     header = document.header
     issues = []
     if identity.identifier_of(header.id) is None:
-        issues.append(Issue("error", "required", "an OID or UUID that names the document", "id/@root", "§2.1"))
+        issues.append(
+            Issue(
+                "error",
+                "required",
+                "an OID or UUID that names the document",
+                "id/@root",
+                "CI-SIS Structuration minimale, id",
+            )
+        )
     if not header.effective_time or not is_ts(header.effective_time):
-        issues.append(Issue("error", "required", "when the document was made", "effectiveTime/@value", "§2.1"))
+        issues.append(
+            Issue(
+                "error",
+                "required",
+                "when the document was made",
+                "effectiveTime/@value",
+                "CI-SIS Structuration minimale, effectiveTime",
+            )
+        )
     targets = parse(data).getroot().findall(f"{{{V3}}}recordTarget")
     patients = sum(len(target.findall(f"{{{V3}}}patientRole")) for target in targets)
     if len(targets) != 1 or patients != 1:
-        issues.append(Issue("error", "business-rule", "a document has exactly one patient", "recordTarget", "§2.1"))
+        issues.append(
+            Issue(
+                "error",
+                "business-rule",
+                "a document has exactly one patient",
+                "recordTarget",
+                "CI-SIS Structuration minimale, recordTarget",
+            )
+        )
     if issues:
         raise MappingError(issues)
 

@@ -17,7 +17,7 @@ from relais.mappings.from_cda.reading import Reading
 from relais.mappings.to_cda.datatypes import DATA_ABSENT_REASON, NULL_FLAVORS
 
 ABSENT_REASONS = {flavor: reason for reason, flavor in NULL_FLAVORS.items()} | {"NA": "not-applicable", "NI": "unknown"}
-"""nullFlavor → data-absent-reason (§9.1); any other is `unknown`."""
+"""nullFlavor → data-absent-reason; any other is `unknown`."""
 
 COG = f"{terminology.NOS}TRE_R13-CommuneOM/FHIR/TRE-R13-CommuneOM"
 
@@ -55,7 +55,7 @@ def identifiers(iis: Iterable[II]) -> list[Resource]:
 
 
 def national_identifier(ii: II) -> Resource | None:
-    """RPPS, ADELI, FINESS, SIREN, SIRET or RPPS rank without the type digit of CDA (§2.14); None for another number."""
+    """RPPS, ADELI, FINESS, SIREN, SIRET or RPPS rank without the type digit of CDA; None for another number."""
     number = ii.extension or ""
     if ii.root == PS_IDNAT:
         if _is_number(number, "8", 12) or (len(number) == 11 and number.isascii() and number.isdigit()):
@@ -159,7 +159,11 @@ def telecoms(reading: Reading, elements: Iterable[Telecom], path: str) -> list[R
 
 def _report_uses(reading: Reading, uses: Iterable[str | None], exact: frozenset[str | None], path: str) -> None:
     if not exact.issuperset(uses):
-        reading.inform(f"{path}/@use", "a use that FHIR does not tell apart: the nearest one, or none", "§2.4, §2.5")
+        reading.inform(
+            f"{path}/@use",
+            "a use that FHIR does not tell apart: the nearest one, or none",
+            "CI-SIS Structuration minimale, addr and telecom",
+        )
 
 
 def _telecom(element: Telecom) -> Resource:

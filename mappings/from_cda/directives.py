@@ -1,4 +1,4 @@
-"""Section 2 of the PPS, *directives anticipées* → Consent: inverse of `to_cda.directives` (cda-documents §4.8)."""
+"""Section 2 of the PPS, *directives anticipées* → Consent: inverse of `to_cda.directives`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from relais.mappings.context import Resource
 from relais.mappings.from_cda.datatypes import absent, concept, identifiers, period
 from relais.mappings.from_cda.header import CONSENT_SCOPES
 from relais.mappings.from_cda.plan import RULE, Plan, has_template, is_denied, report_unread, subentries
-from relais.mappings.from_cda.reading import Reading
+from relais.mappings.from_cda.reading import SECTION_RULE, Reading
 
 UNTITLED = "Document"
 """How `to_cda.directives` names a document without title."""
@@ -26,7 +26,7 @@ def read_directives(reading: Reading, section: Section, plan: Plan, path: str) -
         if has_template(entry, ADVANCE_DIRECTIVE):
             found += _consent(reading, plan, entry, place)
         else:
-            reading.inform(place, "not an advance directive: narrative only", "cda-documents §9.1(4)")
+            reading.inform(place, "not an advance directive: narrative only", SECTION_RULE)
     plan.supporting_info += found
     return found
 
@@ -68,5 +68,5 @@ def _attachment(reading: Reading, entry: Statement, path: str) -> Resource | Non
             found = {"contentType": content.media_type, "data": base64.b64encode(content.data).decode()}
             title = reading.words.caption(media.xml_id)
             return found | ({"title": title} if title and title != UNTITLED else {})
-        reading.inform(place, "not the document of the directive: narrative only", "cda-documents §9.1(4)")
+        reading.inform(place, "not the document of the directive: narrative only", SECTION_RULE)
     return None

@@ -14,7 +14,7 @@ from relais.mappings.from_cda.plan import subentries
 from relais.mappings.from_cda.reading import Reading
 from relais.mappings.to_cda.enclosures import DEFAULT_TITLE
 
-RULE = "cda-documents §9.4"
+RULE = "CI-SIS Modèles de contenus CDA, FR-Documents-ajoutes and FR-Documents-references"
 
 
 @dataclass(slots=True)

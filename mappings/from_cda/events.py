@@ -1,4 +1,4 @@
-"""FR-Evenement → Appointment, or Communication when the event is one of the volet NdE (cda-documents §9.4).
+"""FR-Evenement → Appointment, or Communication when the event is one of the volet NdE.
 
 Inverse of `to_cda.agenda` and `to_cda.notification`. What those state in words only (answers of participants, slots,
 durations) comes back as the narrative of the section, not as elements.
@@ -28,11 +28,11 @@ from relais.mappings.from_cda.enclosures import Enclosed, read_attached, read_re
 from relais.mappings.from_cda.narrative import words
 from relais.mappings.from_cda.parties import organization, party, relative
 from relais.mappings.from_cda.plan import has_template, report_unread, stated, subentries
-from relais.mappings.from_cda.reading import Reading
+from relais.mappings.from_cda.reading import SECTION_RULE, Reading
 from relais.mappings.to_cda.datatypes import display_name
 from relais.mappings.to_cda.notification import PRIORITIES
 
-RULE = "cda-documents §9.4"
+RULE = "CI-SIS Modèles de contenus CDA, FR-Evenement"
 EVENT_TYPES = "1.2.250.1.213.1.1.4.337"
 
 _PLANNED = {
@@ -117,7 +117,7 @@ class EventsReading:
 
     def _event(self, entry: Statement, path: str) -> Resource | None:
         if entry.kind != "encounter" or not has_template(entry, templates.EVENT["EVN"]):
-            self.reading.inform(path, "not an event: narrative only", "cda-documents §9.1(4)")
+            self.reading.inform(path, "not an event: narrative only", SECTION_RULE)
             return None
         if entry.code is not None and entry.code.system == EVENT_TYPES:
             reference = _communication(self.reading, entry, self.composition, path)

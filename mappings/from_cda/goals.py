@@ -1,4 +1,4 @@
-"""Section 4 of the PPS, *plan de soins / plan d'aides* → Goal, ServiceRequest, Observation (cda-documents §4.9, §9.3):
+"""Section 4 of the PPS, *plan de soins / plan d'aides* → Goal, ServiceRequest, Observation:
 inverse of `to_cda.goals` and `to_cda.actions`."""
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from relais.mappings.from_cda.plan import (
     value_text,
 )
 from relais.mappings.from_cda.problems import goal_problem
-from relais.mappings.from_cda.reading import Reading
+from relais.mappings.from_cda.reading import SECTION_RULE, Reading
 from relais.mappings.from_cda.remarks import achievement, action_remarks, goal_remarks
 from relais.mappings.from_cda.social import effective, observation_status, observed_value
 from relais.mappings.to_cda.goals import NO_GOAL, UNSPECIFIED_PROBLEM
@@ -59,7 +59,7 @@ def read_goals(reading: Reading, section: Section, plan: Plan, path: str) -> lis
         if has_template(entry, REQUEST):
             found += _row(reading, plan, entry, index, place)
         else:
-            reading.inform(place, "not a goal of the volet: narrative only", "cda-documents §9.1(4)")
+            reading.inform(place, "not a goal of the volet: narrative only", SECTION_RULE)
     _report_shared_ids(reading, section, path)
     return list({one["reference"]: one for one in found}.values())
 
@@ -219,7 +219,7 @@ def _enlist(plan: Plan, actions: list[Resource]) -> None:
 
 
 def _own_id(ii: II, goal_number: int) -> II:
-    """The id of an action without the number of the goal, which marks its copy under each of several goals (§4.9)."""
+    """The id of an action without the number of the goal, which marks its copy under each of several goals."""
     return II(ii.root) if ii.extension == str(goal_number) else ii
 
 
@@ -247,7 +247,7 @@ def _occurrence(reading: Reading, entry: Statement, path: str) -> Resource:
 def _assessment(reading: Reading, plan: Plan, entry: Statement, goal: Resource | None, path: str) -> Iterator[Resource]:
     """The Observation of a *bilan d'étape*; none for an entry that only carries criteria, or the status of the goal."""
     if not has_template(entry, SIMPLE_OBSERVATION):
-        reading.inform(path, "not a bilan of the volet: narrative only", "cda-documents §9.1(4)")
+        reading.inform(path, "not a bilan of the volet: narrative only", SECTION_RULE)
         return
     report_unread(reading, entry, path, "ids", "code", "time", "values", "criteria")
     value = observed_value(reading, entry, path)
@@ -280,5 +280,7 @@ def _report_shared_ids(reading: Reading, section: Section, path: str) -> None:
         for one in (entry, *(relation.statement for relation in entry.relationships)):
             for ii in one.ids:
                 if (ii.root, ii.extension) in seen:
-                    reading.inform(path, "several entries bear one id: each resource keeps it", "cda-documents §1.1")
+                    reading.inform(
+                        path, "several entries bear one id: each resource keeps it", "docs/mapping-pps.md, Identifiers"
+                    )
                 seen.add((ii.root, ii.extension))

@@ -1,4 +1,4 @@
-"""Header of any CI-SIS document → Composition and what it points to (§9.2): inverse of `to_cda.header`."""
+"""Header of any CI-SIS document → Composition and what it points to: inverse of `to_cda.header`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from relais.mappings.from_cda.parties import (
 from relais.mappings.from_cda.reading import Reading
 from relais.mappings.to_cda.header import CONSENT_LABEL, ROLE_BASED_SYSTEMS
 
-RULE = "cda-documents §9.2"
+RULE = "CI-SIS Structuration minimale"
 TEMPLATES = f"{terminology.RELAIS_CODES}cda-template-id"
 PARTICIPATION = "2.16.840.1.113883.5.90"
 CONSENT_SCOPES = "http://terminology.hl7.org/CodeSystem/consentscope"
@@ -86,14 +86,24 @@ def _lineage(reading: Reading) -> Resource | None:
     header = reading.document.header
     if header.set_id and (found := identity.identifier_of(header.set_id)):
         return found
-    reading.warn("setId", "missing: the document stands for its whole lineage", "cda-documents §2.1", "required")
+    reading.warn(
+        "setId",
+        "missing: the document stands for its whole lineage",
+        "CI-SIS Structuration minimale, setId",
+        "required",
+    )
     return identity.identifier_of(header.id)
 
 
 def _version(reading: Reading) -> Iterator[Resource]:
     version = reading.document.header.version_number
     if version is None:
-        reading.warn("versionNumber", "missing: read as the first version", "cda-documents §2.1", "required")
+        reading.warn(
+            "versionNumber",
+            "missing: read as the first version",
+            "CI-SIS Structuration minimale, versionNumber",
+            "required",
+        )
     yield {"url": extensions.COMPOSITION_VERSION, "valueString": str(version or 1)}
 
 
@@ -101,7 +111,11 @@ def _replaced(reading: Reading) -> Iterator[Resource]:
     for index, related in enumerate(reading.document.header.related_documents, 1):
         path = f"relatedDocument[{index}]"
         if related.type_code != "RPLC":
-            reading.inform(path, "a relation that CI-SIS does not allow: left out", "cda-documents §2.2")
+            reading.inform(
+                path,
+                "a relation that CI-SIS does not allow: left out",
+                "CI-SIS Structuration minimale, relatedDocument",
+            )
             continue
         if related.parent_set_id is not None:
             reading.inform(f"{path}/parentDocument/setId", "not kept: it is that of the lineage", RULE)

@@ -1,4 +1,4 @@
-"""Narrative of a section (CDA StrucDoc) → XHTML of FHIR, and → the words that entries point to (cda-documents §9.1).
+"""Narrative of a section (CDA StrucDoc) → XHTML of FHIR, and → the words that entries point to.
 
 The words keep line breaks (`br`, paragraphs, items, rows) and no other white space of the XML.
 """

@@ -1,4 +1,4 @@
-"""The document as received: its exact bytes in a Binary, a DocumentReference that describes it, a Provenance (§9.1)."""
+"""The document as received: its exact bytes in a Binary, a DocumentReference that describes it, a Provenance."""
 
 from __future__ import annotations
 
@@ -68,7 +68,12 @@ def _bare(reference: Resource) -> Resource:
 def _media_type(reading: Reading, body: Media) -> str:
     if body.media_type:
         return body.media_type
-    reading.warn("component/nonXMLBody/text/@mediaType", "missing: what the body is, is not known", "§3.1", "required")
+    reading.warn(
+        "component/nonXMLBody/text/@mediaType",
+        "missing: what the body is, is not known",
+        "CI-SIS Structuration minimale, corps non structuré",
+        "required",
+    )
     return "application/octet-stream"
 
 

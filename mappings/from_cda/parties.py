@@ -1,4 +1,4 @@
-"""Professionals, structures, devices and relatives of a document → FHIR resources (cda-documents §9.2).
+"""Professionals, structures, devices and relatives of a document → FHIR resources (CI-SIS Structuration minimale).
 
 One resource per person or structure, however often the document repeats it: the same number and the same name, since
 documents are met that give one number to two persons. Who has no number is the same when everything said is the same.
@@ -27,7 +27,7 @@ from relais.mappings.from_cda.datatypes import addresses, coding, concept, human
 from relais.mappings.from_cda.reading import Reading
 from relais.mappings.to_cda.relatives import ROLE_CLASS
 
-RULE = "cda-documents §9.2"
+RULE = "CI-SIS Structuration minimale"
 _PHARMACIST = "21"  # its know-how is a section of the Ordre, which is no code of TRE_R38
 
 
@@ -86,7 +86,9 @@ def _practitioner(reading: Reading, assigned: AssignedEntity, path: str) -> Reso
     names = human_names(assigned.person)
     for ii in assigned.ids:
         if ii.root == PS_IDNAT and len(ii.extension or "") == 11 and (ii.extension or "").isdigit():
-            reading.inform(f"{path}/id", "RPPS without its type digit: read as an RPPS", "cda-documents §2.14")
+            reading.inform(
+                f"{path}/id", "RPPS without its type digit: read as an RPPS", "CI-SIS Structuration minimale, PS_IdNat"
+            )
     place = addresses(reading, assigned.addresses, path)
     contacts = telecoms(reading, assigned.telecoms, path)
     key = (*_id_key(assigned.ids), _name_key(assigned.person))
@@ -189,7 +191,7 @@ def participant_party(reading: Reading, participant: Participant, path: str) -> 
 
 
 def recipient_party(reading: Reading, recipient: Recipient, path: str) -> Resource | None:
-    """The Reference to an intendedRecipient; without number nor structure the person is a relative (§2.8)."""
+    """The Reference to an intendedRecipient; without number nor structure the person is a relative."""
     assigned = AssignedEntity(
         ids=recipient.ids,
         addresses=recipient.addresses,

@@ -1,4 +1,4 @@
-"""recordTarget → Patient: inverse of `to_cda.patient` (cda-documents §2.3, §9.2)."""
+"""recordTarget → Patient: inverse of `to_cda.patient` (CI-SIS Structuration minimale)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from relais.mappings.to_cda.datatypes import display_name
 from relais.mappings.to_cda.patient import LUNAR_DATE
 from relais.mappings.to_cda.relatives import ROLE_CLASS
 
-RULE = "cda-documents §2.3"
+RULE = "CI-SIS Structuration minimale, recordTarget"
 PATH = "recordTarget/patientRole"
 BIRTH_TIME = f"{extensions.HL7}patient-birthTime"
 IDENTIFIER_TYPES = "https://hl7.fr/ig/fhir/core/CodeSystem/fr-core-cs-v2-0203"
@@ -65,9 +65,7 @@ def _require_somebody(patient: Patient, ids: list[II]) -> None:
     if any(len(numbers) > 1 for numbers in by_domain.values()):
         raise MappingError(Issue("error", "duplicate", "two INS of one domain: of whom is it?", f"{PATH}/id", RULE))
     if not ids and not patient.name.families:
-        raise MappingError(
-            Issue("error", "required", "a patient with an identifier or a name", PATH, "cda-documents §2.1")
-        )
+        raise MappingError(Issue("error", "required", "a patient with an identifier or a name", PATH, RULE))
 
 
 # --- identity -----------------------------------------------------------------------------------------------------
@@ -84,7 +82,7 @@ def _identifier(ii: II) -> Resource:
 
 
 def _reliability(reading: Reading, ids: list[II]) -> list[Resource]:
-    """A document bears an INS only when the identity is qualified (§2.3); one whose key is wrong proves nothing."""
+    """A document bears an INS only when the identity is qualified (RNIV); one whose key is wrong proves nothing."""
     numbers = [ii.extension or "" for ii in ids if ii.root in INS_ROOTS]
     if not numbers:
         return []
@@ -121,7 +119,7 @@ def _names(reading: Reading, name: PersonName, *, with_ins: bool) -> list[Resour
         usual["given"] = called
     for path, parts in (("family", name.families), ("given", name.givens)):
         if any(part.qualifier == "SP" for part in parts):
-            reading.inform(f"{PATH}/patient/name/{path}", "qualifier SP: read as the name in use", "cda-documents §9.2")
+            reading.inform(f"{PATH}/patient/name/{path}", "qualifier SP: read as the name in use", RULE)
     _complete(official, usual)
     for extra in (name.prefix, name.suffix):
         if extra:
@@ -173,7 +171,7 @@ def _birth(reading: Reading, patient: Patient, path: str) -> Resource:
     if known is None or not (len(ts) == 8 and ts.isascii() and ts.isdigit()):
         reading.warn(path, "not a date: left out", RULE, "value")
         return {}
-    reading.inform(path, "no such day: kept as written, beside the part that exists", "fhir-volets §2.1")
+    reading.inform(path, "no such day: kept as written, beside the part that exists", "fr-core, fr-core-lunar-date")
     written = f"{ts[:4]}-{ts[4:6]}-{ts[6:]}"
     return {
         "birthDate": reading.day(known, path),
@@ -215,7 +213,7 @@ def _guardian(reading: Reading, guardian: Guardian, index: int, measures: dict[s
     if known and (measure := coding(known)):
         relations.append({"coding": [measure]})
     for number, _ in enumerate(guardian.ids, 1):
-        reading.inform(f"{path}/id[{number}]", "the contact of a Patient has no identifier", "cda-documents §9.2")
+        reading.inform(f"{path}/id[{number}]", "the contact of a Patient has no identifier", "FHIR R4 Patient.contact")
     if len(guardian.addresses) > 1:
         reading.inform(f"{path}/addr", "the contact of a Patient has one address: the first is kept", RULE)
     elements: Resource = {

@@ -1,4 +1,4 @@
-"""FR-Participant of an action → who performs it: the resource the header already gave, or a new one (§4.9, §9.3)."""
+"""FR-Participant of an action → who performs it: the resource the header already gave, or a new one."""
 
 from __future__ import annotations
 

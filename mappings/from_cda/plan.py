@@ -1,4 +1,4 @@
-"""The CarePlan under construction, and what the readers of the sections share (cda-documents §9.3)."""
+"""The CarePlan under construction, and what the readers of the sections share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from relais.mappings.from_cda.datatypes import codings
 from relais.mappings.from_cda.reading import Reading
 from relais.mappings.to_cda.problems import ALD
 
-RULE = "cda-documents §9.3"
+RULE = "CI-SIS PPS-PAERPA 2022.01"
 CLINICAL_STATUSES = "http://terminology.hl7.org/CodeSystem/condition-clinical"
 OTHER_PROBLEM = "GEN-092.01.01"
 

@@ -1,4 +1,4 @@
-"""Body of a PPS or PPCS → CarePlan and its resources: inverse of `to_cda.pps` (cda-documents §9.3)."""
+"""Body of a PPS or PPCS → CarePlan and its resources: inverse of `to_cda.pps`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from relais.mappings.from_cda.narrative import words
 from relais.mappings.from_cda.parties import party
 from relais.mappings.from_cda.plan import RULE, Plan, has_template
 from relais.mappings.from_cda.problems import read_problems
-from relais.mappings.from_cda.reading import Reading
+from relais.mappings.from_cda.reading import SECTION_RULE, Reading
 from relais.mappings.from_cda.remarks import reasons
 from relais.mappings.from_cda.social import read_provisions
 from relais.mappings.terminology import RELAIS_CODES
@@ -101,7 +101,7 @@ def _read_synthesis(reading: Reading, section: Section, plan: Plan, path: str) -
     elif text := words(section.text):
         plan.description = f"{plan.description}\n{text}" if plan.description else text
     if section.entries:
-        reading.inform(path, "only the narrative is kept: no mapping is known for its entries", "cda-documents §9.1(4)")
+        reading.inform(path, "only the narrative is kept: no mapping is known for its entries", SECTION_RULE)
     return []
 
 
@@ -110,7 +110,7 @@ def _read_status(reading: Reading, section: Section, plan: Plan, path: str) -> l
         place = f"{path}/entry[{index}]/{entry.kind}"
         value = next((one for one in entry.values if isinstance(one, Code)), Code())
         if not has_template(entry, templates.DOCUMENT_STATUS_ENTRY):
-            reading.inform(place, "not a status of the volet: narrative only", "cda-documents §9.1(4)")
+            reading.inform(place, "not a status of the volet: narrative only", SECTION_RULE)
         elif value.code in _STATUSES:
             plan.status = _STATUSES[value.code]
             plan.status_time = entry.time.value or entry.time.low if entry.time else None

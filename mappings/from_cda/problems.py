@@ -1,4 +1,4 @@
-"""Section 1 of the PPS, *problèmes actifs / ALD* → Condition: inverse of `to_cda.problems` (cda-documents §4.7)."""
+"""Section 1 of the PPS, *problèmes actifs / ALD* → Condition: inverse of `to_cda.problems`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from relais.mappings.from_cda.plan import (
     subentries,
     value_text,
 )
-from relais.mappings.from_cda.reading import Reading
+from relais.mappings.from_cda.reading import SECTION_RULE, Reading
 from relais.mappings.terminology import RELAIS_CODES
 
 CONDITION_CATEGORIES = f"{RELAIS_CODES}condition-category"
@@ -35,7 +35,7 @@ def read_problems(reading: Reading, section: Section, plan: Plan, path: str) -> 
         place = f"{path}/entry[{index}]/{entry.kind}"
         problems = list(_observations(entry, place))
         if not has_template(entry, PROBLEM_CONCERN) or not problems:
-            reading.inform(place, "not a problem of the volet: narrative only", "cda-documents §9.1(4)")
+            reading.inform(place, "not a problem of the volet: narrative only", SECTION_RULE)
         else:
             found += [_condition(reading, plan, entry, problem, each) for problem, each in problems]
     plan.addresses += found
@@ -121,7 +121,7 @@ def _notes(reading: Reading, problem: Statement, path: str) -> list[Resource]:
     notes = []
     for comment, place in subentries(problem, path):
         if not has_template(comment, COMMENT):
-            reading.inform(place, "not a comment: narrative only", "cda-documents §9.1(4)")
+            reading.inform(place, "not a comment: narrative only", SECTION_RULE)
         elif text := reading.text(comment.text, f"{place}/text/reference"):
             notes.append({"text": text})
     return notes

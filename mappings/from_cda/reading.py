@@ -15,6 +15,9 @@ from relais.cda.model import Document, Text
 from relais.mappings.context import Resource
 from relais.mappings.from_cda.narrative import Words
 
+SECTION_RULE = "HL7 CDA R2, narrative of a section"
+"""Rule of what is kept in the narrative alone: it holds everything a reader must know."""
+
 
 class Reading:
     """State of one CDA → FHIR import."""
@@ -83,7 +86,7 @@ class Reading:
         try:
             return fhir_from_ts(ts) if whole else fhir_date_from_ts(ts)
         except ValueError as error:
-            self.warn(path, f"left out: {error}", "cda-documents §1(6)", "value")
+            self.warn(path, f"left out: {error}", "HL7 V3 data types, TS", "value")
             return None
 
     def text(self, text: Text | None, path: str) -> str | None:
@@ -96,7 +99,7 @@ class Reading:
             return None
         found = self.words.find(text.reference)
         if found is None:
-            self.warn(path, "points to no part of the narrative", "cda-documents §9.3", "not-found")
+            self.warn(path, "points to no part of the narrative", "HL7 CDA R2, reference to the narrative", "not-found")
         elif not text.reference.startswith("#"):
-            self.inform(path, "reference without #: read as one", "cda-documents §9.1(1)")
+            self.inform(path, "reference without #: read as one", "HL7 CDA R2, reference to the narrative")
         return found

@@ -1,5 +1,5 @@
 """What the narrative of a plan says beside the words that entries point to, where Relais and others write what has no
-element in CDA: schedule and place of an action, priority of a goal, who wants it, why it was not reached (§4.9, §5.2).
+element in CDA: schedule and place of an action, priority of a goal, who wants it, why it was not reached.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Sections → Composition.section: title, code, authors and narrative of each, whatever it is (cda-documents §9.1)."""
+"""Sections → Composition.section: title, code, authors and narrative of each, whatever it is."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from relais.mappings.context import Resource
 from relais.mappings.from_cda.datatypes import concept
 from relais.mappings.from_cda.narrative import XHTML, xhtml
 from relais.mappings.from_cda.parties import party
-from relais.mappings.from_cda.reading import Reading
+from relais.mappings.from_cda.reading import SECTION_RULE, Reading
 
-RULE = "cda-documents §9.1(4)"
 EMPTY = f'<div xmlns="{XHTML}">Section sans texte.</div>'
 
 
@@ -23,9 +22,9 @@ def composition_section(reading: Reading, section: Section, path: str, entries: 
         for index, one in enumerate(section.sections, 1)
     ]
     if section.entries and entries is None:
-        reading.inform(path, "only the narrative is kept: no mapping is known for its entries", RULE)
+        reading.inform(path, "only the narrative is kept: no mapping is known for its entries", SECTION_RULE)
     if section.id is not None:
-        reading.inform(f"{path}/id", "the section of a Composition has no identifier", RULE)
+        reading.inform(f"{path}/id", "the section of a Composition has no identifier", SECTION_RULE)
     found: Resource = {
         "title": section.title,
         "code": concept(section.code),

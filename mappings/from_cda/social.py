@@ -1,4 +1,4 @@
-"""Section 3 of the PPS, *dispositions médico-sociales* → Observation: inverse of `to_cda.social` (§4.8)."""
+"""Section 3 of the PPS, *dispositions médico-sociales* → Observation: inverse of `to_cda.social`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from relais.cda.templates import SIMPLE_OBSERVATION
 from relais.mappings.context import Resource
 from relais.mappings.from_cda.datatypes import ABSENT_REASONS, concept, identifiers, is_integer, period
 from relais.mappings.from_cda.plan import RULE, Plan, has_template, report_unread, subentries, value_text
-from relais.mappings.from_cda.reading import Reading
+from relais.mappings.from_cda.reading import SECTION_RULE, Reading
 
 INSURANCE = "PAT-002"
 _DECIMAL = re.compile(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,17})?", re.ASCII)
@@ -28,7 +28,7 @@ def read_provisions(reading: Reading, section: Section, plan: Plan, path: str) -
         elif has_template(entry, SIMPLE_OBSERVATION):
             found.append(_observation(reading, plan, entry, place))
         else:
-            reading.inform(place, "not an observation of the volet: narrative only", "cda-documents §9.1(4)")
+            reading.inform(place, "not an observation of the volet: narrative only", SECTION_RULE)
     plan.supporting_info += found
     return found
 
@@ -47,7 +47,7 @@ def _observation(reading: Reading, plan: Plan, entry: Statement, path: str) -> R
     components = []
     for nested, place in subentries(entry, path):
         if not has_template(nested, SIMPLE_OBSERVATION):
-            reading.inform(place, "not an observation of the volet: narrative only", "cda-documents §9.1(4)")
+            reading.inform(place, "not an observation of the volet: narrative only", SECTION_RULE)
         elif _is_insurer_name(entry, nested):
             value = _insurer(reading, nested, value, place)
         else:

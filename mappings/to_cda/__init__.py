@@ -12,7 +12,7 @@ from relais.mappings.to_cda.pps import pps_document
 
 __all__ = ["convert"]
 
-RULE = "cda-documents §4.6"
+RULE = "docs/mapping-pps.md"
 
 CARRIERS = (("CarePlan",), ("CommunicationRequest", "Communication"), ("Appointment",))
 """What a document can be about, first things first: a plan has appointments among its actions, not the reverse."""

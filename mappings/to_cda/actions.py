@@ -1,4 +1,4 @@
-"""What a plan does, from every resource that can say it → one Action (cda-documents §4.9).
+"""What a plan does, from every resource that can say it → one Action (CI-SIS PPS-PAERPA 2022.01, section 4).
 
 ServiceRequest, Task, Appointment, MedicationRequest, NutritionOrder… behind `CarePlan.activity.reference`, or
 `activity.detail`: each is read once into the same form.
@@ -36,7 +36,7 @@ from relais.mappings.to_cda.parties import (
 from relais.mappings.to_cda.prose import french_date, french_period, rhythm
 from relais.mappings.to_cda.relatives import kinship
 
-RULE = "cda-documents §4.9"
+RULE = "CI-SIS PPS-PAERPA 2022.01, section 4"
 ACTION = "ORG-014"
 
 _REQUEST = {

@@ -1,4 +1,4 @@
-"""Appointments of one patient → agenda document, LOINC 56446-8 (cda-documents §6; volet GAP).
+"""Appointments of one patient → agenda document, LOINC 56446-8 (volet GAP; docs/mapping-agenda.md).
 
 A document is the state of an agenda for one patient, or of one appointment; a change makes its next version, which
 replaces it. The body is the published section FR-Evenements; no volet publishes a model of the document itself.
@@ -55,7 +55,7 @@ def appointment_document(
         and target.get("resourceType") == "Patient"
     ]
     if not patients:
-        conversion.refuse("Appointment.participant.actor", "a reference to the Patient", "cda-documents §6.4")
+        conversion.refuse("Appointment.participant.actor", "a reference to the Patient", "docs/mapping-agenda.md")
         conversion.finish()
     conversion.patient = patients[0]
     conversion.lineage = _stated_lineage(composition) or II(uuid_oid("set", KIND, _key(appointment)))
@@ -103,7 +103,7 @@ def agenda_document(
         path = f"Appointment[{index}]"
         reason = _left_out(conversion, appointment, period, statuses, former)
         if reason:
-            conversion.inform(path, reason, "cda-documents §6.4")
+            conversion.inform(path, reason, "docs/mapping-agenda.md")
         elif visit := read_visit(conversion, appointment, path, enclosures, split_groups=split_groups):
             found.append(visit)
     found.sort(key=lambda visit: (_instant(visit.time.low), visit.path))
@@ -186,7 +186,9 @@ def _patient_key(conversion: Conversion) -> str:
     known = {"identifier": identity.local_identifiers(patient)}
     key = _key(known) or next((f"{ii.root}|{ii.extension}" for ii in ins if ii), "") or str(patient.get("id") or "")
     if not key:
-        conversion.refuse("Patient.identifier", "an identifier that all versions of the agenda share", "§6.4")
+        conversion.refuse(
+            "Patient.identifier", "an identifier that all versions of the agenda share", "docs/mapping-agenda.md"
+        )
     return key
 
 
@@ -206,7 +208,7 @@ def _document(
     single: bool = False,
 ) -> Mapped:
     if not visits and not conversion.has_refused("Appointment"):
-        conversion.refuse("Appointment", EMPTY, "cda-documents §6.3", "not-found")
+        conversion.refuse("Appointment", EMPTY, "docs/mapping-agenda.md", "not-found")
     composition = composition or {}
     if composition:
         conversion.same_patient(composition, "subject", "Composition")

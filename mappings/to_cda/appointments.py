@@ -1,4 +1,4 @@
-"""Appointment → one Visit: everything of an appointment that the agenda document states (cda-documents §6.6, §6.7).
+"""Appointment → one Visit: everything of an appointment that the agenda document states (docs/mapping-agenda.md).
 
 The entry and the narrative are both made from the Visit, so they say the same thing. What has no element in CDA goes to
 the narrative (`people`, `places`, `notes`); what is not even there is said in the issues.
@@ -52,8 +52,8 @@ from relais.mappings.to_cda.parties import (
 from relais.mappings.to_cda.prose import french_date, french_period
 from relais.mappings.to_cda.relatives import kinship, related_entities
 
-RULE = "cda-documents §6.6"
-STATUS_RULE = "cda-documents §6.7"
+RULE = "docs/mapping-agenda.md"
+STATUS_RULE = "docs/mapping-agenda.md"
 DEFAULT_LABEL = "Rendez-vous"
 
 
@@ -207,12 +207,16 @@ def read_visit(
 
 
 def check_identifiers(conversion: Conversion, resource: Resource, path: str) -> None:
-    """Refuse a resource that nothing names, and say which identifiers CDA writes under a computed OID (§1.1)."""
+    """Refuse a resource that nothing names, and say which identifiers CDA writes under a computed OID."""
     found = [one for one in resource.get("identifier", ()) if identity.ii_of(one)]
     if not found and not resource.get("id"):
-        conversion.refuse(f"{path}.identifier", "an identifier that all its versions share", "cda-documents §2.15")
+        conversion.refuse(
+            f"{path}.identifier", "an identifier that all its versions share", "CI-SIS Structuration minimale, setId"
+        )
     if any(not identity.identifier_domain(one) and one.get("system") != identity.URI_SYSTEM for one in found):
-        conversion.inform(f"{path}.identifier.system", "not an OID: written under a computed OID", "cda-documents §1.1")
+        conversion.inform(
+            f"{path}.identifier.system", "not an OID: written under a computed OID", "docs/mapping-pps.md, Identifiers"
+        )
 
 
 def check_extensions(conversion: Conversion, resource: Resource, path: str, known: set[str]) -> None:
@@ -275,7 +279,7 @@ def _read_time(conversion: Conversion, visit: Visit) -> None:
 
 
 def times(conversion: Conversion, appointment: Resource) -> tuple[str | None, str | None]:
-    """FHIR start and end of an appointment: its own; else what was asked for, or the slot (§6.6)."""
+    """FHIR start and end of an appointment: its own; else what was asked for, or the slot."""
     bounds = [slot for _, slot, _ in slots(conversion, appointment) if slot]
     asked = next((one["start"] for one in appointment.get("requestedPeriod", ()) if "start" in one), None)
     offered = next((one["start"] for one in bounds if "start" in one), None)
@@ -373,7 +377,7 @@ def _read_priority(conversion: Conversion, visit: Visit) -> None:
 
 
 def _read_status(conversion: Conversion, visit: Visit) -> None:
-    """The motive of a cancelled appointment, from the published list (§6.3); words outside it stay words."""
+    """The motive of a cancelled appointment, from the published list; words outside it stay words."""
     concept = visit.source.get("cancelationReason")
     if visit.source["status"] not in (CANCELLED, NO_SHOW):
         if concept:
@@ -389,9 +393,7 @@ def _read_status(conversion: Conversion, visit: Visit) -> None:
     if visit.motive is None:
         visit.motive = Code(null_flavor="OTH" if visit.motive_words else "UNK")
         if concept:
-            conversion.inform(
-                f"{visit.path}.cancelationReason", "no motive of the list: in words only", "cda-documents §6.3"
-            )
+            conversion.inform(f"{visit.path}.cancelationReason", "no motive of the list: in words only", RULE)
     elif not visit.motive_words:
         visit.motive_words = visit.motive.display or ""
 
@@ -421,7 +423,7 @@ def participants(appointment: Resource, path: str) -> Iterator[tuple[Resource, s
 
 
 def _check_patients(conversion: Conversion, visit: Visit, *, split_groups: bool) -> None:
-    """One document has one patient: the appointment is that patient's, and nobody else's (§6.4)."""
+    """One document has one patient: the appointment is that patient's, and nobody else's."""
     present = False
     for participant, path in participants(visit.source, visit.path):
         kind, _ = _actor(conversion, visit, participant, path)
@@ -429,13 +431,13 @@ def _check_patients(conversion: Conversion, visit: Visit, *, split_groups: bool)
             own = conversion.designates_patient(participant.get("actor", {}), visit.source)
             present = present or own
             if not own and split_groups:
-                conversion.inform(f"{path}.actor", "another patient of the group: left out", "cda-documents §6.4")
+                conversion.inform(f"{path}.actor", "another patient of the group: left out", RULE)
             elif not own:
                 message = "another patient than the one of the document: a document per patient is needed"
-                conversion.refuse(f"{path}.actor", message, "cda-documents §6.4", "business-rule")
+                conversion.refuse(f"{path}.actor", message, RULE, "business-rule")
     if not present:
         place = f"{visit.path}.participant"
-        conversion.refuse(place, "the patient of the document among the participants", "cda-documents §6.4")
+        conversion.refuse(place, "the patient of the document among the participants", RULE)
 
 
 def _read_participants(conversion: Conversion, visit: Visit) -> None:

@@ -1,4 +1,4 @@
-"""Which Consent says what: agreement to share (authorization), opposition, advance directive (fhir-volets §3.3)."""
+"""Which Consent says what: agreement to share (authorization), opposition, advance directive."""
 
 from __future__ import annotations
 

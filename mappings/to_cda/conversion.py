@@ -178,11 +178,11 @@ class Conversion:
         try:
             return ts_from_fhir(value)
         except ValueError as error:
-            self.refuse(path, str(error), "cda-documents §1(6)", "value")
+            self.refuse(path, str(error), "HL7 V3 data types, TS", "value")
             return None
 
     def entry_id(self, resource: Resource, path: str, role: str = "") -> II:
-        """The id of an entry made from `resource`, unique in the document and the same in every version (§1.1).
+        """The id of an entry made from `resource`, unique in the document and the same in every version.
 
         The first free business identifier serves the entry itself (`role` empty). `path`, the place in the plan,
         stands in for a resource that has neither identifier nor id. The id of another entry (`role`) follows from that
@@ -197,7 +197,11 @@ class Conversion:
             if self._claim(ii):
                 return ii
         if own:
-            self.inform(path, "identifier borne by several resources: each entry gets its own id", "§1.1")
+            self.inform(
+                path,
+                "identifier borne by several resources: each entry gets its own id",
+                "docs/mapping-pps.md, Identifiers",
+            )
         return self.computed_id(*name)
 
     def shared_id(self, resource: Resource, path: str, part: str) -> II:

@@ -1,4 +1,4 @@
-"""FHIR R4 data types → CDA data types as CI-SIS restricts them: names, addresses, telecoms, codes (§2.4 to §2.6)."""
+"""FHIR R4 data types → CDA data types as CI-SIS restricts them: names, addresses, telecoms, codes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NULL_FLAVORS = {
     "temp-unknown": "NAV",
     "masked": "MSK",
 }
-"""data-absent-reason codes → nullFlavors that `addr` and `telecom` accept (§0.2)."""
+"""data-absent-reason codes → nullFlavors that `addr` and `telecom` accept."""
 
 _ADDRESS_USES = {"home": "H", "work": "WP", "temp": "TMP"}
 _TELECOM_USES = {"home": "H", "work": "WP", "mobile": "MC"}
@@ -57,7 +57,7 @@ def current_name(names: Iterable[Resource]) -> Resource | None:
 
 
 def person_name(conversion: Conversion, name: Resource | None, path: str, *, titled: bool) -> PersonName | None:
-    """PN of a professional (`titled`) or relative: one family, one given, civilité and titre of the lists (§2.6).
+    """PN of a professional (`titled`) or relative: one family, one given, civilité and titre of the lists.
 
     None when there is neither family nor text. A civilité outside the lists goes to the narrative.
     """
@@ -69,7 +69,9 @@ def person_name(conversion: Conversion, name: Resource | None, path: str, *, tit
     if given and name.get("family"):
         person.givens = [NamePart(given[0])]
         if len(given) > 1:
-            conversion.inform(f"{path}.given", "only the first given name is written", "cda-documents §2.6")
+            conversion.inform(
+                f"{path}.given", "only the first given name is written", "CI-SIS Structuration minimale, name"
+            )
     for part in (*name.get("prefix", ()), *name.get("suffix", ())):
         normal = (part or "").strip().rstrip(".").upper()
         if normal in _PREFIXES and person.prefix is None:
@@ -77,7 +79,11 @@ def person_name(conversion: Conversion, name: Resource | None, path: str, *, tit
         elif normal in _SUFFIXES and titled and person.suffix is None:
             person.suffix = _SUFFIXES[normal]
         elif normal and not (normal in _PREFIXES or normal in _SUFFIXES):
-            conversion.inform(f"{path}.prefix", "title outside JDV_J245 and J246: narrative only", "cda-documents §2.6")
+            conversion.inform(
+                f"{path}.prefix",
+                "title outside JDV_J245 and J246: narrative only",
+                "CI-SIS Structuration minimale, name",
+            )
             conversion.remarks.append(f"{display_name(name)} : {part.strip()}")
     return person
 
@@ -95,7 +101,7 @@ def display_name(name: Resource | None) -> str:
 
 
 def addresses(elements: Iterable[Resource]) -> list[Address]:
-    """AD of every address that is not a former one (§2.4)."""
+    """AD of every address that is not a former one."""
     found = (address(element) for element in elements if element.get("use") != "old")
     return [one for one in found if one is not None]
 
@@ -123,7 +129,7 @@ def address(element: Resource) -> Address | None:
 
 
 def insee_code(element: Resource) -> str | None:
-    """The COG code of an Address: its extension, else `district` when that holds a code of five characters (§2.4)."""
+    """The COG code of an Address: its extension, else `district` when that holds a code of five characters."""
     coding = extensions.value(element, extensions.INSEE_CODE)
     if coding and coding.get("code"):
         return str(coding["code"]).strip()
@@ -160,7 +166,7 @@ def _structured_street(element: Resource) -> dict[str, str]:
 
 
 def telecoms(conversion: Conversion, elements: Iterable[Resource], path: str, owner: str) -> list[Telecom]:
-    """TEL of every contact point in use (§2.5). What CDA refuses (https) goes to the narrative, under `owner`."""
+    """TEL of every contact point in use. What CDA refuses (https) goes to the narrative, under `owner`."""
     result = []
     for index, element in enumerate(elements):
         if element.get("use") == "old":
@@ -172,7 +178,9 @@ def telecoms(conversion: Conversion, elements: Iterable[Resource], path: str, ow
         elif one := _telecom(element):
             result.append(one)
         elif content := (element.get("value") or "").strip():
-            conversion.inform(f"{path}.telecom[{index}]", "no CDA form: narrative only", "cda-documents §2.5")
+            conversion.inform(
+                f"{path}.telecom[{index}]", "no CDA form: narrative only", "CI-SIS Structuration minimale, telecom"
+            )
             conversion.remarks.append(f"{owner} : {content}" if owner else content)
     return result
 
@@ -253,12 +261,12 @@ def original(reference: str, *codes: Code) -> Code:
 
 
 def period(conversion: Conversion, element: Resource | None, path: str) -> Interval | None:
-    """IVL_TS of a Period, or None when it says nothing. An end before the start is refused (§1(6))."""
+    """IVL_TS of a Period, or None when it says nothing. An end before the start is refused."""
     if not element:
         return None
     low = conversion.time(element.get("start"), f"{path}.start")
     high = conversion.time(element.get("end"), f"{path}.end")
     digits = min(len(low or ""), len(high or ""), 14)
     if low and high and high[:digits] < low[:digits]:
-        conversion.refuse(path, "end before start", "cda-documents §1(6)", "value")
+        conversion.refuse(path, "end before start", "HL7 V3 data types, IVL_TS", "value")
     return Interval(low=low, high=high) if low or high else None

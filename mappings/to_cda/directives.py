@@ -1,4 +1,4 @@
-"""Consent, Observation, DocumentReference → section 2 of the PPS, *directives anticipées* (cda-documents §4.8)."""
+"""Consent, Observation, DocumentReference → section 2 of the PPS-PAERPA 2022.01, *directives anticipées*."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from relais.mappings.to_cda.conversion import Conversion
 from relais.mappings.to_cda.datatypes import concept_text, from_jdv, period
 from relais.mappings.to_cda.prose import french_date, french_period, marked
 
-RULE = "cda-documents §4.8"
+RULE = "CI-SIS PPS-PAERPA 2022.01, section 2"
 DIRECTIVES, OTHER_DIRECTIVE = "42348-3", "75793-0"
 _DOCUMENT_CODES = frozenset({DIRECTIVES, OTHER_DIRECTIVE})
 _EXISTS = {"active": True, "inactive": False, "rejected": False}
@@ -113,10 +113,10 @@ def _media(
     try:
         data = base64.b64decode(attachment["data"], validate=True)
     except (binascii.Error, ValueError):
-        conversion.refuse(f"{path}.data", "not Base64", "cda-documents §11.2(5)", "value")
+        conversion.refuse(f"{path}.data", "not Base64", "HL7 V3 data types, ED", "value")
         return None
     if attachment.get("contentType") != "application/pdf" or not data.startswith(_PDF):
-        conversion.refuse(f"{path}.contentType", "a directive is attached as PDF", "cda-documents §11.2(5)", "value")
+        conversion.refuse(f"{path}.contentType", "a directive is attached as PDF", RULE, "value")
         return None
     return sections.attached_media(f"{narrative_id}-document", Media("application/pdf", data))
 

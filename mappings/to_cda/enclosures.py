@@ -1,5 +1,6 @@
 """Documents that go with another: Attachment, Binary and DocumentReference → FR-Documents-ajoutes and
-FR-Documents-references (cda-documents §7.5, §7.6). Bytes are written into the document; an address is never followed.
+FR-Documents-references (CI-SIS Modèles de contenus CDA). Bytes are written into the document; an address is never
+followed.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from relais.mappings.context import Resource
 from relais.mappings.to_cda.conversion import Conversion
 from relais.mappings.to_cda.datatypes import codings, concept_text, original
 
-RULE = "cda-documents §7.6"
+RULE = "docs/mapping-notification.md"
 DEFAULT_TITLE = "Document sans titre"
 PLAIN_TEXT = "text/plain"
 

@@ -1,4 +1,4 @@
-"""Goal, actions, assessments → section 4 of the PPS, *plan de soins / plan d'aides* (cda-documents §4.9).
+"""Goal, actions, assessments → section 4 of the PPS, *plan de soins / plan d'aides* (CI-SIS PPS-PAERPA 2022.01).
 
 One row of the narrative per goal, one top-level entry per goal, from the same object.
 """
@@ -21,7 +21,7 @@ from relais.mappings.to_cda.parties import assigned_entity, read_party
 from relais.mappings.to_cda.problems import Problem, goal_code, read_problem
 from relais.mappings.to_cda.prose import french_date, marked, measure
 
-RULE = "cda-documents §4.9"
+RULE = "CI-SIS PPS-PAERPA 2022.01, section 4"
 ASSESSMENT = "ORG-012"
 COLUMNS = (
     "Problème",
@@ -150,7 +150,7 @@ def read_rows(
 
 
 def _late_problem(conversion: Conversion, condition: Resource, path: str) -> Problem | None:
-    conversion.warn(path, "the problem of a goal is not among those the plan addresses", "fhir-volets PPS-T2")
+    conversion.warn(path, "the problem of a goal is not among those the plan addresses", "docs/mapping-pps.md")
     return read_problem(conversion, condition, path)
 
 

@@ -1,4 +1,4 @@
-"""The CI-SIS header from FHIR, whatever the document (structuration minimale; cda-documents §2, table §2.15).
+"""The CI-SIS header from FHIR, whatever the document (CI-SIS Structuration minimale; docs/mapping-pps.md).
 
 What a Composition says wins over the carrier (the main resource of the document), which wins over the configuration.
 """
@@ -131,7 +131,9 @@ def header(conversion: Conversion, carrier: Carrier, composition: Resource, docu
     place = carrier.responsible_path or f"{carrier.path}.author"
     place = "Composition.author" if composition.get("author") else place
     if lead is None and not conversion.has_refused(place):
-        conversion.refuse(place, "a professional who answers for the document", "cda-documents §2.7")
+        conversion.refuse(
+            place, "a professional who answers for the document", "CI-SIS Structuration minimale, legalAuthenticator"
+        )
     custodian = _custodian(conversion, carrier, composition)
     return Header(
         template_ids=carrier.templates,
@@ -173,7 +175,7 @@ def _version(conversion: Conversion, composition: Resource) -> int:
     conversion.refuse(
         f"Composition.extension('{extensions.COMPOSITION_VERSION}').value",
         "a positive integer",
-        "cda-documents §2.2",
+        "CI-SIS Structuration minimale, versionNumber",
         "value",
     )
     return 1
@@ -188,14 +190,17 @@ def _related_documents(conversion: Conversion, composition: Resource, version: i
     if parent is not None:
         if version == 1:
             conversion.refuse(
-                "Composition.relatesTo", "version 1 replaces nothing", "cda-documents §2.2", "business-rule"
+                "Composition.relatesTo",
+                "version 1 replaces nothing",
+                "CI-SIS Structuration minimale, relatedDocument",
+                "business-rule",
             )
         return [RelatedDocument([parent], parent_version=version - 1 if version > 1 else None)]
     if version > 1:
         conversion.refuse(
             "Composition.relatesTo.where(code='replaces').targetIdentifier",
             "the id of the version that this one replaces",
-            "cda-documents §2.2",
+            "CI-SIS Structuration minimale, relatedDocument",
         )
     return []
 
@@ -206,7 +211,9 @@ def _type(conversion: Conversion, composition: Resource) -> Code | None:
         return None
     found = from_jdv("J07", [composition["type"]])
     if found is None:
-        conversion.refuse("Composition.type", "a type of JDV_J07", "cda-documents §2.1", "code-invalid")
+        conversion.refuse(
+            "Composition.type", "a type of JDV_J07", "CI-SIS Structuration minimale, code", "code-invalid"
+        )
     return found
 
 
@@ -225,7 +232,9 @@ def _confidentiality(conversion: Conversion, carrier: Carrier, composition: Reso
         code = next((one for one in ("V", "R", "N") if one in known), known[0] if known else "N")
     if code not in _CONFIDENTIALITY:
         conversion.inform(
-            f"{carrier.path}.meta.security", "CI-SIS knows N, R and V only: written N", "cda-documents §2.1"
+            f"{carrier.path}.meta.security",
+            "CI-SIS knows N, R and V only: written N",
+            "CI-SIS Structuration minimale, confidentialityCode",
         )
     written = code if code in _CONFIDENTIALITY else "N"
     return Code(written, templates.CONFIDENTIALITY, _CONFIDENTIALITY[written])
@@ -259,9 +268,15 @@ def _check_relative(conversion: Conversion, target: Resource | None, participant
     """Relatives are written as informants; the patient is recordTarget; others have no place in the header."""
     if target is None and not participant.get("member", {}).get("reference"):
         if participant.get("member", {}).get("display"):
-            conversion.inform(place, "a member without resource is not written in the header", "cda-documents §2.10")
+            conversion.inform(
+                place,
+                "a member without resource is not written in the header",
+                "CI-SIS Structuration minimale, participant",
+            )
     elif target is not None and target.get("resourceType") not in ("RelatedPerson", "Patient"):
-        conversion.inform(place, "this type of member has no place in the header", "cda-documents §2.10")
+        conversion.inform(
+            place, "this type of member has no place in the header", "CI-SIS Structuration minimale, participant"
+        )
 
 
 def _key(party: Party) -> tuple[int, int]:
@@ -312,7 +327,11 @@ def _authors(
             party = _software(party.path, party.structure)
         if party is None or party.source.get("resourceType") == "Organization":
             if target is not None:
-                conversion.inform(path, "an author is a professional or a device: not written", "cda-documents §2.7")
+                conversion.inform(
+                    path,
+                    "an author is a professional or a device: not written",
+                    "CI-SIS Structuration minimale, author",
+                )
             continue
         own_time = extensions.value(reference, extensions.AUTHOR_TIME) or (None if stated else carrier.authored)
         functions = [one for member in members if member.party.source is party.source for one in member.functions]
@@ -337,7 +356,9 @@ def _author(conversion: Conversion, party: Party, time: str, functions: list[Cod
         _demand_name(conversion, assigned, party)
         if assigned.code is None:
             conversion.warn(
-                f"{party.path}.code", "no profession of JDV_J01: XDS authorSpecialty stays empty", "cda-documents §2.7"
+                f"{party.path}.code",
+                "no profession of JDV_J01: XDS authorSpecialty stays empty",
+                "CI-SIS Structuration minimale, author",
             )
     return Author(time, assigned, functions[0] if functions and party.is_professional else None)
 
@@ -351,7 +372,9 @@ def _with_structure(conversion: Conversion, assigned: AssignedEntity, party: Par
 
 def _demand_name(conversion: Conversion, assigned: AssignedEntity, party: Party) -> None:
     if assigned.person is None:
-        conversion.refuse(f"{party.path}.name.family", "the name of the professional", "cda-documents §2.6")
+        conversion.refuse(
+            f"{party.path}.name.family", "the name of the professional", "CI-SIS Structuration minimale, assignedPerson"
+        )
 
 
 def _data_enterer(conversion: Conversion, composition: Resource) -> DataEnterer | None:
@@ -464,7 +487,7 @@ def _participant(conversion: Conversion, member: Member, function: Code | None, 
 
 
 def _custodian(conversion: Conversion, carrier: Carrier, composition: Resource) -> Organization:
-    """Exactly one legal id, one telecom and one address at most (§2.8)."""
+    """Exactly one legal id, one telecom and one address at most."""
     stated = [(composition["custodian"], "Composition.custodian")] if "custodian" in composition else []
     for reference, path in [*stated, *carrier.custodians]:
         structure = conversion.resolve(reference, path, composition if stated else carrier.resource)
@@ -478,7 +501,7 @@ def _custodian(conversion: Conversion, carrier: Carrier, composition: Resource) 
         conversion.refuse(
             f"{path}.resolve().identifier",
             "FINESS or SIREN of the structure that keeps the document (or the setting organization_finess)",
-            "cda-documents §2.8",
+            "CI-SIS Structuration minimale, custodian",
         )
     return replace(
         found, telecoms=found.telecoms[:1], addresses=found.addresses[:1], names=found.names[:1], industry_class=None
@@ -495,14 +518,18 @@ def _recipients(conversion: Conversion, carrier: Carrier, composition: Resource)
         recipient = _recipient(conversion, target, reference, path)
         if recipient is None:
             if target is not None:
-                conversion.inform(path, "this kind of recipient has no place in the header", "cda-documents §2.8")
+                conversion.inform(
+                    path,
+                    "this kind of recipient has no place in the header",
+                    "CI-SIS Structuration minimale, informationRecipient",
+                )
             continue
         recipient.telecoms += _endpoint(conversion, reference, path)
         yield recipient
 
 
 def _recipient(conversion: Conversion, target: Resource | None, reference: Resource, path: str) -> Recipient | None:
-    """A professional or a structure with national number; the person or a relative by name, never by id (§2.8)."""
+    """A professional or a structure with national number; the person or a relative by name, never by id."""
     if target is None:
         name = (reference.get("display") or "").strip()
         return Recipient(name=PersonName(families=[NamePart(name)])) if name else None
@@ -527,11 +554,13 @@ def _recipient(conversion: Conversion, target: Resource | None, reference: Resou
 
 
 def _endpoint(conversion: Conversion, reference: Resource, path: str) -> list[Telecom]:
-    """Where a recipient wants to be reached; a scheme that is written twice counts once (fhir-volets §1.2.4)."""
+    """Where a recipient wants to be reached; a scheme that is written twice counts once (volet NdE)."""
     url = (extensions.value(reference, extensions.RECIPIENT_ENDPOINT) or "").strip()
     scheme, _, rest = url.partition(":")
     if scheme and rest.startswith(f"{scheme}:"):
-        conversion.inform(f"{path}.extension", "the scheme of the address is written twice", "fhir-volets §1.2.4")
+        conversion.inform(
+            f"{path}.extension", "the scheme of the address is written twice", "CI-SIS NdE, recipient-endpoint"
+        )
         url = rest
     return telecoms(conversion, [{"system": "url", "value": url}] if url else [], path, "Destinataire")
 
@@ -583,7 +612,9 @@ def _authenticators(
             yield Authenticator(signed, assigned)
         else:
             conversion.warn(
-                path, "an authenticator needs a national number and a time: not written", "cda-documents §2.9"
+                path,
+                "an authenticator needs a national number and a time: not written",
+                "CI-SIS Structuration minimale, authenticator",
             )
 
 
@@ -609,13 +640,15 @@ def _orders(conversion: Conversion, carrier: Carrier, composition: Resource) -> 
         if ids:
             yield Order(ids[:1], next(iter(codings((request or {}).get("code"))), None))
         else:
-            conversion.inform(place, "an order without identifier is not written", "cda-documents §2.11")
+            conversion.inform(
+                place, "an order without identifier is not written", "CI-SIS Structuration minimale, inFulfillmentOf"
+            )
 
 
 def _service_events(
     conversion: Conversion, carrier: Carrier, composition: Resource, lead: Party | None
 ) -> list[ServiceEvent]:
-    """documentationOf: the main act first, which needs a start, a performer and a cadre d'exercice (§2.11)."""
+    """documentationOf: the main act first, which needs a start, a performer and a cadre d'exercice."""
     events = composition.get("event", ())
     main = events[0] if events else {}
     act = (
@@ -627,7 +660,9 @@ def _service_events(
     if low is None:
         place = carrier.start_path or f"{carrier.path}.period.start"
         if not conversion.has_refused(place):
-            conversion.refuse(place, "the start of the documented act", "cda-documents §2.11")
+            conversion.refuse(
+                place, "the start of the documented act", "CI-SIS Structuration minimale, documentationOf"
+            )
     code = next((one for concept in main.get("code", ()) for one in codings(concept)), None)
     performer = _act_performer(conversion, main, composition) or _stated_performer(conversion, carrier) or lead
     first = ServiceEvent(
@@ -664,7 +699,7 @@ def _act_entity(conversion: Conversion, performer: Party) -> AssignedEntity:
         conversion.refuse(
             f"{performer.path}.organization.resolve().type",
             "secteur d'activité or cadre d'exercice (TRE_R02, TRE_A01) of the structure, or setting practice_setting",
-            "cda-documents §2.11",
+            "CI-SIS Structuration minimale, documentationOf",
         )
     return assigned
 
@@ -685,7 +720,7 @@ def _authorizations(conversion: Conversion, composition: Resource) -> list[Conse
 def _encounter(
     conversion: Conversion, carrier: Carrier, composition: Resource, lead: Party | None
 ) -> EncompassingEncounter:
-    """componentOf: the Encounter of the Composition or of the carrier, else a virtual one without date (§2.13)."""
+    """componentOf: the Encounter of the Composition or of the carrier, else a virtual one without date."""
     source = conversion.resolve(composition.get("encounter"), "Composition.encounter", composition)
     path = "Composition.encounter.resolve()"
     if source is None and carrier.encounter is not None:
@@ -769,7 +804,7 @@ def _facility(
         conversion.refuse(
             "PractitionerRole.organization.resolve().type",
             "secteur d'activité (TRE_R02) of the author's structure, or the setting facility_type",
-            "cda-documents §2.13",
+            "CI-SIS Structuration minimale, componentOf",
         )
     ids = [ii for ii in map(identity.structure_id, location.get("identifier", ())) if ii]
     where = address(location["address"]) if "address" in location else None

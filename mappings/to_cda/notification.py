@@ -1,7 +1,7 @@
-"""CommunicationRequest or Communication → event notification document (cda-documents §7; volet NdE).
+"""CommunicationRequest or Communication → event notification document (volet NdE; docs/mapping-notification.md).
 
 An event that happened is stated as FR-Evenement, with the message, the attached and the referenced documents in
-sections of their own. No volet publishes a model of the document; its type depends on the event (§7.2).
+sections of their own. No volet publishes a model of the document; its type depends on the event.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from relais.mappings.to_cda.parties import (
 from relais.mappings.to_cda.prose import french_date, french_period, marked, remarks_block
 from relais.mappings.to_cda.relatives import related_entities
 
-RULE = "cda-documents §7.6"
+RULE = "docs/mapping-notification.md"
 KIND = "notification"
 DEFAULT_TYPE = "51851-4"
 TITLE = "Notification d'évènement"
@@ -195,7 +195,7 @@ def _status(conversion: Conversion, source: Resource, path: str) -> str:
     version = conversion.emission.version
     if status == WITHDRAWN and version.number == 1 and version.replaces is None:
         message = "a withdrawal replaces a notification that was sent: none is known"
-        conversion.refuse(f"{path}.status", message, "cda-documents §2.2", "business-rule")
+        conversion.refuse(f"{path}.status", message, RULE, "business-rule")
     return status or "completed"
 
 
@@ -430,7 +430,7 @@ def _document_type(conversion: Conversion, notice: Notice) -> Code:
     found = terminology.concept("J07", wanted)
     if found is None:
         message = "the type of document for this event is no type of JDV_J07"
-        conversion.refuse("setting notification_types", message, "cda-documents §7.2", "code-invalid")
+        conversion.refuse("setting notification_types", message, RULE, "code-invalid")
         return terminology.coded("J07", DEFAULT_TYPE)
     return found.as_code()
 

@@ -1,4 +1,4 @@
-"""Professionals, structures and devices → assignedEntity and its kin (cda-documents §2.6 to §2.10, §2.14).
+"""Professionals, structures and devices → assignedEntity and its kin (CI-SIS Structuration minimale).
 
 A `Party` is read once from Practitioner, PractitionerRole, Organization, Device or Patient; header and entries make of
 it what their element needs.
@@ -24,7 +24,7 @@ from relais.mappings.to_cda.datatypes import (
     telecoms,
 )
 
-RULE_ID = "cda-documents §2.14"
+RULE_ID = "CI-SIS Structuration minimale, PS_IdNat and Struct_IdNat"
 SECTOR = "1.2.250.1.71.4.2.4"
 PRACTICE_SETTING = "1.2.250.1.213.1.1.4.9"
 
@@ -33,11 +33,11 @@ PRACTICE_SETTINGS = {
     **dict.fromkeys(("SA01", "SA02", "SA03", "SA04"), "ETABLISSEMENT"),
     **dict.fromkeys(("SA16", "SA17", "SA18", "SA19", "SA20", "SA21", "SA41"), "ESSMS"),
 }
-"""Secteur d'activité (TRE_R02) → cadre d'exercice (JDV_J04); a project decision, cda-documents §2.15."""
+"""Secteur d'activité (TRE_R02) → cadre d'exercice (JDV_J04); a project decision (docs/mapping-pps.md)."""
 
 
 _STRUCTURE_TYPE_DIGITS = {"1": "3", "2": "4", "3": "5"}
-"""Type digit of a structure number in Struct_IdNat → in a PS_IdNat made of it: FINESS, SIREN, SIRET (§2.14)."""
+"""Type digit of a structure number in Struct_IdNat → in a PS_IdNat made of it: FINESS, SIREN, SIRET."""
 
 
 @dataclass(slots=True)
@@ -91,7 +91,7 @@ def _role_and_person(conversion: Conversion, target: Resource, path: str) -> tup
         return target, person or {"resourceType": "Practitioner"}
     roles = [role for role in conversion.roles_of(target) if role.get("active", True)]
     if len(roles) > 1:
-        conversion.inform(path, "several PractitionerRoles: the first one is taken", "cda-documents §2.15")
+        conversion.inform(path, "several PractitionerRoles: the first one is taken", "docs/mapping-pps.md")
     return (roles[0] if roles else {}), target
 
 
@@ -233,7 +233,7 @@ def _device(party: Party, deployment: Deployment) -> Device | None:
 
 
 def _device_ids(party: Party, conversion: Conversion) -> list[II]:
-    """*structure id*/*system id* (§2.7), the structure being the owner of the device, else the emitter."""
+    """*structure id*/*system id*, the structure being the owner of the device, else the emitter."""
     identifiers = party.source.get("identifier", ())
     if own := [ii for ii in other_ids(identifiers) if ii.root == PS_IDNAT]:
         return own

@@ -1,4 +1,4 @@
-"""Patient → recordTarget: identity traits, INS, guardians (structuration minimale, cda-documents §2.3)."""
+"""Patient → recordTarget: identity traits, INS, guardians (CI-SIS Structuration minimale, Référentiel INS)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from relais.mappings.to_cda.datatypes import (
 )
 from relais.mappings.to_cda.relatives import is_guardian, relationships
 
-RULE = "cda-documents §2.3"
+RULE = "CI-SIS Structuration minimale, recordTarget"
 LUNAR_DATE = f"{extensions.FR_CORE}fr-core-lunar-date"
 _GENDERS = {"male": "M", "female": "F", "other": "UN", "unknown": "UN"}
 

@@ -1,4 +1,4 @@
-"""CarePlan → PPS document (PPS-PAERPA 2022.01) and PPCS (HAS model, same path): cda-documents §4 and §5."""
+"""CarePlan → PPS document (PPS-PAERPA 2022.01) and PPCS (HAS model, same path): docs/mapping-pps.md."""
 
 from __future__ import annotations
 
@@ -62,7 +62,11 @@ def pps_document(
     patient = conversion.resolve(care_plan.get("subject"), "CarePlan.subject", care_plan)
     if patient is None or patient.get("resourceType") != "Patient":
         if not conversion.has_refused("CarePlan.subject"):
-            conversion.refuse("CarePlan.subject", "a reference to the Patient of the plan", "cda-documents §2.15")
+            conversion.refuse(
+                "CarePlan.subject",
+                "a reference to the Patient of the plan",
+                "CI-SIS Structuration minimale, recordTarget",
+            )
         conversion.finish()
     conversion.patient = patient or {}
     conversion.lineage = _lineage(conversion, care_plan, composition)
@@ -82,7 +86,11 @@ def _lineage(conversion: Conversion, care_plan: Resource, composition: Resource)
     stated = conversion.emission.version.set_id or identity.ii_of(composition.get("identifier", {}))
     found = stated or identity.set_id(care_plan, "pps")
     if found is None:
-        conversion.refuse("CarePlan.identifier", "an identifier that all versions of the plan share", "§2.15")
+        conversion.refuse(
+            "CarePlan.identifier",
+            "an identifier that all versions of the plan share",
+            "CI-SIS Structuration minimale, setId",
+        )
     return found or II()
 
 
@@ -148,7 +156,7 @@ def _body(conversion: Conversion, plan: Resource, approved: tuple[str, str] | No
     rows = read_rows(conversion, plan, problems, read_actions(conversion, plan))
     goals = [row.goal for row in rows if row.goal]
     if not rows and not conversion.has_refused("CarePlan.goal") and not conversion.has_refused("CarePlan.activity"):
-        conversion.refuse("CarePlan.goal", "at least one goal or activity", "cda-documents §4.5")
+        conversion.refuse("CarePlan.goal", "at least one goal or activity", "CI-SIS PPS-PAERPA 2022.01, section 4")
     clinical = [
         problem for problem in problems.values() if problem is not None and not _only_names_a_goal(problem, rows)
     ]
@@ -210,7 +218,10 @@ def _status(conversion: Conversion, plan: Resource, approved: tuple[str, str] | 
     status = STATUSES.get(plan.get("status", ""))
     if status is None:
         conversion.refuse(
-            "CarePlan.status", "draft, active, on-hold, completed or revoked", "cda-documents §4.9", "code-invalid"
+            "CarePlan.status",
+            "draft, active, on-hold, completed or revoked",
+            "CI-SIS PPS-PAERPA 2022.01, section 5",
+            "code-invalid",
         )
         return None
     since, time = _since(conversion, plan, status, approved)
@@ -237,7 +248,7 @@ def _since(
         if time and datetime_from_ts(time) <= conversion.emission.now:
             return moment, time
         if time:
-            conversion.warn(path, "in the future: not the date of the status", "cda-documents §11.2(13)")
+            conversion.warn(path, "in the future: not the date of the status", "docs/mapping-pps.md, Status")
     return None, None
 
 

@@ -1,4 +1,4 @@
-"""Condition → section 1 of the PPS, *problèmes actifs / ALD*, and problem codes of goals (cda-documents §4.3, §4.7)."""
+"""Condition → section 1 of the PPS-PAERPA 2022.01, *problèmes actifs / ALD*, and problem codes of goals."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from relais.mappings.to_cda.conversion import Conversion
 from relais.mappings.to_cda.datatypes import codings, concept_text, from_jdv, original
 from relais.mappings.to_cda.prose import french_date, marked, measure
 
-RULE = "cda-documents §4.7"
+RULE = "CI-SIS PPS-PAERPA 2022.01, section 1"
 ALD = "MED-320"
 CURRENT_PROBLEM_CODES = frozenset({"ORG-011", "GEN-092.01.01"})
-"""Problem codes of the volet that TerminologieCISIS still holds; the others were withdrawn (§4.3)."""
+"""Problem codes of the volet that TerminologieCISIS still holds; the others were withdrawn."""
 
 _STATUS = {
     "active": "active",
@@ -71,7 +71,7 @@ def read_problem(conversion: Conversion, condition: Resource, path: str) -> Prob
 
 
 def goal_code(conversion: Conversion, problem: Problem | None, narrative_id: str) -> Code:
-    """`code` of a goal: the problem of the volet, or nullFlavor with what is known in translation (§4.3, §4.9)."""
+    """`code` of a goal: the problem of the volet, or nullFlavor with what is known in translation."""
     if problem is None:
         return Code(null_flavor="UNK", original_text=sections.pointer(narrative_id))
     if problem.pps is None and not problem.others:

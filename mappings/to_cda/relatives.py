@@ -1,4 +1,4 @@
-"""RelatedPerson and Patient.contact → informant/relatedEntity (structuration minimale §2.8 of cda-documents).
+"""RelatedPerson and Patient.contact → informant/relatedEntity (CI-SIS Structuration minimale).
 
 Trap of the source: v2-0131 `N` ("next of kin") is not NOK, which in France is the *personne de confiance*, a legal
 designation. Only TRE_R260 NOK becomes NOK.
@@ -16,7 +16,7 @@ from relais.mappings.to_cda.datatypes import addresses, current_name, display_na
 
 ROLE_CLASS = "2.16.840.1.113883.5.110"
 ROLE_CODE = "2.16.840.1.113883.5.111"
-RULE = "cda-documents §2.8"
+RULE = "CI-SIS Structuration minimale, informant"
 _CLASSES = ("ECON", "NOK", "CAREGIVER", "CON")
 
 
@@ -29,7 +29,7 @@ def relationships(conversion: Conversion) -> Iterator[tuple[Resource, str]]:
 
 
 def role_classes(concepts: Iterable[Resource]) -> list[str]:
-    """The relatedEntity/@classCode values that relationship codes stand for, in the order given (§2.8).
+    """The relatedEntity/@classCode values that relationship codes stand for, in the order given.
 
     A relation that names no role is CON; a legal guardian alone has none.
     """

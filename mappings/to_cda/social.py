@@ -1,4 +1,4 @@
-"""Observation, Coverage → section 3 of the PPS, *dispositions médico-sociales* (cda-documents §4.8)."""
+"""Observation, Coverage → section 3 of the PPS-PAERPA 2022.01, *dispositions médico-sociales*."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from relais.mappings.to_cda.conversion import Conversion
 from relais.mappings.to_cda.datatypes import concept_text, original, period
 from relais.mappings.to_cda.prose import marked
 
-RULE = "cda-documents §4.8"
+RULE = "CI-SIS PPS-PAERPA 2022.01, section 3"
 TOP_LEVEL = ("PAT-009", "PAT-008", "PAT-001", "PAT-002", "PAT-006", "ORG-013")
 """Dispositions in the order of the volet; the others are nested in one of these."""
 

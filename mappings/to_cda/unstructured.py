@@ -1,6 +1,6 @@
 """The unstructured form (N1) of a document: the same header, and a file in place of the sections.
 
-CI-SIS volet Structuration minimale, IHE XDS-SD; cda-documents §3.1 and §5.3. The file is usually the PDF that
+CI-SIS volet Structuration minimale, IHE XDS-SD. The file is usually the PDF that
 `relais.cda.pdf.to_pdf` makes of the structured form, or the one that the emitter signed.
 """
 
@@ -73,7 +73,7 @@ def body_issues(body: bytes, media_type: str, max_size: int = MAX_BODY) -> list[
 
 
 def _issue(message: str, code: str = "value", severity: Severity = "error") -> Issue:
-    return Issue(severity, code, message, _BODY_PATH, "cda-documents §3.1")
+    return Issue(severity, code, message, _BODY_PATH, "CI-SIS Structuration minimale, corps non structuré")
 
 
 # --- identity -------------------------------------------------------------------------------------------------

@@ -441,9 +441,9 @@ def _example(cisis: Path, name: str) -> list[tuple[str, str, str]]:
 
 
 def test_defects_of_the_published_vsm(cisis: Path) -> None:
-    """transmission §1.10: bytes that are not those described, uniqueId of the set that of the document and no OID,
-    scheme of the class, shape of the validator's number, INS-C without type, white space, objectType. Beyond the list:
-    XON without type, which the list tells of the CR-BIO only."""
+    """Known faults: bytes that are not those described, uniqueId of the set that of the document and no OID, scheme
+    of the class, shape of the validator's number, INS-C without type, white space, objectType, XON without
+    type."""
     attribute, association, document = "xdm.metadata-attribute", "xdm.association", "IHE_XDM/SUBSET01/DOC00001.XML"
     assert _example(cisis, "VSM") == [
         ("error", "xdm.hash", document),
@@ -465,9 +465,8 @@ def test_defects_of_the_published_vsm(cisis: Path) -> None:
 
 
 def test_defects_of_the_published_cr_rtn(cisis: Path) -> None:
-    """transmission §1.10: hash of the length of an MD5, size, id `documentO1`, letter case of the URI, offsets, partial
-    birth date, INS-C without type, objectType. Beyond the list: file names out of 8.3, an invented ADELI number one
-    digit too long."""
+    """Known faults: hash of the length of an MD5, size, id `documentO1`, letter case of the URI, offsets, partial
+    birth date, INS-C without type, objectType, file names out of 8.3, an invented ADELI number one digit too long."""
     attribute, association, document = "xdm.metadata-attribute", "xdm.association", "IHE_XDM/SUBSET01/CR-RTN.xml"
     assert _example(cisis, "CRRTN") == [
         ("error", association, "Association[1]"),

@@ -1,4 +1,4 @@
-"""CDA → FHIR: the body of a PPS as other software writes it, legacy codes and faults included (cda-documents §9)."""
+"""CDA → FHIR: the body of a PPS as other software writes it, legacy codes and faults included."""
 
 from __future__ import annotations
 

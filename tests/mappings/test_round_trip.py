@@ -1,4 +1,4 @@
-"""FHIR → CDA → FHIR keeps what cda-documents §9 marks "yes"; CDA → FHIR → CDA keeps ids, codes, words, narratives."""
+"""FHIR → CDA → FHIR keeps what CDA can say of it; CDA → FHIR → CDA keeps ids, codes, words, narratives."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TOLERATED = {
     "coverages": [
         Tolerance(
             r"sections\[0\]\.entries\[1\]\.relationships\[0\]\.statement\.ids\[0\]\.root",
-            "a Coverage comes back as an Observation (§9.3): its detail is a part of that",
+            "a Coverage comes back as an Observation: its detail is a part of that",
         )
     ]
 }

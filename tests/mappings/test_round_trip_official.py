@@ -95,6 +95,14 @@ def test_with_the_name_it_is_conformant_with_the_rules_of_the_volet(
     assert own_errors(report) == IMPOSSIBLE_NUMBERS
 
 
+def test_conversion_says_each_impossible_number(completed: Resource, validator: Validator) -> None:
+    mapped = convert(completed, BARE_EMISSION)
+    said = [issue for issue in mapped.issues if issue.message == "no known form of a national number"]
+    assert {issue.severity for issue in said} == {"warning"}
+    assert len(said) == sum(IMPOSSIBLE_NUMBERS.values())
+    assert not validator.validate(write(mapped.document)).acceptable  # for these numbers alone, see above
+
+
 def test_what_relais_still_holds_against_it_is_in_the_example(cisis: Path, validator: Validator) -> None:
     of_the_example = own_errors(validator.validate(example(cisis, PPS)))
     assert {rule: of_the_example[rule] for rule in IMPOSSIBLE_NUMBERS} == IMPOSSIBLE_NUMBERS

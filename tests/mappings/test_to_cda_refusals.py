@@ -328,7 +328,7 @@ def test_a_bundle_needs_one_plan() -> None:
     del plan.resources["plan"]
     assert [str(issue) for issue in refusals_of(plan.bundle())] == [
         "error: Bundle.entry.resource.ofType(CarePlan): a CarePlan, a CommunicationRequest, a Communication or "
-        "Appointments are expected: none found [cda-documents §4.6]"
+        "Appointments are expected: none found [docs/mapping-pps.md]"
     ]
     two = minimal_plan()
     two.add("second", "CarePlan", status="draft", intent="plan", subject=two.ref("patient"))

@@ -1,4 +1,4 @@
-"""What the published template of FR-Evenement demands and no Schematron verifies (cda-documents §6.3)."""
+"""What the published template of FR-Evenement demands and no Schematron verifies."""
 
 from __future__ import annotations
 
