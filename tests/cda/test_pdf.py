@@ -29,7 +29,7 @@ from support.narratives import HOSTILE_TEXTS, document_with, leaves, narratives
 from support.rules import EXAMPLES, UNSTRUCTURED, example
 
 LONG_WORD = 10
-VERAPDF = os.environ.get("RELAIS_VERAPDF", "")
+VERAPDF = os.environ.get("VERAPDF_JAR", "")
 STRUCTURED = [name for name in EXAMPLES if name != UNSTRUCTURED]
 
 
@@ -135,6 +135,25 @@ def test_page_holds_header_narrative_notes_and_names_the_patient_on_every_page()
     assert links == ["https://example.fr/a"]
 
 
+def test_page_holds_nothing_but_the_document() -> None:
+    document = document_with(["texte de la section"])
+    title, people = (
+        "Plan personnalisé de santé Plan personnalisé de soins · 12/01/2026 à 09:00 · version 1",
+        "Intervenants",
+    )
+    patient = "DOMINIQUE PATTERSON, née le 28/03/1979 Nom de naissance PATTERSON"
+    text = text_of(to_pdf(document))
+    assert text.startswith(squeezed(title + patient))
+    assert text.index(squeezed("51215")) < text.index(people)
+    assert squeezed("Commentaire texte de la section Contexte Acte documenté") in text
+    assert text.endswith(squeezed("/ 2022.01 Plan personnalisé de soins · 12/01/2026 à 09:00 · version 1 Page 1 sur 1"))
+
+
+def test_footnote_keeps_its_paragraphs_lists_and_tables() -> None:
+    note = Element("footnote", {}, ["avant ", table(["titre"], [[["cellule"]]]), bullet_list([["point"]]), "après"])
+    assert "[1]avanttitrecellule•pointaprès" in text_of(to_pdf(document_with([note])))
+
+
 @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 @given(narratives)
 def test_any_narrative_is_laid_out_with_all_its_text(narrative: list[Node]) -> None:
@@ -198,7 +217,7 @@ def test_same_document_gives_the_same_bytes() -> None:
 
 
 @pytest.mark.skipif(
-    not VERAPDF or not shutil.which("java"), reason="RELAIS_VERAPDF names no veraPDF jar (greenfield-apps)"
+    not VERAPDF or not shutil.which("java"), reason="VERAPDF_JAR names no veraPDF jar (greenfield-apps)"
 )
 def test_verapdf_finds_every_kind_of_page_conformant(tmp_path: Path, cisis: Path) -> None:
     documents = [read(example(cisis, name)).document for name in STRUCTURED]
