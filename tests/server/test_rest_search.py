@@ -116,7 +116,14 @@ def test_bad_queries(facade: RunningFacade, query: str, status: int) -> None:
 
 
 def test_every_stated_search_parameter_is_served(facade: RunningFacade) -> None:
-    sample = {"date": "2026", "number": "1", "quantity": "1", "uri": "urn:x", "reference": "Patient/1", "special": "1|2"}
+    sample = {
+        "date": "2026",
+        "number": "1",
+        "quantity": "1",
+        "uri": "urn:x",
+        "reference": "Patient/1",
+        "special": "1|2",
+    }
     for resource in facade.get("metadata").json()["rest"][0]["resource"]:
         for parameter in resource["searchParam"]:
             if parameter["type"] == "composite":
