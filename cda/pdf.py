@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 MAX_PAGE = 2_000_000
-"""Bytes of text and structure that are laid out (a table of 2,500 rows): that takes 3 s and 450 MB."""
+"""Bytes of text and structure that are laid out (a table of 2,500 rows): that takes 3 s and 500 MB."""
 
 _LEVELS = (("a-1a", True), ("a-1b", False))  # PDF/A-1 level, with tags
 _MAX_PIXELS = 50_000_000
