@@ -1,4 +1,6 @@
-"""What checks say, in English and French: the table `messages.tsv` holds the words, code holds keys and arguments."""
+"""What checks say, in English and French: the table `messages.tsv` holds the words, code holds keys and arguments;
+`invariants.tsv` holds the French of the rules that R4 publishes in English.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,9 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Any, Literal, get_args
+
+from relais.profiles import definitions
+from relais.profiles.definitions import Invariant
 
 Language = Literal["en", "fr"]
 LANGUAGES: tuple[Language, ...] = get_args(Language)
@@ -30,9 +35,42 @@ class Message:
         return table()[self.key][language].format_map(values)
 
 
+class RuleText(Message):
+    """What an invariant says: as published, or the French of `invariants.tsv` where there is one."""
+
+    __slots__ = ("_human",)
+
+    def __init__(self, key: str, human: str) -> None:
+        super().__init__(key)
+        self._human = human
+
+    def render(self, language: Language) -> str:
+        """The text in a language."""
+        return self._human if language == "en" else _french_rules().get((self.key, self._human), self._human)
+
+
+def rule_text(rule: Invariant) -> Message:
+    """What an invariant of R4 says."""
+    return RuleText(rule.key, rule.human)
+
+
+@cache
+def _french_rules() -> Mapping[tuple[str, str], str]:
+    """The French of invariants of R4 by key and published English."""
+    return {
+        (rule.key, rule.human): row["fr"]
+        for row in _rows("invariants.tsv")
+        for rule in definitions.invariants(row["path"])
+        if rule.key == row["key"]
+    }
+
+
 @cache
 def table() -> Mapping[str, Mapping[Language, str]]:
     """The words by key and language; `{name}` marks an argument."""
-    lines = (files("relais.profiles") / "messages.tsv").read_text(encoding="utf-8").splitlines()
-    rows = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
-    return {row["key"]: {language: row[language] for language in LANGUAGES} for row in rows}
+    return {row["key"]: {language: row[language] for language in LANGUAGES} for row in _rows("messages.tsv")}
+
+
+def _rows(name: str) -> csv.DictReader[str]:
+    lines = (files("relais.profiles") / name).read_text(encoding="utf-8").splitlines()
+    return csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)

@@ -31,7 +31,7 @@ _text_of = etree.XPath("normalize-space(.)")
 
 
 class Problem(NamedTuple):
-    """One broken rule: a FHIR issue code, words, the rule's identifier."""
+    """One broken rule: a FHIR issue code, the key of its message, the rule's identifier."""
 
     code: str
     message: str
@@ -53,17 +53,15 @@ def problems(text: str) -> Iterator[Problem]:
     """What is wrong with the string of a `div`, most fundamental first; nothing when it is right."""
     root = parse(text)
     if root is None or root.tag != f"{{{XHTML}}}div":
-        yield Problem("structure", "not one well-formed div element in the XHTML namespace, without DTD", "xhtml")
+        yield Problem("structure", "narrative-div", "xhtml")
         return
     nodes = list(root.iter(etree.Element))
     if not all(node.tag in _TAGS and _ALLOWED.issuperset(node.keys()) for node in nodes):
-        yield Problem(
-            "invariant", "only basic HTML formatting, links, images and style attributes are allowed", "txt-1"
-        )
+        yield Problem("invariant", "narrative-html", "txt-1")
     if any(_is_active(node) for node in nodes):
-        yield Problem("invariant", "links must not carry active content", "txt-1")
+        yield Problem("invariant", "narrative-active", "txt-1")
     if not _text_of(root) and root.find(f".//{{{XHTML}}}img[@src]") is None:
-        yield Problem("invariant", "the narrative must hold text or an image", "txt-2")
+        yield Problem("invariant", "narrative-empty", "txt-2")
 
 
 def _is_active(node: etree._Element) -> bool:

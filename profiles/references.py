@@ -25,8 +25,8 @@ def resource_by_reference(root: Spot, reference: str) -> Spot | None:
 class BundleIndex:
     """The resources of a Bundle by their full URL.
 
-    A relative reference counts from the base of the entry's own full URL. From a `urn:uuid:` there is no base: then only
-    a reference to the id that is that UUID is one to the entry; any other names a resource of the server.
+    A relative reference counts from the base of the entry's own full URL. A `urn:uuid:` is no base: from there, only a
+    reference to the id that is that UUID is one to the entry; any other names a resource of the server.
     """
 
     def __init__(self, bundle: Spot) -> None:

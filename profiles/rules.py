@@ -7,7 +7,8 @@ nothing more has none and is never visited.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import zip_longest
 from typing import Any
 
 from relais.profiles import definitions
@@ -18,7 +19,7 @@ from relais.profiles.fhirpath.items import type_of
 from relais.profiles.invariants import PREDICATES
 from relais.profiles.messages import Message
 from relais.profiles.packages import Registry
-from relais.profiles.places import Spot
+from relais.profiles.places import Spot, Where
 from relais.profiles.run import Check, Run
 from relais.profiles.slicing import Slicing, compile_slicing
 from relais.profiles.snapshots import TYPE_URL, SnapshotError, Snapshots
@@ -247,10 +248,20 @@ class RuleCompiler:
 class Field:
     """One element of an object: its values, how many there may be, its slices."""
 
-    __slots__ = ("_base", "_checks", "_keys", "_maximum", "_minimum", "_must_support", "_profile", "_slicing", "_step")
+    __slots__ = (
+        "_checks",
+        "_maximum",
+        "_minimum",
+        "_must_support",
+        "_names",
+        "_profile",
+        "_slicing",
+        "_step",
+        "_variants",
+        "_wants_values",
+    )
 
     def __init__(self, node: ElementNode, base: Element, checks: tuple[Check, ...], slicing: Slicing | None) -> None:
-        self._base = base
         self._checks = checks
         self._slicing = slicing
         self._profile = node.tree.name
@@ -259,7 +270,9 @@ class Field:
         most = node.maximum
         self._maximum = most if most is not None and (base.many or most == 0) else None
         self._must_support = bool(node.definition.get("mustSupport"))
-        self._keys = tuple(base.json_names().items())
+        self._variants = tuple(_variant(key, name, base) for key, name in base.json_names().items())
+        self._names = frozenset(name for key, extended, _, _ in self._variants for name in (key, extended))
+        self._wants_values = bool(self._minimum or self._must_support or (slicing and slicing.wants_values))
 
     @property
     def says_something(self) -> bool:
@@ -269,7 +282,13 @@ class Field:
 
     def check(self, owner: Spot, run: Run) -> None:
         """Check the element in an object."""
-        spots = self.values(owner)
+        if self._names.isdisjoint(owner.value):
+            if self._wants_values:
+                self._check_values(owner, [], run)
+        else:
+            self._check_values(owner, self.values(owner), run)
+
+    def _check_values(self, owner: Spot, spots: list[Spot], run: Run) -> None:
         count = len(spots)
         if count < self._minimum:
             message = Message("too-few", name=self._step, minimum=self._minimum, found=count, profile=self._profile)
@@ -289,34 +308,29 @@ class Field:
 
     def values(self, owner: Spot) -> list[Spot]:
         """The values of the element; those of a primitive with what JSON keeps beside them."""
-        where = owner.where
-        if self._base.is_choice:
-            return [
-                spot
-                for key, type_name in self._keys
-                for spot in _spots(owner.value, key, type_name, (where, f"{self._step}.ofType({type_name})", None))
-            ]
-        key, type_name = self._keys[0]
-        return _spots(owner.value, key, type_name, (where, key, None))
+        found: list[Spot] = []
+        for key, extended, step, type_name in self._variants:
+            value, extra = owner.value.get(key), owner.value.get(extended)
+            if value is not None or extra is not None:
+                found.extend(_spots(value, extra, type_name, owner.where, step))
+        return found
 
 
-def _spots(owner: dict[str, Any], key: str, type_name: str, where: Any) -> list[Spot]:
-    value = owner.get(key)
-    extra = owner.get(f"_{key}")
-    if value is None and extra is None:
-        return []
+def _variant(key: str, type_name: str, base: Element) -> tuple[str, str, str, str]:
+    """JSON property, the one beside it, step of the place, type."""
+    return key, f"_{key}", f"{base.stem}.ofType({type_name})" if base.is_choice else key, type_name
+
+
+def _spots(value: Any, extra: Any, type_name: str, owner: Where, step: str) -> Iterable[Spot]:
     if type(value) is not list and type(extra) is not list:
-        return [Spot(value, type_of(value, type_name), where, extra)]
-    outer, name, _ = where
-    values = value if type(value) is list else []
+        return (Spot(value, type_of(value, type_name), (owner, step, None), extra),)
     if extra is None:
-        return [Spot(each, type_of(each, type_name), (outer, name, index)) for index, each in enumerate(values)]
+        return [Spot(each, type_of(each, type_name), (owner, step, index)) for index, each in enumerate(value)]
+    values = value if type(value) is list else []
     extras = extra if type(extra) is list else []
-    count = max(len(values), len(extras))
-    values = [*values, *[None] * (count - len(values))]
-    extras = [*extras, *[None] * (count - len(extras))]
     return [
-        Spot(each, type_of(each, type_name), (outer, name, index), extras[index]) for index, each in enumerate(values)
+        Spot(each, type_of(each, type_name), (owner, step, index), more)
+        for index, (each, more) in enumerate(zip_longest(values, extras))
     ]
 
 

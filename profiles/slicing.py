@@ -40,6 +40,7 @@ class Slicing:
         self._default = next((each for each in slices if each.name.rpartition("/")[2] == _DEFAULT), None)
         self._name = node.name
         self._profile = node.tree.name
+        self.wants_values = any(each.minimum for each in slices)
 
     def check(self, owner: Spot, spots: list[Spot], run: Run) -> None:
         """Give each value to its slice, check it there, count."""
@@ -108,7 +109,7 @@ class Slice:
         self.name = node.slice_name
         self._tests = tests
         self._checks = checks
-        self._minimum = node.minimum
+        self.minimum = node.minimum
         self._maximum = node.maximum
         self._profile = node.tree.name
         self._element = node.name
@@ -135,8 +136,8 @@ class Slice:
     def check_count(self, owner: Spot, count: int, run: Run, *, undecided: bool) -> None:
         """Check how many values belong to the slice."""
         names = {"name": self._element, "slice": self.name, "profile": self._profile, "found": count}
-        if count < self._minimum and not undecided:
-            run.error("required", owner.where, Message("slice-too-few", minimum=self._minimum, **names), "slice-min")
+        if count < self.minimum and not undecided:
+            run.error("required", owner.where, Message("slice-too-few", minimum=self.minimum, **names), "slice-min")
         if self._maximum is not None and count > self._maximum:
             where = (owner.where, self._element, None)
             run.error("invariant", where, Message("slice-too-many", maximum=self._maximum, **names), "slice-max")
@@ -336,7 +337,7 @@ def _parts(value: Any, names: list[str]) -> list[Any]:
 
 
 def _value_statement(places: list[_Place], compiler: RuleCompiler) -> Statement | None:
-    """A fixed or pattern value, or a required value set; of an element that is sliced itself, that of its first slice."""
+    """A fixed or pattern value, or a required value set; of an element that is sliced itself, its first slice's."""
     tests = (test for place in places if (test := _value_test_of(place)) is not None)
     test = next(tests, None)
     return Statement(test) if test is not None else None

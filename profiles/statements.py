@@ -13,7 +13,7 @@ from relais.profiles import definitions
 from relais.profiles.fhirpath import FhirPathError, FhirPathSyntaxError, compile_expression
 from relais.profiles.fhirpath.items import IncomparableError, Item, compare
 from relais.profiles.issues import Severity
-from relais.profiles.messages import Message
+from relais.profiles.messages import Message, RuleText
 from relais.profiles.places import Spot
 from relais.profiles.references import type_named
 from relais.profiles.run import Check, Run
@@ -191,7 +191,8 @@ def invariant_check(constraint: Mapping[str, Any], profile: str) -> Check:
     except FhirPathSyntaxError as error:
         return _never_checked(key, Message("invariant-error", key=key, reason=str(error)))
     origin = str(constraint.get("source") or _origin(key, str(text)) or profile).rpartition("/")[2]
-    message = Message("invariant", human=str(constraint.get("human", "")), profile=origin.partition("|")[0])
+    human = RuleText(key, str(constraint.get("human", "")))
+    message = Message("invariant", human=human, profile=origin.partition("|")[0])
     severity = _severity(constraint)
 
     def check_invariant(spot: Spot, run: Run) -> None:

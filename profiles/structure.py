@@ -15,6 +15,8 @@ from relais.profiles import definitions, narrative
 from relais.profiles.definitions import Element, Invariant
 from relais.profiles.invariants import COMPUTABLE_NAME, PREDICATES, Predicate
 from relais.profiles.issues import UNREADABLE_CODES, Issue, Severity
+from relais.profiles.messages import Language, Message, rule_text
+from relais.profiles.places import Where, render
 from relais.profiles.primitives import TESTS, PrimitiveTest
 
 MAX_ISSUES = 100
@@ -27,54 +29,44 @@ _RELATIVE_REFERENCE = re.compile(r"([A-Z][A-Za-z]+)/[A-Za-z0-9\-.]{1,64}(?:/_his
 _ABSOLUTE_REFERENCE = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:\S+").fullmatch
 _CONDITIONAL_REFERENCE = re.compile(r"([A-Z][A-Za-z]+)\?\S+").fullmatch
 
-Where = tuple[Any, str, int | None]
-"""A place as a chain: (place of the parent or None, element name, index or None). Rendered only for a finding."""
 
-
-def check(resource: Any) -> list[Issue]:
+def check(resource: Any, language: Language = "en") -> list[Issue]:
     """Every finding of the base check on a resource as parsed from JSON (numbers as `int` and `Decimal`).
 
     Takes any JSON value and never raises. Warnings are among the findings: see `Issue.severity`.
     """
-    findings = _Findings()
+    findings = _Findings(language)
     try:
         _check_resource(resource, None, findings)
     except RecursionError:
-        return [Issue("fatal", "structure", "nested too deeply", rule="json-depth")]
+        return [Issue("fatal", "structure", Message("json-depth").render(language), rule="json-depth")]
     return findings.all()
 
 
 class _Findings:
     """The findings of one check, and the container whose local references are being checked."""
 
-    __slots__ = ("contained", "issues", "unlisted", "unreadable")
+    __slots__ = ("contained", "issues", "language", "unlisted", "unreadable")
 
-    def __init__(self) -> None:
+    def __init__(self, language: Language) -> None:
+        self.language: Language = language
         self.issues: list[Issue] = []
         self.unlisted = 0
         self.unreadable = 0
         self.contained = _NO_CONTAINED  # type by id of the contained resources
 
-    def add(self, where: Where | None, code: str, message: str, rule: str, severity: Severity = "error") -> None:
+    def add(self, where: Where | None, code: str, message: Message, rule: str, severity: Severity = "error") -> None:
         self.unreadable += code in UNREADABLE_CODES
         if len(self.issues) < MAX_ISSUES:
-            self.issues.append(Issue(severity, code, message, _render(where), rule))
+            self.issues.append(Issue(severity, code, message.render(self.language), render(where), rule))
         else:
             self.unlisted += 1
 
     def all(self) -> list[Issue]:
         if self.unlisted:
-            message = f"{self.unlisted} more findings are not listed"
+            message = Message("issue-limit", count=self.unlisted).render(self.language)
             self.issues.append(Issue("information", "incomplete", message, rule="issue-limit"))
         return self.issues
-
-
-def _render(where: Where | None) -> str:
-    steps: list[str] = []
-    while where is not None:
-        where, name, index = where
-        steps.append(name if index is None else f"{name}[{index}]")
-    return ".".join(reversed(steps))
 
 
 Check = Callable[[Any, Where, _Findings], None]
@@ -108,12 +100,12 @@ def _check_contained(value: Any, where: Where, findings: _Findings) -> None:
 
 def _resource_type(value: Any, where: Where | None, findings: _Findings) -> str | None:
     if type(value) is not dict:
-        findings.add(where, "structure", "must be a resource: a JSON object with a resourceType", "json-resource")
+        findings.add(where, "structure", Message("r4-resource"), "json-resource")
         return None
     name = value.get("resourceType")
     if type(name) is str and name in definitions.resource_types():
         return name
-    findings.add(where, "structure", "resourceType must name a resource type of FHIR R4", "resource-type")
+    findings.add(where, "structure", Message("r4-resource-type"), "resource-type")
     return None
 
 
@@ -141,9 +133,9 @@ def _check_containment(resource: dict[str, Any], where: Where, findings: _Findin
         }
         for key, is_broken in broken.items():
             if is_broken:
-                findings.add(place, "invariant", _filed_under("DomainResource")[key].human, key)
+                findings.add(place, "invariant", rule_text(_filed_under("DomainResource")[key]), key)
         if each.get("id") in seen:
-            findings.add(place, "invariant", "another contained resource has the same id", "contained-id")
+            findings.add(place, "invariant", Message("r4-contained-id"), "contained-id")
         seen.add(each.get("id", ""))
 
 
@@ -194,7 +186,7 @@ def _checker(name: str) -> Check:
             fields.update(_fields(name))
             is_filled = True
         if type(value) is not dict or not value:
-            findings.add(where, "structure", "must be a JSON object that is not empty", "json-object")
+            findings.add(where, "structure", Message("r4-object"), "json-object")
             return
         before = findings.unreadable
         for key, item in value.items():
@@ -208,30 +200,30 @@ def _checker(name: str) -> Check:
             _report_missing(required, value, where, findings)
         for element, keys in required_choices:
             if present.isdisjoint(keys):
-                findings.add((where, element.stem, None), "required", "is required", "cardinality")
+                findings.add((where, element.stem, None), "required", Message("r4-required"), "cardinality")
         if findings.unreadable != before:
             return
         if not is_resource and len(value) == 1 and "id" in value:
-            findings.add(where, "invariant", "must have a value or children besides its id", "ele-1")
+            findings.add(where, "invariant", Message("r4-empty"), "ele-1")
         for rule, holds in rules:
             if not holds(value):
                 severity: Severity = "warning" if rule.severity == "warning" else "error"
-                findings.add(where, "invariant", rule.human, rule.key, severity)
+                findings.add(where, "invariant", rule_text(rule), rule.key, severity)
 
     return check_object
 
 
 def _report_unknown(key: Any, where: Where, findings: _Findings) -> None:
     if isinstance(key, str) and _PROPERTY_NAME(key):
-        findings.add((where, key, None), "structure", "is no element that R4 defines here", "unknown-element")
+        findings.add((where, key, None), "structure", Message("r4-unknown"), "unknown-element")
     else:
-        findings.add(where, "structure", "has a property whose name is no FHIR element name", "unknown-element")
+        findings.add(where, "structure", Message("r4-property"), "unknown-element")
 
 
 def _report_missing(required: frozenset[str], value: dict[str, Any], where: Where, findings: _Findings) -> None:
     for name in sorted(required - value.keys()):
         if f"_{name}" not in value:
-            findings.add((where, name, None), "required", "is required", "cardinality")
+            findings.add((where, name, None), "required", Message("r4-required"), "cardinality")
 
 
 def _choice_keys(element: Element) -> frozenset[str]:
@@ -309,7 +301,7 @@ def _sole_choice(field: FieldCheck, element: Element, key: str) -> FieldCheck:
         field(value, owner, where, findings)
         present = keys & owner.keys()
         if len(present) > 1 and not present <= mine and next(each for each in owner if each in present) not in mine:
-            findings.add((where, element.stem, None), "structure", "may have only one type", "choice")
+            findings.add((where, element.stem, None), "structure", Message("r4-choice"), "choice")
 
     return check_choice
 
@@ -317,7 +309,7 @@ def _sole_choice(field: FieldCheck, element: Element, key: str) -> FieldCheck:
 def _complex_single(check_value: Check, step: str) -> FieldCheck:
     def check_single(value: Any, owner: dict[str, Any], where: Where, findings: _Findings) -> None:
         if type(value) is list:
-            findings.add((where, step, None), "structure", "must be one value, not an array", "cardinality")
+            findings.add((where, step, None), "structure", Message("r4-single"), "cardinality")
         else:
             check_value(value, (where, step, None), findings)
 
@@ -327,7 +319,7 @@ def _complex_single(check_value: Check, step: str) -> FieldCheck:
 def _complex_list(check_value: Check, step: str) -> FieldCheck:
     def check_list(value: Any, owner: dict[str, Any], where: Where, findings: _Findings) -> None:
         if type(value) is not list or not value:
-            findings.add((where, step, None), "structure", "must be an array that is not empty", "json-array")
+            findings.add((where, step, None), "structure", Message("r4-array"), "json-array")
             return
         index = 0
         for each in value:
@@ -339,7 +331,7 @@ def _complex_list(check_value: Check, step: str) -> FieldCheck:
 
 def _primitive_single(element: Element, type_name: str, step: str) -> FieldCheck:
     check_value = _primitive_check(element, type_name)
-    test = TESTS[type_name][0]
+    test = TESTS[type_name]
     if type_name == "xhtml":
         return lambda value, owner, where, findings: check_value(value, (where, step, None), findings)
 
@@ -363,14 +355,14 @@ def _bound_code(element: Element, codes: frozenset[str], step: str) -> FieldChec
 def _primitive_list(check_value: Check, step: str, extended: str) -> FieldCheck:
     def check_list(value: Any, owner: dict[str, Any], where: Where, findings: _Findings) -> None:
         if type(value) is not list or not value:
-            findings.add((where, step, None), "structure", "must be an array that is not empty", "json-array")
+            findings.add((where, step, None), "structure", Message("r4-array"), "json-array")
             return
         extensions = owner.get(extended)
         for index, each in enumerate(value):
             if each is not None:
                 check_value(each, (where, step, index), findings)
             elif not (type(extensions) is list and index < len(extensions) and extensions[index]):
-                findings.add((where, step, index), "structure", "has neither a value nor extensions", "json-null")
+                findings.add((where, step, index), "structure", Message("r4-null"), "json-null")
 
     return check_list
 
@@ -381,8 +373,8 @@ def _extensions_of(element: Element, step: str, key: str) -> FieldCheck:
 
     def check_one(value: Any, has_value: bool, where: Where, findings: _Findings) -> None:
         if has_value and type(value) is dict and value.keys() == {"id"}:
-            if not TESTS["string"][0](value["id"]):
-                findings.add((where, "id", None), "value", f"must be {TESTS['string'][1]}", "string")
+            if not TESTS["string"](value["id"]):
+                findings.add((where, "id", None), "value", _expected("string"), "string")
         else:
             check_element(value, where, findings)
 
@@ -391,20 +383,20 @@ def _extensions_of(element: Element, step: str, key: str) -> FieldCheck:
 
     def check_list(value: Any, owner: dict[str, Any], where: Where, findings: _Findings) -> None:
         if type(value) is not list or not value:
-            findings.add((where, step, None), "structure", "must be an array that is not empty", "json-array")
+            findings.add((where, step, None), "structure", Message("r4-array"), "json-array")
             return
         values = owner.get(key, [None] * len(value))
         if type(values) is not list or not values:
             return  # the finding is that of the values
         if len(values) != len(value):
-            message = "the arrays of values and of extensions must be padded to the same length"
+            message = Message("r4-padding")
             findings.add((where, step, None), "structure", message, "json-null")
         for index, each in enumerate(value):
             if each is not None:
                 has_value = index < len(values) and values[index] is not None
                 check_one(each, has_value, (where, step, index), findings)
             elif key not in owner:
-                findings.add((where, step, index), "structure", "has neither a value nor extensions", "json-null")
+                findings.add((where, step, index), "structure", Message("r4-null"), "json-null")
 
     return check_list if element.many else check_single
 
@@ -413,28 +405,28 @@ def _extensions_of(element: Element, step: str, key: str) -> FieldCheck:
 
 
 def _primitive_check(element: Element, type_name: str) -> Check:
-    test, expected = TESTS[type_name]
+    test = TESTS[type_name]
     if type_name == "xhtml":
-        return _narrative_check(test, expected)
+        return _narrative_check(test)
     codes = _bound_codes(element)
 
     def check_primitive(value: Any, where: Where, findings: _Findings) -> None:
         if not test(value):
             is_scalar = not isinstance(value, dict | list) and value is not None
-            findings.add(where, "value" if is_scalar else "structure", f"must be {expected}", type_name)
+            findings.add(where, "value" if is_scalar else "structure", _expected(type_name), type_name)
         elif codes and value not in codes:
             findings.add(where, "code-invalid", _not_bound(element.binding, codes), "binding")
 
     return check_primitive
 
 
-def _narrative_check(test: PrimitiveTest, expected: str) -> Check:
+def _narrative_check(test: PrimitiveTest) -> Check:
     def check_narrative(value: Any, where: Where, findings: _Findings) -> None:
         if not test(value):
-            findings.add(where, "structure", f"must be {expected}", "xhtml")
+            findings.add(where, "structure", _expected("xhtml"), "xhtml")
             return
         for problem in narrative.problems(value):
-            findings.add(where, problem.code, problem.message, problem.rule)
+            findings.add(where, problem.code, Message(problem.message), problem.rule)
 
     return check_narrative
 
@@ -445,9 +437,14 @@ def _bound_codes(element: Element) -> frozenset[str]:
     return frozenset[str]().union(*value_set.values()) if value_set else frozenset()
 
 
-def _not_bound(url: str, codes: frozenset[str]) -> str:
-    listed = f": {', '.join(sorted(codes))}" if len(codes) <= _SHOWN_CODES else ""
-    return f"must be a code of {url}{listed}"
+def _not_bound(url: str, codes: frozenset[str]) -> Message:
+    if len(codes) > _SHOWN_CODES:
+        return Message("r4-binding", value_set=url)
+    return Message("r4-binding-listed", value_set=url, codes=", ".join(sorted(codes)))
+
+
+def _expected(type_name: str) -> Message:
+    return Message("r4-value", expected=Message(f"type-{type_name}"))
 
 
 def _complex_check(element: Element, type_name: str) -> Check:
@@ -486,7 +483,7 @@ def _simple_quantity_check() -> Check:
     def check_simple(value: Any, where: Where, findings: _Findings) -> None:
         check_quantity(value, where, findings)
         if type(value) is dict and "comparator" in value:
-            findings.add((where, "comparator", None), "invariant", "is not allowed in a SimpleQuantity", "sqty-1")
+            findings.add((where, "comparator", None), "invariant", Message("r4-comparator"), "sqty-1")
 
     return check_simple
 
@@ -507,10 +504,10 @@ def _reference_check(targets: frozenset[str]) -> Check:
         if type(text := value.get("reference")) is str:
             named = _named_type(text, where, findings)
             if named and type(stated) is str and stated != named and stated in definitions.resource_types():
-                findings.add((where, "type", None), "invariant", "is not the type that the reference names", "ref-type")
+                findings.add((where, "type", None), "invariant", Message("r4-reference-type"), "ref-type")
         target = named or stated
         if targets and type(target) is str and target not in targets and target in definitions.resource_types():
-            message = f"must refer to {' or '.join(sorted(targets))}"
+            message = Message("r4-target", types=", ".join(sorted(targets)))
             findings.add(where, "invariant", message, "reference-target")
 
     return check_target
@@ -522,16 +519,16 @@ def _named_type(text: str, where: Where, findings: _Findings) -> str | None:
         name = relative[1]
         if name not in definitions.resource_types():
             place = (where, "reference", None)
-            findings.add(place, "value", "must name a resource type of FHIR R4", "reference-format")
+            findings.add(place, "value", Message("r4-reference-resource"), "reference-format")
         return name
     if text.startswith("#"):
         if text != "#" and text[1:] not in findings.contained:
-            findings.add((where, "reference", None), "invariant", "names no contained resource", "ref-1")
+            findings.add((where, "reference", None), "invariant", Message("r4-reference-contained"), "ref-1")
         return findings.contained.get(text[1:])
     if conditional := _CONDITIONAL_REFERENCE(text):
         return conditional[1]
     if not _ABSOLUTE_REFERENCE(text):
-        message = "must be Type/id, an absolute URL, a urn or the #id of a contained resource"
+        message = Message("r4-reference")
         findings.add((where, "reference", None), "value", message, "reference-format")
         return None
     last_steps = text.partition("/_history/")[0].rsplit("/", 2)[-2:]

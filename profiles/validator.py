@@ -52,7 +52,7 @@ class Validator:
         language = language or self._language
         if mode == "delete":
             return []
-        found = check_structure(resource)
+        found = check_structure(resource, language)
         if isinstance(resource, dict) and resource.get("resourceType") in definitions.resource_types():
             run = Run(self._compiler, self.terminology, must_support=must_support)
             run.broken = tuple(_broken_places(found))
