@@ -141,6 +141,19 @@ def import_(document: Path, output: Path | None, as_json: bool) -> None:
 
 
 @main.command()
+@click.argument("document", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="File to write: .html or .pdf.")
+@_json_option
+def render(document: Path, output: Path, as_json: bool) -> None:
+    """Show a CDA document as a page (.html) or as PDF/A (.pdf)."""
+    form = output.suffix.lower().removeprefix(".")
+    if form not in ("html", "pdf"):
+        raise click.BadParameter("the name must end in .html or .pdf", param_hint="--output")
+    content = commands.render(document.read_bytes(), "pdf" if form == "pdf" else "html")
+    _write(content, output, as_json, {})
+
+
+@main.command()
 @click.argument("documents", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("IHE_XDM.ZIP"), show_default=True)
 @_json_option

@@ -8,14 +8,16 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import msgspec
 
 from relais.cda import xdm
 from relais.cda.datatypes import PARIS, uuid_oid
 from relais.cda.errors import Issue, RelaisError
+from relais.cda.pdf import to_pdf
 from relais.cda.reader import read
+from relais.cda.rendering import to_html
 from relais.cda.validation import Report, Validator
 from relais.cda.writer import write
 from relais.mappings.context import Emission, Resource
@@ -69,6 +71,12 @@ def import_document(data: bytes) -> tuple[bytes, list[Issue]]:
     found = read(data)
     imported = to_bundle(found.document, data)
     return dump(imported.bundle), [*found.issues, *imported.issues]
+
+
+def render(data: bytes, form: Literal["html", "pdf"]) -> bytes:
+    """A CDA document as people read it. Raises RelaisError."""
+    document = read(data).document
+    return to_pdf(document) if form == "pdf" else to_html(document).encode()
 
 
 def pack(contents: Sequence[bytes], settings: Settings, now: datetime) -> bytes:

@@ -117,6 +117,12 @@ def test_a_zip_bomb_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(("name", "start"), [("pps.html", b"<!DOCTYPE html>"), ("pps.pdf", b"%PDF-")])
+def test_a_document_is_shown(folder: Path, name: str, start: bytes) -> None:
+    assert relais("render", "pps.xml", "-o", name, folder=folder).returncode == 0
+    assert (folder / name).read_bytes().lower().startswith(start.lower())
+
+
 def test_nothing_is_overwritten_by_unpack(folder: Path, tmp_path: Path) -> None:
     relais("pack", "pps.xml", "-o", "again.zip", folder=folder)
     assert relais("unpack", "again.zip", "-o", tmp_path, folder=folder).returncode == 0
