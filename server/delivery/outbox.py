@@ -2,8 +2,9 @@
 
 An order and its deliveries are written in the transaction that writes the document and the Task they belong to, so a
 crash leaves either all of it or nothing. A worker leases one delivery at a time; a lease that runs out (the worker was
-killed) makes the delivery due again, with the same identifiers. Deliveries of one document lineage leave on a channel
-in the order in which they were placed, because a replacement needs the version it replaces at the receiver.
+killed) makes the delivery due again, with the same identifiers. Each mailbox has a delivery of its own. Deliveries of
+one document lineage go to one receiver in the order in which they were placed, because a replacement needs the version
+it replaces at the receiver.
 """
 
 from __future__ import annotations
@@ -58,13 +59,14 @@ delivery_table = Table(
     Column("key", Key, primary_key=True, autoincrement=True),
     Column("task", Bytewise, ForeignKey(order_table.c.task), nullable=False),
     Column("channel", Text, nullable=False),
+    Column("recipient", Bytewise, nullable=False),  # mailbox; empty: the channel leads to one receiver
     Column("lineage", Bytewise, nullable=False),  # lineage of relais.server.documents
     Column("consignment", LargeBinary, nullable=False),  # JSON of Consignment
     Column("state", Text, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("due", BigInteger, nullable=False),
     Column("leased_until", BigInteger),
-    UniqueConstraint("task", "channel"),
+    UniqueConstraint("task", "channel", "recipient"),
     sqlite_autoincrement=True,
 )
 Index("delivery_due", delivery_table.c.state, delivery_table.c.due)
@@ -115,13 +117,13 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One channel of an order, with its attempts, oldest first."""
+    """One receiver of an order, with its attempts, oldest first; `recipient` is a mailbox or empty."""
 
     key: int
     channel: str
+    recipient: str
     state: State
     due: datetime
-    recipients: tuple[str, ...]
     attempts: tuple[Attempt, ...]
 
 
@@ -164,6 +166,7 @@ def place(connection: Connection, order: Order, lineage: str, consignments: Iter
             {
                 "task": order.task,
                 "channel": channel,
+                "recipient": ",".join(consignment.recipients),
                 "lineage": lineage,
                 "consignment": _encode(consignment),
                 "state": "waiting",
@@ -185,6 +188,7 @@ def lease(connection: Connection, now: datetime, duration: timedelta) -> Leased 
     blocked = exists().where(
         earlier.c.lineage == delivery_table.c.lineage,
         earlier.c.channel == delivery_table.c.channel,
+        earlier.c.recipient == delivery_table.c.recipient,
         earlier.c.key < delivery_table.c.key,
         earlier.c.state == "waiting",
     )
@@ -219,6 +223,7 @@ def _newest_before(connection: Connection, row: Row[Any]) -> str | None:
         .where(
             delivery_table.c.lineage == row.lineage,
             delivery_table.c.channel == row.channel,
+            delivery_table.c.recipient == row.recipient,
             delivery_table.c.key < row.key,
             delivery_table.c.state.in_(("delivered", "unconfirmed")),
             order_table.c.document != row.document,
@@ -286,11 +291,11 @@ def sent(connection: Connection, lineage: str, channel: str | None = None) -> di
 def mailboxes(connection: Connection, document: str) -> frozenset[str]:
     """Mailboxes that were sent a document, or are about to be."""
     rows = connection.execute(
-        select(delivery_table.c.consignment)
+        select(delivery_table.c.recipient)
         .join(order_table)
         .where(order_table.c.document == document, delivery_table.c.state.in_(("delivered", "waiting")))
     )
-    return frozenset(mailbox for row in rows for mailbox in _decode_consignment(row.consignment).recipients)
+    return frozenset(row.recipient for row in rows if row.recipient)
 
 
 def order(connection: Connection, task: str) -> tuple[Order, tuple[Delivery, ...]] | None:
@@ -305,9 +310,9 @@ def order(connection: Connection, task: str) -> tuple[Order, tuple[Delivery, ...
         Delivery(
             item.key,
             item.channel,
+            item.recipient,
             item.state,
             to_datetime(item.due),
-            _decode_consignment(item.consignment).recipients,
             _attempts(connection, item.key),
         )
         for item in found

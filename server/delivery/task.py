@@ -28,8 +28,8 @@ def task_of(order: Order, deliveries: tuple[Delivery, ...]) -> Resource:
         "code": _concept("transmit", "Transmission d'un document"),
         "authoredOn": instant(order.placed),
         "lastModified": instant(_last_change(order, deliveries)),
-        "input": [_input(delivery) for delivery in deliveries]
-        + [_recipient(r) for d in deliveries for r in d.recipients],
+        "input": [_channel(channel) for channel in dict.fromkeys(delivery.channel for delivery in deliveries)]
+        + [_recipient(delivery.recipient) for delivery in deliveries if delivery.recipient],
         "output": [_document(order)] + [_attempt(d, a) for d in deliveries for a in d.attempts],
     }
     if order.focus and order.subject:
@@ -59,15 +59,16 @@ def _last_detail(delivery: Delivery) -> str:
 
 
 def _name(delivery: Delivery) -> str:
-    return CHANNEL_NAMES.get(delivery.channel, delivery.channel)
+    name = CHANNEL_NAMES.get(delivery.channel, delivery.channel)
+    return f"{name} {delivery.recipient}" if delivery.recipient else name
 
 
 def _concept(code: str, text: str) -> Resource:
     return {"coding": [{"system": CODE_SYSTEM, "code": code, "display": text}], "text": text}
 
 
-def _input(delivery: Delivery) -> Resource:
-    return {"type": _concept("channel", "Canal"), "valueCode": delivery.channel}
+def _channel(channel: str) -> Resource:
+    return {"type": _concept("channel", "Canal"), "valueCode": channel}
 
 
 def _recipient(mailbox: str) -> Resource:

@@ -12,7 +12,7 @@ from relais.cda.model import Document
 from relais.cda.reader import read
 from relais.cda.xds import Submission
 from relais.mappings.document_metadata import document_entry, submission_set
-from relais.mappings.to_cda.pps import APPROVAL_RULE
+from relais.mappings.to_cda.pps import APPROVAL_RULE, OPPOSITION_RULE
 from relais.server import documents
 from relais.server.delivery import gate, outbox
 from relais.server.delivery.channel import entry_uuid
@@ -23,7 +23,7 @@ from relais.server.documents import IssuedDocument, name_of
 from relais.server.fhir.repository import Stored, Transaction, new_id
 from relais.server.settings import Settings
 
-BLOCKING_RULES = frozenset({APPROVAL_RULE})
+BLOCKING_RULES = frozenset({APPROVAL_RULE, OPPOSITION_RULE})
 """Rules of the mapping that only warn about the document, and forbid that it leaves the circle of care."""
 
 
@@ -110,8 +110,13 @@ def _place(
     if issues:
         raise RelaisError(dict.fromkeys(issues))
     order = Order(new_id(), document.key, focus, subject, now)
+    receivers = [
+        (channel, recipient)
+        for channel in wanted.channels
+        for recipient in (wanted.recipients if channel == "mss" else ("",))
+    ]
     consignments = [
-        (channel, _consignment(channel, document, model, wanted, settings, now)) for channel in wanted.channels
+        (channel, _consignment(channel, recipient, document, model, settings, now)) for channel, recipient in receivers
     ]
     outbox.place(transaction.connection, order, document.lineage, consignments)
     placed = outbox.order(transaction.connection, order.task)
@@ -147,7 +152,7 @@ def _refuse_unknown_replacement(transaction: Transaction, document: IssuedDocume
 
 
 def _consignment(
-    channel: str, document: IssuedDocument, model: Document, wanted: Wanted, settings: Settings, now: datetime
+    channel: str, recipient: str, document: IssuedDocument, model: Document, settings: Settings, now: datetime
 ) -> Consignment:
     entry = document_entry(
         model,
@@ -158,5 +163,4 @@ def _consignment(
     )
     lot = submission_set(model, unique_id=f"2.25.{uuid.uuid4().int}", source_id=settings.source_oid, time=now)
     domain = settings.mss_sender.rpartition("@")[2] or "relais.invalid"
-    recipients = wanted.recipients if channel == "mss" else ()
-    return Consignment(Submission(lot, (entry,)), recipients, f"<{uuid.uuid4()}@{domain}>")
+    return Consignment(Submission(lot, (entry,)), (recipient,) if recipient else (), f"<{uuid.uuid4()}@{domain}>")

@@ -51,11 +51,11 @@ class Site:
         stored = [entry["response"]["location"].split("/_history/")[0] for entry in answer.json()["entry"]]
         return next(place for place in stored if place.startswith("CarePlan/"))
 
-    def order(self, plan: str, *channels: str) -> Resource:
+    def order(self, plan: str, *channels: str, recipients: tuple[str, ...] = (MAILBOX,)) -> Resource:
         """Order a transmission and wait for the end of it; the Task."""
         parameters: list[dict[str, Any]] = [{"name": "channel", "valueCode": channel} for channel in channels]
         if "mss" in channels:
-            parameters.append({"name": "recipient", "valueString": MAILBOX})
+            parameters += [{"name": "recipient", "valueString": mailbox} for mailbox in recipients]
         answer = self.facade.post(f"{plan}/$transmit", {"resourceType": "Parameters", "parameter": parameters})
         assert answer.status_code == 201, answer.text
         assert answer.headers["Location"].startswith(f"{self.facade.base}/Task/{answer.json()['id']}")
@@ -130,6 +130,18 @@ def test_a_plan_arrives_on_both_channels_and_the_official_rules_accept_it(site: 
     assert site.deposited()[-1] == document
 
 
+def test_each_mailbox_is_served_by_itself(site: Site) -> None:
+    plan, absent = site.post_plan(), "absent@cabinet.mssante.fr"
+    site.sandbox.mail.unknown.add(absent)
+    before = len(site.mailed())
+    task = site.order(plan, "mss", recipients=(MAILBOX, absent))
+    assert (task["status"], len(site.mailed())) == ("failed", before + 1)
+    assert absent in task["statusReason"]["text"]
+    site.sandbox.mail.unknown.discard(absent)
+    assert site.order(plan, "mss", recipients=(absent,))["status"] == "completed"
+    assert [message.recipients for message in site.sandbox.messages()[-2:]] == [(MAILBOX,), (absent,)]
+
+
 def test_a_plan_arrives_at_the_platform_of_a_hospital(site: Site) -> None:
     plan = site.post_plan()
     task = site.order(plan, "hl7v2")
@@ -178,6 +190,7 @@ def test_an_unchanged_document_is_not_sent_to_the_dmp_twice(site: Site) -> None:
     [
         ("ins-not-qualified", ["dmp"], "recordTarget"),
         ("active-without-approval", ["dmp"], "approval"),
+        ("consent-refused", ["dmp"], "Consent"),
         ("minimal", [], "channel"),
         ("minimal", ["fax"], "channel"),
         ("minimal", ["mss"], "recipient"),
