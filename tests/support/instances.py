@@ -142,12 +142,14 @@ class Instances:
 
     def breaches(self, profile: str, wanted: frozenset[str]) -> Iterator[tuple[Breach, Resource]]:
         """Every constraint that a resource with the wanted elements can break, and the resource that breaks it."""
-        whole = self.minimal(profile, wanted)
         for node in self.tree(profile):
-            for fault in faults_of(node):
+            faults = faults_of(node)
+            extended = wanted | frozenset(_with_owners(node.id))
+            sound = self.minimal(profile, extended) if faults else None
+            for fault in faults:
                 breach = Breach(profile, node.id, fault)
-                broken = self.minimal(profile, wanted | frozenset(_with_owners(node.id)), breach)
-                if broken != whole and broken != self.minimal(profile, wanted | frozenset(_with_owners(node.id))):
+                broken = self.minimal(profile, extended, breach)
+                if broken != sound:
                     yield breach, broken
 
     def _source(self, profile: str) -> Resource:
@@ -199,7 +201,7 @@ def _with_owners(element_id: str) -> Iterator[str]:
 
 
 class _Builder:
-    """Builds one resource from the views that describe it: an element of a profile, the profiles that its type names."""
+    """Builds one resource from the views that describe it: elements of a profile, profiles that their types name."""
 
     def __init__(
         self, compiler: RuleCompiler, terminology: Terminology, wanted: frozenset[str], breach: Breach | None
