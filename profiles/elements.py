@@ -79,7 +79,7 @@ class ElementTree:
         for definition in elements:
             self._add(definition)
         if not self._nodes:
-            raise SnapshotError(self.url, "has an empty snapshot", "profile-element")
+            raise SnapshotError(self.url, "profile-base")
         self.root = next(iter(self._nodes.values()))
 
     def find(self, element_id: str) -> ElementNode:
@@ -87,7 +87,7 @@ class ElementTree:
         try:
             return self._nodes[element_id]
         except KeyError:
-            raise SnapshotError(self.url, f"has no element {element_id}", "profile-element") from None
+            raise SnapshotError(self.url, "profile-element", element=element_id) from None
 
     def __iter__(self) -> Iterator[ElementNode]:
         return iter(self._nodes.values())

@@ -55,9 +55,16 @@ class RuleCompiler:
         if canonical not in self._trees:
             found = self.registry.find_any_version("StructureDefinition", canonical)
             if found is None:
-                raise SnapshotError(canonical, "is not in the loaded packages", "profile-unknown")
+                raise SnapshotError(canonical, "profile-unknown", profile=canonical)
             self._trees[canonical] = ElementTree(found.resource, self.snapshots.of(found.resource))
         return self._trees[canonical]
+
+    def _typed_tree(self, canonical: str) -> ElementTree:
+        """As `tree`, of a structure that describes resources or data types of FHIR."""
+        tree = self.tree(canonical)
+        if tree.type not in definitions.types():
+            raise SnapshotError(canonical, "profile-logical")
+        return tree
 
     def profile_check(self, canonical: str) -> Check:
         """The check of all rules of a profile; one that cannot be used is reported as not checked."""
@@ -67,7 +74,7 @@ class RuleCompiler:
 
     def _compile_profile(self, canonical: str) -> Check:
         try:
-            tree = self.tree(canonical)
+            tree = self._typed_tree(canonical)
             checks = self.value_checks(tree.root, tree.type, None)
         except SnapshotError as error:
             return _unusable(error)
@@ -414,7 +421,7 @@ def _is_complex(name: str) -> bool:
 
 
 def _unusable(error: SnapshotError) -> Check:
-    message = Message("profile-unusable", profile=error.issue.path, reason=error.issue.message)
+    message = Message("profile-unusable", profile=error.issue.path, reason=error.message)
 
     def check_nothing(spot: Spot, run: Run) -> None:
         run.not_checked(spot.where, message, "warning")

@@ -44,26 +44,24 @@ class Slicing:
 
     def check(self, owner: Spot, spots: list[Spot], run: Run) -> None:
         """Give each value to its slice, check it there, count."""
-        counts = dict.fromkeys(self._slices, 0)
+        members: dict[Slice, list[Spot]] = {each: [] for each in self._slices}
+        rest: list[Spot] = []
         undecided = False
         last = -1
-        rest: list[Spot] = []
         for spot in spots:
             position, unsure = self._slice_of(spot, run)
             undecided = undecided or unsure
-            if position is None:
-                if not unsure:
-                    rest.append(spot)
-                continue
-            found = self._slices[position]
-            self._check_order(position, last, rest, spot, run)
-            last = max(last, position)
-            counts[found] += 1
-            found.check(owner, spot, run)
-        for spot in rest:
-            self._check_unmatched(owner, spot, run)
-        for each, count in counts.items():
-            each.check_count(owner, count, run, undecided=undecided)
+            if position is not None:
+                self._check_order(position, last, rest, spot, run)
+                last = max(last, position)
+                members[self._slices[position]].append(spot)
+            elif not unsure:
+                rest.append(spot)
+                self._check_unmatched(spot, run)
+        for each, found in members.items():
+            each.check(owner, found, run, undecided=undecided)
+        if self._default is not None:
+            self._default.check(owner, rest, run, undecided=undecided)
         if undecided:
             where = (owner.where, self._name, None)
             run.not_checked_once(where, Message("slice-undecided", name=self._name, profile=self._profile), id(self))
@@ -91,10 +89,10 @@ class Slicing:
             message = Message("slice-end", slice=self._slices[position].name, profile=self._profile)
             run.error("invariant", spot.where, message, "slice-order")
 
-    def _check_unmatched(self, owner: Spot, spot: Spot, run: Run) -> None:
+    def _check_unmatched(self, spot: Spot, run: Run) -> None:
         if self._default is not None:
-            self._default.check(owner, spot, run)
-        elif self._rules == "closed":
+            return
+        if self._rules == "closed":
             message = Message("slice-closed", name=self._name, profile=self._profile)
             run.error("invariant", spot.where, message, "slice-closed")
         else:
@@ -114,7 +112,6 @@ class Slice:
         self._profile = node.tree.name
         self._element = node.name
         self.inner: Slicing | None = None
-        self._members: dict[int, list[Spot]] = {}
 
     def holds(self, spot: Spot, run: Run) -> bool | None:
         """Whether a value belongs to the slice; None when that cannot be told."""
@@ -126,15 +123,14 @@ class Slice:
             unsure = unsure or answer is None
         return None if unsure else True
 
-    def check(self, owner: Spot, spot: Spot, run: Run) -> None:
-        """Check a value that belongs to the slice."""
-        for check in self._checks:
-            check(spot, run)
+    def check(self, owner: Spot, spots: list[Spot], run: Run, *, undecided: bool) -> None:
+        """Check the values that belong to the slice, and how many there are."""
+        for spot in spots:
+            for check in self._checks:
+                check(spot, run)
         if self.inner is not None:
-            self.inner.check(owner, [spot], run)
-
-    def check_count(self, owner: Spot, count: int, run: Run, *, undecided: bool) -> None:
-        """Check how many values belong to the slice."""
+            self.inner.check(owner, spots, run)
+        count = len(spots)
         names = {"name": self._element, "slice": self.name, "profile": self._profile, "found": count}
         if count < self.minimum and not undecided:
             run.error("required", owner.where, Message("slice-too-few", minimum=self.minimum, **names), "slice-min")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from relais.profiles.issues import Issue
+from relais.profiles.messages import Message
 from relais.profiles.packages import Registry, Resource
 
 Element = dict[str, Any]
@@ -24,8 +25,9 @@ _VALUE_PREFIXES = ("fixed", "pattern")
 class SnapshotError(ValueError):
     """A profile whose snapshot cannot be made. `issue` names the profile and the reason."""
 
-    def __init__(self, url: str, message: str, rule: str) -> None:
-        self.issue = Issue("error", "not-supported", message, url, rule)
+    def __init__(self, url: str, rule: str, **arguments: object) -> None:
+        self.message = Message(rule, **arguments)
+        self.issue = Issue("error", "not-supported", self.message.render("en"), url, rule)
         super().__init__(str(self.issue))
 
 
@@ -46,7 +48,7 @@ class Snapshots:
         if url not in self._made:
             if url in self._in_progress:
                 circle = " → ".join([*self._in_progress[self._in_progress.index(url) :], url])
-                raise SnapshotError(url, f"is derived from itself: {circle}", "profile-cycle")
+                raise SnapshotError(url, "profile-cycle", circle=circle)
             self._in_progress.append(url)
             try:
                 self._made[url] = self._make(structure)
@@ -60,7 +62,7 @@ class Snapshots:
             return [{"id": "Base", "path": "Base", "min": 0, "max": "*"}]
         found = self._registry.find_any_version("StructureDefinition", canonical)
         if found is None:
-            raise SnapshotError(canonical, "is not in the loaded packages", "profile-unknown")
+            raise SnapshotError(canonical, "profile-unknown", profile=canonical)
         return self.of(found.resource)
 
     def make(self, structure: Resource) -> list[Element]:
@@ -70,7 +72,7 @@ class Snapshots:
     def _make(self, structure: Resource) -> list[Element]:
         base = structure.get("baseDefinition")
         if not base:
-            raise SnapshotError(str(structure.get("url")), "has neither a snapshot nor a base", "profile-base")
+            raise SnapshotError(str(structure.get("url")), "profile-base")
         return _Builder(self, structure, self.of_url(str(base))).build()
 
 
@@ -109,8 +111,7 @@ class _Builder:
             found, slice_name = choice, slice_name or name
         if found is None:
             if self._source.get("derivation") == "constraint":
-                message = f"the differential names {element.get('id') or element.get('path')}, which the base lacks"
-                raise SnapshotError(self._url, message, "profile-element")
+                raise SnapshotError(self._url, "profile-element", element=element.get("id") or element.get("path"))
             return self._append(parent, name, element)
         return self._slice(found, slice_name) if slice_name else found
 
@@ -173,7 +174,7 @@ class _Builder:
         below = f"{name}."
         found = [each for each in self._elements if each["id"] == name or each["id"].startswith(below)]
         if not found:
-            raise SnapshotError(self._url, f"the content reference #{name} names no element", "profile-element")
+            raise SnapshotError(self._url, "profile-element", element=name)
         return found
 
     # Slices

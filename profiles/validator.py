@@ -53,7 +53,7 @@ class Validator:
         if mode == "delete":
             return []
         found = check_structure(resource, language)
-        if isinstance(resource, dict) and resource.get("resourceType") in definitions.resource_types():
+        if _is_resource(resource):
             run = Run(self._compiler, self.terminology, must_support=must_support)
             run.broken = tuple(_broken_places(found))
             self._check(
@@ -99,6 +99,11 @@ class Validator:
         reason = Message("profile-version" if other else "profile-unknown", profile=url, version=version)
         run.not_checked(spot.where, reason, "warning")
         return False
+
+
+def _is_resource(value: Any) -> bool:
+    name = value.get("resourceType") if isinstance(value, dict) else None
+    return isinstance(name, str) and name in definitions.resource_types()
 
 
 class _Held(NamedTuple):
