@@ -25,6 +25,9 @@ MAX_FILES = 20_000
 MAX_FILE_BYTES = 64 * 2**20
 MAX_PACKAGE_BYTES = 256 * 2**20
 
+DEFINITION_FAULTS = (AttributeError, LookupError, TypeError, ValueError)
+"""What reading a definition raises when it is no valid FHIR: packages come from outside."""
+
 _NOT_DEFINITIONS = frozenset({"package.json", ".index.json"})
 _TOO_LARGE = "the package is larger than Relais accepts"
 _FLOATING = frozenset({"latest", "current", "dev"})

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -18,7 +19,7 @@ from relais.profiles.fhirpath import FhirPathError, FhirPathSyntaxError, compile
 from relais.profiles.fhirpath.items import type_of
 from relais.profiles.issues import Severity
 from relais.profiles.messages import Message
-from relais.profiles.packages import Registry
+from relais.profiles.packages import DEFINITION_FAULTS, Registry
 from relais.profiles.places import Spot, Where
 from relais.profiles.primitives import is_oid, is_uuid
 from relais.profiles.references import entries_of
@@ -40,6 +41,7 @@ class ResourceRules:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
+        self._extensions: dict[str, _Extension] = {}
 
     def check(self, resource: Spot, run: Run, visit: Visit) -> None:
         """Check everything in a resource; hands resources inside it to `visit`."""
@@ -91,58 +93,71 @@ class ResourceRules:
         if owner.type != "Extension":
             run.error("extension", spot.where, Message("extension-relative"), "extension-url")
             return
-        outer = owner.value.get("url") if isinstance(owner.value, dict) else None
-        parts = self._parts(outer) if isinstance(outer, str) else None
-        if parts is not None and url not in parts:
+        outer = owner.value.get("url")
+        definition = self._definition(outer) if isinstance(outer, str) else None
+        if definition is not None and url not in definition.parts:
             name = str(outer).rpartition("/")[2]
             run.error("extension", spot.where, Message("extension-part", extension=name), "extension-part")
 
-    def _parts(self, url: str) -> frozenset[str] | None:
-        """The URLs of the parts of a complex extension; None when it is not known."""
-        found = self._registry.find("StructureDefinition", url)
-        if found is None:
-            return None
-        return frozenset(
-            str(element["fixedUri"])
-            for element in _elements(found.resource)
-            if element.get("path") == "Extension.extension.url" and "fixedUri" in element
-        )
-
     def _check_extension(self, url: str, spot: Spot, owner: Spot, key: str, trail: Trail, run: Run) -> None:
-        found = self._registry.find("StructureDefinition", url)
-        if found is None or found.header.type != "Extension":
+        definition = self._definition(url)
+        if definition is None:
             severity: Severity = "warning" if key == "modifierExtension" else "information"
             run.not_checked(spot.where, Message("extension-unknown", extension=url), severity)
             return
-        definition = found.resource
-        is_modifier = _is_modifier(definition)
-        if is_modifier != (key == "modifierExtension"):
-            message = Message("extension-modifier" if is_modifier else "extension-no-modifier")
+        if definition.is_modifier != (key == "modifierExtension"):
+            message = Message("extension-modifier" if definition.is_modifier else "extension-no-modifier")
             run.error("extension", spot.where, message, "extension-modifier")
-        if not _is_allowed_here(definition, owner, trail, run):
-            contexts = ", ".join(str(each.get("expression")) for each in definition.get("context", ()))
+        if definition.contexts and not _is_allowed_here(definition.contexts, owner, trail, run):
+            contexts = ", ".join(expression for _, expression in definition.contexts)
             run.error("extension", spot.where, Message("extension-context", contexts=contexts), "extension-context")
-        _check_context_rules(definition, owner, spot, run)
+        for text in definition.invariants:
+            _check_context_rule(text, owner, spot, run)
         run.findings.extend(run.trial(run.profiles.profile_check(url), spot))
 
+    def _definition(self, url: str) -> _Extension | None:
+        """What is read of the definition of an extension; None when it is not there, or no valid FHIR."""
+        found = self._registry.find("StructureDefinition", url)
+        if found is None or found.header.type != "Extension":
+            return None
+        if url not in self._extensions:
+            try:
+                self._extensions[url] = _Extension.read(found.resource)
+            except DEFINITION_FAULTS:
+                return None
+        return self._extensions[url]
 
-def _is_modifier(definition: Mapping[str, Any]) -> bool:
-    return any(bool(element.get("isModifier")) for element in _elements(definition)[:1])
+
+@dataclass(frozen=True, slots=True)
+class _Extension:
+    """Where an extension may stand: (kind, expression) of each context, rules in FHIRPath; the URLs of its parts."""
+
+    is_modifier: bool
+    contexts: tuple[tuple[str, str], ...]
+    invariants: tuple[str, ...]
+    parts: frozenset[str]
+
+    @classmethod
+    def read(cls, definition: Mapping[str, Any]) -> _Extension:
+        """From a StructureDefinition. Raises DEFINITION_FAULTS."""
+        described = definition.get("snapshot") or definition.get("differential") or {}
+        elements = described.get("element", ())
+        return cls(
+            any(bool(element.get("isModifier")) for element in elements[:1]),
+            tuple((str(each["type"]), str(each["expression"])) for each in definition.get("context", ())),
+            tuple(str(text) for text in definition.get("contextInvariant", ())),
+            frozenset(
+                str(element["fixedUri"])
+                for element in elements
+                if element.get("path") == "Extension.extension.url" and "fixedUri" in element
+            ),
+        )
 
 
-def _elements(definition: Mapping[str, Any]) -> list[dict[str, Any]]:
-    described: Mapping[str, Any] = definition.get("snapshot") or definition.get("differential") or {}
-    return list(described.get("element", ()))
-
-
-def _is_allowed_here(definition: Mapping[str, Any], owner: Spot, trail: Trail, run: Run) -> bool:
-    """Whether one of the contexts of an extension is the element that carries it; None stated means anywhere."""
-    contexts = definition.get("context", ())
-    if not contexts:
-        return True
+def _is_allowed_here(contexts: tuple[tuple[str, str], ...], owner: Spot, trail: Trail, run: Run) -> bool:
+    """Whether one of the contexts of an extension is the element that carries it."""
     names = set(_names(trail))
-    for context in contexts:
-        kind, expression = context.get("type"), str(context.get("expression", ""))
+    for kind, expression in contexts:
         if kind == "element" and expression in names:
             return True
         if kind == "extension" and owner.type == "Extension" and owner.value.get("url") == expression:
@@ -188,13 +203,12 @@ def _selects(expression: str, owner: Spot, run: Run) -> bool:
     return any(item.value is owner.value for item in found)
 
 
-def _check_context_rules(definition: Mapping[str, Any], owner: Spot, spot: Spot, run: Run) -> None:
-    for text in definition.get("contextInvariant", ()):
-        try:
-            if not compile_expression(str(text)).holds(owner, run.environment):
-                run.error("extension", spot.where, Message("context-invariant", expression=text), "extension-context")
-        except (FhirPathError, FhirPathSyntaxError) as error:
-            run.not_checked(spot.where, Message("context-error", reason=str(error)))
+def _check_context_rule(text: str, owner: Spot, spot: Spot, run: Run) -> None:
+    try:
+        if not compile_expression(text).holds(owner, run.environment):
+            run.error("extension", spot.where, Message("context-invariant", expression=text), "extension-context")
+    except (FhirPathError, FhirPathSyntaxError) as error:
+        run.not_checked(spot.where, Message("context-error", reason=str(error)))
 
 
 # Data types -----------------------------------------------------------------------------------------------------------

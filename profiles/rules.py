@@ -18,7 +18,7 @@ from relais.profiles.elements import ElementNode, ElementTree
 from relais.profiles.fhirpath.items import type_of
 from relais.profiles.invariants import PREDICATES
 from relais.profiles.messages import Message
-from relais.profiles.packages import Registry
+from relais.profiles.packages import DEFINITION_FAULTS, Registry
 from relais.profiles.places import Spot, Where
 from relais.profiles.run import Check, Run
 from relais.profiles.slicing import Slicing, compile_slicing
@@ -78,6 +78,8 @@ class RuleCompiler:
             checks = self.value_checks(tree.root, tree.type, None)
         except SnapshotError as error:
             return _unusable(error)
+        except DEFINITION_FAULTS:
+            return _unusable(SnapshotError(canonical, "profile-faulty"))
         expected = tree.type
 
         def check_profile(spot: Spot, run: Run) -> None:
@@ -173,11 +175,17 @@ class RuleCompiler:
 
         def check_content(spot: Spot, run: Run) -> None:
             if not found:
-                found.append(tuple(self._children(node, list(base.types) if base else [], base)))
+                found.append(self._content_checks(node, base))
             for check in found[0]:
                 check(spot, run)
 
         return check_content
+
+    def _content_checks(self, node: ElementNode, base: Element | None) -> tuple[Check, ...]:
+        try:
+            return tuple(self._children(node, list(base.types) if base else [], base))
+        except SnapshotError as error:
+            return (_unusable(error),)
 
     def _fields(self, node: ElementNode, type_name: str) -> Iterator[Field]:
         known = {element.stem: element for element in definitions.elements(type_name)}

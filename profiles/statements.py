@@ -83,9 +83,9 @@ def type_check(allowed: frozenset[str], profile: str) -> Check:
 
 def length_check(definition: Mapping[str, Any], profile: str) -> Iterator[Check]:
     """`maxLength`."""
-    most = definition.get("maxLength")
-    if most is None:
+    if "maxLength" not in definition:
         return
+    most = int(definition["maxLength"])
     message = Message("too-long", maximum=most, profile=profile)
 
     def check_length(spot: Spot, run: Run) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from relais.profiles.messages import Message
-from relais.profiles.packages import Registry, Resource
+from relais.profiles.packages import DEFINITION_FAULTS, Registry, Resource
 
 Subsumption = Literal["equivalent", "subsumes", "subsumed-by", "not-subsumed"]
 
@@ -214,7 +214,7 @@ class Terminology:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._systems: dict[str, CodeSystem | None] = {}
-        self._sets: dict[str, _ValueSet | None] = {}
+        self._sets: dict[str, _ValueSet] = {}
         self._supplements: dict[str, list[Resource]] | None = None
         self._implicit: dict[str, str] | None = None
 
@@ -225,10 +225,18 @@ class Terminology:
         url = url.partition("|")[0]
         if url not in self._systems:
             found = self._registry.find("CodeSystem", url)
-            resource = found.resource if found else None
-            usable = resource is not None and resource.get("content") != "not-present"
-            self._systems[url] = CodeSystem(resource, self._supplements_of(url)) if resource and usable else None
+            if found is None:
+                return None
+            self._systems[url] = self._read_code_system(found.resource)
         return self._systems[url]
+
+    def _read_code_system(self, resource: Resource) -> CodeSystem | None:
+        if resource.get("content") == "not-present":
+            return None
+        try:
+            return CodeSystem(resource, self._supplements_of(str(resource["url"])))
+        except DEFINITION_FAULTS:
+            return None
 
     def _supplements_of(self, url: str) -> list[Resource]:
         if self._supplements is None:
@@ -383,20 +391,27 @@ class Terminology:
 
     def _value_set(self, url: str) -> _ValueSet | None:
         if url not in self._sets:
-            self._sets[url] = self._read_value_set(url)
+            found = self._registry.find_any_version("ValueSet", url)
+            made = self._read_value_set(url, found.resource) if found else self._implicit_value_set(url)
+            if made is None:
+                return None
+            self._sets[url] = made
         return self._sets[url]
 
-    def _read_value_set(self, url: str) -> _ValueSet | None:
-        found = self._registry.find_any_version("ValueSet", url)
-        if found is None:
-            plain = url.partition("|")[0]
-            system = WHOLE_SYSTEMS.get(plain) or self._system_of_implicit_set(plain)
-            return _ValueSet(url, [self._part({"system": system})], []) if system else None
-        compose = found.resource.get("compose")
-        if compose is None:
-            return _ValueSet(url, self._expansion_parts(found.resource), [])
-        includes = [self._part(each) for each in compose.get("include", ())]
-        return _ValueSet(url, includes, [self._part(each) for each in compose.get("exclude", ())])
+    def _read_value_set(self, url: str, resource: Resource) -> _ValueSet | None:
+        compose = resource.get("compose")
+        try:
+            if compose is None:
+                return _ValueSet(url, self._expansion_parts(resource), [])
+            includes = [self._part(each) for each in compose.get("include", ())]
+            return _ValueSet(url, includes, [self._part(each) for each in compose.get("exclude", ())])
+        except DEFINITION_FAULTS:
+            return None
+
+    def _implicit_value_set(self, url: str) -> _ValueSet | None:
+        plain = url.partition("|")[0]
+        system = WHOLE_SYSTEMS.get(plain) or self._system_of_implicit_set(plain)
+        return _ValueSet(url, [self._part({"system": system})], []) if system else None
 
     def _system_of_implicit_set(self, url: str) -> str | None:
         """The code system whose `valueSet` names the value set of all its codes."""

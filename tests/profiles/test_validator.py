@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relais.profiles.issues import Issue
-from relais.profiles.packages import load
+from relais.profiles.packages import PackageError, Registry, load
 from relais.profiles.structure import check
 from relais.profiles.validator import Validator
 
@@ -929,3 +929,50 @@ def test_base_check_stays_fast(validator: Validator) -> None:
     for _ in range(200):
         check(plan)
     assert (time.perf_counter() - start) / 200 < 0.001  # 0.1 ms on an idle machine
+
+
+DAMAGES = st.sampled_from([None, [], {}, "", "x", 3, True, [None], [[]], [{}], {"x": {}}, ["x"]])
+
+
+def damaged(value: Any, draw: Any) -> Any:
+    """A copy of a definition in which one part is lost or something else."""
+    path: list[Any] = []
+    here = value
+    while isinstance(here, dict | list) and here and (not path or draw(st.integers(0, 5))):
+        step = draw(st.sampled_from(sorted(here) if isinstance(here, dict) else list(range(len(here)))))
+        path.append(step)
+        here = here[step]
+    changed = copy.deepcopy(value)
+    owner = changed
+    for step in path[:-1]:
+        owner = owner[step]
+    if draw(st.booleans()):
+        del owner[path[-1]]
+    else:
+        owner[path[-1]] = draw(DAMAGES)
+    return changed
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_damaged_definitions_raise_nothing(validator: Validator, data: st.DataObject) -> None:
+    kinds = {
+        f"{FR}fr-core-patient-ins": "StructureDefinition",
+        f"{FR}fr-core-identity-reliability": "StructureDefinition",
+        f"{R4}Identifier": "StructureDefinition",
+        "https://hl7.fr/ig/fhir/core/ValueSet/fr-core-vs-patient-gender-INS": "ValueSet",
+        V2_0203: "CodeSystem",
+    }
+    url = data.draw(st.sampled_from(sorted(kinds)))
+    registry = Registry([])
+    for kind in ("StructureDefinition", "ValueSet", "CodeSystem"):
+        for definition in validator.registry.definitions(kind):
+            if definition.header.url != url:
+                registry.add(definition)
+    sound = validator.registry.find(kinds[url], url)
+    assert sound is not None
+    try:
+        registry.add_resource(damaged(sound.resource, data.draw))
+    except PackageError:
+        return  # told apart when it is read
+    assert all(issue.rule for issue in Validator(registry).validate(INS))
