@@ -8,6 +8,7 @@ nothing more has none and is never visited.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from itertools import zip_longest
 from typing import Any
 
@@ -44,7 +45,6 @@ class RuleCompiler:
         self.snapshots = Snapshots(registry)
         self._trees: dict[str, ElementTree] = {}
         self._profiles: dict[str, Check] = {}
-        self._elements: dict[tuple[str, str, str], tuple[Check, ...]] = {}
         self._types: dict[str, tuple[Check, ...]] = {}
         self._speaking: dict[str, bool] = {}
 
@@ -197,8 +197,7 @@ class RuleCompiler:
 
     def _field(self, node: ElementNode, base: Element, owner_type: str) -> Field:
         checks = self.value_checks(node, owner_type, base)
-        slicing = compile_slicing(node, base, owner_type, self) if node.slices or "slicing" in node.definition else None
-        return Field(node, base, checks, slicing)
+        return Field(node, base, checks, compile_slicing(node, base, owner_type, self))
 
     # Types
 
@@ -301,7 +300,7 @@ class Field:
             if self._wants_values:
                 self._check_values(owner, [], run)
         else:
-            self._check_values(owner, self.values(owner), run)
+            self._check_values(owner, self._values(owner), run)
 
     def _check_values(self, owner: Spot, spots: list[Spot], run: Run) -> None:
         count = len(spots)
@@ -321,7 +320,7 @@ class Field:
         if self._slicing is not None:
             self._slicing.check(owner, spots, run)
 
-    def values(self, owner: Spot) -> list[Spot]:
+    def _values(self, owner: Spot) -> list[Spot]:
         """The values of the element; those of a primitive with what JSON keeps beside them."""
         found: list[Spot] = []
         for key, extended, step, type_name in self._variants:
@@ -369,24 +368,20 @@ def _object_check(fields: tuple[Field, ...]) -> Check:
 
 
 def _is_native(constraint: dict[str, Any]) -> bool:
-    """Whether the base check evaluates an invariant in code, with the expression that R4 publishes."""
-    return (str(constraint.get("key")), str(constraint.get("expression"))) in _native_rules()
+    """Whether the base check evaluates an invariant in code, with the expression and the severity that R4 publishes."""
+    stated = tuple(str(constraint.get(name)) for name in ("key", "severity", "expression"))
+    return stated in _native_rules()
 
 
-def _native_rules() -> frozenset[tuple[str, str]]:
-    global _natives
-    if _natives is None:
-        coded = {key for keys in PREDICATES.values() for key in keys} | _IN_CODE
-        _natives = frozenset(
-            (rule.key, rule.expression)
-            for rules in definitions.all_invariants().values()
-            for rule in rules
-            if rule.key in coded or rule.expression.startswith("name.matches(")
-        )
-    return _natives
-
-
-_natives: frozenset[tuple[str, str]] | None = None
+@cache
+def _native_rules() -> frozenset[tuple[str, ...]]:
+    coded = {key for keys in PREDICATES.values() for key in keys} | _IN_CODE
+    return frozenset(
+        (rule.key, rule.severity, rule.expression)
+        for rules in definitions.all_invariants().values()
+        for rule in rules
+        if rule.key in coded or rule.expression.startswith("name.matches(")
+    )
 
 
 def _is_bound_alike(binding: dict[str, Any], base: Element | None) -> bool:

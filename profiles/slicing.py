@@ -174,15 +174,12 @@ class Discriminator:
         """For a profile: that the value is of the right type, and why it does not conform."""
         profiles = self._statement.profiles
         for inner in (self._at(spot, run) or ()) if profiles else ():
-            for url, type_name in profiles:
-                if inner.type == type_name:
-                    errors = [
-                        each for each in run.trial(run.profiles.profile_check(url), inner) if each.severity == "error"
-                    ]
-                    for error in errors[:1]:
-                        reason = error.message
-                        message = Message("slice-near", slice=name, profile=url.rpartition("/")[2], reason=reason)
-                        run.add("information", "informational", error.where, message, "slice-profile")
+            for url in (url for url, type_name in profiles if inner.type == type_name):
+                found = run.trial(run.profiles.profile_check(url), inner)
+                first = next((each for each in found if each.severity == "error"), None)
+                if first is not None:
+                    message = Message("slice-near", slice=name, profile=url.rpartition("/")[2], reason=first.message)
+                    run.add("information", "informational", first.where, message, "slice-profile")
 
 
 class Statement:
@@ -194,15 +191,15 @@ class Statement:
 
 
 def compile_slicing(node: ElementNode, base: Element, owner_type: str, compiler: RuleCompiler) -> Slicing | None:
-    """The slices of an element; None where it has none and leaves what it likes."""
-    stated = node.definition.get("slicing", {})
+    """The slices of an element; None where it has none."""
     if not node.slices:
         return None
+    discriminators = node.definition.get("slicing", {}).get("discriminator", ())
     slices = []
     for each in node.slices:
         tests = [
             Discriminator(one["path"], statement)
-            for one in stated.get("discriminator", ())
+            for one in discriminators
             if (statement := _statement(one["type"], one["path"], each, compiler)) is not None
         ]
         made = Slice(each, tests, compiler.value_checks(each, owner_type, base))
@@ -277,17 +274,16 @@ def _reach(node: ElementNode, steps: list[tuple[str, str]], compiler: RuleCompil
     if kind == "ofType":
         yield from _reach(node, rest, compiler)
         return
-    if kind == "member" and (expected := node.expected()) is not None:
-        parts = _parts(expected[1], [name for each, name in steps if each == "member"])
-        if len(steps) == len([1 for each, _ in steps if each == "member"]):
-            for part in parts:
-                yield _Place(None, (expected[0], part))
+    expected = node.expected()
+    if expected is not None and all(each == "member" for each, _ in steps):
+        for part in _parts(expected[1], [name for _, name in steps]):
+            yield _Place(None, (expected[0], part))
     for owner in (node, *_described(node, compiler)):
-        for child in _children(owner, kind, argument, compiler):
+        for child in _children(owner, kind, argument):
             yield from _reach(child, rest, compiler)
 
 
-def _children(node: ElementNode, kind: str, argument: str, compiler: RuleCompiler) -> Iterator[ElementNode]:
+def _children(node: ElementNode, kind: str, argument: str) -> Iterator[ElementNode]:
     if kind == "member":
         child = node.referred().children.get(argument)
         if child is not None:
