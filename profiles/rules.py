@@ -186,6 +186,8 @@ class RuleCompiler:
             return tuple(self._children(node, list(base.types) if base else [], base))
         except SnapshotError as error:
             return (_unusable(error),)
+        except DEFINITION_FAULTS:
+            return (_unusable(SnapshotError(node.tree.url, "profile-faulty")),)
 
     def _fields(self, node: ElementNode, type_name: str) -> Iterator[Field]:
         known = {element.stem: element for element in definitions.elements(type_name)}
@@ -209,9 +211,18 @@ class RuleCompiler:
     def _type_checks(self, name: str) -> tuple[Check, ...]:
         if name not in self._types:
             self._types[name] = ()
-            if (tree := self._data_type(name)) is not None:
-                self._types[name] = self.value_checks(tree.root, name, None)
+            self._types[name] = self._checks_of_data_type(name)
         return self._types[name]
+
+    def _checks_of_data_type(self, name: str) -> tuple[Check, ...]:
+        """Compiled when a value of the type is first met, so a faulty definition is reported there as not checked."""
+        try:
+            tree = self._data_type(name)
+            return self.value_checks(tree.root, name, None) if tree else ()
+        except SnapshotError as error:
+            return (_unusable(error),)
+        except DEFINITION_FAULTS:
+            return (_unusable(SnapshotError(f"{TYPE_URL}{name}", "profile-faulty")),)
 
     def _type_root_checks(self, name: str) -> Iterator[Check]:
         """The invariants of a data type, which a snapshot that unfolds the type does not repeat."""

@@ -1,13 +1,21 @@
-"""Fixtures every test may use."""
+"""Fixtures every test may use; property tests draw the same examples at every run.
+
+`pytest --hypothesis-profile=explore` draws new ones: a search for faults, not a gate.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from relais.server.settings import Settings
 from support.rules import validator, validator_of_2023_12  # noqa: F401 - fixtures
+
+settings.register_profile("steady", derandomize=True, deadline=None, print_blob=True)
+settings.register_profile("explore", deadline=None, print_blob=True)
+settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session")
