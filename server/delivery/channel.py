@@ -1,4 +1,8 @@
-"""What every delivery channel has in common: the shipment it sends, the receipt it returns, how it fails."""
+"""What every delivery channel has in common: the shipment it sends, the receipt it returns, how it fails, its evidence.
+
+A channel hands the bytes of each exchange to `record`, as they crossed the wire: they are the evidence of the attempt
+(`relais deliveries evidence`). Whoever makes the attempt collects them inside `recording`; elsewhere they are dropped.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,10 @@ import contextlib
 import hashlib
 import uuid
 from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Protocol
+from datetime import UTC, datetime
+from typing import Literal, Protocol
 
 from relais.cda.errors import Issue, RelaisError
 from relais.cda.identifiers import MATRICULE
@@ -15,15 +21,29 @@ from relais.cda.xds import Submission
 
 MAX_QUOTE = 300
 
+Action = Literal["send", "withdraw"]
+"""`send` a document, which may replace the former version; `withdraw` one that was sent before."""
+
+Acknowledgement = Literal["reception", "reading"]
+"""What a receiver may be asked to say later: the mailbox has the message, somebody has read or integrated it."""
+
+EVERY_ACKNOWLEDGEMENT: tuple[Acknowledgement, ...] = ("reception", "reading")
+
 
 @dataclass(frozen=True, slots=True)
 class Shipment:
-    """Everything a channel needs to send one document; fixed when the order is accepted, the same on every attempt."""
+    """Everything a channel needs to send one document; fixed when the order is accepted, the same on every attempt.
+
+    What is hidden from whom stands in the confidentiality codes of the entry. To `withdraw`, the document and its entry
+    are those that were sent.
+    """
 
     document: bytes
     submission: Submission
     recipients: tuple[str, ...]  # mailboxes; empty for the DMP
     message_id: str  # RFC 5322 Message-ID, with angle brackets
+    action: Action = "send"
+    acknowledgements: tuple[Acknowledgement, ...] = EVERY_ACKNOWLEDGEMENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +59,44 @@ class DeliveryError(RelaisError):
     def __init__(self, issues: Issue | Iterable[Issue], *, retry: bool) -> None:
         super().__init__(issues)
         self.retry = retry
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One request and what came back, byte for byte; `response` is None when nothing came.
+
+    `step` is the transaction (`ITI-41`, `SMTP`, `MLLP`), `endpoint` the address without secrets. HTTP bytes begin with
+    the header fields that tell how to read the body; of SMTP the request is the message as submitted after DATA, the
+    response every line the server said.
+    """
+
+    step: str
+    endpoint: str
+    started: datetime
+    ended: datetime
+    request: bytes
+    response: bytes | None
+
+
+_recorded: ContextVar[list[Exchange] | None] = ContextVar("recorded", default=None)
+
+
+@contextlib.contextmanager
+def recording() -> Iterator[list[Exchange]]:
+    """Collect the exchanges that are recorded inside the block, by this thread."""
+    exchanges: list[Exchange] = []
+    token = _recorded.set(exchanges)
+    try:
+        yield exchanges
+    finally:
+        _recorded.reset(token)
+
+
+def record(step: str, endpoint: str, started: datetime, request: bytes, response: bytes | None) -> None:
+    """Keep an exchange that ends now as evidence of the attempt under way; call it before judging the answer."""
+    exchanges = _recorded.get()
+    if exchanges is not None:
+        exchanges.append(Exchange(step, endpoint, started, datetime.now(UTC), request, response))
 
 
 _ENTRIES = uuid.UUID("6f0c8e0a-5d0b-5a53-9f4e-0f6a3c1b7e21")
@@ -58,7 +116,7 @@ class Channel(Protocol):
     name: str
 
     def send(self, shipment: Shipment) -> Receipt:
-        """Send once, within the configured time. Raises DeliveryError."""
+        """Carry out the action of the shipment once, within the configured time. Raises DeliveryError."""
         ...
 
 
