@@ -11,6 +11,7 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger
 
 from relais.server.app import create_app
+from relais.server.balance import ConnectionCounts, EvenWorker
 from relais.server.settings import Settings
 
 # Method, path, status, bytes, microseconds. No query string, no header: they may name a person.
@@ -44,11 +45,12 @@ class _Server(BaseApplication):  # type: ignore[misc]
         super().__init__()
 
     def load_config(self) -> None:
+        EvenWorker.counts = ConnectionCounts(self._settings.workers)
         options: dict[str, Any] = {
             "bind": f"{self._settings.host}:{self._settings.port}",
             "workers": self._settings.workers,
             "threads": self._settings.threads,
-            "worker_class": "gthread",
+            "worker_class": EvenWorker,
             "preload_app": True,
             "accesslog": "-",
             "logger_class": _Log,
@@ -58,10 +60,21 @@ class _Server(BaseApplication):  # type: ignore[misc]
             "graceful_timeout": 30,
             "limit_request_line": 8190,
             "control_socket_disable": True,
-            "pre_fork": lambda _arbiter, _worker: gc.freeze(),  # keeps the pages of the definitions shared
+            "pre_fork": _before_fork,
+            "child_exit": _after_exit,
         }
         for name, value in options.items():
             self.cfg.set(name, value)
 
     def load(self) -> Flask:
         return self._application
+
+
+def _before_fork(_arbiter: Any, worker: EvenWorker) -> None:
+    gc.freeze()  # keeps the pages of the definitions shared
+    worker.place = EvenWorker.counts.enter()
+
+
+def _after_exit(_arbiter: Any, worker: EvenWorker) -> None:
+    if worker.place is not None:
+        EvenWorker.counts.leave(worker.place)
