@@ -96,6 +96,50 @@ class Settings:
     )
     dmp_url: str = field(default="", metadata={"doc": "ITI-41 endpoint of the DMP repository."})
     dmp_ca_file: str = field(default="", metadata={"doc": "PEM of the authorities trusted for the DMP."})
+    dmp_registry_url: str = field(
+        default="", metadata={"doc": "ITI-18 and ITI-57 endpoint; empty: `registry` beside `dmp_url`."}
+    )
+    dmp_patients_url: str = field(
+        default="", metadata={"doc": "Endpoint of the existence test (TD0.2); empty: `patients` beside `dmp_url`."}
+    )
+    dmp_crl_file: str = field(
+        default="", metadata={"doc": "PEM of the revocation lists of the authorities of the DMP; empty: none checked."}
+    )
+    dmp_certificate: str = field(
+        default="", metadata={"doc": "PEM of the structure's TLS client certificate (ORG AUTH_CLI), chain and key."}
+    )
+    dmp_passphrase: str = field(default="", metadata={"doc": "Passphrase of its key."})
+    dmp_signing_certificate: str = field(
+        default="", metadata={"doc": "PEM of the structure's signature certificate (ORG SIGN), chain and key."}
+    )
+    dmp_signing_passphrase: str = field(default="", metadata={"doc": "Passphrase of its key."})
+    dmp_homologation: str = field(
+        default="", metadata={"doc": "DMP homologation number of this software (VIHF LPS_ID_HOMOLOGATION_DMP)."}
+    )
+    dmp_installation: str = field(default="", metadata={"doc": "Id of this installation (VIHF LPS_ID); may be empty."})
+    dmp_mode: str = field(
+        default="INDIRECTE",
+        metadata={
+            "doc": "How the VIHF says that users are authenticated; the second opens reading and masking.",
+            "choices": ("INDIRECTE", "INDIRECTE_RENFORCEE"),
+        },
+    )
+    dmp_authentication: str = field(
+        default="unspecified", metadata={"doc": "Class of the local authentication (SAML ac:classes), e.g. Password."}
+    )
+    dmp_role: str = field(
+        default="", metadata={"doc": "VIHF role of who answers here, as `code^label^OID`; empty: AUTOMATE."}
+    )
+    dmp_lot_digest: str = field(
+        default="sha256", metadata={"doc": "Digest of the signature of the lot.", "choices": ("sha256", "sha1")}
+    )
+    dmp_existence_check: bool = field(
+        default=True, metadata={"doc": "Ask whether the patient has an open DMP before a document is sent (TD0.2)."}
+    )
+    dmp_max_size: int = field(default=50_000_000, metadata={"doc": "Largest document sent to the DMP."})
+    dmp_web_url: str = field(
+        default="", metadata={"doc": "Template of the Web access to a DMP, with {ins}, {oid} and {page}; empty: none."}
+    )
     hl7v2_host: str = field(default="", metadata={"doc": "HL7 v2 platform (MLLP); empty: no HL7 v2 channel."})
     hl7v2_port: int = field(default=2575, metadata={"doc": "Its port."})
     hl7v2_tls: bool = field(
