@@ -58,6 +58,29 @@ class Settings:
         default="",
         metadata={"doc": "Folder of the official CI-SIS rules (holds cda/); empty: ../shared/cisis when present."},
     )
+    fhir_packages: str = field(
+        default="",
+        metadata={"doc": "Folders of FHIR packages, by commas; empty: fhir/ of the CI-SIS rules, if any; none: none."},
+    )
+    fhir_package_names: str = field(
+        default="",
+        metadata={"doc": "Packages to load (id or id#version), by commas; one that is missing stops the start."},
+    )
+    profiles: str = field(
+        default="",
+        metadata={"doc": "What writes that break a profile meet, by type: off, warn, refuse. `CarePlan=refuse,*=warn`"},
+    )
+    required_profiles: str = field(
+        default="",
+        metadata={"doc": "Profiles that resources must meet whatever they claim, by commas: `CarePlan=https://…`"},
+    )
+    identity_rules: str = field(
+        default="auto",
+        metadata={
+            "doc": "What national numbers that break their rules meet on writes; auto: refuse in production, else warn.",
+            "choices": ("auto", "off", "warn", "refuse"),
+        },
+    )
     rules_required: bool = field(
         default=True, metadata={"doc": "Refuse to send a document that the official rules could not check."}
     )
@@ -94,6 +117,49 @@ class Settings:
     mss_max_size: int = field(
         default=10_000_000, metadata={"doc": "Largest message submitted when the mail server announces no SIZE."}
     )
+    mss_certificate: str = field(
+        default="", metadata={"doc": "PEM of the client certificate and its key, for the mail servers (SMTP and IMAP)."}
+    )
+    mss_crl_file: str = field(
+        default="", metadata={"doc": "PEM of the revocation lists that mail server certificates are checked against."}
+    )
+    mss_login: str = field(
+        default="none",
+        metadata={
+            "doc": "Login after TLS, as the operator asks: none, by the certificate, by password.",
+            "choices": ("none", "external", "plain"),
+        },
+    )
+    mss_password_file: str = field(default="", metadata={"doc": "File of the password of a plain login."})
+    mss_idle: float = field(default=30.0, metadata={"doc": "How long a mail connection is kept for the next message."})
+    mss_pdf: bool = field(
+        default=True, metadata={"doc": "Send a PDF of the document beside its archive (needs relais[pdf])."}
+    )
+    mss_receipts: str = field(
+        default="both",
+        metadata={
+            "doc": "What mails ask for: delivery reports (DSN), read receipts (MDN), both, or none.",
+            "choices": ("both", "delivery", "reading", "none"),
+        },
+    )
+    mss_reply_to: str = field(default="", metadata={"doc": "Mailbox that answers go to; empty: the one that sends."})
+    mss_patient_may_answer: bool = field(
+        default=True, metadata={"doc": "False: mails to patients say that they cannot be answered (X-MSS-MES)."}
+    )
+    mss_domains_file: str = field(
+        default="",
+        metadata={"doc": "Domains of the trust space: the official list (XML), or one a line; empty: all of mssante.fr."},
+    )
+    mailboxes: str = field(default="", metadata={"doc": "Mailboxes to read, by commas; empty: only mss_sender."})
+    imap_host: str = field(default="", metadata={"doc": "IMAP server of the mailboxes; empty: mss_host."})
+    imap_port: int = field(default=143, metadata={"doc": "Its port."})
+    imap_starttls: bool = field(default=True, metadata={"doc": "Demand STARTTLS before the login."})
+    imap_poll: float = field(default=60.0, metadata={"doc": "Longest time between two looks into a mailbox."})
+    imap_done_folder: str = field(default="Relais-traites", metadata={"doc": "Folder of mails that were processed."})
+    imap_quarantine_folder: str = field(
+        default="Relais-quarantaine", metadata={"doc": "Folder of mails that could not be imported."}
+    )
+    imap_max_size: int = field(default=35_000_000, metadata={"doc": "Largest mail that is fetched."})
     dmp_url: str = field(default="", metadata={"doc": "ITI-41 endpoint of the DMP repository."})
     dmp_ca_file: str = field(default="", metadata={"doc": "PEM of the authorities trusted for the DMP."})
     dmp_registry_url: str = field(
@@ -149,6 +215,9 @@ class Settings:
     hl7v2_certificate: str = field(
         default="", metadata={"doc": "PEM of the client certificate and its key, for a platform that asks for one."}
     )
+    hl7v2_crl_file: str = field(
+        default="", metadata={"doc": "PEM of the revocation lists that the platform's certificate is checked against."}
+    )
     hl7v2_timeout: float = field(default=30.0, metadata={"doc": "Longest wait for the platform's acknowledgement."})
     hl7v2_message: str = field(
         default="MDM",
@@ -167,6 +236,18 @@ class Settings:
     hl7v2_strict: bool = field(
         default=False, metadata={"doc": "Order only the combinations of flags that the HL7 v2 volet lists."}
     )
+    hl7v2_listen_host: str = field(default="127.0.0.1", metadata={"doc": "Address HL7 v2 messages are received on."})
+    hl7v2_listen_port: int = field(default=2576, metadata={"doc": "Port HL7 v2 messages are received on."})
+    hl7v2_listen_certificate: str = field(
+        default="", metadata={"doc": "PEM of the certificate and key of that port; empty: no TLS."}
+    )
+    hl7v2_listen_ca_file: str = field(
+        default="", metadata={"doc": "PEM of the authorities whose client certificates that port demands; empty: none."}
+    )
+    hl7v2_listen_timeout: float = field(
+        default=60.0, metadata={"doc": "Longest silence of a sender, and longest time for one message."}
+    )
+    hl7v2_listen_connections: int = field(default=32, metadata={"doc": "Most senders connected at a time."})
     sender_timeout: float = field(default=20.0, metadata={"doc": "Longest wait for one network step of a delivery."})
     retry_base: float = field(default=5.0, metadata={"doc": "First wait before a delivery is tried again."})
     retry_attempts: int = field(default=12, metadata={"doc": "Attempts before a delivery is given up."})
@@ -186,6 +267,14 @@ class Settings:
         """Folder of the official rules, or None when this machine has none."""
         folder = Path(self.cisis_pack) if self.cisis_pack else Path(__file__).resolve().parents[2] / "shared" / "cisis"
         return folder if (folder / "cda").is_dir() else None
+
+    @property
+    def package_folders(self) -> tuple[Path, ...]:
+        """The folders of FHIR packages."""
+        if self.fhir_packages:
+            named = (name.strip() for name in self.fhir_packages.split(","))
+            return tuple(Path(name) for name in named if name not in ("", "none"))
+        return (self.rules_folder / "fhir",) if self.rules_folder else ()
 
     @property
     def deployment(self) -> Deployment:

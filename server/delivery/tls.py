@@ -1,0 +1,105 @@
+"""TLS of the mail and HL7 v2 connections: whom to trust, who we are, what was revoked (référentiel MSSanté, ECO.1.1.2–10).
+
+TLS 1.2 at least. A certificate that is expired, revoked, not trusted or of another host ends the handshake: nothing has
+been said then but the greeting of the protocol. Files are read for each connection, so a renewed one needs no restart.
+"""
+
+from __future__ import annotations
+
+import ssl
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from cryptography import x509
+
+from relais.cda.errors import Issue
+from relais.server.delivery.channel import DeliveryError
+from relais.server.settings import Settings
+
+Peer = Literal["mss", "hl7v2"]
+"""Whose settings are meant: `<peer>_ca_file`, `<peer>_certificate`, `<peer>_crl_file`."""
+
+_REASONS = {  # X509_V_ERR_* of OpenSSL
+    3: "the revocation list of its issuer is missing from {crl_file}",
+    9: "is not valid yet",
+    10: "has expired",
+    12: "cannot be checked: the revocation list in {crl_file} is out of date",
+    23: "was revoked",
+    62: "is that of another host",
+    64: "is that of another host",
+}
+
+
+def client_context(settings: Settings, peer: Peer) -> ssl.SSLContext:
+    """What a connection to `peer` is made with. Raises DeliveryError (no retry) for files that cannot be used."""
+    ca_file, certificate, crl_file = (str(getattr(settings, f"{peer}_{name}")) for name in _FILES)
+    try:
+        context = ssl.create_default_context(cafile=ca_file or None)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+    except OSError as error:
+        raise _unusable("the authorities to trust cannot be read", f"{peer}_ca_file") from error
+    if certificate:
+        _check_validity(certificate, f"{peer}_certificate")
+        try:
+            context.load_cert_chain(certificate)
+        except OSError as error:
+            raise _unusable("the client certificate or its key cannot be read", f"{peer}_certificate") from error
+    if crl_file:
+        try:
+            context.load_verify_locations(crl_file)
+        except OSError as error:
+            raise _unusable("the revocation lists cannot be read", f"{peer}_crl_file") from error
+        context.verify_flags |= ssl.VerifyFlags.VERIFY_CRL_CHECK_LEAF
+    return context
+
+
+_FILES = ("ca_file", "certificate", "crl_file")
+
+
+def server_context(certificate: str, ca_file: str) -> ssl.SSLContext:
+    """What a listener takes connections with; clients show a certificate of `ca_file` where one is named.
+
+    Raises OSError (which ssl.SSLError is) when a file cannot be used.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(certificate)
+    if ca_file:
+        context.load_verify_locations(ca_file)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def failure(error: ssl.SSLError, peer: Peer, name: str) -> DeliveryError | None:
+    """What a handshake that failed means for the delivery; None when it may succeed another time.
+
+    `name` says who `peer` is in messages.
+    """
+    if isinstance(error, ssl.SSLCertVerificationError):
+        reason = _REASONS.get(error.verify_code, "is not trusted").format(crl_file=f"{peer}_crl_file")
+        message, path = f"the certificate of {name} {reason}: nothing was sent", f"{peer}_ca_file"
+    elif "ALERT" in (error.reason or ""):
+        told = (error.reason or "").partition("ALERT_")[2].replace("_", " ").lower()
+        message, path = f"{name} refuses the connection or our certificate ({told}): nothing was sent", _own(peer)
+    else:
+        return None
+    return DeliveryError(Issue("error", "security", message, path, "TLS"), retry=False)
+
+
+def _own(peer: Peer) -> str:
+    return f"{peer}_certificate"
+
+
+def _check_validity(path: str, setting: str) -> None:
+    """Refuse an own certificate that the peer would refuse in words nobody understands."""
+    try:
+        certificate = x509.load_pem_x509_certificate(Path(path).read_bytes())
+    except (OSError, ValueError) as error:
+        raise _unusable("the client certificate or its key cannot be read", setting) from error
+    if certificate.not_valid_after_utc < datetime.now(UTC):
+        raise DeliveryError(Issue("error", "security", "our certificate has expired", setting, "TLS"), retry=False)
+
+
+def _unusable(message: str, setting: str) -> DeliveryError:
+    return DeliveryError(Issue("error", "not-found", message, setting, "TLS"), retry=False)
