@@ -12,7 +12,15 @@ from relais.server.fhir.facade import Facade
 from relais.server.settings import Settings
 from relais.server.store import Store
 
-_OPERATIONS = ("administration", "document_operations", "everything", "export", "jobs", "meta_operations")
+_OPERATIONS = (
+    "administration",
+    "document_operations",
+    "everything",
+    "export",
+    "jobs",
+    "meta_operations",
+    "transmit_operations",
+)
 for _name in _OPERATIONS:
     import_module(f"relais.server.fhir.{_name}")  # registers its operations
 

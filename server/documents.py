@@ -1,4 +1,4 @@
-"""Documents issued for stored care plans: which bytes, under which id, as which version of their lineage.
+"""Documents issued for stored resources: which bytes, under which id, as which version of their lineage.
 
 The next version is issued when the document would say something else than the last one; asking again while nothing has
 changed gives the same bytes. It replaces the last version that Relais sent, or, when none was sent, the last one issued
@@ -8,7 +8,6 @@ validated, hashed, sent and owed to a later replacement.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,23 +16,17 @@ import msgspec
 from sqlalchemy import BigInteger, Column, Connection, Index, Integer, LargeBinary, Row, Table, insert, select
 
 from relais.cda.datatypes import PARIS
-from relais.cda.errors import Issue, RelaisError
+from relais.cda.errors import Issue, MappingError, RelaisError
 from relais.cda.model import II, Header
 from relais.cda.reader import read
 from relais.cda.templates import INS_ROOTS
 from relais.cda.writer import write
-from relais.mappings import identity
-from relais.mappings.context import Deployment, DocumentVersion, Emission, Mapped, Resource
-from relais.mappings.resources import ResourceSet
-from relais.mappings.terminology import TERMINOLOGIE_CISIS_URI
-from relais.mappings.to_cda.pps import pps_document
+from relais.mappings.context import Deployment, DocumentVersion, Emission, Mapped
 from relais.server.delivery import outbox
-from relais.server.fhir import references
-from relais.server.fhir.json_format import load
-from relais.server.fhir.repository import Transaction, existing
-from relais.server.search import search
+from relais.server.document_sources import EVERYTHING, Selection, Sources, gather
+from relais.server.fhir.repository import Transaction
 from relais.server.store.schema import Bytewise, metadata
-from relais.server.store.store import StoredVersion, read_current, to_datetime, to_microseconds
+from relais.server.store.store import to_datetime, to_microseconds
 
 document_table = Table(
     "issued_document",
@@ -41,7 +34,7 @@ document_table = Table(
     Column("key", Bytewise, primary_key=True),  # name_of(ClinicalDocument/id)
     Column("lineage", Bytewise, nullable=False),  # name_of(ClinicalDocument/setId)
     Column("version", Integer, nullable=False),
-    Column("carrier", Bytewise, nullable=False),  # CarePlan/[id]; empty: made elsewhere
+    Column("carrier", Bytewise, nullable=False),  # Type/[id]; empty: made elsewhere
     Column("identity", LargeBinary, nullable=False),  # JSON of Identity
     Column("content", LargeBinary, nullable=False),
     Column("issues", LargeBinary, nullable=False),  # JSON of the mapping's issues
@@ -49,22 +42,6 @@ document_table = Table(
 )
 Index("issued_document_by_lineage", document_table.c.lineage, document_table.c.version)
 Index("issued_document_by_carrier", document_table.c.carrier, document_table.c.version)
-
-_PROVISIONS = ",".join(
-    f"{TERMINOLOGIE_CISIS_URI}|{code}"
-    for code in ("PAT-001", "PAT-002", "PAT-003", "PAT-004", "PAT-005", "PAT-006", "PAT-007", "PAT-008", "PAT-009")
-)
-# What belongs to a plan without being referenced from it: (type, search parameters, what the first one points to).
-_BACK_LINKS = (
-    ("RelatedPerson", (("patient", ""),), "Patient"),
-    ("Consent", (("patient", ""),), "Patient"),
-    ("Coverage", (("beneficiary", ""),), "Patient"),
-    ("Observation", (("patient", ""), ("code", f"{_PROVISIONS},{TERMINOLOGIE_CISIS_URI}|ORG-013")), "Patient"),
-    ("Observation", (("focus", ""),), "Goal"),
-    ("Provenance", (("target", ""),), "CarePlan"),
-    ("PractitionerRole", (("practitioner", ""), ("active:not", "false")), "Practitioner"),
-)
-_MOST_SOURCES = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +56,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class IssuedDocument:
-    """One issued document: `content` is exactly what is sent; `carrier` is `CarePlan/[id]`, empty if made elsewhere.
+    """One issued document: `content` is exactly what is sent; `carrier` is `Type/[id]`, empty if made elsewhere.
 
     `issues` is what the mapping wanted said (warnings, information).
     """
@@ -107,82 +84,36 @@ def name_of(identifier: II) -> str:
     return f"{identifier.root}^{identifier.extension}" if identifier.extension else identifier.root or ""
 
 
-# --- sources ----------------------------------------------------------------------------------------------------------
-
-
-def gather(connection: Connection, base: str, care_plan_id: str) -> tuple[Resource, ResourceSet]:
-    """The plan, and the set of what it references (and so on) and of what is recorded about it and its patient.
-
-    Read twice until both readings agree: on PostgreSQL others may commit between two reads of one transaction.
-    Raises FhirError 404 or 410 when there is no such plan, RelaisError when too much hangs on it.
-    """
-    found = _gather(connection, base, care_plan_id)
-    while (again := _gather(connection, base, care_plan_id)) != found:
-        found = again
-    parsed = {name: load(stored.content or b"") for name, stored in sorted(found.items())}
-    return parsed[f"CarePlan/{care_plan_id}"], ResourceSet.of(parsed.values(), base)
-
-
-def _gather(connection: Connection, base: str, care_plan_id: str) -> dict[str, StoredVersion]:
-    plan = f"CarePlan/{care_plan_id}"
-    found = {plan: existing(read_current(connection, "CarePlan", care_plan_id), "CarePlan", care_plan_id)}
-    waiting = [plan]
-    while waiting:
-        name = waiting.pop()
-        for stored in _linked(connection, base, name, load(found[name].content or b"")):
-            linked = f"{stored.type}/{stored.id}"
-            if linked not in found and stored.type != "CarePlan" and not stored.deleted:
-                found[linked] = stored
-                waiting.append(linked)
-        if len(found) > _MOST_SOURCES:
-            message = f"more than {_MOST_SOURCES} resources hang on the plan"
-            raise RelaisError(Issue("error", "too-costly", message, "CarePlan"))
-    return found
-
-
-def _linked(connection: Connection, base: str, name: str, resource: Resource) -> Iterator[StoredVersion]:
-    resource_type = name.partition("/")[0]
-    # A merged record of the person is another Patient: nothing of it belongs to this plan.
-    followed = {key: value for key, value in resource.items() if (resource_type, key) != ("Patient", "link")}
-    for reference in sorted(references.of(followed)):
-        target = references.restful(reference)
-        if target and target[0] in ("", base) and (stored := read_current(connection, target[1], target[2])):
-            yield stored
-    for back_type, parameters, pointed_type in _BACK_LINKS:
-        if pointed_type == resource_type:
-            wanted = [(parameter, value or name) for parameter, value in parameters]
-            matches = search(connection, base, back_type, [*wanted, ("_count", str(_MOST_SOURCES))]).matches
-            if back_type != "PractitionerRole" or len(matches) == 1:  # of several roles none is the one meant
-                yield from matches
-
-
 # --- issuing ----------------------------------------------------------------------------------------------------------
 
 
-def issue(transaction: Transaction, care_plan_id: str, deployment: Deployment, now: datetime) -> IssuedDocument:
-    """The document of the plan as it stands, issuing the next version if it would differ from the last.
+def issue(
+    transaction: Transaction,
+    carrier: str,
+    deployment: Deployment,
+    now: datetime,
+    selection: Selection = EVERYTHING,
+) -> IssuedDocument:
+    """The document of `carrier` (`Type/[id]`) as it stands, issuing the next version if it would differ from the last.
 
-    Raises MappingError when the plan lacks what the document requires, FhirError when there is no such plan,
-    RelaisError when its identifier belongs to another plan or another patient.
+    `selection` chooses the appointments of an agenda, whose carrier is the Patient. Raises MappingError when the
+    resources lack what the document requires, FhirError when there is no such resource, RelaisError when its
+    identifier belongs to another one or to another patient.
     """
-    carrier = f"CarePlan/{care_plan_id}"
     connection = transaction.connection
     transaction.exclusively(f"documents of {carrier}")
-    plan, resources = gather(connection, transaction.repository.base, care_plan_id)
+    sources = gather(connection, transaction.repository.base, carrier, selection)
     former = _newest(connection, document_table.c.carrier == carrier)
-    set_id = former.identity.set_id if former else identity.set_id(plan, "pps")
-    if set_id is None:
-        raise RelaisError(Issue("error", "required", "an identifier, or an id", "CarePlan.identifier"))
+    set_id = former.identity.set_id if former else _lineage_of(sources, deployment, now)
     transaction.exclusively(f"lineage {name_of(set_id)}")
     last = _newest(connection, document_table.c.lineage == name_of(set_id))
     if last:
         _check_heir(transaction, last, carrier)
-        version = DocumentVersion(last.version, last.identity.replaces, set_id)
-        if write(_map(plan, resources, deployment, last.issued, version).document) == last.content:
+        if _would_say_the_same(connection, sources, deployment, last):
             return last
     replaced = (_last_sent(connection, name_of(set_id)) or last) if last else None
     version = DocumentVersion(last.version + 1 if last else 1, replaced.identity.id if replaced else None, set_id)
-    mapped = _map(plan, resources, deployment, now, version)
+    mapped = _map(connection, sources, deployment, now, version)
     header = mapped.document.header
     document = IssuedDocument(
         _identity(header), version.number, carrier, write(mapped.document), tuple(mapped.issues), now
@@ -190,20 +121,38 @@ def issue(transaction: Transaction, care_plan_id: str, deployment: Deployment, n
     return _keep(connection, document)
 
 
+def _lineage_of(sources: Sources, deployment: Deployment, now: datetime) -> II:
+    """The setId that a carrier's first document bears. Raises MappingError as that document would."""
+    later = DocumentVersion(2, II("2.25.0"))  # a later version: a first one may have nothing to withdraw
+    header = sources.document(Emission(deployment, now.astimezone(PARIS), later), None).document.header
+    return header.set_id or header.id
+
+
+def _would_say_the_same(connection: Connection, sources: Sources, deployment: Deployment, last: IssuedDocument) -> bool:
+    version = DocumentVersion(last.version, last.identity.replaces, last.identity.set_id)
+    try:
+        return write(_map(connection, sources, deployment, last.issued, version).document) == last.content
+    except MappingError:  # the sources allow no first version any more, as that of a withdrawal; perhaps a next one
+        return False
+
+
 def _map(
-    plan: Resource, resources: ResourceSet, deployment: Deployment, now: datetime, version: DocumentVersion
+    connection: Connection, sources: Sources, deployment: Deployment, now: datetime, version: DocumentVersion
 ) -> Mapped:
-    return pps_document(plan, resources, Emission(deployment, now.astimezone(PARIS), version))
+    replaced = issued(connection, name_of(version.replaces)) if version.replaces else None
+    return sources.document(Emission(deployment, now.astimezone(PARIS), version), replaced and replaced.content)
 
 
 def _check_heir(transaction: Transaction, last: IssuedDocument, carrier: str) -> None:
-    """A lineage passes to another plan only when the plan that had it is gone."""
+    """A lineage passes to another resource only when the one that had it is gone."""
     if last.carrier in ("", carrier):
         return
-    stored = transaction.current("CarePlan", last.carrier.partition("/")[2])
+    kind, _, former_id = last.carrier.partition("/")
+    stored = transaction.current(kind, former_id)
     if stored and not stored.deleted:
         message = f"{last.carrier} has issued documents under this identifier"
-        raise RelaisError(Issue("error", "duplicate", message, "CarePlan.identifier", "CI-SIS: one setId, one plan"))
+        place = f"{carrier.partition('/')[0]}.identifier"
+        raise RelaisError(Issue("error", "duplicate", message, place, "CI-SIS: one setId, one source"))
 
 
 def register(connection: Connection, content: bytes, now: datetime) -> IssuedDocument:
@@ -271,7 +220,7 @@ def issued(connection: Connection, key: str) -> IssuedDocument | None:
 
 
 def last_issued(connection: Connection, carrier: str) -> IssuedDocument | None:
-    """The newest document of `CarePlan/[id]`."""
+    """The newest document of `Type/[id]`."""
     return _newest(connection, document_table.c.carrier == carrier)
 
 

@@ -34,10 +34,19 @@ class Conversion:
         self.remarks: list[str] = []
         self.patient: Resource = {}
         self.patient_ids: list[II] = []
-        self.lineage = II()
+        self._lineage = II()
         self.opposed: set[int] = set()  # resources whose sharing the person opposes, by identity
         self._ids: set[tuple[str | None, str | None]] = set()
         self._roles: dict[int, list[Resource]] | None = None
+
+    @property
+    def lineage(self) -> II:
+        """The setId of the document: the one that is known already, else the one that the mapping derives."""
+        return self.emission.version.set_id or self._lineage
+
+    @lineage.setter
+    def lineage(self, derived: II) -> None:
+        self._lineage = derived
 
     @property
     def ins(self) -> str | None:

@@ -66,7 +66,7 @@ def transmit_plan(
     Raises MappingError or RelaisError with what forbids the transmission; nothing is stored then.
     """
     wanted.check(settings)
-    document = documents.issue(transaction, care_plan_id, settings.deployment, now)
+    document = documents.issue(transaction, f"CarePlan/{care_plan_id}", settings.deployment, now)
     refused = [
         Issue("error", "business-rule", i.message, i.path, i.rule) for i in document.issues if i.rule in BLOCKING_RULES
     ]

@@ -51,7 +51,7 @@ class Desk:
     def issue_of(self, care_plan: str) -> IssuedDocument:
         """The document of a plan as it stands."""
         with self.repository.transaction() as transaction:
-            return documents.issue(transaction, care_plan, DEPLOYMENT, self.now)
+            return documents.issue(transaction, f"CarePlan/{care_plan}", DEPLOYMENT, self.now)
 
     def first(self, resource_type: str) -> str:
         """Id of the first stored resource of a type."""
@@ -186,7 +186,7 @@ def test_the_lineage_outlives_a_change_of_identifiers(desk: Desk) -> None:
 def test_no_plan_no_document(store: Store) -> None:
     repository = Repository(store, BASE)
     with pytest.raises(FhirError, match="CarePlan/none does not exist"), repository.transaction() as transaction:
-        documents.issue(transaction, "none", DEPLOYMENT, datetime.now(UTC))
+        documents.issue(transaction, "CarePlan/none", DEPLOYMENT, datetime.now(UTC))
 
 
 def test_a_document_made_elsewhere_is_kept_once_and_never_confused(desk: Desk) -> None:
