@@ -36,6 +36,9 @@ class Settings:
     max_depth: int = field(default=60, metadata={"doc": "Deepest nesting of a JSON body."})
     max_entries: int = field(default=5000, metadata={"doc": "Most entries of a batch or transaction Bundle."})
     update_creates: bool = field(default=True, metadata={"doc": "A PUT to an unknown id creates the resource."})
+    most_deleted: int = field(
+        default=1, metadata={"doc": "Most resources that one conditional delete takes away; 412 when more match."}
+    )
     check_references: bool = field(default=True, metadata={"doc": "Refuse references to nothing on this server."})
     cors_origins: str = field(
         default="", metadata={"doc": "Origins, by commas, whose browsers may call the facade; *: any; empty: none."}
@@ -134,13 +137,6 @@ class Settings:
     mss_idle: float = field(default=30.0, metadata={"doc": "How long a mail connection is kept for the next message."})
     mss_pdf: bool = field(
         default=True, metadata={"doc": "Send a PDF of the document beside its archive (needs relais[pdf])."}
-    )
-    mss_receipts: str = field(
-        default="both",
-        metadata={
-            "doc": "What mails ask for: delivery reports (DSN), read receipts (MDN), both, or none.",
-            "choices": ("both", "delivery", "reading", "none"),
-        },
     )
     mss_reply_to: str = field(default="", metadata={"doc": "Mailbox that answers go to; empty: the one that sends."})
     mss_patient_may_answer: bool = field(

@@ -58,6 +58,7 @@ def _resource(name: str, registry: Registry, settings: Settings) -> dict[str, An
         stated |= interaction.capability
     if name in settings.versioned_types:
         stated["versioning"] = "versioned-update"
+    stated["conditionalDelete"] = "multiple" if settings.most_deleted > 1 else "single"
     stated["updateCreate"] = settings.update_creates
     stated["referencePolicy"] = ["literal", "logical", *(["enforced"] if settings.check_references else [])]
     found_by = searched(name)

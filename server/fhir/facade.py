@@ -33,6 +33,7 @@ class Facade:
             check_references=settings.check_references,
             update_creates=settings.update_creates,
             versioned_types=settings.versioned_types,
+            most_deleted=settings.most_deleted,
         )
         offered = [one for one in OPERATIONS if not one.setting or getattr(settings, one.setting)]
         bundles = BundleProcessor(

@@ -16,7 +16,7 @@ from relais.server.fhir.outcome import FhirError, all_well
 from relais.server.fhir.patches import of_resource, patched
 from relais.server.fhir.registry import Interaction
 from relais.server.fhir.repository import Reader, Stored, Transaction, existing, new_id, refuse_wrong_structure
-from relais.server.fhir.searchset import search_bundle, single_match
+from relais.server.fhir.searchset import matching, search_bundle, single_match
 from relais.server.fhir.subsets import PARAMETERS, subset_of
 
 _PATCH_DEPTH = 60  # levels of a patch inside a Bundle
@@ -109,9 +109,13 @@ def delete(transaction: Transaction, call: Call) -> Reply:
 
 
 def conditional_delete(transaction: Transaction, call: Call) -> Reply:
-    """DELETE [base]/[type]?criteria: deletes the one match, 412 when there are several."""
-    call.id = single_match(transaction, call.resource_type, call.query, "the query") or ""
-    return _deleted(transaction.delete(call.resource_type, call.id) if call.id else None, call)
+    """DELETE [base]/[type]?criteria: deletes what matches, 412 when that is more than a setting allows."""
+    most = transaction.repository.most_deleted
+    gone = [
+        transaction.delete(call.resource_type, found)
+        for found in matching(transaction, call.resource_type, call.query, "the query", most)
+    ]
+    return _deleted(gone[0] if gone else None, call)
 
 
 def history(reader: Reader, call: Call) -> Reply:
@@ -125,7 +129,7 @@ def search(reader: Reader, call: Call) -> Reply:
 
 
 def search_compartment(reader: Reader, call: Call) -> Reply:
-    """GET [base]/[compartment]/[id]/[type]?…; `*` for all types but the one the compartment is named after."""
+    """GET [base]/[compartment]/[id]/[type]?… and POST …/_search; `*`: all types but that of the compartment."""
     reader.read(call.compartment, call.id)
     return search(reader, call)
 
@@ -172,7 +176,6 @@ INTERACTIONS: tuple[Interaction, ...] = (
         conditional_delete,
         writes=True,
         takes_query=True,
-        capability={"conditionalDelete": "single"},
     ),
     Interaction("history-instance", "instance", "GET", "/<resource_type>/<id>/_history", history, takes_query=True),
     Interaction("history-type", "type", "GET", "/<resource_type>/_history", history, takes_query=True),
@@ -199,7 +202,18 @@ INTERACTIONS: tuple[Interaction, ...] = (
         search_compartment,
         takes_query=True,
     ),
+    Interaction(
+        "search-type",
+        "compartment",
+        "POST",
+        "/<compartment>/<id>/<resource_type>/_search",
+        search_compartment,
+        takes_query=True,
+    ),
     Interaction("search-system", "compartment", "GET", "/<compartment>/<id>/*", search_compartment, takes_query=True),
+    Interaction(
+        "search-system", "compartment", "POST", "/<compartment>/<id>/_search", search_compartment, takes_query=True
+    ),
 )
 
 

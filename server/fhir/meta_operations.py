@@ -16,6 +16,7 @@ from relais.server.fhir.operations import operation
 from relais.server.fhir.outcome import FhirError
 from relais.server.fhir.parameters import simple_parameters
 from relais.server.fhir.repository import existing, refuse_wrong_structure
+from relais.server.search.labels import labels_in_use, profiles_in_use
 
 if TYPE_CHECKING:
     from relais.server.fhir.facade import Facade
@@ -30,6 +31,19 @@ def meta(facade: Facade, call: Call) -> Reply:
     simple_parameters(call, ())
     stored = facade.repository.read(call.resource_type, call.id)
     return _reply(load(stored.content or b"")["meta"])
+
+
+@operation("$meta", level="system", methods=("GET", "POST"), definition=_DEFINITION.format("meta"))
+@operation("$meta", level="type", methods=("GET", "POST"), definition=_DEFINITION.format("meta"))
+def metas(facade: Facade, call: Call) -> Reply:
+    """Every profile, tag and label that resources of the type, or any resources, have now."""
+    simple_parameters(call, ())
+    types = [call.resource_type] if call.resource_type else sorted(facade.registry.resource_types)
+    with facade.repository.snapshot() as connection:
+        found: Resource = {"profile": profiles_in_use(connection, types)}
+        for name in ("security", "tag"):
+            found[name] = [_coding(*label) for label in labels_in_use(connection, types, f"_{name}")]
+    return _reply({name: values for name, values in found.items() if values})
 
 
 @operation("$meta-add", level="instance", definition=_DEFINITION.format("meta-add"))
@@ -70,6 +84,10 @@ def _given(call: Call) -> Resource:
     if len(found) != 1 or len(body["parameter"]) != 1:
         raise FhirError.of(400, "required", "one parameter is expected: meta, a valueMeta", "Parameters.parameter")
     return found[0]
+
+
+def _coding(system: str, code: str) -> dict[str, str]:
+    return {"system": system, "code": code} if system else {"code": code}
 
 
 def _key(item: Any) -> Any:

@@ -86,18 +86,21 @@ class Repository(Reader):
         check_references: bool = True,
         update_creates: bool = True,
         versioned_types: Iterable[str] = (),
+        most_deleted: int = 1,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         """`base` is the public FHIR base URL.
 
         `check_references` refuses references to nothing on it, `update_creates` lets clients choose the id of a new
-        resource by a PUT; resources of `versioned_types` are only changed under If-Match.
+        resource by a PUT; resources of `versioned_types` are only changed under If-Match; a conditional delete takes
+        `most_deleted` resources away at most.
         """
         self.store = store
         self.base = base
         self.check_references = check_references
         self.update_creates = update_creates
         self.versioned_types = frozenset(versioned_types)
+        self.most_deleted = most_deleted
         self.clock = clock
 
     @property

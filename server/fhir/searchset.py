@@ -18,8 +18,7 @@ from relais.server.search import SearchResult, search
 
 _PAGE = "_page"
 _NOT_SEARCHED = frozenset({"_format", "_pretty", _PAGE, *PARAMETERS})
-_RESULT_PARAMETERS = frozenset({"_count", "_sort", "_total", "_include", "_revinclude"})
-_SEVERAL = ("_count", "2")
+_RESULT_PARAMETERS = frozenset({"_count", "_sort", "_total", "_include", "_revinclude", "_type"})
 _OTHER_WORDS = {("_totalMethod", "count"): ("_total", "accurate")}  # how fhirpy's `count()` asks
 
 Pairs = list[tuple[str, str]]
@@ -57,8 +56,16 @@ def search_bundle(reader: Reader, call: Call) -> Resource:
 def single_match(transaction: Transaction, resource_type: str, query: str, what: str) -> str | None:
     """The id of the one resource that `query` matches, or None when there is none; `what` names it in refusals.
 
+    Raises FhirError as `matching` does.
+    """
+    return next(iter(matching(transaction, resource_type, query, what, 1)), None)
+
+
+def matching(transaction: Transaction, resource_type: str, query: str, what: str, most: int) -> list[str]:
+    """The ids of the resources that `query` matches, `most` at most.
+
     Until the transaction ends, no other one gets an answer for that type: what does not exist now can be created
-    without a rival. Raises FhirError 412 for several matches and for criteria that select nothing.
+    without a rival. Raises FhirError 412 for more matches and for criteria that select nothing.
     """
     pairs = _pairs(query)
     if not any(value and name.partition(":")[0] not in _RESULT_PARAMETERS for name, value in pairs):
@@ -66,10 +73,11 @@ def single_match(transaction: Transaction, resource_type: str, query: str, what:
     transaction.exclusively(f"conditional {resource_type}")
     base = transaction.repository.base
     with transaction.snapshot() as connection:
-        found = search(connection, base, resource_type, [*pairs, _SEVERAL]).matches
-    if len(found) > 1:
-        raise FhirError.of(412, "multiple-matches", f"{what} matches several resources")
-    return found[0].id if found else None
+        found = search(connection, base, resource_type, [*pairs, ("_count", str(most + 1))]).matches
+    if len(found) > most:
+        several = "several" if most == 1 else f"more than {most}"
+        raise FhirError.of(412, "multiple-matches", f"{what} matches {several} resources")
+    return [stored.id for stored in found]
 
 
 def _pairs(query: str) -> Pairs:

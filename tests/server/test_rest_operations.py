@@ -60,6 +60,26 @@ def test_meta_is_read_added_to_and_taken_from(facade: RunningFacade) -> None:
     assert facade.post("Patient/nobody/$meta-add", tagged("a")).status_code == 404
 
 
+def test_meta_of_a_type_and_of_the_system(facade: RunningFacade) -> None:
+    profile = "http://example.org/StructureDefinition/somebody"
+    both = {"profile": [profile], "tag": [{"system": TAGS, "code": "shared"}, {"code": "bare"}]}
+    facade.created({"resourceType": "Patient", "meta": both})
+    gone = facade.created({"resourceType": "Patient", "meta": {"tag": [{"system": TAGS, "code": "gone"}]}})
+    facade.request("DELETE", gone)
+    label = {"system": "http://terminology.hl7.org/CodeSystem/v3-Confidentiality", "code": "R"}
+    facade.created({"resourceType": "Organization", "name": "x", "meta": {"security": [label], "tag": both["tag"]}})
+    of_type = facade.get("Patient/$meta").json()["parameter"][0]["valueMeta"]
+    assert profile in of_type["profile"]
+    assert {"system": TAGS, "code": "shared"} in of_type["tag"]
+    assert {"code": "bare"} in of_type["tag"]
+    assert "gone" not in [tag["code"] for tag in of_type["tag"]]
+    assert label not in of_type.get("security", [])
+    of_all = facade.get("$meta").json()["parameter"][0]["valueMeta"]
+    assert label in of_all["security"]
+    assert of_all["tag"].count({"system": TAGS, "code": "shared"}) == 1
+    assert facade.get("Patient/$meta?x=1").status_code == 400
+
+
 def test_everything_of_a_patient(facade: RunningFacade) -> None:
     organization = facade.created({"resourceType": "Organization", "name": "Cabinet"})
     doctor = facade.created({"resourceType": "Practitioner"})
@@ -100,6 +120,11 @@ def test_compartments(facade: RunningFacade) -> None:
     assert names(facade.get(f"{patient}/Flag?_id={mine[0].partition('/')[2]}").json(), facade.base) == mine[:1]
     assert names(facade.get(f"{other}/Flag?_id={mine[0].partition('/')[2]}").json(), facade.base) == []
     assert names(facade.get(f"{patient}/*").json(), facade.base) == mine
+    form = {"Content_Type": "application/x-www-form-urlencoded"}
+    posted = facade.request("POST", f"{patient}/Flag/_search", b"_count=2", **form).json()
+    assert names(posted, facade.base) == mine[:2]
+    assert posted["link"][0]["url"].startswith(f"{facade.base}/{patient}/Flag?")
+    assert names(facade.request("POST", f"{patient}/_search", b"", **form).json(), facade.base) == mine
     assert names(facade.get(f"{patient}/Patient").json(), facade.base) == [patient]
     assert facade.get("Patient/nobody/Flag").status_code == 404
     assert facade.get(f"{patient}/Location").status_code == 400

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fhirpy import SyncFHIRClient
 
-from support.facade import RunningFacade, issues
+from support.facade import RunningFacade, issues, running_facade
 
 SYSTEM = "urn:oid:1.2.3"
 
@@ -189,6 +190,19 @@ def test_conditional_delete(facade: RunningFacade) -> None:
     assert facade.get(name).status_code == 410
     assert facade.request("DELETE", "Patient?identifier=c-7").status_code == 204
     assert found(facade, "Patient?identifier=c-7") == []
+
+
+def test_conditional_delete_of_several(tmp_path: Path) -> None:
+    with running_facade(tmp_path, most_deleted=2, workers=1) as facade:
+        names = [facade.created(patient("c-8")) for _ in range(3)]
+        refused = facade.request("DELETE", "Patient?identifier=c-8")
+        assert (refused.status_code, issues(refused)[0]["code"]) == (412, "multiple-matches")
+        assert len(found(facade, "Patient?identifier=c-8")) == 3
+        facade.request("DELETE", names[0])
+        assert facade.request("DELETE", "Patient?identifier=c-8").status_code == 204
+        assert [facade.get(name).status_code for name in names] == [410, 410, 410]
+        stated = facade.get("metadata").json()["rest"][0]["resource"][0]
+        assert stated["conditionalDelete"] == "multiple"
 
 
 def test_fhirpy_searches(facade: RunningFacade) -> None:
