@@ -7,7 +7,7 @@ interpreter lock, so servers run this in processes of their own (`relais.cda.val
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,6 +118,7 @@ class Processor:
     def __init__(self) -> None:
         self.saxon: Any = PySaxonProcessor(license=False)
         self.saxon.set_configuration_property("http://saxon.sf.net/feature/allowedProtocols", "file")
+        self._files: dict[Path, Any] = {}
 
     def compile(self, schema: Schema, replaced: Mapping[Path, Path] | None = None) -> CompiledSchema:
         """Compile a schema; `replaced` gives files to read in place of others. Raises SchematronError.
@@ -138,6 +139,16 @@ class Processor:
             else:
                 return CompiledSchema(self, schema, sheet, executable)
 
+    def library(self, files: Iterable[Path]) -> Any:
+        """Documents that rules open, read once and kept: those of the files that exist."""
+        documents = self.saxon.empty_sequence()
+        for file in files:
+            if file not in self._files and file.is_file():
+                self._files[file] = self.saxon.parse_xml(xml_file_name=str(file))
+            if file in self._files:
+                documents.add_xdm_item(self._files[file])
+        return documents
+
     def source(self, tree: etree._ElementTree) -> Source:
         """A parsed document, ready for `CompiledSchema.validate`."""
         return Source(self, tree)
@@ -155,9 +166,12 @@ class CompiledSchema:
         """The parts of the schema that cannot be run, whatever the document."""
         return (*self.schema.gaps, *self._sheet.gaps)
 
-    def validate(self, source: Source) -> Result:
-        """Test a document. Raises SchematronError when the whole run stops."""
+    def validate(self, source: Source, opened: Iterable[Path] = ()) -> Result:
+        """Test a document; `opened` are files that its rules will probably open. Raises SchematronError when the whole
+        run stops.
+        """
         try:
+            self._executable.set_parameter(f"{{{OUT}}}library", self.processor.library(opened))
             text = self._executable.transform_to_string(xdm_node=source.node)
         except PySaxonApiError as error:
             message = "the run of the rules stopped"

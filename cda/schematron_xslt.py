@@ -3,7 +3,11 @@
 A check that raises an error, or that uses a variable which raised one, gives `raised` and stops nothing else.
 An abstract rule becomes one named template, whoever extends it, because copying it multiplies the compile time;
 only where it shares variables with the extending rule is it copied. `doc`, `doc-available` and `document` are
-replaced by functions that open files of the rules only, whatever path a document under test may suggest.
+replaced by functions that open files of the rules only, whatever path a document under test may suggest; documents
+given as the parameter `library` are not read again, as Saxon would at every run.
+
+Matching costs more than testing: a pattern is cut into groups of rules that cannot take the same node, each applied
+to the few nodes that its contexts may match (`relais.cda.schematron_contexts`).
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from typing import NamedTuple
 from lxml import etree
 
 from relais.cda.errors import Issue
+from relais.cda.schematron_contexts import Selection, groups
 from relais.cda.schematron_schema import Check, Extends, Gap, Let, Rule, Schema, SchematronError, Value, line_of
 
 OUT = "urn:relais:schematron"
@@ -34,11 +39,19 @@ _NAMESPACES = {
     "_xsl": "http://www.w3.org/1999/XSL/Transform",
     "_xs": "http://www.w3.org/2001/XMLSchema",
     "_err": "http://www.w3.org/2005/xqt-errors",
+    "_map": "http://www.w3.org/2005/xpath-functions/map",
     "_out": OUT,
 }
 _FUNCTIONS = """
 <_xsl:stylesheet version="3.0" %s>
   <_xsl:output method="xml" encoding="us-ascii" omit-xml-declaration="yes"/>
+  <_xsl:param name="_out:library" as="document-node()*" select="()"/>
+  <_xsl:variable name="_out:held" as="map(_xs:string, document-node())"
+    select="_map:merge($_out:library ! _map:entry(_out:uri(base-uri(.)), .))"/>
+  <_xsl:function name="_out:uri" as="_xs:string">
+    <_xsl:param name="uri" as="_xs:anyURI"/>
+    <_xsl:sequence select="replace(string($uri), '^file:/+', 'file:/')"/>
+  </_xsl:function>
   <_xsl:function name="_out:usable" as="_xs:boolean">
     <_xsl:param name="values" as="item()*"/>
     <_xsl:variable name="raised" select="$values[. instance of element(_out:raised)][1]"/>
@@ -47,19 +60,19 @@ _FUNCTIONS = """
   </_xsl:function>
   <_xsl:function name="_out:file" as="_xs:string?">
     <_xsl:param name="href" as="_xs:string"/>
-    <_xsl:variable name="uri" select="replace(string(resolve-uri($href)), '^file:/+', 'file:/')"/>
+    <_xsl:variable name="uri" select="_out:uri(resolve-uri($href))"/>
     <_xsl:sequence select="($_out:replaced[@file = $uri]/string(@by),
       $uri[starts-with(., $_out:root) and not(matches(., '%%2[ef]', 'i'))])[1]"/>
   </_xsl:function>
   <_xsl:function name="_out:doc-available" as="_xs:boolean">
     <_xsl:param name="href" as="_xs:string?"/>
     <_xsl:variable name="file" select="_out:file(string($href))"/>
-    <_xsl:sequence select="exists($file) and doc-available($file)"/>
+    <_xsl:sequence select="exists($file) and (_map:contains($_out:held, $file) or doc-available($file))"/>
   </_xsl:function>
   <_xsl:function name="_out:doc" as="document-node()?">
     <_xsl:param name="href" as="_xs:string?"/>
     <_xsl:variable name="file" select="$href ! _out:file(.)"/>
-    <_xsl:sequence select="if (exists($file) or empty($href)) then doc($file)
+    <_xsl:sequence select="if (exists($file) or empty($href)) then ($file ! $_out:held(.), doc($file))[1]
       else error(QName('http://www.w3.org/2005/xqt-errors', 'FODC0002'), 'not a file of the rules')"/>
   </_xsl:function>
   <_xsl:function name="_out:document" as="document-node()*">
@@ -68,11 +81,6 @@ _FUNCTIONS = """
   </_xsl:function>
 </_xsl:stylesheet>
 """ % " ".join(f'xmlns:{prefix}="{uri}"' for prefix, uri in _NAMESPACES.items())  # noqa: UP031 - braces are XPath
-
-# Visiting elements only is twice as fast, and enough for most patterns.
-_NODES = {"_out:elements": "/ | //*", "_out:nodes": "/ | //node() | //@*"}
-_STRING = re.compile(r"'[^']*'|\"[^\"]*\"")
-_PREDICATE = re.compile(r"\[[^\[\]]*\]")
 
 _Items = Sequence[Let | Check | Extends]
 
@@ -142,6 +150,9 @@ class _Generator:
         self.gaps: dict[Gap, None] = {}
         self.expressions: list[Located] = []
         self.templates: dict[str, tuple[str, int]] = {}
+        self.modes: list[str] = []
+        self.starts: dict[str, str] = {}
+        self.keys: dict[str, str] = {}
         self.top = _functions(schema.namespaces)
         self.top.set("{http://www.w3.org/XML/1998/namespace}base", schema.path.as_uri())
         self.globals = self._globals()
@@ -150,19 +161,37 @@ class _Generator:
     def stylesheet(self) -> Stylesheet:
         main = etree.SubElement(self.top, f"{_XSL}template", match="/")
         result = etree.SubElement(main, f"{_OUT}result")
-        for name, select in _NODES.items():
-            etree.SubElement(result, f"{_XSL}variable", name=name, select=select)
-        for number, pattern in enumerate(self.schema.patterns):
-            mode = f"pattern-{number}"
-            etree.SubElement(self.top, f"{_XSL}mode", {"name": mode, "on-no-match": "deep-skip"})
-            # deep-skip would still walk from the document node to its children, which the list already holds
-            etree.SubElement(self.top, f"{_XSL}template", match="/", mode=mode, priority="0")
-            nodes = "_out:elements" if all(map(_takes_elements, pattern.rules)) else "_out:nodes"
-            etree.SubElement(result, f"{_XSL}apply-templates", select=f"${nodes}", mode=mode)
-            for rank, rule in enumerate(pattern.rules):
-                self._rule(rule, mode, priority=len(pattern.rules) - rank)
+        for pattern in self.schema.patterns:
+            for rules, selection in groups(pattern.rules):
+                mode = f"group-{len(self.modes)}"
+                self.modes.append(mode)
+                etree.SubElement(self.top, f"{_XSL}mode", {"name": mode, "on-no-match": "deep-skip"})
+                # deep-skip would still walk from the document node to its children, which the selection already holds
+                etree.SubElement(self.top, f"{_XSL}template", match="/", mode=mode, priority="0")
+                etree.SubElement(result, f"{_XSL}apply-templates", select=self._select(selection), mode=mode)
+                for rank, rule in enumerate(rules):
+                    self._rule(rule, mode, priority=len(rules) - rank)
+        self._shared(result)
         text = etree.tostring(self.top, pretty_print=True).decode("ascii")
         return Stylesheet(text, self.rules, self.checks, self.counts, list(self.gaps), self.expressions)
+
+    def _select(self, selection: Selection) -> str:
+        """The expression of a selection; what it shares with others, the start of a path or a key, is noted."""
+        paths = []
+        for path in selection.paths:
+            start = f"$_out:start-{self.starts.setdefault(path.start, str(len(self.starts)))}"
+            paths.append(f"{start}/{path.rest}" if path.rest else start)
+        for use, value in selection.keyed:
+            name = f"_out:key-{self.keys.setdefault(use, str(len(self.keys)))}"
+            paths.append(f"key('{name}', {value})")
+        return " | ".join(paths)
+
+    def _shared(self, result: etree._Element) -> None:
+        """Declare the keys and the starts of paths that selections use."""
+        for use, number in self.keys.items():
+            etree.SubElement(self.top, f"{_XSL}key", name=f"_out:key-{number}", match=f"*[{use}]", use=use)
+        for start, number in self.starts.items():
+            result.insert(0, etree.Element(f"{_XSL}variable", name=f"_out:start-{number}", select=start))
 
     def _globals(self) -> _Scope:
         """Declare the variables of the schema and of its patterns."""
@@ -325,14 +354,6 @@ def _functions(namespaces: Mapping[str, str]) -> etree._Element:
     functions = etree.fromstring(_FUNCTIONS, etree.XMLParser(remove_blank_text=True))
     top.extend(list(functions))
     return top
-
-
-def _takes_elements(rule: Rule) -> bool:
-    """Whether the context can only match elements or the document: outside predicates, no attribute, no node test."""
-    context, found = _STRING.sub("", rule.context), 1
-    while found:
-        context, found = _PREDICATE.subn("", context)
-    return "@" not in context and "(" not in context
 
 
 def _catch(attempt: etree._Element, **attributes: str) -> None:

@@ -24,6 +24,7 @@ from relais.cda.errors import Issue, Severity
 from relais.cda.parsing import V3, XSI, Places, parse
 from relais.cda.rule_sets import (
     CAVEATS,
+    CODE_SYSTEM_FILES,
     CURRENT,
     GENERIC_PROFILES,
     LIMITS,
@@ -254,10 +255,18 @@ class Validator:
             if profile.name == TERMINOLOGIES and misleading:
                 yield ProfileResult(profile.name, True, 0, 0, (), misleading)
             else:
-                yield self._profile_result(profile, self.compiled(profile).validate(source), tree, expected)
+                opened = self._opened(tree) if profile.name == TERMINOLOGIES else ()
+                yield self._profile_result(profile, self.compiled(profile).validate(source, opened), tree, expected)
         if not model:
             reason = "no templateId of the document names a document model whose rules are held here"
             yield ProfileResult("document model", True, 0, 0, (), (), (NotRun("relais-document-model", reason),))
+
+    def _opened(self, tree: etree._ElementTree) -> Iterator[Path]:
+        """The files in which the terminologies profile will look for the codes of a document: megabytes each."""
+        systems = {element.get("codeSystem", "") for element in tree.iterfind(".//*[@codeSystem]")}
+        for system in sorted(systems & self._code_systems):
+            file = self.rule_set.folder / CODE_SYSTEM_FILES / f"{system}.rdf"
+            yield self.rule_set.replaced.get(file, file)
 
     def _profile_result(
         self, profile: Profile, result: Result, tree: etree._ElementTree, expected: frozenset[str]
