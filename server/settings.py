@@ -80,7 +80,7 @@ class Settings:
     identity_rules: str = field(
         default="auto",
         metadata={
-            "doc": "What national numbers that break their rules meet on writes; auto: refuse in production, else warn.",
+            "doc": "What false national numbers meet on writes; auto: refuse in production, else warn.",
             "choices": ("auto", "off", "warn", "refuse"),
         },
     )

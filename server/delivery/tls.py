@@ -1,4 +1,4 @@
-"""TLS of the mail and HL7 v2 connections: whom to trust, who we are, what was revoked (référentiel MSSanté, ECO.1.1.2–10).
+"""TLS of mail and HL7 v2 connections: whom to trust, who we are, what was revoked (référentiel MSSanté, ECO.1.1).
 
 TLS 1.2 at least. A certificate that is expired, revoked, not trusted or of another host ends the handshake: nothing has
 been said then but the greeting of the protocol. Files are read for each connection, so a renewed one needs no restart.

@@ -28,7 +28,8 @@ from relais.cda.xds import Association, CodedValue
 from relais.mappings.document_metadata import document_entry
 from relais.server.delivery.channel import DeliveryError, Shipment
 from relais.server.delivery.dmp import DmpChannel, provide_and_register
-from relais.server.delivery.mss import MssChannel, compose
+from relais.server.delivery.mail_message import compose
+from relais.server.delivery.mss import MssChannel
 from relais.server.sandbox import Sandbox
 from relais.server.sandbox.mail_checks import Mail, check, one_patient
 from relais.server.sandbox.xds_server import RepositoryFault
