@@ -14,10 +14,18 @@ from typing import NamedTuple
 
 from lxml import etree
 
-from relais.cda import templates
+from relais.cda import media, templates
 from relais.cda.datatypes import datetime_from_ts
 from relais.cda.errors import Issue, Severity, limited
-from relais.cda.identifiers import ins_is_valid, is_ps_idnat, is_struct_idnat
+from relais.cda.identifiers import (
+    finess_is_valid,
+    ins_is_valid,
+    is_ps_idnat,
+    is_struct_idnat,
+    rpps_is_valid,
+    siren_is_valid,
+    siret_is_valid,
+)
 from relais.cda.parsing import V3, Places
 
 _NS = {"v3": V3}
@@ -36,15 +44,6 @@ _INTERNAL_REFERENCE = "1.3.6.1.4.1.19376.1.5.3.1.4.4.1"
 _ABSOLUTE_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:")
 _WHOLE_TIME = re.compile(r"\d{14}(\.\d+)?[+-]\d{4}")
 _TIME = re.compile(r"(?P<digits>\d{4,14})(?:\.\d+)?(?P<offset>[+-]\d{4})?")
-
-_MAGIC: dict[str, tuple[bytes, ...]] = {
-    "application/pdf": (b"%PDF-",),
-    "image/jpeg": (b"\xff\xd8\xff",),
-    "image/tiff": (b"II*\0", b"MM\0*"),
-    "text/rtf": (b"{\\rtf",),
-    "text/plain": (b"",),
-}
-"""Media types allowed in an unstructured body (JDV 1.2.250.1.213.1.1.5.822) and how their files begin."""
 
 _IDENTIFIERS: tuple[tuple[tuple[str, ...], Callable[[str], bool], str, str], ...] = (
     (
@@ -66,6 +65,32 @@ _IDENTIFIERS: tuple[tuple[tuple[str, ...], Callable[[str], bool], str, str], ...
         "a Struct_IdNat is 1 and a FINESS (9 characters), 2 and a SIREN (9), 3 and a SIRET (14), or a cabinet number",
     ),
 )
+
+_KEYED: tuple[tuple[str, str, Callable[[str], bool], str, str], ...] = (
+    (templates.PS_IDNAT, "8", rpps_is_valid, "relais-rpps-key", "the key of the RPPS does not agree with its digits"),
+    (
+        templates.STRUCT_IDNAT,
+        "1",
+        finess_is_valid,
+        "relais-finess-key",
+        "the key of the FINESS does not agree with its digits",
+    ),
+    (
+        templates.STRUCT_IDNAT,
+        "2",
+        siren_is_valid,
+        "relais-siren-key",
+        "the key of the SIREN does not agree with its digits",
+    ),
+    (
+        templates.STRUCT_IDNAT,
+        "3",
+        siret_is_valid,
+        "relais-siret-key",
+        "the key of the SIRET does not agree with its digits",
+    ),
+)
+"""Root, type digit, check of the number after it. A wrong key is a warning: invented numbers of tests have such."""
 
 
 def check(tree: etree._ElementTree) -> list[Issue]:
@@ -130,6 +155,29 @@ def _identifiers(root: etree._Element) -> Iterator[_Finding]:
                 yield _Finding(identifier, rule, message)
 
 
+def _keys(root: etree._Element) -> Iterator[_Finding]:
+    for identifier in _find(root, "//v3:id[@extension]"):
+        number = identifier.get("extension", "")
+        shape = is_ps_idnat if identifier.get("root") == templates.PS_IDNAT else is_struct_idnat
+        for owner, kind, is_valid, rule, message in _KEYED:
+            if identifier.get("root") == owner and number[:1] == kind and shape(number) and not is_valid(number[1:]):
+                yield _Finding(identifier, rule, message, severity="warning")
+
+
+def _one_patient(root: etree._Element) -> Iterator[_Finding]:
+    targets = _find(root, "/*/v3:recordTarget")
+    for target in targets[1:]:
+        yield _Finding(target, "relais-one-patient", "a document is about one patient", "invariant")
+    for target in targets:
+        known: set[str] = set()
+        for identifier in _find(target, "v3:patientRole/v3:id[@extension]"):
+            if identifier.get("root") in templates.INS_ROOTS:
+                if known and identifier.get("extension", "") not in known:
+                    message = "another INS than the one before: two patients, or a matricule that was replaced"
+                    yield _Finding(identifier, "relais-one-ins", message, "invariant")
+                known.add(identifier.get("extension", ""))
+
+
 def _intervals(root: etree._Element) -> Iterator[_Finding]:
     for interval in _find(root, "//*[(self::v3:effectiveTime or self::v3:time) and v3:low/@value and v3:high/@value]"):
         low, high = (_bound(interval, name) for name in ("low", "high"))
@@ -155,6 +203,18 @@ def _precedes(first: re.Match[str], second: re.Match[str]) -> bool:
     return starts[0] < starts[1]
 
 
+def _order_of_times(root: etree._Element) -> Iterator[_Finding]:
+    made = _find(root, "/*/v3:effectiveTime[@value]")
+    for xpath, rule, message in (
+        ("/*/v3:recordTarget/v3:patientRole/v3:patient/v3:birthTime", "relais-birth", "born after the document"),
+        ("/*/v3:author/v3:time", "relais-author-time", "the author's part is later than the document"),
+    ):
+        for element in _find(root, f"{xpath}[@value]") if made else ():
+            time, document = (_TIME.fullmatch(one.get("value", "")) for one in (element, made[0]))
+            if time and document and _precedes(document, time):
+                yield _Finding(element, rule, message, "invariant", "warning")
+
+
 def _header_times(root: etree._Element) -> Iterator[_Finding]:
     time = "self::v3:effectiveTime or self::v3:time or parent::v3:effectiveTime or parent::v3:time"
     for element in _find(root, f"/*/*[not(self::v3:component)]/descendant-or-self::*[@value and ({time})]"):
@@ -171,10 +231,9 @@ def _replacement(root: etree._Element) -> Iterator[_Finding]:
 
 def _body(root: etree._Element) -> Iterator[_Finding]:
     for body in _find(root, "/*/v3:component/v3:nonXMLBody/v3:text"):
-        if body.get("mediaType") not in _MAGIC:
-            yield _Finding(
-                body, "relais-body-media-type", f"a body has one of the types {', '.join(_MAGIC)}", "code-invalid"
-            )
+        if body.get("mediaType") not in media.BODY_TYPES:
+            message = f"a body has one of the types {', '.join(media.BODY_TYPES)}"
+            yield _Finding(body, "relais-body-media-type", message, "code-invalid")
         if body.get("representation") != "B64":
             yield _Finding(body, "relais-body-representation", "a body has representation B64")
 
@@ -187,16 +246,22 @@ def _attached_files(root: etree._Element) -> Iterator[_Finding]:
             data = b""
         if not data:
             yield _Finding(element, "relais-base64", "the content is empty or not Base64", "structure")
-        elif not data.startswith(_MAGIC.get(element.get("mediaType", ""), (b"",))):
+        elif media.contradicts(element.get("mediaType"), data):
             yield _Finding(element, "relais-media-content", "the content is not of the type that mediaType tells")
+        elif element.get("mediaType") == media.PDF and media.is_cut_short(data):
+            message = "the PDF has no end marker: it is cut short"
+            yield _Finding(element, "relais-media-end", message, "incomplete", "warning")
 
 
 _RULES: tuple[Callable[[etree._Element], Iterator[_Finding]], ...] = (
     _references,
     _unique_narrative_ids,
     _unique_entry_ids,
+    _one_patient,
     _identifiers,
+    _keys,
     _intervals,
+    _order_of_times,
     _header_times,
     _replacement,
     _body,

@@ -30,6 +30,11 @@ _EXTENSIONS = {PDF: "pdf", PLAIN_TEXT: "txt", "text/rtf": "rtf", "image/jpeg": "
 _PDF_END, _PDF_TAIL = b"%%EOF", 1024  # ISO 32000-1 §7.5.5 and implementation note: the marker is in the last kilobyte
 
 
+def contradicts(media_type: str | None, data: bytes) -> bool:
+    """Whether the bytes cannot be a file of that media type; of a type not known here nothing is told."""
+    return not data.startswith(_BEGINNINGS.get(media_type or "", (b"",)))
+
+
 def is_what_it_says(media_type: str | None, data: bytes | None) -> bool:
     """Whether the bytes begin as a file of that media type does; False for a type not known here, and for no bytes."""
     return bool(data) and (data or b"").startswith(_BEGINNINGS.get(media_type or "", ()))

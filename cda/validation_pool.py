@@ -1,13 +1,14 @@
 """Validation in processes of its own: SaxonC holds the interpreter lock for as long as it runs, and 200 MB of rules.
 
 Each process is a fresh interpreter (never a fork: SaxonC does not survive one), started when first needed, compiles
-the rules once and serves one document at a time over a socket. It ends when that socket closes: with the pool, or
-with the process that owns the pool, however that one dies.
+the rules once and serves one job at a time over a socket. It ends when that socket closes: with the pool, or with the
+process that owns the pool, however that one dies.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import queue
 import signal
@@ -15,15 +16,20 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Self, TypeVar
 
 from relais.cda.errors import Issue, RelaisError
 from relais.cda.rule_sets import CURRENT
 from relais.cda.validation import Report, Validator
 
+Job = TypeVar("Job")
+Answer = TypeVar("Answer")
+
+_log = logging.getLogger(__name__)
 _START_TIMEOUT = 120.0
 _READY = "ready"
 
@@ -32,21 +38,21 @@ class ValidationUnavailableError(RelaisError):
     """No verdict could be had: validation took too long, or its process died twice."""
 
 
-class ValidationPool:
-    """Judges documents by one rule set in `processes` separate processes. Safe to share between threads.
+class ProcessPool(Generic[Job, Answer]):
+    """Answers jobs in `processes` separate processes. Safe to share between threads.
 
-    `pack` is the folder that holds `cda/`. After a fork the child process starts its own processes when it needs them.
+    `start` is what a process runs first; it gives the function that answers jobs. It, jobs and answers are pickled.
+    After a fork the child process starts its own processes when it needs them.
     """
 
-    def __init__(self, pack: Path, rule_set: str = CURRENT, processes: int = 1) -> None:
-        self._pack, self._rule_set = pack, rule_set
-        self._workers = [_Worker(pack, rule_set) for _ in range(processes)]
+    def __init__(self, start: Callable[[], Callable[[Job], Answer]], processes: int = 1) -> None:
+        self._workers: list[_Worker[Job, Answer]] = [_Worker(start) for _ in range(processes)]
         self._idle = self._new_queue()
         self._closed = False
         forget = weakref.WeakMethod(self._forget_parent)
         os.register_at_fork(after_in_child=lambda: method() if (method := forget()) else None)
 
-    def __enter__(self) -> ValidationPool:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -71,11 +77,11 @@ class ValidationPool:
             for worker in workers:
                 self._idle.put(worker)
 
-    def validate(self, data: bytes, timeout: float = 60.0) -> Report:
-        """The verdict on a document, within `timeout` seconds once the rules are compiled.
+    def run(self, job: Job, timeout: float = 60.0) -> Answer:
+        """The answer to a job, within `timeout` seconds once the process is ready.
 
-        A process found dead is replaced, and the document given to the new one. Raises UnreadableError for bytes that
-        are not XML fit to be read, ValidationUnavailableError when no verdict can be had.
+        A process found dead is replaced, and the job given to the new one. Raises the RelaisError that the job raises,
+        ValidationUnavailableError when no answer can be had.
         """
         try:
             worker = self._idle.get(timeout=timeout)
@@ -86,7 +92,7 @@ class ValidationPool:
                 if self._closed:
                     raise _unavailable("exception", "the validation processes are closed")
                 with contextlib.suppress(EOFError, OSError):
-                    return worker.validate(data, timeout)
+                    return worker.run(job, timeout)
                 worker.stop()
             raise _unavailable("exception", "the validation process died twice on this document")
         finally:
@@ -101,8 +107,8 @@ class ValidationPool:
             worker.stop()
             self._idle.put(worker)
 
-    def _new_queue(self) -> queue.LifoQueue[_Worker]:
-        idle = queue.LifoQueue[_Worker]()
+    def _new_queue(self) -> queue.LifoQueue[_Worker[Job, Answer]]:
+        idle = queue.LifoQueue[_Worker[Job, Answer]]()
         for worker in self._workers:
             idle.put(worker)
         return idle
@@ -114,11 +120,24 @@ class ValidationPool:
         self._idle = self._new_queue()
 
 
-class _Worker:
+class ValidationPool(ProcessPool[bytes, Report]):
+    """Judges documents by one rule set; `pack` is the folder that holds `cda/`. A job is the bytes of a document."""
+
+    def __init__(self, pack: Path, rule_set: str = CURRENT, processes: int = 1) -> None:
+        super().__init__(partial(_document_judge, pack, rule_set), processes)
+
+
+def _document_judge(pack: Path, rule_set: str) -> Callable[[bytes], Report]:
+    validator = Validator(pack, rule_set)
+    validator.warm_up()
+    return validator.validate
+
+
+class _Worker(Generic[Job, Answer]):
     """One validation process, seen from the pool."""
 
-    def __init__(self, pack: Path, rule_set: str) -> None:
-        self._pack, self._rule_set = pack, rule_set
+    def __init__(self, start: Callable[[], Callable[[Job], Answer]]) -> None:
+        self._start = start
         self.process: subprocess.Popen[bytes] | None = None
         self._connection: Connection[Any, Any] | None = None
         self._ready = False
@@ -134,7 +153,8 @@ class _Worker:
                 command = [sys.executable, "-P", "-c", code]
                 self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])  # noqa: S603
             self._ready = False
-            self._connection.send((self._pack, self._rule_set))
+            _log.info("validation process %d starts: it compiles the official rules, a few seconds", self.process.pid)
+            self._connection.send(self._start)
         return self._connection
 
     def wait_until_ready(self) -> None:
@@ -149,14 +169,14 @@ class _Worker:
                 raise
             self._ready = True
 
-    def validate(self, data: bytes, timeout: float) -> Report:
-        """The verdict on a document. Raises EOFError or OSError when the process died, RelaisError."""
+    def run(self, job: Job, timeout: float) -> Answer:
+        """The answer to a job. Raises EOFError or OSError when the process died, RelaisError."""
         self.wait_until_ready()
         connection = self.launch()
         with self._within(timeout):
-            connection.send_bytes(data)
-            report: Report = _receive(connection)
-        return report
+            connection.send(job)
+            answer: Answer = _receive(connection)
+        return answer
 
     @contextlib.contextmanager
     def _within(self, seconds: float) -> Iterator[None]:
@@ -204,10 +224,10 @@ class _Worker:
 
 def _receive(connection: Connection[Any, Any]) -> Any:
     """The answer of a validation process. Raises the error it answers with."""
-    answer = connection.recv()
-    if isinstance(answer, tuple):
-        error, issues = answer
-        raise error(issues)
+    answer, error = connection.recv()
+    if error is not None:
+        kind, issues = error
+        raise kind(issues)
     return answer
 
 
@@ -216,7 +236,7 @@ def _unavailable(code: str, message: str) -> ValidationUnavailableError:
 
 
 def serve(descriptor: int) -> None:
-    """Body of a validation process: answer documents with reports until the socket closes."""
+    """Body of a validation process: answer jobs until the socket closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupted terminal ends the owner, which ends this
     with Connection(descriptor) as connection:
         try:
@@ -226,17 +246,19 @@ def serve(descriptor: int) -> None:
 
 
 def _serve(connection: Connection[Any, Any]) -> None:
-    pack, rule_set = connection.recv()
     try:
-        validator = Validator(pack, rule_set)
-        validator.warm_up()
+        answer = connection.recv()()
     except RelaisError as error:
-        connection.send((type(error), error.issues))
+        connection.send((None, (type(error), error.issues)))
         return
-    connection.send(_READY)
+    connection.send((_READY, None))
     while True:
-        data = connection.recv_bytes()
+        job = connection.recv()
         try:
-            connection.send(validator.validate(data))
-        except RelaisError as error:
-            connection.send((type(error), error.issues))
+            found, error = answer(job), None
+        except RelaisError as refusal:
+            found, error = None, (type(refusal), refusal.issues)
+        except Exception as fault:  # noqa: BLE001 - a bug here must not end the process, nor print what it quotes
+            message = f"the check itself failed ({type(fault).__name__})"
+            found, error = None, (ValidationUnavailableError, (Issue("fatal", "exception", message),))
+        connection.send((found, error))

@@ -7,6 +7,7 @@ import binascii
 from collections.abc import Iterator
 
 from relais.cda import sections
+from relais.cda.media import PDF, contradicts
 from relais.cda.model import Interval, Media, Section, Statement
 from relais.cda.narrative import Element, Node, table
 from relais.mappings import terminology
@@ -21,7 +22,6 @@ DIRECTIVES, OTHER_DIRECTIVE = "42348-3", "75793-0"
 _DOCUMENT_CODES = frozenset({DIRECTIVES, OTHER_DIRECTIVE})
 _EXISTS = {"active": True, "inactive": False, "rejected": False}
 _FACTS = frozenset({"final", "amended", "corrected"})
-_PDF = b"%PDF-"
 
 
 def directive_section(conversion: Conversion) -> Section | None:
@@ -115,10 +115,10 @@ def _media(
     except (binascii.Error, ValueError):
         conversion.refuse(f"{path}.data", "not Base64", "HL7 V3 data types, ED", "value")
         return None
-    if attachment.get("contentType") != "application/pdf" or not data.startswith(_PDF):
+    if attachment.get("contentType") != PDF or contradicts(PDF, data):
         conversion.refuse(f"{path}.contentType", "a directive is attached as PDF", RULE, "value")
         return None
-    return sections.attached_media(f"{narrative_id}-document", Media("application/pdf", data))
+    return sections.attached_media(f"{narrative_id}-document", Media(PDF, data))
 
 
 def _document_cell(resource: Resource, attachment: Resource, media: Statement | None) -> list[Node]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from relais.cda import event_sections, sections
 from relais.cda.datatypes import uuid_oid
+from relais.cda.media import PLAIN_TEXT, contradicts
 from relais.cda.model import II, Code, Media, Section, Statement
 from relais.cda.narrative import Element, Node, content, paragraph
 from relais.mappings import identity
@@ -21,7 +22,6 @@ from relais.mappings.to_cda.datatypes import codings, concept_text, original
 
 RULE = "docs/mapping-notification.md"
 DEFAULT_TITLE = "Document sans titre"
-PLAIN_TEXT = "text/plain"
 
 MEDIA_TYPES = frozenset(
     {
@@ -42,15 +42,6 @@ MEDIA_TYPES = frozenset(
     }
 )
 """Media types of an attached document (jdv-hl7-v3-MediaType-cisis)."""
-
-_BEGINNINGS = {
-    "application/pdf": (b"%PDF-",),
-    "image/gif": (b"GIF8",),
-    "image/jpeg": (b"\xff\xd8\xff",),
-    "image/png": (b"\x89PNG\r\n",),
-    "image/tiff": (b"II*\0", b"MM\0*"),
-    "text/rtf": (b"{\\rtf",),
-}
 
 
 @dataclass(slots=True)
@@ -206,7 +197,7 @@ def read_media(conversion: Conversion, holder: Resource, attachment: Resource, p
         return None
     if not data:
         conversion.refuse(f"{path}.data", "a document without content", RULE, "value")
-    if not data.startswith(_BEGINNINGS.get(media_type, (b"",))):
+    if contradicts(media_type, data):
         conversion.refuse(f"{path}.data", "content of another type than contentType says", RULE, "value")
     if attachment.get("size", len(data)) != len(data):
         conversion.refuse(f"{path}.size", "not the size of the content", RULE, "value")

@@ -38,21 +38,21 @@ def test_pool_gives_the_verdict_of_a_validator_and_replaces_killed_processes(
 ) -> None:
     data = example(cisis, UNSTRUCTURED)
     assert pool.pids == []
-    report = pool.validate(data)
+    report = pool.run(data)
     assert report == validator.validate(data)
 
     with pytest.raises(UnreadableError, match="not well-formed"):
-        pool.validate(b"<ClinicalDocument>")
+        pool.run(b"<ClinicalDocument>")
     [first] = pool.pids
 
     os.kill(first, signal.SIGKILL)
-    assert pool.validate(data) == report
+    assert pool.run(data) == report
     [second] = pool.pids
     assert second != first
 
     os.kill(second, signal.SIGSTOP)
     with pytest.raises(ValidationUnavailableError, match="too long"):
-        pool.validate(data, timeout=0.2)
+        pool.run(data, timeout=0.2)
     assert ended(second)
     assert pool.pids == []
 
@@ -61,7 +61,7 @@ def test_closed_pool_has_no_process_and_refuses(pool: ValidationPool) -> None:
     pool.close()
     pool.close()
     with pytest.raises(ValidationUnavailableError, match="closed"):
-        pool.validate(b"<x/>")
+        pool.run(b"<x/>")
     assert pool.pids == []
 
 
@@ -69,7 +69,7 @@ def test_absent_rules_are_told(tmp_path: Path) -> None:
     with ValidationPool(tmp_path) as pool:
         for _ in range(2):
             with pytest.raises(RulesError, match="not found"):
-                pool.validate(b"<x/>")
+                pool.run(b"<x/>")
         with pytest.raises(RulesError, match="not found"):
             pool.warm_up()
 
@@ -77,7 +77,7 @@ def test_absent_rules_are_told(tmp_path: Path) -> None:
 def test_busy_pool_lets_nobody_wait_longer_than_asked(pool: ValidationPool) -> None:
     worker = pool._idle.get()
     with pytest.raises(ValidationUnavailableError, match="busy"):
-        pool.validate(b"<x/>", timeout=0.05)
+        pool.run(b"<x/>", timeout=0.05)
     pool._idle.put(worker)
 
 
