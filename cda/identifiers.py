@@ -43,6 +43,16 @@ def ins_key(body: str) -> str:
     return f"{97 - int(number) % 97:02d}"
 
 
+def ins_is_well_formed(ins: str) -> bool:
+    """Whether `ins` is 15 characters of the right form, whatever its key."""
+    return _INS_BODY.fullmatch(ins[:13]) is not None and re.fullmatch("[0-9]{2}", ins[13:]) is not None
+
+
+def is_place_code(code: str) -> bool:
+    """Whether `code` has the form of a COG code of INSEE: 5 digits, or 2A or 2B and 3 digits."""
+    return re.fullmatch(r"(?:[0-9]{2}|2[AB])[0-9]{3}", code) is not None
+
+
 def ins_is_valid(ins: str) -> bool:
     """Whether `ins` is 15 characters of the right form whose key agrees."""
     body, key = ins[:13], ins[13:]

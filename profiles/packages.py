@@ -28,6 +28,9 @@ MAX_PACKAGE_BYTES = 256 * 2**20
 DEFINITION_FAULTS = (AttributeError, LookupError, TypeError, ValueError)
 """What reading a definition raises when it is no valid FHIR: packages come from outside."""
 
+MISSING = "package-missing"
+"""The rule of an issue that says that a package is not there."""
+
 _NOT_DEFINITIONS = frozenset({"package.json", ".index.json"})
 _TOO_LARGE = "the package is larger than Relais accepts"
 _FLOATING = frozenset({"latest", "current", "dev"})
@@ -202,8 +205,8 @@ def _held(data: bytes) -> Content:
 # Choosing -------------------------------------------------------------------------------------------------------------
 
 
-def load(folder: Path, packages: Iterable[str] = (), pins: Mapping[str, str] = _NO_PINS) -> Registry:
-    """The packages of `folder` (folders and `.tgz` files) and a registry of their definitions.
+def load(folders: Path | Iterable[Path], packages: Iterable[str] = (), pins: Mapping[str, str] = _NO_PINS) -> Registry:
+    """The packages in one folder or several (as folders and `.tgz` files) and a registry of their definitions.
 
     `packages` names those to start from (`id` or `id#version`; none: all); what they depend on comes with them. One
     version of each package is loaded: the one in `pins` (version by package id), else the one named in `packages`, else
@@ -211,14 +214,14 @@ def load(folder: Path, packages: Iterable[str] = (), pins: Mapping[str, str] = _
     PackageError when a pinned or named package is not there.
     """
     issues: list[Issue] = []
-    available = _available(folder, issues)
+    available = _available([folders] if isinstance(folders, Path) else folders, issues)
     chosen = _choose(available, tuple(packages), pins, issues)
     return Registry(chosen, issues)
 
 
-def _available(folder: Path, issues: list[Issue]) -> dict[str, dict[str, Package]]:
+def _available(folders: Iterable[Path], issues: list[Issue]) -> dict[str, dict[str, Package]]:
     found: dict[str, dict[str, Package]] = {}
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+    for path in (path for folder in folders if folder.is_dir() for path in sorted(folder.iterdir())):
         is_folder = path.is_dir() and ((path / "package.json").exists() or (path / "package" / "package.json").exists())
         if not is_folder and not (path.is_file() and path.suffix == ".tgz"):
             continue
@@ -240,9 +243,9 @@ def _choose(
     wanted.update((name.partition("#")[0], name.partition("#")[2]) for name in named if "#" in name)
     for name in {*roots, *wanted}:
         if (version := wanted.get(name)) and version not in available.get(name, {}):
-            raise PackageError.of(f"{name}#{version}", "is not in the package folder", "package-missing")
+            raise _missing(f"{name}#{version}", issues)
         if name not in available:
-            raise PackageError.of(name, "is not in the package folder", "package-missing")
+            raise _missing(name, issues)
     chosen: dict[str, Package | None] = {}  # None while what it depends on is being chosen
 
     def choose(name: str) -> None:
@@ -262,6 +265,13 @@ def _choose(
     return [package for package in chosen.values() if package is not None]
 
 
+def _missing(name: str, unreadable: Iterable[Issue]) -> PackageError:
+    """A package that was asked for by name and is not there; it may be among those that cannot be read."""
+    faults = "; ".join(str(issue) for issue in unreadable)
+    message = f"is not among the packages that can be read ({faults})" if faults else "is not in the package folder"
+    return PackageError.of(name, message, MISSING)
+
+
 def _report_dependency(
     manifest: Manifest,
     needed: str,
@@ -272,7 +282,7 @@ def _report_dependency(
 ) -> None:
     if needed not in available:
         message = f"needs {needed}#{requirement}, which is not here: what only that package defines is not checked"
-        issues.append(_dependency_issue("warning", manifest, message, "package-missing"))
+        issues.append(_dependency_issue("warning", manifest, message, MISSING))
         return
     version = wanted.get(needed) or newest(available[needed])
     if not satisfies(version, requirement):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
@@ -63,9 +63,17 @@ class Frame:
 class Run:
     """A validation in progress."""
 
-    def __init__(self, profiles: ProfileSource, terminology: Terminology, *, must_support: bool = False) -> None:
+    def __init__(
+        self,
+        profiles: ProfileSource,
+        terminology: Terminology,
+        required: Mapping[str, tuple[str, ...]],
+        *,
+        must_support: bool = False,
+    ) -> None:
         self.profiles = profiles
         self.terminology = terminology
+        self.required = required
         self.must_support = must_support
         self.findings: list[Finding] = []
         self.frame: Frame | None = None

@@ -240,11 +240,12 @@ class Terminology:
 
     def _supplements_of(self, url: str) -> list[Resource]:
         if self._supplements is None:
-            self._supplements = {}
+            found: dict[str, list[Resource]] = {}
             for definition in self._registry.definitions("CodeSystem"):
                 resource = definition.resource
                 if resource.get("content") == "supplement" and "supplements" in resource:
-                    self._supplements.setdefault(resource["supplements"].partition("|")[0], []).append(resource)
+                    found.setdefault(resource["supplements"].partition("|")[0], []).append(resource)
+            self._supplements = found
         return self._supplements.get(url, [])
 
     def lookup(self, system: str, code: str) -> Concept:

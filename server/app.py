@@ -7,6 +7,7 @@ from pathlib import Path
 
 from flask import Flask
 
+from relais.server.conformance import Conformance
 from relais.server.fhir import rest
 from relais.server.fhir.facade import Facade
 from relais.server.settings import Settings
@@ -33,7 +34,8 @@ def create_app(settings: Settings) -> Flask:
     """
     # Nothing is read from the instance folder; said here because Flask cannot find one for a namespace package.
     app = Flask(__name__, static_folder=None, instance_path=str(Path.cwd()))
-    facade = Facade(settings, Store.open(settings.database_url))
+    conformance = Conformance.load(settings)  # declares search parameters: before anything is indexed
+    facade = Facade(settings, Store.open(settings.database_url), conformance)
     app.extensions["relais"] = facade
     rest.register(app, facade)
     return app

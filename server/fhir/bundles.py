@@ -92,6 +92,7 @@ class BundleProcessor:
         entries = [self._entry(repository, index, entry, bundle_call) for index, entry in enumerate(given)]
         bodies = [entry for entry in entries if entry.call.body is not None]
         refuse_wrong_structure((_body(entry), entry.call.place) for entry in bodies)
+        _judge(repository, bodies, bundle_call)
         with repository.transaction() as transaction:
             _run_phase(transaction, entries, "DELETE")
             for entry in bodies:
@@ -169,6 +170,7 @@ def _call_of(names: dict[str, str], query: str, given: Resource, place: str, bun
         if_modified_since=request.get("ifModifiedSince"),
         if_none_exist=request.get("ifNoneExist"),
         prefer=bundle_call.prefer,
+        language=bundle_call.language,
     )
 
 
@@ -232,6 +234,16 @@ def _identify(transaction: Transaction, entry: _Entry) -> None:
         identify_patch(transaction, entry.call)
     else:
         identify_update(transaction, entry.call)
+
+
+def _judge(repository: Repository, entries: list[_Entry], bundle_call: Call) -> None:
+    """Have the policy judge the Bundle; what it remarks goes to the entries, to the first one what is of none."""
+    if repository.judge is None or not entries:
+        return
+    places = [entry.call.place for entry in entries if entry.interaction.takes_body]
+    for remark in repository.judge.judge_transaction(bundle_call.body or {}, places, bundle_call.language):
+        named = (entry for entry in entries if remark.path.startswith(entry.call.place))
+        next(named, entries[0]).call.remarks.append(remark)
 
 
 def _body(entry: _Entry) -> Resource:
@@ -339,6 +351,8 @@ def _answer(entry: _Entry) -> Resource:
         response["lastModified"] = instant(reply.last_updated)
     if reply.body and entry.interaction.writes and returned == "OperationOutcome":
         response["outcome"] = msgspec.Raw(reply.body)
+    elif entry.call.remarks:
+        response["outcome"] = operation_outcome(entry.call.remarks)
     answer: Resource = {"response": response}
     if reply.body and (entry.call.method == "GET" or (entry.interaction.writes and returned == "representation")):
         answer["resource"] = msgspec.Raw(reply.body)

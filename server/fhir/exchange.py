@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from relais.cda.errors import Issue
 from relais.mappings.context import Resource
+from relais.profiles.messages import Language
 from relais.server.fhir.negotiation import CONTENT_TYPE, DEFAULT_PREFER, Format, Prefer
 from relais.server.fhir.outcome import FhirError
 from relais.server.fhir.patches import Patch
@@ -34,6 +36,8 @@ class Call:
     prefer: Prefer = DEFAULT_PREFER
     format: Format = "json"  # of the answer over HTTP; Replies are JSON until they leave
     pretty: bool = False
+    language: Language = "en"  # of what the answer says to people
+    remarks: list[Issue] = field(default_factory=list)  # what the policy says of a resource that it lets pass
 
     def resource(self) -> Resource:
         """The body. Raises FhirError 400 when there is none or when it is of another type than the address."""

@@ -6,6 +6,8 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
+from relais.profiles.packages import Registry as Packages
+from relais.server.conformance import Conformance
 from relais.server.fhir.bundles import BundleProcessor
 from relais.server.fhir.capabilities import statement
 from relais.server.fhir.exchange import Call, Reply
@@ -17,22 +19,27 @@ from relais.server.fhir.operations import OPERATIONS
 from relais.server.fhir.outcome import FhirError
 from relais.server.fhir.registry import Interaction, Registry
 from relais.server.fhir.repository import Repository
+from relais.server.fhir.write_policy import WritePolicy
 from relais.server.settings import Settings
 from relais.server.store import Store
 
 
 class Facade:
-    """What operations are given: `settings`, `store`, `repository`, `registry` and `jobs`."""
+    """What operations are given: `settings`, `store`, `conformance`, `policy`, `repository`, `registry` and `jobs`."""
 
-    def __init__(self, settings: Settings, store: Store) -> None:
+    def __init__(self, settings: Settings, store: Store, conformance: Conformance | None = None) -> None:
+        """Without `conformance`, no package is loaded."""
         self.settings = settings
         self.store = store
+        self.conformance = conformance or Conformance(Packages(()), settings)
+        self.policy = WritePolicy.of(settings, self.conformance)
         self.repository = Repository(
             store,
             settings.fhir_base,
             check_references=settings.check_references,
             update_creates=settings.update_creates,
             versioned_types=settings.versioned_types,
+            judge=self.policy,
             most_deleted=settings.most_deleted,
         )
         offered = [one for one in OPERATIONS if not one.setting or getattr(settings, one.setting)]

@@ -12,10 +12,10 @@ from relais.server.fhir.exchange import Call, Reply
 from relais.server.fhir.histories import history_bundle
 from relais.server.fhir.json_format import dump, load
 from relais.server.fhir.negotiation import etag, parse_etags, unchanged
-from relais.server.fhir.outcome import FhirError, all_well
+from relais.server.fhir.outcome import FhirError, all_well, operation_outcome
 from relais.server.fhir.patches import of_resource, patched
 from relais.server.fhir.registry import Interaction
-from relais.server.fhir.repository import Reader, Stored, Transaction, existing, new_id, refuse_wrong_structure
+from relais.server.fhir.repository import Reader, Stored, Transaction, existing, new_id
 from relais.server.fhir.searchset import matching, search_bundle, single_match
 from relais.server.fhir.subsets import PARAMETERS, subset_of
 
@@ -90,7 +90,7 @@ def patch(transaction: Transaction, call: Call) -> Reply:
         raise FhirError.of(400, "required", "a patch is expected as body", call.place)
     changes = call.patch or of_resource(call.body or {}, _PATCH_DEPTH)
     resource = patched(load(current.content or b""), changes)
-    refuse_wrong_structure([(resource, "")])
+    call.remarks = transaction.repository.check([(resource, "")], call.language)
     return written(transaction.update(resource, checked=True, keep_labels=False), 200, call)
 
 
@@ -223,7 +223,9 @@ def written(stored: Stored, status: int, call: Call) -> Reply:
         case "minimal":
             body = b""
         case "OperationOutcome":
-            body = dump(all_well("Stored." if status == 201 else "The resource is up to date."))
+            said = all_well("Stored." if status == 201 else "The resource is up to date.")
+            said["issue"] += operation_outcome(call.remarks)["issue"]
+            body = dump(said)
         case _:
             body = stored.content or b""
     location = f"{stored.type}/{stored.id}/_history/{stored.version}"

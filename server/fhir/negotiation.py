@@ -9,8 +9,10 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime, parsedate_to_datetime
 from typing import Literal
 
+from werkzeug.datastructures import LanguageAccept
 from werkzeug.http import parse_accept_header, parse_options_header
 
+from relais.profiles.messages import LANGUAGES, Language
 from relais.server.fhir.outcome import FhirError
 
 FHIR_JSON = "application/fhir+json"
@@ -98,6 +100,14 @@ def answer_format(accept: str | None, format_parameter: str | None, produces: It
             return "json"  # of its refusals
     message = f"answers are written as {FHIR_JSON} or {FHIR_XML} of fhirVersion {FHIR_VERSION}"
     raise FhirError.of(406, "not-supported", message)
+
+
+def preferred_language(header: str | None) -> Language:
+    """The language of messages that an Accept-Language header prefers (RFC 9110 §12.5.4); English when it asks none."""
+    if not header:
+        return "en"
+    found = parse_accept_header(header, LanguageAccept).best_match(LANGUAGES, default="en")
+    return next(language for language in LANGUAGES if language == found)
 
 
 def accepted_types(accept: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Operations (FHIR R4 §3.2): a registry that other rooms add to, and `$validate` of the base structure.
+"""Operations (FHIR R4 §3.2): a registry that other rooms add to, and `$validate`.
 
     @operation("$to-cda", level="instance", resource_types=("CarePlan",), methods=("GET", "POST"))
     def to_cda(facade: Facade, call: Call) -> Reply: ...
@@ -8,15 +8,18 @@ The module that holds the function is imported by `relais.server.app`; routes an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
 
 from relais.mappings.context import Resource
-from relais.profiles.structure import check
+from relais.profiles.messages import Language
+from relais.profiles.validator import MODES, Mode
 from relais.server.fhir.exchange import Call, Reply
 from relais.server.fhir.json_format import dump
 from relais.server.fhir.outcome import FhirError, all_well, operation_outcome
+from relais.server.fhir.parameters import GENERAL, Pairs, primitive_parameters
 
 if TYPE_CHECKING:
     from relais.server.fhir.facade import Facade
@@ -87,40 +90,65 @@ def operation(
     return register
 
 
-def resource_parameter(call: Call, name: str = "resource") -> Resource:
-    """The resource an operation is asked about: the body itself, or the parameter `name` of a Parameters body.
-
-    Raises FhirError 400 when there is none.
-    """
-    body = call.body
-    if body is None:
-        raise FhirError.of(400, "required", "a resource or a Parameters resource is expected as body")
-    if body["resourceType"] != "Parameters":
-        return body
-    for parameter in body.get("parameter", ()):
-        if (
-            isinstance(parameter, dict)
-            and parameter.get("name") == name
-            and isinstance(parameter.get("resource"), dict)
-        ):
-            resource: Resource = parameter["resource"]
-            return resource
-    raise FhirError.of(400, "required", f"the parameter {name} is missing", "Parameters.parameter")
+_VALIDATE = "http://hl7.org/fhir/OperationDefinition/Resource-validate"
 
 
-@operation("$validate", level="system", definition="http://hl7.org/fhir/OperationDefinition/Resource-validate")
-@operation("$validate", level="type", definition="http://hl7.org/fhir/OperationDefinition/Resource-validate")
-@operation("$validate", level="instance", definition="http://hl7.org/fhir/OperationDefinition/Resource-validate")
+@operation("$validate", level="system", definition=_VALIDATE)
+@operation("$validate", level="type", definition=_VALIDATE)
+@operation("$validate", level="instance", methods=("GET", "POST"), definition=_VALIDATE)
 def validate(facade: Facade, call: Call) -> Reply:
-    """Check a resource against base R4 without storing it: always 200 with an OperationOutcome."""
-    resource = _stored(facade, call) if call.id and call.body is None else resource_parameter(call)
+    """Check a resource without storing it, against R4 and profiles: `resource`, `profile`, `mode`; always 200.
+
+    Profiles that the policy requires count unless the mode is `profile`. The answer is in French where the client
+    prefers it. Raises FhirError 400 for parameters that cannot be understood, 404 or 410 for an instance not there.
+    """
+    resource, profiles, mode = _asked(call)
+    if call.id and (resource is None or mode == "delete"):
+        stored = facade.repository.load(call.resource_type, call.id)
+        resource = stored if resource is None else resource
+    if resource is None:
+        if mode != "delete":
+            raise FhirError.of(400, "required", "a resource or a Parameters resource is expected as body")
+        return Reply(200, dump(all_well(_NOTHING_FORBIDS[call.language])))
     if call.resource_type and resource.get("resourceType") != call.resource_type:
         raise FhirError.of(400, "invalid", f"a {call.resource_type} is expected", "resourceType")
-    issues = check(resource)
-    return Reply(
-        200, dump(operation_outcome(issues) if issues else all_well("No issue: the resource is valid base R4"))
-    )
+    required = {} if mode == "profile" else facade.policy.required
+    issues = facade.conformance.validate(resource, profiles, mode, language=call.language, required=required)
+    return Reply(200, dump(operation_outcome(issues) if issues else all_well(_NO_ISSUE[call.language])))
 
 
-def _stored(facade: Facade, call: Call) -> Resource:
-    return facade.repository.load(call.resource_type, call.id)
+_NO_ISSUE: Mapping[Language, str] = {"en": "No issue: the resource is valid", "fr": "Aucun constat : ressource valide"}
+_NOTHING_FORBIDS: Mapping[Language, str] = {
+    "en": "No issue: nothing forbids the deletion",
+    "fr": "Aucun constat : rien n'interdit la suppression",
+}
+
+
+def _asked(call: Call) -> tuple[Resource | None, list[str], Mode | None]:
+    """The resource to validate where one is given, the profiles, and the mode."""
+    pairs = [(name, value) for name, value in parse_qsl(call.query) if name not in GENERAL]
+    resource = call.body
+    if resource is not None and resource.get("resourceType") == "Parameters" and call.resource_type != "Parameters":
+        resource, found = _of_parameters(resource)
+        pairs += found
+    for name, _ in pairs:
+        if name not in ("profile", "mode"):
+            raise FhirError.of(400, "not-supported", f"the parameter {name[:64]} is not offered here", name[:64])
+    given = [value for name, value in pairs if name == "mode"]
+    mode = next((mode for mode in MODES if [mode] == given), None)
+    if given and mode is None:
+        raise FhirError.of(400, "value", f"mode is one of {', '.join(MODES)}, once", "mode")
+    return resource, [value for name, value in pairs if name == "profile"], mode
+
+
+def _of_parameters(parameters: Resource) -> tuple[Resource | None, Pairs]:
+    """The parameter `resource`, and the others as text."""
+    listed = parameters.get("parameter", [])
+    resource: Resource | None = None
+    others: list[Any] = []
+    for one in listed if isinstance(listed, list) else ():
+        if isinstance(one, dict) and one.get("name") == "resource" and isinstance(one.get("resource"), dict):
+            resource = one["resource"]
+        else:
+            others.append(one)
+    return resource, list(primitive_parameters(others))

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 from relais.server.fhir.exchange import Call
 from relais.server.fhir.outcome import FhirError
 
-_GENERAL = frozenset({"_format", "_pretty"})
+GENERAL = frozenset({"_format", "_pretty"})
 
 Pairs = list[tuple[str, str]]
 
@@ -19,18 +19,19 @@ def simple_parameters(call: Call, known: Collection[str]) -> Pairs:
 
     Raises FhirError 400 for a parameter that is unknown or no primitive.
     """
-    pairs = [(name, value) for name, value in parse_qsl(call.query) if name not in _GENERAL]
+    pairs = [(name, value) for name, value in parse_qsl(call.query) if name not in GENERAL]
     if call.body is not None:
         if call.body.get("resourceType") != "Parameters":
             raise FhirError.of(400, "invalid", "a Parameters resource is expected as body", "resourceType")
-        pairs += _of_body(call.body.get("parameter", []))
+        pairs += primitive_parameters(call.body.get("parameter", []))
     for name, _ in pairs:
         if name not in known:
             raise FhirError.of(400, "not-supported", f"the parameter {name[:64]} is not offered here", name[:64])
     return pairs
 
 
-def _of_body(parameters: Any) -> Iterator[tuple[str, str]]:
+def primitive_parameters(parameters: Any) -> Iterator[tuple[str, str]]:
+    """The parameters of a Parameters resource, primitive values as text. Raises FhirError 400 for others."""
     for index, parameter in enumerate(parameters if isinstance(parameters, list) else ()):
         place = f"Parameters.parameter[{index}]"
         name = parameter.get("name") if isinstance(parameter, dict) else None

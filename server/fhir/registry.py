@@ -116,7 +116,7 @@ class Interaction:
         if not self.writes:
             return self.run(repository, call)
         if self.takes_body:
-            refuse_wrong_structure([(call.resource(), call.place)])
+            call.remarks = repository.check([(call.resource(), call.place)], call.language)
         elif self.takes_patch and call.body is not None:
             refuse_wrong_structure([(call.body, call.place)])
         with repository.transaction() as transaction:

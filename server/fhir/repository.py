@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import Connection
 
@@ -24,6 +24,7 @@ from relais.cda.errors import Issue
 from relais.mappings.context import Resource
 from relais.profiles.issues import UNREADABLE_CODES
 from relais.profiles.issues import Issue as StructureIssue
+from relais.profiles.messages import Language
 from relais.profiles.structure import check
 from relais.server.fhir import references
 from relais.server.fhir.json_format import dump, load
@@ -41,6 +42,16 @@ def utc_now() -> datetime:
     """Now in UTC, in the milliseconds that `meta.lastUpdated` shows."""
     now = datetime.now(UTC)
     return now.replace(microsecond=now.microsecond // 1000 * 1000)
+
+
+class Judge(Protocol):
+    """Judges resources that are R4 and about to be written, as (resource, FHIRPath) pairs."""
+
+    def judge(self, resources: Iterable[tuple[Resource, str]], language: Language) -> list[Issue]:
+        """What is to be remarked of them. Raises FhirError 422 for what is refused."""
+
+    def judge_transaction(self, bundle: Resource, places: Iterable[str], language: Language) -> list[Issue]:
+        """As `judge`, of the resources at those places of a Bundle, seen together."""
 
 
 class Reader(ABC):
@@ -87,13 +98,14 @@ class Repository(Reader):
         update_creates: bool = True,
         versioned_types: Iterable[str] = (),
         most_deleted: int = 1,
+        judge: Judge | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         """`base` is the public FHIR base URL.
 
         `check_references` refuses references to nothing on it, `update_creates` lets clients choose the id of a new
         resource by a PUT; resources of `versioned_types` are only changed under If-Match; a conditional delete takes
-        `most_deleted` resources away at most.
+        `most_deleted` resources away at most; `judge` is asked about every resource before it is written.
         """
         self.store = store
         self.base = base
@@ -101,6 +113,7 @@ class Repository(Reader):
         self.update_creates = update_creates
         self.versioned_types = frozenset(versioned_types)
         self.most_deleted = most_deleted
+        self.judge = judge
         self.clock = clock
 
     @property
@@ -115,6 +128,14 @@ class Repository(Reader):
     def snapshot(self) -> AbstractContextManager[Connection]:
         """See Reader."""
         return self.store.snapshot()
+
+    def check(self, resources: Sequence[tuple[Resource, str]], language: Language = "en") -> list[Issue]:
+        """Check (resource, place) pairs that are about to be written; what is to be remarked of them.
+
+        Raises FhirError as `refuse_wrong_structure`, and 422 for what the judge refuses.
+        """
+        refuse_wrong_structure(resources)
+        return self.judge.judge(resources, language) if self.judge else []
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -163,10 +184,10 @@ class Transaction(Reader):
     def create(self, resource: Resource, *, resource_id: str = "", place: str = "", checked: bool = False) -> Stored:
         """Store a new resource under `resource_id` or an id made here; an id it carries is ignored.
 
-        `checked` says that `refuse_wrong_structure` has passed it. Raises FhirError 400 or 422.
+        `checked` says that `Repository.check` has passed it. Raises FhirError 400 or 422.
         """
         if not checked:
-            refuse_wrong_structure([(resource, place)])
+            self._repository.check([(resource, place)])
         return self._put(resource, resource_id or new_id(), None, place, "POST")
 
     def update(
@@ -184,7 +205,7 @@ class Transaction(Reader):
         FhirError 400 or 422, and 412 when `expected_version` is not the current one.
         """
         if not checked:
-            refuse_wrong_structure([(resource, place)])
+            self._repository.check([(resource, place)])
         existing = self.current(resource["resourceType"], resource["id"])
         if expected_version is not None and (existing.version if existing else 0) != expected_version:
             raise FhirError.of(412, "conflict", "the resource has changed since it was read", place)

@@ -38,6 +38,7 @@ from relais.server.fhir.negotiation import (
     http_date,
     is_raw_binary,
     parse_prefer,
+    preferred_language,
     wants_native,
 )
 from relais.server.fhir.operations import Operation
@@ -139,6 +140,7 @@ def _call(segments: dict[str, str]) -> Call:
         if_none_exist=environ.get("HTTP_IF_NONE_EXIST"),
         accept=environ.get("HTTP_ACCEPT", ""),
         prefer=parse_prefer(environ.get("HTTP_PREFER")),
+        language=preferred_language(environ.get("HTTP_ACCEPT_LANGUAGE")),
     )
 
 
@@ -256,7 +258,11 @@ def _written(resource: bytes, wanted: Format, *, pretty: bool) -> tuple[bytes, s
 
 def _headers() -> list[tuple[str, str]]:
     """The headers of every answer."""
-    return [("Cache-Control", "no-store"), ("Vary", "Accept, Accept-Encoding"), ("X-Request-Id", _request_id())]
+    return [
+        ("Cache-Control", "no-store"),
+        ("Vary", "Accept, Accept-Encoding, Accept-Language"),
+        ("X-Request-Id", _request_id()),
+    ]
 
 
 def _outcome(status: int, issues: Iterable[Issue], headers: Iterable[tuple[str, str]] = ()) -> Response:

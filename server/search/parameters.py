@@ -6,17 +6,20 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, get_args
 
 from msgspec.structs import replace
 
 from relais.cda.errors import Issue
 from relais.profiles import definitions
 from relais.profiles.definitions import Component, SearchParameter
-from relais.server.search.errors import SearchError, UnsupportedExpressionError
+from relais.server.search.errors import UnsupportedExpressionError
 from relais.server.search.expressions import compile_expression
 
 _ONLY_TARGET = re.compile(r"\.where\(resolve\(\) is (\w+)\)\s*$")
+
+_CODE = re.compile(r"[A-Za-z_][A-Za-z0-9_\-]*")
+_ANY_TYPE = frozenset({"Resource", "DomainResource"})
 
 ON_THE_RESOURCE = frozenset({"_id", "_lastUpdated"})
 """Parameters answered from the resource row itself: they need no index rows."""
@@ -58,42 +61,69 @@ def parameters(resource_type: str) -> Mapping[str, SearchParameter]:
     for (owner, code), components in _CORRECTED_COMPONENTS.items():
         if owner == resource_type:
             found[code] = replace(found[code], components=components)
-    for base, parameter in (*_of_the_volets(), *_declared):
-        if base in (resource_type, "Resource", "DomainResource"):
+    for base, parameter in _of_the_volets():
+        if base == resource_type or base in _ANY_TYPE:
             found[parameter.code] = parameter
+    for base, parameter in _declared:
+        if base == resource_type or base in _ANY_TYPE:
+            found.setdefault(parameter.code, parameter)
     return found
 
 
 _declared: list[tuple[str, SearchParameter]] = []
 
 
-def declare(search_parameters: Iterable[Mapping[str, Any]]) -> None:
+def declare(search_parameters: Iterable[Mapping[str, Any]]) -> list[Issue]:
     """Serve SearchParameter resources of packages too, in this process and those it forks; before anything is indexed.
 
-    What was stored before is found by them after `reindex`. A parameter of the same code as a former one replaces it.
-    Composite parameters and those without an expression are not served. Raises SearchError for a base that is no
-    resource type or an expression outside of what is served, naming the parameter.
+    What was stored before is found by them after `reindex`. A code that a type has already keeps its meaning. Gives
+    what is not served, and why: composite parameters, expressions outside of what is served, unknown types.
     """
-    wrong: list[Issue] = []
-    found: list[tuple[str, SearchParameter]] = []
+    issues: list[Issue] = []
     for resource in search_parameters:
-        code, expression = str(resource.get("code", "")), resource.get("expression")
-        if resource.get("type") == "composite" or not expression:
+        code = str(resource.get("code", ""))
+        if reason := _unserved(resource):
+            issues.append(Issue("warning", "not-supported", reason, str(resource.get("url") or code)))
             continue
-        try:
-            compile_expression(expression)
-        except UnsupportedExpressionError as error:
-            wrong.append(Issue("error", "not-supported", str(error), code))
-        for base in resource.get("base", ()):
-            if base not in definitions.resource_types() | {"Resource", "DomainResource"}:
-                wrong.append(Issue("error", "not-found", f"{base} is no resource type", code))
-            targets = tuple(resource.get("target", ()))
-            parameter = SearchParameter(resource["url"], code, resource["type"], expression, targets)
-            found.append((base, parameter))
-    if wrong:
-        raise SearchError(wrong)
-    _declared.extend(found)
+        parameter = SearchParameter(
+            str(resource["url"]), code, resource["type"], resource["expression"], tuple(resource.get("target", ()))
+        )
+        _declared.extend((base, parameter) for base in resource["base"])
     _forget()
+    return issues
+
+
+def declared() -> dict[str, SearchParameter]:
+    """What packages have added, by the name of its index (`CareTeam.managingOrganization`)."""
+    own = {parameter for _, parameter in _declared}
+    types = definitions.resource_types() if own else ()
+    return {
+        index_name(resource_type, code): parameter
+        for resource_type in sorted(types)
+        for code, parameter in parameters(resource_type).items()
+        if parameter in own
+    }
+
+
+_DECLARABLE = frozenset(get_args(definitions.SearchType)) - {"composite", "special"}
+
+
+def _unserved(resource: Mapping[str, Any]) -> str:
+    """Why a SearchParameter is not served, or nothing."""
+    code, expression = resource.get("code"), resource.get("expression")
+    if not isinstance(code, str) or not _CODE.fullmatch(code) or not isinstance(resource.get("url"), str):
+        return "it has no code that can be searched by, or no url"
+    if resource.get("type") not in _DECLARABLE or not isinstance(expression, str):
+        return f"parameters of type {resource.get('type')} that a package defines are not served"
+    try:
+        compile_expression(expression)
+    except UnsupportedExpressionError as error:
+        return str(error)
+    bases = resource.get("base")
+    known = definitions.resource_types() | _ANY_TYPE
+    if not isinstance(bases, list) or not bases or not known.issuperset(map(str, bases)):
+        return "one of its bases is no resource type"
+    return ""
 
 
 def forget_declared() -> None:

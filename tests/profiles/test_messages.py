@@ -12,10 +12,10 @@ import relais.profiles
 from relais.profiles import definitions
 from relais.profiles.messages import LANGUAGES, Message, RuleText, table
 from relais.profiles.primitives import TESTS
+from relais.server import identity_rules
 
-SOURCES = "\n".join(
-    path.read_text(encoding="utf-8") for path in Path(next(iter(relais.profiles.__path__))).rglob("*.py")
-)
+SPEAKERS = [*Path(next(iter(relais.profiles.__path__))).rglob("*.py"), Path(identity_rules.__file__)]
+SOURCES = "\n".join(path.read_text(encoding="utf-8") for path in SPEAKERS)
 
 
 @pytest.mark.parametrize("key", table())

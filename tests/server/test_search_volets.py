@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from relais.profiles import definitions
-from relais.server.search import SearchError, declare, index_rows, parameters
+from relais.server.search import declare, index_rows, parameters
 from relais.server.search.indexer import index_plan
-from relais.server.search.parameters import aliases, forget_declared, table
+from relais.server.search.parameters import aliases, declared, forget_declared, table
 from relais.server.search.units import canonical_unit
 from relais.server.store import Store, TextRow
 from support.searches import BASE, add, ids, run
@@ -341,10 +341,16 @@ def test_search_parameters_of_packages_are_served(store: Store) -> None:
 @pytest.mark.usefixtures("undeclared")
 def test_a_search_parameter_that_cannot_be_served_is_named() -> None:
     broken = {"url": "u", "code": "odd", "base": ["Patient"], "type": "string", "expression": "Patient.name.first()"}
-    with pytest.raises(SearchError) as raised:
-        declare([broken, {**broken, "base": ["Nothing"], "code": "lost", "expression": "Patient.name"}])
-    assert [(issue.code, issue.path) for issue in raised.value.issues] == [
-        ("not-supported", "odd"),
-        ("not-found", "lost"),
-    ]
+    named = {**broken, "expression": "Patient.name", "url": "v"}
+    issues = declare([broken, {**named, "base": ["Nothing"]}, {**named, "type": "composite"}, {**named, "code": None}])
+    assert [issue.path for issue in issues] == ["u", "v", "v", "v"]
     assert "odd" not in parameters("Patient")
+    assert declared() == {}
+
+
+@pytest.mark.usefixtures("undeclared")
+def test_what_is_served_already_keeps_its_meaning() -> None:
+    other = {"url": "u", "code": "family", "base": ["Patient"], "type": "token", "expression": "Patient.gender"}
+    assert declare([other]) == []
+    assert parameters("Patient")["family"].type == "string"
+    assert declared() == {}

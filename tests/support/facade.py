@@ -28,12 +28,13 @@ class RunningFacade:
     """A server that can be stopped, killed and started again on the same port and file."""
 
     def __init__(self, folder: Path, **settings: Any) -> None:
-        """Settings by name, as in `relais.server.settings.Settings`; the database is a file in `folder`."""
+        """Settings by name, as in `relais.server.settings.Settings`; the database is a file in `folder`, no package."""
         self.folder = folder
         self.port = free_port()
         self.base = f"http://127.0.0.1:{self.port}/fhir"
         self.log = folder / "facade.log"
-        self.settings = {"port": self.port, "database_url": f"sqlite:///{folder / 'relais.sqlite'}", **settings}
+        given = {"port": self.port, "database_url": f"sqlite:///{folder / 'relais.sqlite'}", "fhir_packages": "none"}
+        self.settings = {**given, **settings}
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
