@@ -20,8 +20,12 @@ _VERSION = "/_history/"
 class ResourceSet:
     """Resources by every name they can be referred to with."""
 
-    def __init__(self, entries: Iterable[tuple[str | None, Resource]]) -> None:
-        """`entries` are (fullUrl or None, resource) pairs. Raises MappingError when two resources have one name."""
+    def __init__(self, entries: Iterable[tuple[str | None, Resource]], home: str = "") -> None:
+        """`entries` are (fullUrl or None, resource) pairs, `home` is the server of what is none of them, as a copy.
+
+        Raises MappingError when two resources have one name.
+        """
+        self._home = home
         self._by_name: dict[str, Resource] = {}
         self._all: list[Resource] = []
         self._bases: dict[int, str] = {}  # server of each resource, contained or not, by identity
@@ -40,8 +44,9 @@ class ResourceSet:
     @classmethod
     def of(cls, resources: Iterable[Resource], base: str = "") -> ResourceSet:
         """The set of resources stored at the server `base`: `Type/id` and `base/Type/id` name the same one."""
-        root = f"{base.rstrip('/')}/" if base else ""
-        return cls((f"{root}{resource['resourceType']}/{resource['id']}", resource) for resource in resources)
+        home = base.rstrip("/")
+        root = f"{home}/" if home else ""
+        return cls(((f"{root}{resource['resourceType']}/{resource['id']}", resource) for resource in resources), home)
 
     def _add(self, index: int, full_url: str | None, resource: Resource) -> Iterator[Issue]:
         """Take a resource in under its fullUrl; without a server's address, under `Type/id` too."""
@@ -84,7 +89,7 @@ class ResourceSet:
             return next((resource for resource in contained if resource.get("id") == target[1:]), None)
         name = target.partition(_VERSION)[0]
         restful = _RESTFUL.fullmatch(name)
-        base = self._bases.get(id(container))
+        base = self._bases.get(id(container), self._home)
         if restful and not restful["base"] and base:
             name = f"{base}/{name}"
         return self._by_name.get(name)

@@ -17,12 +17,14 @@ from sqlalchemy import BigInteger, Column, Connection, Index, Integer, LargeBina
 
 from relais.cda.datatypes import PARIS
 from relais.cda.errors import Issue, MappingError, RelaisError
-from relais.cda.model import II, Header
+from relais.cda.model import II, Document, Header
 from relais.cda.reader import read
 from relais.cda.templates import INS_ROOTS
 from relais.cda.writer import write
 from relais.mappings.context import Deployment, DocumentVersion, Emission, Mapped
+from relais.mappings.to_cda.unstructured import own_lineage
 from relais.server.delivery import outbox
+from relais.server.document_forms import Level, at_level
 from relais.server.document_sources import EVERYTHING, Selection, Sources, gather
 from relais.server.fhir.repository import Transaction
 from relais.server.store.schema import Bytewise, metadata
@@ -34,7 +36,7 @@ document_table = Table(
     Column("key", Bytewise, primary_key=True),  # name_of(ClinicalDocument/id)
     Column("lineage", Bytewise, nullable=False),  # name_of(ClinicalDocument/setId)
     Column("version", Integer, nullable=False),
-    Column("carrier", Bytewise, nullable=False),  # Type/[id]; empty: made elsewhere
+    Column("carrier", Bytewise, nullable=False),  # Type/[id], `?level=n1` after it of its N1; empty: made elsewhere
     Column("identity", LargeBinary, nullable=False),  # JSON of Identity
     Column("content", LargeBinary, nullable=False),
     Column("issues", LargeBinary, nullable=False),  # JSON of the mapping's issues
@@ -42,6 +44,9 @@ document_table = Table(
 )
 Index("issued_document_by_lineage", document_table.c.lineage, document_table.c.version)
 Index("issued_document_by_carrier", document_table.c.carrier, document_table.c.version)
+
+
+_UNSTRUCTURED = "?level=n1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +97,28 @@ def issue(
     carrier: str,
     deployment: Deployment,
     now: datetime,
+    *,
     selection: Selection = EVERYTHING,
+    level: Level = "n3",
 ) -> IssuedDocument:
     """The document of `carrier` (`Type/[id]`) as it stands, issuing the next version if it would differ from the last.
 
-    `selection` chooses the appointments of an agenda, whose carrier is the Patient. Raises MappingError when the
+    `selection` chooses the appointments of an agenda, whose carrier is the Patient. The unstructured form (`n1`) is a
+    document of its own lineage, with one version at most for each of the structured one. Raises MappingError when the
     resources lack what the document requires, FhirError when there is no such resource, RelaisError when its
     identifier belongs to another one or to another patient.
     """
-    connection = transaction.connection
     transaction.exclusively(f"documents of {carrier}")
+    structured = _issue_structured(transaction, carrier, deployment, now, selection)
+    if level == "n3":
+        return structured
+    return _issue_unstructured(transaction.connection, structured, deployment, now)
+
+
+def _issue_structured(
+    transaction: Transaction, carrier: str, deployment: Deployment, now: datetime, selection: Selection
+) -> IssuedDocument:
+    connection = transaction.connection
     sources = gather(connection, transaction.repository.base, carrier, selection)
     former = _newest(connection, document_table.c.carrier == carrier)
     set_id = former.identity.set_id if former else _lineage_of(sources, deployment, now)
@@ -114,11 +131,27 @@ def issue(
     replaced = (_last_sent(connection, name_of(set_id)) or last) if last else None
     version = DocumentVersion(last.version + 1 if last else 1, replaced.identity.id if replaced else None, set_id)
     mapped = _map(connection, sources, deployment, now, version)
-    header = mapped.document.header
-    document = IssuedDocument(
-        _identity(header), version.number, carrier, write(mapped.document), tuple(mapped.issues), now
-    )
-    return _keep(connection, document)
+    return _keep(connection, _document_of(mapped.document, carrier, tuple(mapped.issues), now))
+
+
+def _issue_unstructured(
+    connection: Connection, structured: IssuedDocument, deployment: Deployment, now: datetime
+) -> IssuedDocument:
+    """The N1 form of a document that was issued."""
+    document = read(structured.content).document
+    set_id = own_lineage(document.header)
+    last = _newest(connection, document_table.c.lineage == name_of(set_id))
+    if last and last.version == structured.version:
+        return last
+    replaced = (_last_sent(connection, name_of(set_id)) or last) if last else None
+    version = DocumentVersion(structured.version, replaced.identity.id if replaced else None)
+    made = at_level(document, "n1", deployment, version)
+    return _keep(connection, _document_of(made, structured.carrier + _UNSTRUCTURED, structured.issues, now))
+
+
+def _document_of(document: Document, carrier: str, issues: tuple[Issue, ...], now: datetime) -> IssuedDocument:
+    header = document.header
+    return IssuedDocument(_identity(header), header.version_number or 1, carrier, write(document), issues, now)
 
 
 def _lineage_of(sources: Sources, deployment: Deployment, now: datetime) -> II:
@@ -140,14 +173,15 @@ def _map(
     connection: Connection, sources: Sources, deployment: Deployment, now: datetime, version: DocumentVersion
 ) -> Mapped:
     replaced = issued(connection, name_of(version.replaces)) if version.replaces else None
-    return sources.document(Emission(deployment, now.astimezone(PARIS), version), replaced and replaced.content)
+    previous = replaced.content if replaced else None
+    return sources.document(Emission(deployment, now.astimezone(PARIS), version), previous)
 
 
 def _check_heir(transaction: Transaction, last: IssuedDocument, carrier: str) -> None:
     """A lineage passes to another resource only when the one that had it is gone."""
     if last.carrier in ("", carrier):
         return
-    kind, _, former_id = last.carrier.partition("/")
+    kind, former_id = last.carrier.split("/")
     stored = transaction.current(kind, former_id)
     if stored and not stored.deleted:
         message = f"{last.carrier} has issued documents under this identifier"

@@ -49,9 +49,15 @@ def unstructured(
         issues.append(replace(_issue("the structured document needs an id", "required"), path="/ClinicalDocument/id"))
     if issues:
         raise MappingError(issues)
-    lineage = (header.set_id or header.id) if replacing else _own_lineage(header)
+    lineage = (header.set_id or header.id) if replacing else own_lineage(header)
     version = version or _version(header, lineage, oid_arc, replacing=replacing)
     return Document(header=_identified(header, lineage, version, oid_arc), non_xml_body=Media(media_type, body))
+
+
+def own_lineage(header: Header) -> II:
+    """The setId of the unstructured form of a document: derived from its own, the same for all versions."""
+    structured = header.set_id or header.id
+    return II(uuid_oid("set", _KIND, structured.root or "", structured.extension or ""))
 
 
 def body_issues(body: bytes, media_type: str, max_size: int = MAX_BODY) -> list[Issue]:
@@ -77,12 +83,6 @@ def _issue(message: str, code: str = "value", severity: Severity = "error") -> I
 
 
 # --- identity -------------------------------------------------------------------------------------------------
-
-
-def _own_lineage(header: Header) -> II:
-    """A setId derived from that of the structured document."""
-    structured = header.set_id or header.id
-    return II(uuid_oid("set", _KIND, structured.root or "", structured.extension or ""))
 
 
 def _version(header: Header, lineage: II, arc: str | None, *, replacing: bool) -> DocumentVersion:

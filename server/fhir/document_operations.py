@@ -9,11 +9,12 @@ from flask import request
 
 from relais.cda.datatypes import PARIS
 from relais.cda.errors import Issue
-from relais.cda.writer import write
 from relais.mappings.context import Emission
 from relais.mappings.to_cda import convert
 from relais.server import documents
-from relais.server.fhir.bodies import sound_body
+from relais.server.document_forms import at_level, serialised
+from relais.server.document_sources import CARRIERS
+from relais.server.fhir.cda_parameters import of_bundle, of_carrier
 from relais.server.fhir.exchange import Call, Reply
 from relais.server.fhir.facade import Facade
 from relais.server.fhir.json_format import dump
@@ -25,23 +26,33 @@ CDA_TYPE = "text/xml"
 _XML_TYPES = (CDA_TYPE, "application/xml")
 
 
-@operation("$to-cda", level="instance", resource_types=("CarePlan",), methods=("GET", "POST"), produces=_XML_TYPES)
-def plan_to_cda(facade: Facade, call: Call) -> Reply:
-    """The PPS of a stored plan. Unchanged sources give the same bytes, a change gives the next version.
+@operation("$to-cda", level="instance", resource_types=CARRIERS, methods=("GET", "POST"), produces=_XML_TYPES)
+def stored_to_cda(facade: Facade, call: Call) -> Reply:
+    """The document of a stored resource: PPS of a CarePlan, agenda, notification. Unchanged sources give the same
+    bytes, a change gives the next version.
 
+    Parameters: `level` (n3, n1); of a Patient `model` (agenda), `start` and `end` or `period`, `status` (repeats).
     With `Prefer: return=OperationOutcome` the remarks of the mapping are answered instead of the document.
     """
+    wanted = of_carrier(call)
+    deployment, carrier = facade.settings.deployment, f"{call.resource_type}/{call.id}"
     with facade.repository.transaction() as transaction:
-        document = documents.issue(transaction, f"CarePlan/{call.id}", facade.settings.deployment, transaction.now)
+        document = documents.issue(
+            transaction, carrier, deployment, transaction.now, selection=wanted.selection, level=wanted.level
+        )
     return _answer(call, document.content, document.issues)
 
 
 @operation("$to-cda", level="system", produces=_XML_TYPES)
 def bundle_to_cda(facade: Facade, call: Call) -> Reply:
-    """The PPS of a posted Bundle, or the remarks of the mapping as for a stored plan; nothing is stored."""
-    bundle = sound_body(call.body, "Bundle")
-    mapped = convert(bundle, Emission(facade.settings.deployment, facade.repository.clock().astimezone(PARIS)))
-    return _answer(call, write(mapped.document), mapped.issues)
+    """The document of a posted Bundle, or the remarks of the mapping as for a stored resource; nothing is stored.
+
+    Parameters: `resource`, unless the Bundle is the body; `level` (n3, n1); `stylesheet`, a relative address.
+    """
+    wanted, deployment = of_bundle(call), facade.settings.deployment
+    mapped = convert(wanted.bundle, Emission(deployment, facade.repository.clock().astimezone(PARIS)))
+    content = serialised(at_level(mapped.document, wanted.level, deployment), wanted.style_sheet)
+    return _answer(call, content, mapped.issues)
 
 
 def _answer(call: Call, content: bytes, issues: Iterable[Issue]) -> Reply:

@@ -96,6 +96,12 @@ def test_two_resources_have_two_addresses_and_each_its_own(
 # --- which version ----------------------------------------------------------------------------------------------
 
 
+def test_a_copy_of_a_stored_resource_speaks_from_the_same_server() -> None:
+    subject, about = patient("1"), goal("7", "Patient/1")
+    assert ResourceSet.of([subject, about], A).resolve(about["subject"], dict(about)) is subject
+    assert ResourceSet([(f"{A}/Patient/1", subject)]).resolve(about["subject"], dict(about)) is None
+
+
 def test_a_versioned_reference_finds_the_resource_and_tells_the_version() -> None:
     who = patient("1") | {"meta": {"versionId": "2"}}
     resources = ResourceSet([(f"{A}/Patient/1", who)])

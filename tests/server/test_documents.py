@@ -10,87 +10,51 @@ import pytest
 from relais.cda.errors import MappingError, RelaisError, UnreadableError
 from relais.cda.narrative import plain_text
 from relais.cda.reader import read
-from relais.mappings.context import Resource
 from relais.server import documents
 from relais.server.documents import IssuedDocument
-from relais.server.fhir.exchange import Call
-from relais.server.fhir.facade import Facade
-from relais.server.fhir.json_format import load
 from relais.server.fhir.outcome import FhirError
 from relais.server.fhir.repository import Repository
-from relais.server.settings import Settings
 from relais.server.store import Store
+from support.desk import BASE, Desk
 from support.plans import DEPLOYMENT, PLANS
 
-BASE = "http://relais.test/fhir"
 
+class PlanDesk(Desk):
+    """A desk with the full plan."""
 
-class Desk:
-    """A repository that holds one plan, and a clock that can be moved."""
-
-    def __init__(self, store: Store, plan: str) -> None:
-        self.now = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
-        self._facade = Facade(Settings(base_url=BASE), store)
-        self.repository = self._facade.repository
-        self.repository.clock = lambda: self.now
-        self.stored = self._store(copy.deepcopy(PLANS[plan]))
-
-    def _store(self, bundle: Resource) -> list[str]:
-        interaction, _ = self._facade.registry.find("POST", "")
-        answer = load(interaction.run(self.repository, Call("POST", body=bundle)).body)
-        return [entry["response"]["location"].split("/_history/")[0] for entry in answer["entry"]]
+    def __init__(self, store: Store) -> None:
+        super().__init__(store, PLANS["full"])
 
     def again(self, plan: str, **elements: object) -> str:
-        """Store another plan, its CarePlan changed; the id of the CarePlan."""
+        """Store another plan, its CarePlan changed; the `CarePlan/[id]`."""
         bundle = copy.deepcopy(PLANS[plan])
         for entry in bundle["entry"]:
             if entry["resource"]["resourceType"] == "CarePlan":
                 entry["resource"] |= elements
-        return next(name for name in self._store(bundle) if name.startswith("CarePlan/")).partition("/")[2]
+        return next(name for name in self.store(bundle) if name.startswith("CarePlan/"))
 
-    def issue_of(self, care_plan: str) -> IssuedDocument:
-        """The document of a plan as it stands."""
-        with self.repository.transaction() as transaction:
-            return documents.issue(transaction, f"CarePlan/{care_plan}", DEPLOYMENT, self.now)
-
-    def first(self, resource_type: str) -> str:
-        """Id of the first stored resource of a type."""
-        return next(name for name in self.stored if name.startswith(f"{resource_type}/")).partition("/")[2]
-
-    def issue(self) -> IssuedDocument:
+    def issue_plan(self) -> IssuedDocument:
         """The plan's document as it stands."""
-        return self.issue_of(self.first("CarePlan"))
-
-    def change(self, resource_type: str, **elements: object) -> None:
-        """Store a new version of the first resource of a type, some time later."""
-        self.now += timedelta(hours=1)
-        with self.repository.transaction() as transaction:
-            resource = transaction.load(resource_type, self.first(resource_type))
-            transaction.update(resource | elements)
-
-    def create(self, resource: Resource) -> None:
-        """Store another resource."""
-        with self.repository.transaction() as transaction:
-            transaction.create(resource)
+        return self.issue(self.first("CarePlan"))
 
 
 @pytest.fixture
-def desk(store: Store) -> Desk:
-    return Desk(store, "full")
+def desk(store: Store) -> PlanDesk:
+    return PlanDesk(store)
 
 
-def test_unchanged_sources_give_the_same_bytes(desk: Desk) -> None:
-    first = desk.issue()
+def test_unchanged_sources_give_the_same_bytes(desk: PlanDesk) -> None:
+    first = desk.issue_plan()
     desk.now += timedelta(days=3)
-    assert desk.issue() == first
+    assert desk.issue_plan() == first
     header = read(first.content).document.header
     assert (header.version_number, header.related_documents) == (1, [])
 
 
-def test_a_change_gives_the_next_version_which_replaces_the_last(desk: Desk) -> None:
-    first = desk.issue()
+def test_a_change_gives_the_next_version_which_replaces_the_last(desk: PlanDesk) -> None:
+    first = desk.issue_plan()
     desk.change("Goal", description={"text": "Marcher jusqu'au marché"})
-    second = desk.issue()
+    second = desk.issue_plan()
     before, after = read(first.content).document.header, read(second.content).document.header
     assert after.set_id == before.set_id
     assert after.id != before.id
@@ -99,22 +63,22 @@ def test_a_change_gives_the_next_version_which_replaces_the_last(desk: Desk) -> 
     assert "Marcher jusqu'au marché" in second.content.decode()
 
 
-def test_several_changes_between_two_documents_make_one_version(desk: Desk) -> None:
-    desk.issue()
+def test_several_changes_between_two_documents_make_one_version(desk: PlanDesk) -> None:
+    desk.issue_plan()
     desk.change("CarePlan", title="Plan revu")
     desk.change("CarePlan", title="Plan revu deux fois")
-    assert read(desk.issue().content).document.header.version_number == 2
+    assert read(desk.issue_plan().content).document.header.version_number == 2
 
 
-def test_a_change_elsewhere_gives_no_new_version(desk: Desk) -> None:
-    first = desk.issue()
+def test_a_change_elsewhere_gives_no_new_version(desk: PlanDesk) -> None:
+    first = desk.issue_plan()
     desk.create({"resourceType": "Organization", "name": "Sans rapport"})
-    assert desk.issue() == first
+    assert desk.issue_plan() == first
 
 
-def test_what_is_recorded_about_the_patient_belongs_to_the_plan(desk: Desk) -> None:
-    desk.issue()
-    patient = f"Patient/{desk.first('Patient')}"
+def test_what_is_recorded_about_the_patient_belongs_to_the_plan(desk: PlanDesk) -> None:
+    desk.issue_plan()
+    patient = desk.first("Patient")
     desk.create(
         {
             "resourceType": "RelatedPerson",
@@ -125,7 +89,7 @@ def test_what_is_recorded_about_the_patient_belongs_to_the_plan(desk: Desk) -> N
             ],
         }
     )
-    informants = read(desk.issue().content).document.header.informants
+    informants = read(desk.issue_plan().content).document.header.informants
     names = {
         part.text
         for informant in informants
@@ -135,51 +99,49 @@ def test_what_is_recorded_about_the_patient_belongs_to_the_plan(desk: Desk) -> N
     assert "VOISIN" in names
 
 
-def test_a_refused_plan_issues_nothing(desk: Desk) -> None:
-    first = desk.issue()
+def test_a_refused_plan_issues_nothing(desk: PlanDesk) -> None:
+    first = desk.issue_plan()
     desk.change("CarePlan", status="unknown")
     with pytest.raises(MappingError, match=r"CarePlan\.status"):
-        desk.issue()
+        desk.issue_plan()
     with desk.repository.snapshot() as connection:
-        last = documents.last_issued(connection, f"CarePlan/{desk.first('CarePlan')}")
+        last = documents.last_issued(connection, desk.first("CarePlan"))
     assert last == first
 
 
-def test_plans_with_identifiers_of_one_domain_are_lineages_of_their_own(desk: Desk) -> None:
+def test_plans_with_identifiers_of_one_domain_are_lineages_of_their_own(desk: PlanDesk) -> None:
     identifier = {"system": "urn:oid:1.2.250.1.999.42.2", "value": "PPS-other"}
-    other = desk.issue_of(desk.again("minimal", identifier=[identifier]))
+    other = desk.issue(desk.again("minimal", identifier=[identifier]))
     assert other.version == 1
-    assert other.lineage != desk.issue().lineage
+    assert other.lineage != desk.issue_plan().lineage
 
 
-def test_a_second_plan_with_the_same_identifier_is_refused_while_the_first_lives(desk: Desk) -> None:
-    plan = load(desk.repository.read("CarePlan", desk.first("CarePlan")).content or b"")
+def test_a_second_plan_with_the_same_identifier_is_refused_while_the_first_lives(desk: PlanDesk) -> None:
+    plan = desk.load(desk.first("CarePlan"))
     twin = desk.again("full", identifier=plan["identifier"])
-    first = desk.issue()
+    first = desk.issue_plan()
     with pytest.raises(RelaisError, match="has issued documents under this identifier"):
-        desk.issue_of(twin)
-    with desk.repository.transaction() as transaction:
-        transaction.delete("CarePlan", desk.first("CarePlan"))
-    heir = desk.issue_of(twin)
+        desk.issue(twin)
+    desk.delete(desk.first("CarePlan"))
+    heir = desk.issue(twin)
     assert (heir.version, heir.lineage) == (2, first.lineage)
     assert heir.identity.replaces == first.identity.id
 
 
-def test_a_lineage_never_passes_to_another_patient(desk: Desk) -> None:
-    plan = load(desk.repository.read("CarePlan", desk.first("CarePlan")).content or b"")
+def test_a_lineage_never_passes_to_another_patient(desk: PlanDesk) -> None:
+    plan = desk.load(desk.first("CarePlan"))
     stranger = desk.again("born-abroad", identifier=plan["identifier"])
-    desk.issue()
-    with desk.repository.transaction() as transaction:
-        transaction.delete("CarePlan", desk.first("CarePlan"))
+    desk.issue_plan()
+    desk.delete(desk.first("CarePlan"))
     with pytest.raises(RelaisError, match="about another patient"):
-        desk.issue_of(stranger)
+        desk.issue(stranger)
 
 
-def test_the_lineage_outlives_a_change_of_identifiers(desk: Desk) -> None:
-    first = desk.issue()
+def test_the_lineage_outlives_a_change_of_identifiers(desk: PlanDesk) -> None:
+    first = desk.issue_plan()
     desk.change("CarePlan", identifier=[{"system": "urn:oid:1.2.250.1.999.42.3", "value": "NEW"}])
     desk.change("CarePlan", title="Plan renommé")
-    second = desk.issue()
+    second = desk.issue_plan()
     assert (second.lineage, second.version) == (first.lineage, 2)
 
 
@@ -189,8 +151,8 @@ def test_no_plan_no_document(store: Store) -> None:
         documents.issue(transaction, "CarePlan/none", DEPLOYMENT, datetime.now(UTC))
 
 
-def test_a_document_made_elsewhere_is_kept_once_and_never_confused(desk: Desk) -> None:
-    content = desk.issue().content.replace(b"2.25.", b"2.26.")
+def test_a_document_made_elsewhere_is_kept_once_and_never_confused(desk: PlanDesk) -> None:
+    content = desk.issue_plan().content.replace(b"2.25.", b"2.26.")
     with desk.repository.transaction() as transaction:
         kept = documents.register(transaction.connection, content, desk.now)
         assert documents.register(transaction.connection, content, desk.now) == kept
@@ -200,7 +162,7 @@ def test_a_document_made_elsewhere_is_kept_once_and_never_confused(desk: Desk) -
             documents.register(transaction.connection, b"<html/>", desk.now)
 
 
-def test_the_narrative_shows_the_state_that_was_stored(desk: Desk) -> None:
+def test_the_narrative_shows_the_state_that_was_stored(desk: PlanDesk) -> None:
     desk.change("CarePlan", description="Situation revue en réunion")
-    sections = read(desk.issue().content).document.sections
+    sections = read(desk.issue_plan().content).document.sections
     assert any("Situation revue en réunion" in plain_text(section.text) for section in sections)
