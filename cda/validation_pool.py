@@ -255,10 +255,10 @@ def _serve(connection: Connection[Any, Any]) -> None:
     while True:
         job = connection.recv()
         try:
-            found, error = answer(job), None
-        except RelaisError as refusal:
-            found, error = None, (type(refusal), refusal.issues)
+            found, refusal = answer(job), None
+        except RelaisError as error:
+            found, refusal = None, (type(error), error.issues)
         except Exception as fault:  # noqa: BLE001 - a bug here must not end the process, nor print what it quotes
             message = f"the check itself failed ({type(fault).__name__})"
-            found, error = None, (ValidationUnavailableError, (Issue("fatal", "exception", message),))
-        connection.send((found, error))
+            found, refusal = None, (ValidationUnavailableError, (Issue("fatal", "exception", message),))
+        connection.send((found, refusal))
