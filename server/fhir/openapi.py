@@ -134,7 +134,8 @@ def _content() -> dict[str, Any]:
 
 def _body(endpoint: Endpoint, method: str) -> dict[str, Any] | None:
     if isinstance(endpoint, Operation):
-        return {"required": False, "content": _content()} if method == "POST" else None
+        read = _content() | {name: {"schema": {"type": "string"}} for name in sorted(endpoint.consumes)}
+        return {"required": False, "content": read} if method == "POST" else None
     if endpoint.takes_body:
         return {"required": True, "content": _content()}
     if endpoint.takes_patch:

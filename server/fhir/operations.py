@@ -33,8 +33,9 @@ class Operation:
     """One operation at one level.
 
     `resource_types` is empty when every served type (or the system) has it. `produces` names media types that it
-    writes besides FHIR; it reads the Accept header itself then. `address` is where it stands when that is not below
-    its name; such a helper of another operation is not stated as one. `setting` names the setting that offers it.
+    writes besides FHIR; it reads the Accept header itself then. `consumes` names those that it reads besides FHIR: a
+    body of such a type reaches it as a Binary. `address` is where it stands when that is not below its name; such a
+    helper of another operation is not stated as one. `setting` names the setting that offers it.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Operation:
     resource_types: tuple[str, ...] = ()
     definition: str = ""
     produces: frozenset[str] = frozenset()
+    consumes: frozenset[str] = frozenset()
     address: str = ""
     setting: str = ""
 
@@ -72,6 +74,7 @@ def operation(
     methods: tuple[str, ...] = ("POST",),
     definition: str = "",
     produces: Iterable[str] = (),
+    consumes: Iterable[str] = (),
     address: str = "",
     setting: str = "",
 ) -> Callable[[Run], Run]:
@@ -83,7 +86,18 @@ def operation(
 
     def register(run: Run) -> Run:
         OPERATIONS.append(
-            Operation(name, level, run, methods, resource_types, definition, frozenset(produces), address, setting)
+            Operation(
+                name,
+                level,
+                run,
+                methods,
+                resource_types,
+                definition,
+                frozenset(produces),
+                frozenset(consumes),
+                address,
+                setting,
+            )
         )
         return run
 

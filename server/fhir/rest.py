@@ -120,7 +120,9 @@ def _read_binary(facade: Facade, interaction: Interaction, call: Call) -> Reply:
 def _operate(facade: Facade, offered: Operation, call: Call) -> Reply:
     _negotiate(call, offered.produces)
     if call.method == "POST" and _has_body():
-        call.body = _body(facade, call)
+        content_type: str = request.environ.get("CONTENT_TYPE", "")
+        raw = parse_options_header(content_type)[0] in offered.consumes
+        call.body = binaries.of_content(_read(facade), content_type, "", None) if raw else _body(facade, call)
     return offered.run(facade, call)
 
 
