@@ -94,6 +94,15 @@ class Definition:
         self.package = package
         self._content = content
 
+    @classmethod
+    def of(cls, data: bytes, package: str) -> Definition:
+        """The definition that JSON bytes hold. Raises PackageError."""
+        return cls(_header(package, _held(data)), package, _held(data))
+
+    def under(self, header: Header) -> Definition:
+        """The same content under another URL."""
+        return Definition(header, self.package, self._content)
+
     @property
     def canonical(self) -> str:
         """The canonical URL with the version, when there is one."""
@@ -341,8 +350,14 @@ class Registry:
 
     def add_resource(self, resource: Resource, package: str = "") -> None:
         """Make a conformance resource known that is in no package (one under test, one that a client posted)."""
-        data = msgspec.json.encode(resource)
-        self.add(Definition(_header(package or str(resource.get("url", "")), _held(data)), package, _held(data)))
+        self.add(Definition.of(msgspec.json.encode(resource), package or str(resource.get("url", ""))))
+
+    def copy(self) -> Registry:
+        """Another registry of the same definitions, to add to."""
+        other = Registry((), self.issues)
+        other.packages = [*self.packages]
+        other._found = {key: dict(versions) for key, versions in self._found.items()}
+        return other
 
     def find(self, resource_type: str, canonical: str) -> Definition | None:
         """The definition of a canonical URL (a `#fragment` is ignored): the version it names, else the newest."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from relais.profiles import definitions
 from relais.profiles.messages import Message
 from relais.profiles.packages import DEFINITION_FAULTS, Registry, Resource
 
@@ -107,6 +108,17 @@ class CodeSystem:
         waiting = [code]
         while waiting:
             fresh = [child for child in self._children.get(waiting.pop(), ()) if child not in found]
+            found.update(fresh)
+            waiting.extend(fresh)
+        return found
+
+    def above(self, code: str) -> set[str]:
+        """The codes above a code, at any height."""
+        found: set[str] = set()
+        waiting = [code]
+        while waiting:
+            concept = self.concepts.get(waiting.pop())
+            fresh = [parent for parent in (concept.parents if concept else ()) if parent not in found]
             found.update(fresh)
             waiting.extend(fresh)
         return found
@@ -266,6 +278,20 @@ class Terminology:
             return "subsumes"
         return "subsumed-by" if one.code in found.below(other.code) else "not-subsumed"
 
+    def below(self, system: str, code: str) -> set[str]:
+        """The codes below a code. Raises TerminologyError as `lookup`, and where not all concepts are loaded."""
+        return self._whole_system(system).below(self.lookup(system, code).code)
+
+    def above(self, system: str, code: str) -> set[str]:
+        """The codes above a code. Raises TerminologyError as `below`."""
+        return self._whole_system(system).above(self.lookup(system, code).code)
+
+    def _whole_system(self, url: str) -> CodeSystem:
+        found = self._known_system(url)
+        if not found.is_complete:
+            raise TerminologyError(Message("system-incomplete", system=url))
+        return found
+
     def _known_system(self, url: str) -> CodeSystem:
         found = self.code_system(url)
         if found is None:
@@ -411,8 +437,17 @@ class Terminology:
 
     def _implicit_value_set(self, url: str) -> _ValueSet | None:
         plain = url.partition("|")[0]
+        if listed := definitions.value_set(plain):
+            return _ValueSet(url, [self._listed_part(system, codes) for system, codes in listed.items()], [])
         system = WHOLE_SYSTEMS.get(plain) or self._system_of_implicit_set(plain)
         return _ValueSet(url, [self._part({"system": system})], []) if system else None
+
+    def _listed_part(self, system: str, codes: Iterable[str]) -> _Part:
+        """Codes of a required value set of R4, which Relais knows without a package."""
+        known = self.code_system(system)
+        found = {code: known.find(code) if known else None for code in sorted(codes)}
+        displays = {code: concept.display if concept else "" for code, concept in found.items()}
+        return _Part(system, known, displays, None, ())
 
     def _system_of_implicit_set(self, url: str) -> str | None:
         """The code system whose `valueSet` names the value set of all its codes."""

@@ -22,16 +22,18 @@ from relais.server.fhir.repository import Repository
 from relais.server.fhir.write_policy import WritePolicy
 from relais.server.settings import Settings
 from relais.server.store import Store
+from relais.server.terminology import ServerTerminology
 
 
 class Facade:
-    """What operations are given: `settings`, `store`, `conformance`, `policy`, `repository`, `registry` and `jobs`."""
+    """What operations are given: settings and store, packages and policy, repository, registry and jobs."""
 
     def __init__(self, settings: Settings, store: Store, conformance: Conformance | None = None) -> None:
         """Without `conformance`, no package is loaded."""
         self.settings = settings
         self.store = store
         self.conformance = conformance or Conformance(Packages(()), settings)
+        self.terminology = ServerTerminology(self.conformance.registry, settings.fhir_base)
         self.policy = WritePolicy.of(settings, self.conformance)
         self.repository = Repository(
             store,
@@ -40,6 +42,7 @@ class Facade:
             update_creates=settings.update_creates,
             versioned_types=settings.versioned_types,
             judge=self.policy,
+            terminology=self.terminology,
             most_deleted=settings.most_deleted,
         )
         offered = [one for one in OPERATIONS if not one.setting or getattr(settings, one.setting)]

@@ -31,6 +31,7 @@ from relais.server.fhir.json_format import dump, load
 from relais.server.fhir.outcome import FhirError
 from relais.server.fhir.subsets import is_subsetted
 from relais.server.search.indexer import index_rows
+from relais.server.search.terminological import TerminologySource
 from relais.server.store import Store, StoredVersion
 from relais.server.store import Transaction as StoreTransaction
 
@@ -99,13 +100,15 @@ class Repository(Reader):
         versioned_types: Iterable[str] = (),
         most_deleted: int = 1,
         judge: Judge | None = None,
+        terminology: TerminologySource | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         """`base` is the public FHIR base URL.
 
         `check_references` refuses references to nothing on it, `update_creates` lets clients choose the id of a new
         resource by a PUT; resources of `versioned_types` are only changed under If-Match; a conditional delete takes
-        `most_deleted` resources away at most; `judge` is asked about every resource before it is written.
+        `most_deleted` resources away at most; `judge` is asked about every resource before it is written;
+        searches read value sets and hierarchies by `terminology`.
         """
         self.store = store
         self.base = base
@@ -114,6 +117,7 @@ class Repository(Reader):
         self.versioned_types = frozenset(versioned_types)
         self.most_deleted = most_deleted
         self.judge = judge
+        self.terminology = terminology
         self.clock = clock
 
     @property

@@ -36,7 +36,14 @@ def search_bundle(reader: Reader, call: Call) -> Resource:
     base = reader.repository.base
     with reader.snapshot() as connection:
         result = search(
-            connection, base, call.resource_type, asked, strict=call.prefer.strict, page=page, within=within
+            connection,
+            base,
+            call.resource_type,
+            asked,
+            strict=call.prefer.strict,
+            page=page,
+            within=within,
+            terminology=reader.repository.terminology,
         )
     bundle: Resource = {
         "resourceType": "Bundle",
@@ -71,9 +78,10 @@ def matching(transaction: Transaction, resource_type: str, query: str, what: str
     if not any(value and name.partition(":")[0] not in _RESULT_PARAMETERS for name, value in pairs):
         raise FhirError.of(412, "invalid", f"{what} holds no search criterion")
     transaction.exclusively(f"conditional {resource_type}")
-    base = transaction.repository.base
+    repository = transaction.repository
+    asked = [*pairs, ("_count", str(most + 1))]
     with transaction.snapshot() as connection:
-        found = search(connection, base, resource_type, [*pairs, ("_count", str(most + 1))]).matches
+        found = search(connection, repository.base, resource_type, asked, terminology=repository.terminology).matches
     if len(found) > most:
         several = "several" if most == 1 else f"more than {most}"
         raise FhirError.of(412, "multiple-matches", f"{what} matches {several} resources")

@@ -15,6 +15,8 @@ from typing import TypeVar, get_args
 from relais.cda.errors import Issue
 from relais.profiles import definitions
 from relais.profiles.definitions import SearchParameter
+from relais.profiles.terminology import Terminology, TerminologyError
+from relais.server.search import terminological
 from relais.server.search.errors import SearchError
 from relais.server.search.indexer import index_plan, reference_row
 from relais.server.search.parameters import ABSENT_MEANS, FULL_TEXT, ON_THE_RESOURCE, aliases, parameters
@@ -36,6 +38,7 @@ from relais.server.search.query import (
     ReferenceValue,
     Sort,
     StringValue,
+    TokenSetValue,
     TokenValue,
     Total,
     UriValue,
@@ -69,7 +72,7 @@ _LONGEST_VALUE = 2000  # characters
 _NEAR = 25.0  # km, when a place is given without a distance
 _KILOMETRES = {"km": 1.0, "m": 0.001, "[mi_us]": 1.609347, "[mi_i]": 1.609344, "mi": 1.609344}
 _COMMON = frozenset({"_id", "_lastUpdated", "_tag", "_profile", "_security", "_source", "_text", "_content", "_list"})
-_TERMINOLOGICAL = frozenset({"in", "not-in", "above", "below"})
+_MAXIMUM_CODES = 5000  # that value sets and hierarchies of one query stand for
 
 _MODIFIERS: dict[str, frozenset[str]] = {
     "token": frozenset({"not", "text", "of-type"}),
@@ -90,15 +93,18 @@ def parse_query(
     strict: bool = True,
     now: datetime | None = None,
     within: tuple[str, str] | None = None,
+    terminology: Callable[[], Terminology] | None = None,
 ) -> tuple[Query, list[Issue]]:
     """The tree of a query on a served resource type (empty: on those that `_type` names), and what was ignored of it.
 
     `pairs` are decoded, without the parameters of the HTTP layer (`_format`, `_pretty`); `base` is the server's own
     base URL; `now` is what `ap` measures the distance from. Raises SearchError with everything that is wrong; unless
     `strict`, unknown parameters and modifiers are ignored and reported instead. `within` is the type and id of a
-    resource in whose compartment (R4 §2.4.2) the matches must be.
+    resource in whose compartment (R4 §2.4.2) the matches must be; `terminology` gives what `:in` and its like are read
+    by.
     """
-    parser = _Parser((resource_type,) if resource_type else (), base, strict, now or datetime.now(UTC))
+    types = (resource_type,) if resource_type else ()
+    parser = _Parser(types, base, strict, now or datetime.now(UTC), terminology)
     if within is not None:
         parser.most_types = len(definitions.resource_types())  # a compartment is small, whatever its types
     given = [(name, value) for name, value in pairs if value]
@@ -147,6 +153,7 @@ class _Parser:
     base: str
     strict: bool
     now: datetime
+    terminology: Callable[[], Terminology] | None
     most_types: int = _MAXIMUM_TARGETS  # of one search of the system
     errors: list[Issue] = field(default_factory=list)
     ignored: list[Issue] = field(default_factory=list)
@@ -157,6 +164,7 @@ class _Parser:
     count: int = DEFAULT_COUNT
     total: Total = "none"
     terms: int = 0
+    codes: int = 0
 
     def query(self) -> Query:
         """What has been taken so far."""
@@ -222,8 +230,10 @@ class _Parser:
         return self._match(resource_type, parameter, modifier, value)
 
     def _match(self, resource_type: str, parameter: SearchParameter, modifier: str, value: str) -> Criterion:
-        read = self._reader(resource_type, parameter, modifier)
         several = [one for one in _split(value, ",") if one]
+        if parameter.type == "token" and modifier in terminological.MODIFIERS:
+            return self._of_terminology(resource_type, parameter, modifier, several)
+        read = self._reader(resource_type, parameter, modifier)
         self.terms += len(several)
         if self.terms > _MAXIMUM_TERMS:
             raise _Refused("too-costly", f"more than {_MAXIMUM_TERMS} values in one query")
@@ -234,6 +244,28 @@ class _Parser:
         if absent and not modifier and any(isinstance(v, TokenValue) and v.code == absent for v in match.values):
             return AnyOf((match, Missing(resource_type, parameter, True)))
         return match
+
+    def _of_terminology(
+        self, resource_type: str, parameter: SearchParameter, modifier: str, texts: list[str]
+    ) -> Criterion:
+        """`:in` and `:not-in` of value sets, `:above` and `:below` of codes, as the codes they stand for."""
+        if self.terminology is None or parameter.code in ON_THE_RESOURCE:
+            raise _Refused("not-supported", f"modifier :{modifier} is not served for {parameter.code} here")
+        if not texts:
+            raise _Refused("value", "no value between the commas")
+        terminology, values = self.terminology(), list[TokenSetValue]()
+        for text in texts:
+            try:
+                if modifier in ("in", "not-in"):
+                    values += terminological.of_value_set(terminology, _plain(text))
+                else:
+                    values += terminological.of_hierarchy(terminology, modifier, *_system_and_code(text))
+            except TerminologyError as error:
+                raise _Refused("not-found", str(error)) from None
+        self.codes += sum(len(value.codes) for value in values)
+        if self.codes > _MAXIMUM_CODES:
+            raise _Refused("too-costly", f"the value sets stand for more than {_MAXIMUM_CODES} codes")
+        return Match(resource_type, parameter, "not" if modifier == "not-in" else "", tuple(values))
 
     def _full_text(self, part: str, modifier: str, value: str) -> FullText:
         """Words by spaces, all of which must occur; `OR` between two of them: one is enough."""
@@ -320,8 +352,6 @@ class _Parser:
             return lambda text: TokenValue(None, _plain(text))
         if kind == "reference" and modifier in definitions.resource_types():
             return lambda text: replace(self._reference(parameter, text), type=modifier)
-        if kind == "token" and modifier in _TERMINOLOGICAL:
-            raise _Refused("not-supported", f"modifier :{modifier} needs a terminology, and none is loaded")
         if modifier and modifier not in _MODIFIERS.get(kind, ()):
             raise _Refused("not-supported", f"modifier :{modifier} is not served for a {kind} parameter")
         match kind, modifier:
@@ -566,6 +596,13 @@ def _token(text: str) -> TokenValue:
     if not system and not code:
         raise _Refused("value", "a system or a code is expected")
     return TokenValue(system, code or None)
+
+
+def _system_and_code(text: str) -> tuple[str, str]:
+    parts = [_plain(part) for part in _split(text, "|")]
+    if len(parts) != 2 or not all(parts):
+        raise _Refused("value", "system|code is expected: a hierarchy belongs to a code system")
+    return parts[0], parts[1]
 
 
 def _of_type(text: str) -> TokenValue:

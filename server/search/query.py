@@ -25,6 +25,14 @@ class TokenValue:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenSetValue:
+    """Any of the codes of one system (empty: of none)."""
+
+    system: str
+    codes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class StringValue:
     """`normalised` for comparison, `text` as asked for."""
 
@@ -90,7 +98,17 @@ class CompositeValue:
     parts: tuple[Value, ...]
 
 
-Value = TokenValue | StringValue | DateValue | QuantityValue | ReferenceValue | UriValue | CompositeValue | NearValue
+Value = (
+    TokenValue
+    | TokenSetValue
+    | StringValue
+    | DateValue
+    | QuantityValue
+    | ReferenceValue
+    | UriValue
+    | CompositeValue
+    | NearValue
+)
 
 
 @dataclass(frozen=True, slots=True)

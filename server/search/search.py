@@ -11,6 +11,7 @@ import hashlib
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -24,6 +25,7 @@ from relais.server.search.errors import SearchError
 from relais.server.search.parameters import index_name, parameters
 from relais.server.search.parser import parse_query
 from relais.server.search.query import Include, Query
+from relais.server.search.terminological import TerminologySource
 from relais.server.store import StoredVersion
 from relais.server.store.store import resource_columns, secret, stored_version
 
@@ -57,14 +59,17 @@ def search(
     strict: bool = True,
     page: str | None = None,
     within: tuple[str, str] | None = None,
+    terminology: TerminologySource | None = None,
 ) -> SearchResult:
     """Search resources of one type, or, when it is empty, of those that `_type` names.
 
     `connection` is a snapshot of the store, or a transaction's own, `base` the server's own base URL, `pairs` the
     decoded query without `_format` and `_pretty`, `page` the `next_page` of the same query, `within` the
-    type and id of the resource in whose compartment the matches must be. Raises SearchError.
+    type and id of the resource in whose compartment the matches must be; `terminology` is what `:in` and its like are
+    read by. Raises SearchError.
     """
-    query, ignored = parse_query(resource_type, pairs, base, strict=strict, within=within)
+    codes = partial(terminology, connection) if terminology else None
+    query, ignored = parse_query(resource_type, pairs, base, strict=strict, within=within, terminology=codes)
     dialect = connection.dialect.name
     after = _decode_page(connection, page, query) if page else None
     rows = connection.execute(sql.page_statement(query, after, dialect)).all() if query.count else []

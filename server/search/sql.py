@@ -63,6 +63,7 @@ from relais.server.search.query import (
     ReferenceValue,
     Sort,
     StringValue,
+    TokenSetValue,
     TokenValue,
     UriValue,
     Value,
@@ -487,6 +488,8 @@ def _value(table: FromClause, value: Value, modifier: str) -> Condition:
     match value:
         case TokenValue():
             return _token(table, value)
+        case TokenSetValue():
+            return and_(table.c.system == fold(value.system), table.c.code.in_([fold(code) for code in value.codes]))
         case StringValue():
             return _string(table, value, modifier)
         case DateValue():
