@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -25,20 +25,17 @@ from relais.mappings.document_metadata import check_archive, document_entry, sub
 from relais.mappings.from_cda import to_bundle
 from relais.mappings.to_cda import convert as to_cda
 from relais.profiles.structure import check as check_structure
-from relais.server.delivery import gate
-from relais.server.delivery.channel import Channel, DeliveryError
-from relais.server.delivery.dmp import DmpChannel
-from relais.server.delivery.hl7v2 import Hl7v2Channel
-from relais.server.delivery.mss import MssChannel
-from relais.server.delivery.transmit import Wanted, transmit_document, transmit_plan
-from relais.server.delivery.worker import Check, Worker
+from relais.server.delivery import gate, service
+from relais.server.delivery.channel import DeliveryError
+from relais.server.delivery.transmit import Wanted, transmit, transmit_document
+from relais.server.delivery.worker import Check
+from relais.server.document_sources import CARRIERS
 from relais.server.fhir.json_format import dump, load, parse
 from relais.server.fhir.repository import Repository
 from relais.server.settings import Settings
 from relais.server.store import Store
 
 _SUBSETS = "IHE_XDM"
-LEASE = timedelta(seconds=30)  # how long a killed worker holds a delivery up
 Say = Callable[[str], None]
 
 
@@ -161,14 +158,14 @@ def _cda_verdict(path: Path, report: Report) -> Verdict:
 
 
 def send(what: str, channels: Sequence[str], recipients: Sequence[str], settings: Settings) -> Resource:
-    """Order the delivery of `CarePlan/[id]` or of a CDA file; the Task of the order. Raises RelaisError."""
+    """Order the delivery of the document of `Type/[id]` or of a CDA file; the Task of the order. Raises RelaisError."""
     wanted = Wanted(tuple(channels), tuple(recipients))
     repository = open_repository(settings)
-    resource_type, _, resource_id = what.partition("/")
+    is_stored = what.partition("/")[0] in (*CARRIERS, "DocumentReference")
     try:
         with repository.transaction() as transaction:
-            if resource_type == "CarePlan":
-                task = transmit_plan(transaction, resource_id, wanted, settings, transaction.now)
+            if is_stored:
+                task = transmit(transaction, what, wanted, settings, transaction.now)
             else:
                 task = transmit_document(transaction, Path(what).read_bytes(), wanted, settings, transaction.now)
     finally:
@@ -187,22 +184,7 @@ def task(task_id: str, settings: Settings) -> Resource:
 
 def work(settings: Settings, stop: threading.Event) -> None:
     """Run the delivery worker until `stop` is set."""
-    # A Task may name a plan that was deleted after it was sent: that must not hold deliveries up.
-    repository = Repository(Store.open(settings.database_url), settings.fhir_base, check_references=False)
-    makers: dict[str, Callable[[Settings], Channel]] = {"mss": MssChannel, "dmp": DmpChannel, "hl7v2": Hl7v2Channel}
-    channels = {name: make(settings) for name, make in makers.items() if gate.is_configured(name, settings)}
-    worker = Worker(
-        repository,
-        channels,
-        departure_check(settings),
-        lease=LEASE,
-        retry_base=timedelta(seconds=settings.retry_base),
-        retry_attempts=settings.retry_attempts,
-    )
-    try:
-        worker.run(stop)
-    finally:
-        repository.store.close()
+    service.run(settings, departure_check(settings), stop)
 
 
 def departure_check(settings: Settings) -> Check:

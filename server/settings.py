@@ -84,6 +84,13 @@ class Settings:
             "choices": ("auto", "off", "warn", "refuse"),
         },
     )
+    rule_sets: str = field(
+        default="tcc-3.0",
+        metadata={"doc": "Official rule sets, by commas, all of which must be met: a name, or name=folder for another."},
+    )
+    validation_processes: int = field(
+        default=1, metadata={"doc": "Processes that each web process starts for `$validate`, when first needed."}
+    )
     rules_required: bool = field(
         default=True, metadata={"doc": "Refuse to send a document that the official rules could not check."}
     )
@@ -247,6 +254,24 @@ class Settings:
     sender_timeout: float = field(default=20.0, metadata={"doc": "Longest wait for one network step of a delivery."})
     retry_base: float = field(default=5.0, metadata={"doc": "First wait before a delivery is tried again."})
     retry_attempts: int = field(default=12, metadata={"doc": "Attempts before a delivery is given up."})
+    worker_threads: int = field(default=4, metadata={"doc": "Deliveries that one worker process tries at a time."})
+    circuit_failures: int = field(
+        default=5, metadata={"doc": "Failures in a row after which a destination is left alone for a while."}
+    )
+    circuit_pause: float = field(default=30.0, metadata={"doc": "How long, the first time; then twice as long."})
+    acknowledgement_days: float = field(
+        default=2.0, metadata={"doc": "Days after which an acknowledgement that did not come is flagged."}
+    )
+    evidence_days: float = field(
+        default=90.0, metadata={"doc": "Days that requests and responses of deliveries are kept; 0: not at all."}
+    )
+    triggers: str = field(
+        default="",
+        metadata={
+            "doc": "What is transmitted by itself, as event=channel+channel by commas. Events: validated-plan,"
+            " moved-appointment, declared-event. Empty: nothing."
+        },
+    )
 
     @property
     def fhir_base(self) -> str:
@@ -263,6 +288,11 @@ class Settings:
         """Folder of the official rules, or None when this machine has none."""
         folder = Path(self.cisis_pack) if self.cisis_pack else Path(__file__).resolve().parents[2] / "shared" / "cisis"
         return folder if (folder / "cda").is_dir() else None
+
+    @property
+    def rule_set_names(self) -> tuple[str, ...]:
+        """The names in `rule_sets`."""
+        return tuple(name.strip() for name in self.rule_sets.split(",") if name.strip())
 
     @property
     def package_folders(self) -> tuple[Path, ...]:

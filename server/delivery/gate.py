@@ -6,6 +6,7 @@ Settings may have changed between the two, and a document may have been made els
 from __future__ import annotations
 
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 from relais.cda.errors import Issue
 from relais.cda.model import Document
@@ -16,12 +17,28 @@ from relais.mappings.identity import may_leave
 from relais.server.settings import Settings
 
 CHANNELS: tuple[Destination, ...] = document_rules.DESTINATIONS
+REPLACING = frozenset({"dmp"})
+"""Channels whose receiver is told which entry a document replaces; elsewhere its header says so."""
+WITHDRAWING = frozenset({"hl7v2"})
+"""Channels by which a document can be withdrawn. A mail that was taken cannot."""
+ACKNOWLEDGING = frozenset({"mss", "hl7v2"})
+"""Channels whose receivers can be asked for acknowledgements."""
 
 
 def is_configured(channel: str, settings: Settings) -> bool:
     """Whether the settings say where a channel leads."""
     configured = {"mss": settings.mss_sender, "dmp": settings.dmp_url, "hl7v2": settings.hl7v2_host}
     return bool(configured.get(channel))
+
+
+def destination(channel: str, settings: Settings) -> str:
+    """Where a channel leads, for people and for the circuit that all deliveries to that place share."""
+    places = {
+        "mss": f"{settings.mss_host}:{settings.mss_port}",
+        "dmp": urlsplit(settings.dmp_url).netloc,
+        "hl7v2": f"{settings.hl7v2_host}:{settings.hl7v2_port}",
+    }
+    return f"{channel} {places.get(channel, '')}".rstrip()
 
 
 def refusals(document: Document, channel: Destination, settings: Settings) -> list[Issue]:

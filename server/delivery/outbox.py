@@ -4,15 +4,18 @@ An order and its deliveries are written in the transaction that writes the docum
 crash leaves either all of it or nothing. A worker leases one delivery at a time; a lease that runs out (the worker was
 killed) makes the delivery due again, with the same identifiers. Each mailbox has a delivery of its own. Deliveries of
 one document lineage go to one receiver in the order in which they were placed, because a replacement needs the version
-it replaces at the receiver.
+it replaces at the receiver. Otherwise what is more urgent goes first, then what was placed first.
+
+Times come from clocks that may be set back. `since` is the time at which a delivery was put off until `due`: found in
+the future, it shows that the clock was set back, and `mend_times` makes the delivery due at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 from sqlalchemy import (
@@ -29,6 +32,7 @@ from sqlalchemy import (
     UniqueConstraint,
     and_,
     exists,
+    func,
     insert,
     or_,
     select,
@@ -36,11 +40,14 @@ from sqlalchemy import (
 )
 
 from relais.cda.xds import Submission
+from relais.server.delivery.channel import EVERY_ACKNOWLEDGEMENT, Acknowledgement, Action
 from relais.server.store.schema import Bytewise, Key, metadata
 from relais.server.store.store import Store, to_datetime, to_microseconds
 
-State = Literal["waiting", "delivered", "unconfirmed", "dead"]
+State = Literal["waiting", "delivered", "unconfirmed", "dead", "cancelled"]
 """`unconfirmed`: given up, but the receiver may hold the document; `dead`: given up, it does not."""
+Priority = Literal["routine", "urgent", "asap", "stat"]
+"""Task.priority (R4 request-priority), least urgent first."""
 Outcome = Literal["delivered", "retry", "refused"]
 
 order_table = Table(
@@ -51,6 +58,9 @@ order_table = Table(
     Column("focus", Text),  # CarePlan/[id]/_history/[version]; NULL: a document made elsewhere
     Column("subject", Text),  # Patient/[id]
     Column("placed", BigInteger, nullable=False),
+    Column("action", Text, nullable=False, server_default="send"),
+    Column("priority", Text, nullable=False, server_default="routine"),
+    Column("requester", Text),  # Type/[id] of who ordered; NULL: the structure of the settings
 )
 
 delivery_table = Table(
@@ -66,10 +76,16 @@ delivery_table = Table(
     Column("attempts", Integer, nullable=False),
     Column("due", BigInteger, nullable=False),
     Column("leased_until", BigInteger),
+    Column("rank", Integer, nullable=False, server_default="3"),  # place of the priority: the lowest goes first
+    Column("since", BigInteger, nullable=False, server_default="0"),  # when `due` was set
+    Column("spent", Integer, nullable=False, server_default="0"),  # attempts made before it was last resumed
+    Column("reason", Text),  # why it was put off or given up
+    Column("message_id", Bytewise, nullable=False, server_default=""),
     UniqueConstraint("task", "channel", "recipient"),
     sqlite_autoincrement=True,
 )
-Index("delivery_due", delivery_table.c.state, delivery_table.c.due)
+Index("delivery_queue", delivery_table.c.state, delivery_table.c.rank, delivery_table.c.key)
+Index("delivery_by_message", delivery_table.c.message_id)
 Index("delivery_lineage", delivery_table.c.lineage, delivery_table.c.channel, delivery_table.c.key)
 
 attempt_table = Table(
@@ -91,17 +107,21 @@ class Consignment:
     submission: Submission
     recipients: tuple[str, ...]
     message_id: str
+    acknowledgements: tuple[Acknowledgement, ...] = EVERY_ACKNOWLEDGEMENT
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One accepted order; `task` is the id of its Task."""
+    """One accepted order; `task` is the id of its Task, `requester` a reference to who ordered."""
 
     task: str
     document: str
     focus: str | None
     subject: str | None
     placed: datetime
+    action: Action = "send"
+    priority: Priority = "routine"
+    requester: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +137,10 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One receiver of an order, with its attempts, oldest first; `recipient` is a mailbox or empty."""
+    """One receiver of an order, with its attempts, oldest first; `recipient` is a mailbox or empty.
+
+    `reason` says why it waits for another attempt or why it was given up; empty otherwise.
+    """
 
     key: int
     channel: str
@@ -125,13 +148,16 @@ class Delivery:
     state: State
     due: datetime
     attempts: tuple[Attempt, ...]
+    reason: str
+    message_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Leased:
     """A delivery that this worker, and no other, may try until the lease runs out.
 
-    `replaced` is the document of the same lineage that the receiver holds, or may hold, from this channel.
+    `attempt` is its number, `tries` how many of them count: those since the delivery was last resumed. `replaced` is
+    the document of the same lineage that the receiver holds, or may hold, from this channel.
     """
 
     key: int
@@ -139,16 +165,30 @@ class Leased:
     document: str
     channel: str
     attempt: int
+    tries: int
+    action: Action
     consignment: Consignment
     replaced: str | None
 
 
 _encode = msgspec.json.Encoder().encode
 _decode_consignment = msgspec.json.Decoder(Consignment).decode
+NOTIFICATION = "relais_deliveries"
+"""PostgreSQL notifies the workers that listen to it, once the transaction of an order is committed."""
+_PRIORITIES: tuple[Priority, ...] = get_args(Priority)
+_SKEW = timedelta(minutes=1)  # clocks of two machines may differ by so much
 
 
-def place(connection: Connection, order: Order, lineage: str, consignments: Iterable[tuple[str, Consignment]]) -> None:
-    """Write an order and one delivery per (channel, consignment), due at once."""
+# --- ordering ---------------------------------------------------------------------------------------------------------
+
+
+def place(
+    connection: Connection, order: Order, lineage: str, consignments: Iterable[tuple[str, str, Consignment]]
+) -> None:
+    """Write an order and one delivery per (channel, mailbox, consignment), due at once.
+
+    The mailbox tells deliveries of one channel apart; it is empty where the channel leads to one receiver.
+    """
     placed = to_microseconds(order.placed)
     connection.execute(
         insert(order_table),
@@ -158,6 +198,9 @@ def place(connection: Connection, order: Order, lineage: str, consignments: Iter
             "focus": order.focus,
             "subject": order.subject,
             "placed": placed,
+            "action": order.action,
+            "priority": order.priority,
+            "requester": order.requester,
         },
     )
     connection.execute(
@@ -166,20 +209,30 @@ def place(connection: Connection, order: Order, lineage: str, consignments: Iter
             {
                 "task": order.task,
                 "channel": channel,
-                "recipient": ",".join(consignment.recipients),
+                "recipient": recipient,
                 "lineage": lineage,
                 "consignment": _encode(consignment),
                 "state": "waiting",
                 "attempts": 0,
                 "due": placed,
+                "since": placed,
+                "rank": len(_PRIORITIES) - 1 - _PRIORITIES.index(order.priority),
+                "message_id": consignment.message_id,
             }
-            for channel, consignment in consignments
+            for channel, recipient, consignment in consignments
         ],
     )
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_notify(NOTIFICATION, "")))
 
 
-def lease(connection: Connection, now: datetime, duration: timedelta) -> Leased | None:
-    """Take the delivery that has been due longest, for `duration`; None when nothing is due.
+# --- working ----------------------------------------------------------------------------------------------------------
+
+
+def lease(
+    connection: Connection, now: datetime, duration: timedelta, channels: Collection[str] | None = None
+) -> Leased | None:
+    """Take the next delivery that is due by one of the channels (any by default), for `duration`; None without one.
 
     The attempt is recorded before anything is sent, so that one that never comes back is seen.
     """
@@ -193,11 +246,14 @@ def lease(connection: Connection, now: datetime, duration: timedelta) -> Leased 
         earlier.c.state == "waiting",
     )
     free = or_(delivery_table.c.leased_until.is_(None), delivery_table.c.leased_until <= time)
+    ready = [delivery_table.c.state == "waiting", delivery_table.c.due <= time, free, ~blocked]
+    if channels is not None:
+        ready.append(delivery_table.c.channel.in_(channels))
     row = connection.execute(
-        select(delivery_table, order_table.c.document)
+        select(delivery_table, order_table.c.document, order_table.c.action)
         .join(order_table)
-        .where(and_(delivery_table.c.state == "waiting", delivery_table.c.due <= time, free, ~blocked))
-        .order_by(delivery_table.c.due, delivery_table.c.key)
+        .where(*ready)
+        .order_by(delivery_table.c.rank, delivery_table.c.key)
         .limit(1)
         .with_for_update(skip_locked=True, of=delivery_table)
     ).first()
@@ -210,15 +266,23 @@ def lease(connection: Connection, now: datetime, duration: timedelta) -> Leased 
         .values(attempts=number, leased_until=to_microseconds(now + duration))
     )
     connection.execute(insert(attempt_table), {"delivery": row.key, "number": number, "started": time})
-    consignment = _decode_consignment(row.consignment)
-    replaced = _newest_before(connection, row)
-    return Leased(row.key, row.task, row.document, row.channel, number, consignment, replaced)
+    return Leased(
+        row.key,
+        row.task,
+        row.document,
+        row.channel,
+        number,
+        number - row.spent,
+        row.action,
+        _decode_consignment(row.consignment),
+        _newest_before(connection, row),
+    )
 
 
 def _newest_before(connection: Connection, row: Row[Any]) -> str | None:
     """Deliveries of a lineage leave in order, so every earlier one is settled when this one is leased."""
-    return connection.scalar(
-        select(order_table.c.document)
+    last = connection.execute(
+        select(order_table.c.document, order_table.c.action)
         .join(delivery_table)
         .where(
             delivery_table.c.lineage == row.lineage,
@@ -226,11 +290,12 @@ def _newest_before(connection: Connection, row: Row[Any]) -> str | None:
             delivery_table.c.recipient == row.recipient,
             delivery_table.c.key < row.key,
             delivery_table.c.state.in_(("delivered", "unconfirmed")),
-            order_table.c.document != row.document,
+            or_(order_table.c.document != row.document, order_table.c.action == "withdraw"),
         )
         .order_by(delivery_table.c.key.desc())
         .limit(1)
-    )
+    ).first()
+    return last.document if last and last.action == "send" else None
 
 
 def renew(connection: Connection, leased: Leased, until: datetime) -> None:
@@ -263,9 +328,10 @@ def settle(
         .where(attempt_table.c.delivery == leased.key, attempt_table.c.number == leased.attempt)
         .values(ended=to_microseconds(now), outcome=outcome, detail=detail)
     )
-    changes: dict[str, object] = {"state": state, "leased_until": None}
+    reason = None if state == "delivered" else detail
+    changes: dict[str, object] = {"state": state, "leased_until": None, "reason": reason}
     if due is not None:
-        changes["due"] = to_microseconds(due)
+        changes |= {"due": to_microseconds(due), "since": to_microseconds(now)}
     mine = and_(
         delivery_table.c.key == leased.key,
         delivery_table.c.attempts == leased.attempt,
@@ -274,18 +340,78 @@ def settle(
     return connection.execute(update(delivery_table).where(mine).values(changes)).rowcount == 1
 
 
+def mend_times(connection: Connection, now: datetime, lease: timedelta) -> int:
+    """After the clock was set back: what was put off in the future is due, no lease lasts longer than one; how many.
+
+    A lease that is still held is renewed by its worker well before it ends.
+    """
+    waiting, future = delivery_table.c.state == "waiting", to_microseconds(now + _SKEW)
+    time, held = to_microseconds(now), to_microseconds(now + lease)
+    late = update(delivery_table).where(waiting, delivery_table.c.since > future).values(due=time, since=time)
+    too_long = delivery_table.c.leased_until > to_microseconds(now + lease + _SKEW)
+    stuck = update(delivery_table).where(waiting, too_long).values(leased_until=held)
+    return connection.execute(late).rowcount + connection.execute(stuck).rowcount
+
+
+# --- operating --------------------------------------------------------------------------------------------------------
+
+
+def resume(connection: Connection, task: str, now: datetime) -> int:
+    """Make the deliveries of an order that were given up, or wait for another attempt, due now; how many.
+
+    Attempts made so far do not count any more; the identifiers stay, so that a receiver that holds the document
+    recognises it. What was cancelled stays so, and what a later version of the document has overtaken.
+    """
+    later = delivery_table.alias("later")
+    overtaken = exists().where(
+        later.c.lineage == delivery_table.c.lineage,
+        later.c.channel == delivery_table.c.channel,
+        later.c.recipient == delivery_table.c.recipient,
+        later.c.key > delivery_table.c.key,
+        later.c.state.in_(("waiting", "delivered", "unconfirmed")),
+    )
+    given_up = and_(delivery_table.c.state.in_(("dead", "unconfirmed")), ~overtaken)
+    mine = (delivery_table.c.task == task, or_(delivery_table.c.state == "waiting", given_up))
+    time = to_microseconds(now)
+    changes = {"state": "waiting", "due": time, "since": time, "spent": delivery_table.c.attempts, "reason": None}
+    count = connection.execute(update(delivery_table).where(*mine).values(changes)).rowcount
+    if count and connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_notify(NOTIFICATION, "")))
+    return count
+
+
+def cancel(connection: Connection, task: str, reason: str, now: datetime) -> int:
+    """Give up the deliveries of an order that wait and are not being tried; how many."""
+    free = or_(delivery_table.c.leased_until.is_(None), delivery_table.c.leased_until <= to_microseconds(now))
+    mine = (delivery_table.c.task == task, delivery_table.c.state == "waiting", free)
+    changes = {"state": "cancelled", "reason": reason}
+    return connection.execute(update(delivery_table).where(*mine).values(changes)).rowcount
+
+
+# --- asking -----------------------------------------------------------------------------------------------------------
+
+
 def sent(connection: Connection, lineage: str, channel: str | None = None) -> dict[str, State]:
-    """Documents of a lineage that a channel (any by default) delivered, may have delivered, or still owes."""
-    wanted = [delivery_table.c.lineage == lineage, delivery_table.c.state != "dead"]
+    """Documents of a lineage that a channel (any by default) delivered, may have delivered, or still owes.
+
+    A document that was withdrawn is none of them.
+    """
+    wanted = [delivery_table.c.lineage == lineage, delivery_table.c.state.in_(("waiting", "delivered", "unconfirmed"))]
     if channel is not None:
         wanted.append(delivery_table.c.channel == channel)
     rows = connection.execute(
-        select(order_table.c.document, delivery_table.c.state)
+        select(order_table.c.document, order_table.c.action, delivery_table.c.state)
         .join(delivery_table)
         .where(*wanted)
         .order_by(delivery_table.c.key)
     )
-    return {row.document: row.state for row in rows}
+    found: dict[str, State] = {}
+    for row in rows:
+        if row.action == "send":
+            found[row.document] = row.state
+        elif row.state == "delivered":
+            found.pop(row.document, None)
+    return found
 
 
 def mailboxes(connection: Connection, document: str) -> frozenset[str]:
@@ -314,10 +440,15 @@ def order(connection: Connection, task: str) -> tuple[Order, tuple[Delivery, ...
             item.state,
             to_datetime(item.due),
             _attempts(connection, item.key),
+            item.reason or "",
+            item.message_id,
         )
         for item in found
     )
-    return Order(row.task, row.document, row.focus, row.subject, to_datetime(row.placed)), deliveries
+    placed = to_datetime(row.placed)
+    return Order(
+        row.task, row.document, row.focus, row.subject, placed, row.action, row.priority, row.requester
+    ), deliveries
 
 
 def _attempts(connection: Connection, delivery: int) -> tuple[Attempt, ...]:
@@ -336,10 +467,30 @@ def _attempts(connection: Connection, delivery: int) -> tuple[Attempt, ...]:
     )
 
 
+def is_order(connection: Connection, task: str) -> bool:
+    """Whether a Task answers for an order."""
+    return connection.scalar(select(order_table.c.task).where(order_table.c.task == task)) is not None
+
+
+def orders(connection: Connection, states: Collection[State] = (), limit: int = 100) -> list[str]:
+    """Ids of the Tasks of orders that have a delivery in one of the states (any by default), newest first."""
+    newest = func.max(delivery_table.c.key)
+    wanted = select(delivery_table.c.task).group_by(delivery_table.c.task).order_by(newest.desc()).limit(limit)
+    if states:
+        wanted = wanted.where(delivery_table.c.state.in_(states))
+    return list(connection.scalars(wanted))
+
+
+def counts(connection: Connection) -> dict[tuple[str, State], int]:
+    """How many deliveries each channel has in each state."""
+    grouped = select(delivery_table.c.channel, delivery_table.c.state, func.count().label("number")).group_by(
+        delivery_table.c.channel, delivery_table.c.state
+    )
+    return {(row.channel, row.state): row.number for row in connection.execute(grouped)}
+
+
 def pending(store: Store) -> int:
     """Number of deliveries not yet delivered nor given up."""
     with store.snapshot() as connection:
-        rows: Sequence[object] = connection.execute(
-            select(delivery_table.c.key).where(delivery_table.c.state == "waiting")
-        ).all()
-    return len(rows)
+        waiting = select(func.count()).select_from(delivery_table).where(delivery_table.c.state == "waiting")
+        return connection.scalar(waiting) or 0

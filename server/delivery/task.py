@@ -1,61 +1,93 @@
 """The Task that answers for a delivery order: written from the outbox rows alone, so that it never says otherwise.
 
-Task.status: `requested` (nothing tried yet), `in-progress` (at least one attempt, not finished), `completed` (every
-channel delivered), `failed` (a channel was given up). Each attempt is an output (FHIR R4 §8.11, Task).
+Task.status: `requested` (no attempt has ended yet), `in-progress` (at least one has, not finished), `completed` (every
+receiver has the document), `failed` (one was given up), `cancelled`. Task.businessStatus says what to look at: a
+delivery that waits for another attempt, one that may have arrived, an acknowledgement that did not come or that says
+no. Each attempt and each acknowledgement is an output (FHIR R4 §8.11, Task).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from relais.cda.datatypes import urn_from_root
 from relais.mappings.context import Resource
+from relais.server.delivery.acknowledgements import Awaited
 from relais.server.delivery.outbox import Attempt, Delivery, Order
 from relais.server.fhir.repository import instant
 
 CODE_SYSTEM = "https://relais.example/fhir/CodeSystem/relais-transmission"
+_KINDS = {"send": ("transmit", "Transmission d'un document"), "withdraw": ("withdraw", "Retrait d'un document")}
+_ACKNOWLEDGEMENTS = {"reception": "Accusé de réception", "reading": "Accusé de lecture"}
 CHANNEL_NAMES = {"mss": "MSSanté", "dmp": "DMP", "hl7v2": "HL7v2"}
 
 
-def task_of(order: Order, deliveries: tuple[Delivery, ...]) -> Resource:
-    """The Task of an order, with every attempt made so far."""
+def task_of(
+    order: Order, deliveries: tuple[Delivery, ...], acknowledged: Mapping[int, tuple[Awaited, ...]]
+) -> Resource:
+    """The Task of an order, with every attempt made so far; `acknowledged` by key of the delivery."""
     status = _status(deliveries)
+    said = [(delivery, one) for delivery in deliveries for one in acknowledged.get(delivery.key, ())]
     task: Resource = {
         "resourceType": "Task",
         "id": order.task,
         "status": status,
         "intent": "order",
-        "code": _concept("transmit", "Transmission d'un document"),
+        "priority": order.priority,
+        "code": _concept(*_KINDS[order.action]),
         "authoredOn": instant(order.placed),
-        "lastModified": instant(_last_change(order, deliveries)),
+        "lastModified": instant(_last_change(order, deliveries, said)),
         "input": [_channel(channel) for channel in dict.fromkeys(delivery.channel for delivery in deliveries)]
         + [_recipient(delivery.recipient) for delivery in deliveries if delivery.recipient],
-        "output": [_document(order)] + [_attempt(d, a) for d in deliveries for a in d.attempts],
+        "output": [_document(order)]
+        + [_attempt(d, a) for d in deliveries for a in d.attempts]
+        + [_acknowledgement(delivery, one) for delivery, one in said],
     }
+    if order.requester:
+        task["requester"] = {"reference": order.requester}
     if order.focus and order.subject:
         task |= {"focus": {"reference": order.focus}, "for": {"reference": order.subject}}
-    if status == "failed":
-        dead = [delivery for delivery in deliveries if delivery.state in ("dead", "unconfirmed")]
-        task["statusReason"] = {"text": "; ".join(f"{_name(d)}: {_last_detail(d)}" for d in dead)}
+    if status in ("failed", "cancelled"):
+        ended = [delivery for delivery in deliveries if delivery.state in ("dead", "unconfirmed", "cancelled")]
+        task["statusReason"] = {"text": "; ".join(f"{_name(d)}: {d.reason}" for d in ended)}
+    if flag := _flag(deliveries, said):
+        task["businessStatus"] = _concept(*flag)
     return task
+
+
+def _flag(deliveries: tuple[Delivery, ...], said: list[tuple[Delivery, Awaited]]) -> tuple[str, str] | None:
+    """What to look at, the most pressing first."""
+    states = {delivery.state for delivery in deliveries}
+    answers = {one.state for _, one in said}
+    flags = (
+        ("unconfirmed" in states, "unconfirmed", "Arrivée incertaine : à vérifier auprès du destinataire"),
+        ("negative" in answers, "refused-later", "Refusé par un destinataire après remise"),
+        ("overdue" in answers, "acknowledgement-overdue", "Accusé attendu non reçu"),
+        (
+            any(d.state == "waiting" and d.attempts for d in deliveries),
+            "waiting",
+            "En attente d'une nouvelle tentative",
+        ),
+        ("awaited" in answers, "acknowledgement-awaited", "Remis, accusé attendu"),
+    )
+    return next(((code, text) for raised, code, text in flags if raised), None)
 
 
 def _status(deliveries: tuple[Delivery, ...]) -> str:
     states = {delivery.state for delivery in deliveries}
     if states == {"delivered"}:
         return "completed"
+    if states <= {"delivered", "cancelled"}:
+        return "cancelled"
     if "waiting" not in states:
         return "failed"
     return "in-progress" if any(delivery.attempts for delivery in deliveries) else "requested"
 
 
-def _last_change(order: Order, deliveries: tuple[Delivery, ...]) -> datetime:
+def _last_change(order: Order, deliveries: tuple[Delivery, ...], said: list[tuple[Delivery, Awaited]]) -> datetime:
     times = [a.ended or a.started for d in deliveries for a in d.attempts]
-    return max(times, default=order.placed)
-
-
-def _last_detail(delivery: Delivery) -> str:
-    return next((a.detail for a in reversed(delivery.attempts) if a.detail), "")
+    return max([order.placed, *times, *(one.received for _, one in said if one.received)])
 
 
 def _name(delivery: Delivery) -> str:
@@ -75,11 +107,18 @@ def _recipient(mailbox: str) -> Resource:
     return {"type": _concept("recipient", "Destinataire"), "valueString": mailbox}
 
 
-def _document(order: Order) -> Resource:
-    root, _, extension = order.document.partition("^")
+def document_identifier(key: str) -> Resource:
+    """The Identifier of a document by its key in `relais.server.documents`."""
+    root, _, extension = key.partition("^")
     name = urn_from_root(root) or root
-    identifier = {"system": name, "value": extension} if extension else {"system": "urn:ietf:rfc:3986", "value": name}
-    return {"type": _concept("document", "Document transmis"), "valueIdentifier": identifier}
+    return {"system": name, "value": extension} if extension else {"system": "urn:ietf:rfc:3986", "value": name}
+
+
+def _document(order: Order) -> Resource:
+    return {
+        "type": _concept("document", "Document transmis"),
+        "valueIdentifier": document_identifier(order.document),
+    }
 
 
 def _attempt(delivery: Delivery, attempt: Attempt) -> Resource:
@@ -89,4 +128,13 @@ def _attempt(delivery: Delivery, attempt: Attempt) -> Resource:
     return {
         "type": _concept("attempt", text),
         "valueString": f"{line}: {attempt.detail}" if attempt.detail else line,
+    }
+
+
+def _acknowledgement(delivery: Delivery, awaited: Awaited) -> Resource:
+    text = f"{_name(delivery)}, {_ACKNOWLEDGEMENTS[awaited.kind].lower()}"
+    line = f"{instant(awaited.received or awaited.due)} {awaited.state}"
+    return {
+        "type": _concept("acknowledgement", text),
+        "valueString": f"{line}: {awaited.detail}" if awaited.detail else line,
     }

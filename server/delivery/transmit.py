@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Literal, get_args
 
 from relais.cda.errors import Issue, RelaisError
 from relais.cda.model import Document
 from relais.cda.reader import read
-from relais.cda.xds import Submission
+from relais.cda.xds import CodedValue, Submission
+from relais.mappings.context import Resource
 from relais.mappings.document_metadata import document_entry, submission_set
+from relais.mappings.hl7v2.legality import is_listed
 from relais.mappings.to_cda.pps import APPROVAL_RULE, OPPOSITION_RULE
 from relais.server import documents
-from relais.server.delivery import gate, outbox
-from relais.server.delivery.channel import entry_uuid
-from relais.server.delivery.mss import check_recipients
-from relais.server.delivery.outbox import Consignment, Order
-from relais.server.delivery.task import task_of
+from relais.server.delivery import gate, hl7v2, outbox, stored_documents, story
+from relais.server.delivery.channel import EVERY_ACKNOWLEDGEMENT, Acknowledgement, Shipment, entry_uuid
+from relais.server.delivery.mail_message import INVISIBLE_TO_PATIENT, check_recipients, is_of_patient
+from relais.server.delivery.outbox import Consignment, Order, Priority
+from relais.server.delivery.recipients import CareTeamMailboxes, patient_mailbox, patient_reference
+from relais.server.delivery.trust_space import TrustSpace
+from relais.server.document_forms import Level
+from relais.server.document_sources import EVERYTHING, Selection
 from relais.server.documents import IssuedDocument, name_of
 from relais.server.fhir.repository import Stored, Transaction, new_id
 from relais.server.settings import Settings
@@ -26,21 +32,50 @@ from relais.server.settings import Settings
 BLOCKING_RULES = frozenset({APPROVAL_RULE, OPPOSITION_RULE})
 """Rules of the mapping that only warn about the document, and forbid that it leaves the circle of care."""
 
+Intent = Literal["send", "replace", "withdraw"]
+"""`send`: the document, which replaces its former version if there is one; `replace`: only if there is one."""
+Audience = Literal["professionals", "patient", "representatives"]
+"""From whom a document can be hidden."""
+
+_HIDING: dict[Audience, CodedValue] = {
+    "professionals": CodedValue("MASQUE_PS", "Masqué aux professionnels de santé", "1.2.250.1.213.1.1.4.13"),
+    "patient": CodedValue(INVISIBLE_TO_PATIENT, "Non visible par le patient", "1.2.250.1.213.1.1.4.13"),
+    "representatives": CodedValue(
+        "INVISIBLE_REPRESENTANTS_LEGAUX",
+        "Non visible par les représentants légaux du patient",
+        "1.2.250.1.213.1.1.4.13",
+    ),
+}
+"""confidentialityCode of the metadata (JDV_J08)."""
+_NOTIFYING = frozenset({"Appointment", "Communication", "CommunicationRequest"})
+"""Carriers whose documents are urgent unless the order says otherwise."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What an order asks for: channels of gate.CHANNELS, and mailboxes for `mss`."""
+    """What an order asks for.
+
+    `channels` are of gate.CHANNELS. `recipients` are mailboxes, for `mss` or else for the platform that `hl7v2` leads
+    to; without any, `mss` goes to those of the care team. `patient` adds the mailbox of the patient. `acknowledgements`
+    None: every one that a channel knows. `requester` is a reference to who orders.
+    """
 
     channels: tuple[str, ...]
     recipients: tuple[str, ...] = ()
+    patient: bool = False
+    intent: Intent = "send"
+    hidden_from: tuple[Audience, ...] = ()
+    acknowledgements: tuple[Acknowledgement, ...] | None = None
+    priority: Priority | None = None
+    requester: str | None = None
 
     def check(self, settings: Settings) -> None:
-        """Raises RelaisError when the order cannot be understood, or leads nowhere here."""
-        issues = list(self._issues(settings))
+        """Raises RelaisError when the order cannot be understood, contradicts itself, or leads nowhere here."""
+        issues = [*self._wrong_channels(settings), *self._wrong_recipients(), *self._contradictions()]
         if issues:
             raise RelaisError(issues)
 
-    def _issues(self, settings: Settings) -> Iterator[Issue]:
+    def _wrong_channels(self, settings: Settings) -> Iterator[Issue]:
         for channel in self.channels:
             if channel not in gate.CHANNELS:
                 yield Issue("error", "code-invalid", f"a channel is one of {', '.join(gate.CHANNELS)}", "channel")
@@ -50,81 +85,216 @@ class Wanted:
             yield Issue("error", "required", "name at least one channel", "channel")
         if len(set(self.channels)) < len(self.channels):
             yield Issue("error", "invalid", "a channel is named twice", "channel")
-        if "mss" in self.channels and not self.recipients:
-            yield Issue("error", "required", "MSSanté needs at least one recipient", "recipient")
-        if self.recipients and "mss" not in self.channels:
-            yield Issue("error", "invalid", "recipients are for channel mss", "recipient")
-        if len(set(self.recipients)) < len(self.recipients):
+
+    def _wrong_recipients(self) -> Iterator[Issue]:
+        if (self.recipients or self.patient) and not {"mss", "hl7v2"} & set(self.channels):
+            yield Issue("error", "invalid", "recipients are for the channels mss and hl7v2", "recipient")
+        if len({recipient.lower() for recipient in self.recipients}) < len(self.recipients):
             yield Issue("error", "invalid", "a recipient is named twice", "recipient")
 
+    def _contradictions(self) -> Iterator[Issue]:
+        hidden = set(self.hidden_from)
+        if len(hidden) < len(self.hidden_from):
+            yield Issue("error", "invalid", "an audience is named twice", "hideFrom")
+        if {"professionals", "patient"} <= hidden:
+            message = "a document is not hidden from professionals and from the patient at once"
+            yield Issue("error", "business-rule", message, "hideFrom", "EX_2.1-1050")
+        to_patient = self.patient or any(map(is_of_patient, self.recipients))
+        if "patient" in hidden and to_patient:
+            message = "a document that is hidden from the patient is not sent to the patient"
+            yield Issue("error", "business-rule", message, "hideFrom", "MSSanté, HL7v2 volet: M1, M3")
+        if self.acknowledgements and not gate.ACKNOWLEDGING & set(self.channels):
+            message = f"acknowledgements come by {' and '.join(sorted(gate.ACKNOWLEDGING))}: the DMP answers at once"
+            yield Issue("error", "invalid", message, "acknowledgement")
+        if self.intent == "withdraw":
+            yield from self._not_for_withdrawals()
 
-def transmit_plan(
-    transaction: Transaction, care_plan_id: str, wanted: Wanted, settings: Settings, now: datetime
+    def _not_for_withdrawals(self) -> Iterator[Issue]:
+        for channel in self.channels:
+            if channel in gate.CHANNELS and channel not in gate.WITHDRAWING:
+                message = f"what was sent by {channel} cannot be withdrawn; send a version that replaces it"
+                yield Issue("error", "business-rule", message, "channel", "CI-SIS: life cycle of documents")
+        if self.recipients or self.patient:
+            yield Issue("error", "invalid", "a withdrawal goes where the document went", "recipient")
+        if self.hidden_from:
+            yield Issue("error", "invalid", "a withdrawal changes no visibility", "hideFrom")
+
+
+# --- orders -----------------------------------------------------------------------------------------------------------
+
+
+def transmit(
+    transaction: Transaction,
+    carrier: str,
+    wanted: Wanted,
+    settings: Settings,
+    now: datetime,
+    *,
+    selection: Selection = EVERYTHING,
+    level: Level = "n3",
 ) -> Stored:
-    """Issue the plan's document if it has changed, place the order, return its Task.
+    """Issue the document of `carrier` (`Type/[id]`) if it has changed, place the order, return its Task.
 
-    Raises MappingError or RelaisError with what forbids the transmission; nothing is stored then.
+    A DocumentReference stands for the document it points to. Raises MappingError or RelaisError with what forbids the
+    transmission; nothing is stored then.
     """
     wanted.check(settings)
-    document = documents.issue(transaction, f"CarePlan/{care_plan_id}", settings.deployment, now)
-    refused = [
-        Issue("error", "business-rule", i.message, i.path, i.rule) for i in document.issues if i.rule in BLOCKING_RULES
-    ]
-    if refused:
-        raise RelaisError(refused)
-    plan = transaction.read("CarePlan", care_plan_id)
-    subject = transaction.load("CarePlan", care_plan_id)["subject"]["reference"]
-    focus = f"CarePlan/{care_plan_id}/_history/{plan.version}"
-    return _place(transaction, document, focus, subject, wanted, settings, now)
+    kind, _, resource_id = carrier.partition("/")
+    stored, resource = transaction.read(kind, resource_id), transaction.load(kind, resource_id)
+    if wanted.intent == "withdraw":
+        document = _document_to_withdraw(transaction, resource, carrier, wanted)
+    elif kind == "DocumentReference":
+        content = stored_documents.content_of(transaction, resource)
+        document = documents.register(transaction.connection, content, now)
+        stored_documents.check_patient(transaction, resource, document)
+        if "dmp" in wanted.channels:
+            _refuse_unknown_replacement(transaction, document)
+    else:
+        document = documents.issue(transaction, carrier, settings.deployment, now, selection=selection, level=level)
+        _refuse_blocked(document)
+    source = _Source(f"{carrier}/_history/{stored.version}", patient_reference(resource), resource)
+    return _place(transaction, document, source, wanted, settings, now)
 
 
 def transmit_document(
     transaction: Transaction, content: bytes, wanted: Wanted, settings: Settings, now: datetime
 ) -> Stored:
-    """Place an order for a CDA document made elsewhere; raises as `transmit_plan`, UnreadableError for no CDA."""
+    """Place an order for a CDA document made elsewhere; raises as `transmit`, UnreadableError for no CDA."""
     wanted.check(settings)
     document = documents.register(transaction.connection, content, now)
     if "dmp" in wanted.channels:
         _refuse_unknown_replacement(transaction, document)
-    return _place(transaction, document, None, None, wanted, settings, now)
+    return _place(transaction, document, _Source(None, None, None), wanted, settings, now)
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What the order is about: version of the carrier, patient, and the carrier itself; None for bytes alone."""
+
+    focus: str | None
+    subject: str | None
+    carrier: Resource | None
+
+
+def _refuse_blocked(document: IssuedDocument) -> None:
+    refused = [
+        Issue("error", "business-rule", i.message, i.path, i.rule) for i in document.issues if i.rule in BLOCKING_RULES
+    ]
+    if refused:
+        raise RelaisError(refused)
+
+
+def _document_to_withdraw(transaction: Transaction, resource: Resource, carrier: str, wanted: Wanted) -> IssuedDocument:
+    """The version that every channel of the order has sent last. Raises RelaisError when there is none."""
+    if resource["resourceType"] == "DocumentReference":
+        content = stored_documents.content_of(transaction, resource)
+        last: IssuedDocument | None = documents.register(transaction.connection, content, transaction.now)
+    else:
+        last = documents.last_issued(transaction.connection, carrier)
+    lineage = last.lineage if last else ""
+    newest = {channel: _newest_sent(transaction, lineage, channel) for channel in wanted.channels}
+    found = next(iter(newest.values()), None)
+    if found is None or len({one.key if one else None for one in newest.values()}) > 1:
+        message = "nothing to withdraw: no document of it was sent, or not the same by each of the channels"
+        raise RelaisError(Issue("error", "business-rule", message, "channel", "CI-SIS: life cycle of documents"))
+    return found
+
+
+def _newest_sent(transaction: Transaction, lineage: str, channel: str) -> IssuedDocument | None:
+    keys = outbox.sent(transaction.connection, lineage, channel)
+    versions = [one for key in keys if (one := documents.issued(transaction.connection, key))]
+    return max(versions, key=lambda one: one.version, default=None)
 
 
 def _place(
     transaction: Transaction,
     document: IssuedDocument,
-    focus: str | None,
-    subject: str | None,
+    source: _Source,
     wanted: Wanted,
     settings: Settings,
     now: datetime,
 ) -> Stored:
     model = read(document.content).document
+    mailboxes = _mailboxes(transaction, model, source, wanted, settings, now)
     issues = [
         issue
         for channel in gate.CHANNELS
         if channel in wanted.channels
         for issue in gate.refusals(model, channel, settings)
     ]
-    issues += check_recipients(model.header, wanted.recipients) if "mss" in wanted.channels else []
-    issues += _duplicates(transaction, document, wanted)
+    issues += _wrong_mailboxes(model, mailboxes, settings)
+    if wanted.intent != "withdraw":
+        issues += _duplicates(transaction, document, wanted, mailboxes)
+    if wanted.intent == "replace":
+        issues += _nothing_to_replace(transaction, document, wanted)
     if issues:
         raise RelaisError(dict.fromkeys(issues))
-    order = Order(new_id(), document.key, focus, subject, now)
-    receivers = [
-        (channel, recipient)
-        for channel in wanted.channels
-        for recipient in (wanted.recipients if channel == "mss" else ("",))
-    ]
-    consignments = [
-        (channel, _consignment(channel, recipient, document, model, settings, now)) for channel, recipient in receivers
-    ]
+    maker = _Maker(document, model, wanted, settings, now)
+    receivers = list(_receivers(wanted, mailboxes))
+    consignments = [(channel, key, maker.consignment(channel, boxes)) for channel, key, boxes in receivers]
+    order = Order(
+        new_id(),
+        document.key,
+        source.focus,
+        source.subject,
+        now,
+        "withdraw" if wanted.intent == "withdraw" else "send",
+        wanted.priority or _usual_priority(source.carrier),
+        wanted.requester,
+    )
     outbox.place(transaction.connection, order, document.lineage, consignments)
     placed = outbox.order(transaction.connection, order.task)
     assert placed is not None  # noqa: S101 - written one line above
-    return transaction.create(task_of(*placed), resource_id=order.task)
+    return story.write_order(transaction, *placed, settings.organization_name)
 
 
-def _duplicates(transaction: Transaction, document: IssuedDocument, wanted: Wanted) -> Iterator[Issue]:
+def _usual_priority(carrier: Resource | None) -> Priority:
+    return "urgent" if carrier and carrier["resourceType"] in _NOTIFYING else "routine"
+
+
+# --- receivers --------------------------------------------------------------------------------------------------------
+
+
+def _mailboxes(
+    transaction: Transaction, model: Document, source: _Source, wanted: Wanted, settings: Settings, now: datetime
+) -> tuple[str, ...]:
+    """The mailboxes of the order: those named, else those of the care team; and the patient's if asked for."""
+    found = list(wanted.recipients)
+    if "mss" in wanted.channels and not found and source.carrier is not None:
+        team = CareTeamMailboxes(transaction, TrustSpace.of(settings), now.date())
+        found = [box for box in team.of_carrier(source.carrier) if box.lower() != settings.mss_sender.lower()]
+    if wanted.patient:
+        own = patient_mailbox(model)
+        if isinstance(own, Issue):
+            raise RelaisError(own)
+        if own not in found:
+            found.append(own)
+    if "mss" in wanted.channels and not found:
+        message = "MSSanté needs at least one recipient: none is named, and no mailbox of the care team is known"
+        raise RelaisError(Issue("error", "required", message, "recipient"))
+    return tuple(found)
+
+
+def _wrong_mailboxes(model: Document, mailboxes: Sequence[str], settings: Settings) -> Iterator[Issue]:
+    """Each mailbox gets a message of its own, and is judged by itself."""
+    trust = TrustSpace.of(settings)
+    for index, mailbox in enumerate(mailboxes):
+        for issue in check_recipients(model.header, (mailbox,), trust):
+            yield replace(issue, path=f"recipient[{index}]")
+
+
+def _receivers(wanted: Wanted, mailboxes: tuple[str, ...]) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """(channel, mailbox that tells the deliveries of it apart, mailboxes of the message)."""
+    for channel in wanted.channels:
+        if channel == "mss":
+            yield from ((channel, mailbox, (mailbox,)) for mailbox in mailboxes)
+        else:
+            yield channel, "", mailboxes if channel == "hl7v2" and "mss" not in wanted.channels else ()
+
+
+def _duplicates(
+    transaction: Transaction, document: IssuedDocument, wanted: Wanted, mailboxes: Iterable[str]
+) -> Iterator[Issue]:
     """An unchanged document does not go where it is already, and no version follows a newer one."""
     for channel in wanted.channels:
         sent = outbox.sent(transaction.connection, document.lineage, channel)
@@ -135,11 +305,18 @@ def _duplicates(transaction: Transaction, document: IssuedDocument, wanted: Want
         if max(versions, default=0) > document.version:
             message = f"a later version of the document has been sent by {channel}"
             yield Issue("error", "duplicate", message, "channel", "CI-SIS: versions follow one another")
-    served = outbox.mailboxes(transaction.connection, document.key)
-    for index, mailbox in enumerate(wanted.recipients):
+    served = outbox.mailboxes(transaction.connection, document.key) if "mss" in wanted.channels else frozenset()
+    for index, mailbox in enumerate(mailboxes):
         if mailbox in served:
             message = "this version of the document has been sent to this mailbox already, or is on its way"
             yield Issue("error", "duplicate", message, f"recipient[{index}]")
+
+
+def _nothing_to_replace(transaction: Transaction, document: IssuedDocument, wanted: Wanted) -> Iterator[Issue]:
+    for channel in wanted.channels:
+        if not outbox.sent(transaction.connection, document.lineage, channel).keys() - {document.key}:
+            message = f"nothing to replace: no earlier version of the document was sent by {channel}"
+            yield Issue("error", "business-rule", message, "channel", "ITI-41, RPLC")
 
 
 def _refuse_unknown_replacement(transaction: Transaction, document: IssuedDocument) -> None:
@@ -151,16 +328,59 @@ def _refuse_unknown_replacement(transaction: Transaction, document: IssuedDocume
         raise RelaisError(Issue("error", "not-supported", message, "ClinicalDocument/relatedDocument", "ITI-41, RPLC"))
 
 
-def _consignment(
-    channel: str, recipient: str, document: IssuedDocument, model: Document, settings: Settings, now: datetime
-) -> Consignment:
-    entry = document_entry(
-        model,
-        document.content,
-        entry_id=entry_uuid(document.key) if channel == "dmp" else "Document01",
-        uri="DOC00001.XML" if channel == "mss" else None,
-        destination="dmp" if channel == "dmp" else "mss",
-    )
-    lot = submission_set(model, unique_id=f"2.25.{uuid.uuid4().int}", source_id=settings.source_oid, time=now)
-    domain = settings.mss_sender.rpartition("@")[2] or "relais.invalid"
-    return Consignment(Submission(lot, (entry,)), (recipient,) if recipient else (), f"<{uuid.uuid4()}@{domain}>")
+# --- what is sent -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Maker:
+    """Makes the consignments of one order."""
+
+    document: IssuedDocument
+    model: Document
+    wanted: Wanted
+    settings: Settings
+    now: datetime
+
+    def consignment(self, channel: str, mailboxes: tuple[str, ...]) -> Consignment:
+        """What one receiver is sent. Raises RelaisError for what the HL7 v2 volet does not list, in strict mode."""
+        entry = document_entry(
+            self.model,
+            self.document.content,
+            entry_id=entry_uuid(self.document.key) if channel == "dmp" else "Document01",
+            uri="DOC00001.XML" if channel == "mss" else None,
+            destination="dmp" if channel == "dmp" else "mss",
+        )
+        hidden = tuple(_HIDING[audience] for audience in self.wanted.hidden_from)
+        entry = replace(entry, confidentiality=(*entry.confidentiality, *hidden))
+        lot = submission_set(
+            self.model, unique_id=f"2.25.{uuid.uuid4().int}", source_id=self.settings.source_oid, time=self.now
+        )
+        domain = self.settings.mss_sender.rpartition("@")[2] or "relais.invalid"
+        asked = self.wanted.acknowledgements
+        made = Consignment(
+            Submission(lot, (entry,)),
+            mailboxes,
+            f"<{uuid.uuid4()}@{domain}>",
+            EVERY_ACKNOWLEDGEMENT if asked is None else asked,
+        )
+        if channel == "hl7v2" and self.settings.hl7v2_strict:
+            self._refuse_unlisted(made)
+        return made
+
+    def _refuse_unlisted(self, made: Consignment) -> None:
+        shipment = Shipment(
+            self.document.content,
+            made.submission,
+            made.recipients,
+            made.message_id,
+            "withdraw" if self.wanted.intent == "withdraw" else "send",
+            made.acknowledgements,
+        )
+        if not is_listed(hl7v2.order_of(shipment, self.model, self.settings).flags):
+            message = "not a combination of destinations and visibility that the HL7 v2 volet lists"
+            raise RelaisError(Issue("error", "business-rule", message, "hideFrom", "HL7v2 volet: M1 to M3"))
+
+
+AUDIENCES: tuple[Audience, ...] = get_args(Audience)
+INTENTS: tuple[Intent, ...] = get_args(Intent)
+PRIORITIES: tuple[Priority, ...] = get_args(Priority)

@@ -8,100 +8,143 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+
+from sqlalchemy import Connection
 
 from relais.cda.errors import Issue, RelaisError
 from relais.cda.xds import REPLACE, Association
 from relais.server import documents
-from relais.server.delivery import outbox
-from relais.server.delivery.channel import Channel, DeliveryError, Receipt, Shipment, entry_uuid
+from relais.server.delivery import acknowledgements, circuits, evidence, outbox, story
+from relais.server.delivery.channel import (
+    Channel,
+    DeliveryError,
+    Exchange,
+    Receipt,
+    Shipment,
+    entry_uuid,
+    recording,
+)
+from relais.server.delivery.gate import ACKNOWLEDGING, REPLACING
 from relais.server.delivery.outbox import Leased
-from relais.server.delivery.task import task_of
+from relais.server.delivery.wakeup import Waker
 from relais.server.documents import IssuedDocument
 from relais.server.faults import described
-from relais.server.fhir.repository import Repository, Transaction
+from relais.server.fhir.repository import Repository
+from relais.server.store import StoreError
 
 log = logging.getLogger("relais.delivery")
 
-_LONGEST_WAIT = timedelta(hours=1)
-_IDLE = 0.2  # seconds between two looks at an empty outbox
+LONGEST_WAIT = timedelta(hours=1)
+_IDLE = 0.25  # longest time, in seconds, between two looks for deliveries whose time has come
+_HOUSEKEEPING = 10.0  # seconds
 
 Check = Callable[[bytes, str], list[Issue]]
 """What forbids a document to leave by a channel, empty when nothing does. May raise DeliveryError(retry=True)."""
 
 
+@dataclass(frozen=True, slots=True)
+class Conduct:
+    """How workers behave.
+
+    A lease is renewed while its attempt lasts; `lease` is how long a killed worker holds a delivery up. `evidence` is
+    how long the bytes of exchanges are kept, `acknowledgement` after how long a missing one is flagged.
+    """
+
+    lease: timedelta
+    retry_base: timedelta
+    retry_attempts: int
+    circuit: circuits.Policy
+    acknowledgement: timedelta
+    evidence: timedelta
+
+
 class Worker:
-    """Delivers what the outbox owes."""
+    """Delivers what the outbox owes by the channels it has, one delivery at a time."""
 
     def __init__(
         self,
         repository: Repository,
         channels: Mapping[str, Channel],
+        destinations: Mapping[str, str],
         check: Check,
-        *,
-        lease: timedelta,
-        retry_base: timedelta,
-        retry_attempts: int,
+        conduct: Conduct,
+        waker: Waker,
     ) -> None:
-        """A lease is renewed while its attempt lasts; `lease` is how long a killed worker holds a delivery up."""
+        """`destinations` says where each channel leads: what shares a destination shares its circuit."""
         self._repository = repository
         self._channels = channels
+        self._destinations = destinations
         self._check = check
-        self._lease = lease
-        self._retry_base = retry_base
-        self._retry_attempts = retry_attempts
+        self._conduct = conduct
+        self._waker = waker
+        self._stop = threading.Event()
+        self._house_kept = 0.0
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set; a store that is down is waited for."""
+        self._stop = stop
         while not stop.is_set():
             try:
+                self._keep_house()
                 worked = self.step()
             except Exception as error:  # noqa: BLE001 - a worker outlives any fault
                 log.error("the worker could not use the store; it tries again: %s", described(error))
                 worked = False
-                stop.wait(self._retry_base.total_seconds())
+                stop.wait(self._conduct.retry_base.total_seconds())
             if not worked:
-                stop.wait(_IDLE)
+                self._waker.wait(stop, _IDLE)
+        self._waker.close()
 
     def step(self) -> bool:
-        """Make one attempt at the delivery that has been due longest; False when nothing is due."""
+        """Make one attempt at the next delivery that is due; False when none is."""
         with self._repository.transaction() as transaction:
-            leased = outbox.lease(transaction.connection, self._repository.clock(), self._lease)
+            leased = self._lease(transaction.connection)
             if leased is None:
                 return False
             document = documents.issued(transaction.connection, leased.document)
-            self._write_task(transaction, leased.task)
+        with recording() as exchanges:
+            settlement = self._try(leased, document)
+        self._record(leased, settlement, exchanges)
+        return True
+
+    # --- one attempt --------------------------------------------------------------------------------------------------
+
+    def _lease(self, connection: Connection) -> Leased | None:
+        now, duration = self._repository.clock(), self._conduct.lease
+        passable = circuits.passable(connection, self._destinations.values(), now)
+        channels = [channel for channel, destination in self._destinations.items() if destination in passable]
+        leased = outbox.lease(connection, now, duration, channels)
+        if leased is not None:
+            circuits.probe(connection, self._destinations[leased.channel], now + duration)
+        return leased
+
+    def _try(self, leased: Leased, document: IssuedDocument | None) -> _Settlement:
         try:
             with self._holding(leased):
                 receipt = self._attempt(leased, document)
         except DeliveryError as error:
-            self._failed(leased, error)
-        except Exception as error:  # noqa: BLE001 - as above, and the attempt must be settled
+            return self._failed(leased, error)
+        except Exception as error:  # noqa: BLE001 - the attempt must be settled
             log.error("delivery %d, attempt %d: a fault of Relais: %s", leased.key, leased.attempt, described(error))
-            self._failed(
-                leased, DeliveryError(Issue("error", "exception", "a fault of Relais, see its log"), retry=True)
-            )
-        else:
-            self._settle(leased, "delivered", receipt.detail, "delivered", None)
-        return True
+            fault = Issue("error", "exception", "a fault of Relais, see its log")
+            return self._failed(leased, DeliveryError(fault, retry=True))
+        return _Settlement("delivered", receipt.detail, "delivered")
 
     def _attempt(self, leased: Leased, document: IssuedDocument | None) -> Receipt:
-        if leased.attempt > self._retry_attempts:
+        if leased.tries > self._conduct.retry_attempts:
             gave_up = "every attempt ended without an answer; whether the receiver has the document is not known"
             raise DeliveryError(Issue("error", "timeout", gave_up), retry=True)
         if document is None:
             raise DeliveryError(Issue("error", "not-found", "the document of the order is not kept"), retry=False)
-        channel = self._channels.get(leased.channel)
-        if channel is None:
-            message = f"channel {leased.channel} is not configured for this worker"
-            raise DeliveryError(Issue("error", "not-supported", message), retry=True)
         refused = self._check(document.content, leased.channel)
         if refused:
             raise DeliveryError(refused, retry=False)
-        return channel.send(_shipment(leased, document.content))
+        return self._channels[leased.channel].send(_shipment(leased, document.content))
 
     @contextmanager
     def _holding(self, leased: Leased) -> Iterator[None]:
@@ -109,10 +152,11 @@ class Worker:
         done = threading.Event()
 
         def renew() -> None:
-            while not done.wait(self._lease.total_seconds() / 3):
+            while not done.wait(self._conduct.lease.total_seconds() / 3):
                 try:
                     with self._repository.transaction() as transaction:
-                        outbox.renew(transaction.connection, leased, self._repository.clock() + self._lease)
+                        until = self._repository.clock() + self._conduct.lease
+                        outbox.renew(transaction.connection, leased, until)
                 except RelaisError as error:
                     log.warning("delivery %d: its lease could not be renewed: %s", leased.key, error)
 
@@ -124,46 +168,116 @@ class Worker:
             done.set()
             thread.join()
 
-    def _failed(self, leased: Leased, error: DeliveryError) -> None:
-        if error.retry and leased.attempt < self._retry_attempts:
-            self._settle(leased, "retry", str(error), "waiting", self._next_try(leased.attempt))
-        else:
-            self._settle(leased, "refused", str(error), _last_state(leased, error), None)
+    def _failed(self, leased: Leased, error: DeliveryError) -> _Settlement:
+        """A destination that is not to be trusted now (an expired certificate) may be mended: it is tried again."""
+        trouble = circuits.is_trouble(error.issues)
+        if (error.retry or trouble) and leased.tries < self._conduct.retry_attempts:
+            due = self._next_try(leased.tries)
+            return _Settlement("retry", str(error), "waiting", due, trouble=trouble)
+        return _Settlement("refused", str(error), _last_state(leased, error), trouble=trouble)
 
-    def _next_try(self, attempt: int) -> datetime:
-        doubled = self._retry_base * float(2 ** min(attempt - 1, 20))
+    def _next_try(self, tries: int) -> datetime:
+        doubled = self._conduct.retry_base * float(2 ** min(tries - 1, 20))
         jitter = random.uniform(0.8, 1.2)  # noqa: S311 - spreads retries, no secret
-        return self._repository.clock() + min(doubled, _LONGEST_WAIT) * jitter
+        return self._repository.clock() + min(doubled, LONGEST_WAIT) * jitter
 
-    def _settle(
-        self, leased: Leased, outcome: outbox.Outcome, detail: str, state: outbox.State, due: datetime | None
-    ) -> None:
+    # --- what came of it ----------------------------------------------------------------------------------------------
+
+    def _record(self, leased: Leased, settlement: _Settlement, exchanges: Sequence[Exchange]) -> None:
+        """Write how the attempt ended; a store that is down is waited for, since the receiver may have the document."""
+        while True:
+            try:
+                self._settle(leased, settlement, exchanges)
+            except StoreError as error:
+                if self._stop.is_set():
+                    raise
+                log.warning("delivery %d: the outcome waits for the store: %s", leased.key, error)
+                self._stop.wait(self._conduct.retry_base.total_seconds())
+            else:
+                break
+        log.info("delivery %d, attempt %d on %s: %s", leased.key, leased.attempt, leased.channel, settlement.outcome)
+
+    def _settle(self, leased: Leased, settlement: _Settlement, exchanges: Sequence[Exchange]) -> None:
         with self._repository.transaction() as transaction:
-            now = self._repository.clock()
-            outbox.settle(transaction.connection, leased, outcome, detail, now, state=state, due=due)
-            self._write_task(transaction, leased.task)
-        log.info("delivery %d, attempt %d on %s: %s", leased.key, leased.attempt, leased.channel, outcome)
+            connection, now = transaction.connection, self._repository.clock()
+            mine = outbox.settle(
+                connection,
+                leased,
+                settlement.outcome,
+                settlement.detail,
+                now,
+                state=settlement.state,
+                due=settlement.due,
+            )
+            if self._conduct.evidence:
+                evidence.keep(connection, leased.key, leased.attempt, exchanges)
+            self._tell_circuit(connection, leased, settlement, exchanges, now)
+            if mine and settlement.state == "delivered" and leased.channel in ACKNOWLEDGING:
+                wanted = leased.consignment.acknowledgements if leased.action == "send" else ()
+                acknowledgements.expect(connection, leased.key, wanted, now + self._conduct.acknowledgement)
+            story.write_task(transaction, leased.task)
+            if mine and settlement.state != "waiting":
+                story.write_outcome(transaction, leased.task, leased.key)
 
-    def _write_task(self, transaction: Transaction, task: str) -> None:
-        """Say in the Task where the order stands. Whatever is wrong with the Task must not hold deliveries up."""
-        found = outbox.order(transaction.connection, task)
-        if found is None:
+    def _tell_circuit(
+        self,
+        connection: Connection,
+        leased: Leased,
+        settlement: _Settlement,
+        exchanges: Sequence[Exchange],
+        now: datetime,
+    ) -> None:
+        destination = self._destinations[leased.channel]
+        if settlement.trouble:
+            if circuits.failed(connection, destination, settlement.detail, now, self._conduct.circuit):
+                log.warning("%s: too many failures, its circuit is open", destination)
+        elif settlement.state == "delivered" or any(exchange.response for exchange in exchanges):
+            circuits.worked(connection, destination)
+
+    # --- housekeeping -------------------------------------------------------------------------------------------------
+
+    def _keep_house(self) -> None:
+        """Now and then: mend what a clock set back has left, flag what did not come, forget what is old."""
+        if time.monotonic() - self._house_kept < _HOUSEKEEPING and self._house_kept:
             return
-        try:
-            with transaction.connection.begin_nested():
-                transaction.update(task_of(*found))
-        except RelaisError as error:
-            log.error("Task %s cannot be written: %s", task, ", ".join(issue.code for issue in error.issues))
+        with self._repository.transaction() as transaction:
+            connection, now = transaction.connection, self._repository.clock()
+            if mended := outbox.mend_times(connection, now, self._conduct.lease):
+                log.warning("the clock was set back: deliveries that waited for a time in the future: %d", mended)
+            circuits.mend_times(connection, now)
+            for task in acknowledgements.flag_overdue(connection, now):
+                log.warning("Task %s: an acknowledgement did not come in time", task)
+                story.write_task(transaction, task)
+            evidence.forget(connection, now - self._conduct.evidence)
+        self._house_kept = time.monotonic()
+
+
+@dataclass(frozen=True, slots=True)
+class _Settlement:
+    """How an attempt ended and what the delivery owes next; `trouble`: because of the destination."""
+
+    outcome: outbox.Outcome
+    detail: str
+    state: outbox.State
+    due: datetime | None = None
+    trouble: bool = False
 
 
 def _shipment(leased: Leased, content: bytes) -> Shipment:
     """The consignment, with the association to the entry it replaces when the repository holds one from Relais."""
     consignment = leased.consignment
     submission = consignment.submission
-    if leased.channel == "dmp" and leased.replaced is not None:
+    if leased.channel in REPLACING and leased.action == "send" and leased.replaced is not None:
         association = Association(REPLACE, submission.entries[0].entry_id, entry_uuid(leased.replaced))
         submission = replace(submission, associations=(association,))
-    return Shipment(content, submission, consignment.recipients, consignment.message_id)
+    return Shipment(
+        content,
+        submission,
+        consignment.recipients,
+        consignment.message_id,
+        leased.action,
+        consignment.acknowledgements,
+    )
 
 
 def _last_state(leased: Leased, error: DeliveryError) -> outbox.State:

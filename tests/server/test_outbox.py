@@ -23,7 +23,7 @@ def _place(store: Store, task: str, *, lineage: str = "2.25.1", channels: tuple[
     consignment = Consignment(_submission(), ("a@b.mssante.fr",), f"<{task}@b.mssante.fr>")
     with store.transaction() as transaction:
         order = Order(task, f"2.25.{task}", None, None, NOW)
-        outbox.place(transaction.connection, order, lineage, [(channel, consignment) for channel in channels])
+        outbox.place(transaction.connection, order, lineage, [(channel, "", consignment) for channel in channels])
 
 
 def _lease(store: Store, now: datetime = NOW) -> Leased | None:

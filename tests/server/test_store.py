@@ -22,6 +22,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import func, insert, inspect, select, text
 
 from relais.cda.errors import RelaisError
+from relais.server.delivery import worker as _tables  # noqa: F401 - declares the tables of documents and deliveries
 from relais.server.store import (
     DateRow,
     IndexRow,

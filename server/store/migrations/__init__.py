@@ -13,7 +13,7 @@ from sqlalchemy import Connection, inspect, text
 from relais.cda.errors import Issue, RelaisError
 from relais.server.store.schema import metadata
 
-HEAD = "0002"
+HEAD = "0003"
 _BEFORE_ALEMBIC = "schema_version"  # the table that held the number of the schema, 1, which is revision 0001
 
 

@@ -1,0 +1,118 @@
+"""What receivers say after they took a document: it reached the mailbox, it was read or integrated, it was refused.
+
+A delivery that asked for acknowledgements awaits one of each kind from the moment it is delivered. They may come late,
+twice, or in any order (CI-SIS Transmission, order states): a positive one is never taken back by silence, and one that
+does not come in time raises a flag on the Task. DSN and MDN (MSSanté) and ZAM (HL7 v2) are recorded alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, get_args
+
+from sqlalchemy import BigInteger, Column, Connection, ForeignKey, Table, Text, insert, select, update
+from sqlalchemy import Index as TableIndex
+
+from relais.server.delivery.channel import Acknowledgement
+from relais.server.delivery.outbox import delivery_table
+from relais.server.store.schema import Key, metadata
+from relais.server.store.store import to_datetime, to_microseconds
+
+State = Literal["awaited", "overdue", "positive", "negative"]
+KINDS: tuple[Acknowledgement, ...] = get_args(Acknowledgement)
+
+acknowledgement_table = Table(
+    "delivery_acknowledgement",
+    metadata,
+    Column("delivery", Key, ForeignKey(delivery_table.c.key), primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("due", BigInteger, nullable=False),
+    Column("received", BigInteger),
+    Column("detail", Text),
+)
+TableIndex("delivery_acknowledgement_due", acknowledgement_table.c.state, acknowledgement_table.c.due)
+
+
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """One acknowledgement of a delivery; `received` is None as long as none came."""
+
+    kind: Acknowledgement
+    state: State
+    due: datetime
+    received: datetime | None
+    detail: str
+
+
+def expect(connection: Connection, delivery: int, kinds: Iterable[Acknowledgement], due: datetime) -> None:
+    """Await these of a delivery that was just delivered; those known already stay as they are."""
+    known = {one.kind for one in of_delivery(connection, delivery)}
+    rows = [
+        {"delivery": delivery, "kind": kind, "state": "awaited", "due": to_microseconds(due)}
+        for kind in kinds
+        if kind not in known
+    ]
+    if rows:
+        connection.execute(insert(acknowledgement_table), rows)
+
+
+def record(
+    connection: Connection,
+    message_id: str,
+    kind: Acknowledgement,
+    *,
+    positive: bool,
+    detail: str,
+    now: datetime,
+    recipient: str | None = None,
+) -> list[str]:
+    """Note what a receiver says of the message with that Message-ID; the ids of the Tasks to write again.
+
+    `recipient` is the mailbox that says it, where the message had several deliveries. Empty when the message is not
+    ours. A refusal after a positive one counts: a mailbox that took a message may bounce it later.
+    """
+    wanted = [delivery_table.c.message_id == message_id]
+    if recipient is not None:
+        wanted.append(delivery_table.c.recipient == recipient)
+    found = connection.execute(select(delivery_table.c.key, delivery_table.c.task).where(*wanted)).all()
+    for row in found:
+        expect(connection, row.key, (kind,), now)
+        connection.execute(
+            update(acknowledgement_table)
+            .where(acknowledgement_table.c.delivery == row.key, acknowledgement_table.c.kind == kind)
+            .values(state="positive" if positive else "negative", received=to_microseconds(now), detail=detail)
+        )
+    return list(dict.fromkeys(row.task for row in found))
+
+
+def flag_overdue(connection: Connection, now: datetime) -> list[str]:
+    """Raise the flag of every acknowledgement that did not come in time; the ids of the Tasks to write again."""
+    late = (acknowledgement_table.c.state == "awaited", acknowledgement_table.c.due <= to_microseconds(now))
+    deliveries = select(acknowledgement_table.c.delivery).where(*late)
+    tasks = connection.scalars(select(delivery_table.c.task).where(delivery_table.c.key.in_(deliveries)).distinct())
+    found = list(tasks)
+    if found:
+        connection.execute(update(acknowledgement_table).where(*late).values(state="overdue"))
+    return found
+
+
+def of_delivery(connection: Connection, delivery: int) -> tuple[Awaited, ...]:
+    """The acknowledgements of a delivery, by kind."""
+    rows = connection.execute(
+        select(acknowledgement_table)
+        .where(acknowledgement_table.c.delivery == delivery)
+        .order_by(acknowledgement_table.c.kind)
+    )
+    return tuple(
+        Awaited(
+            row.kind,
+            row.state,
+            to_datetime(row.due),
+            None if row.received is None else to_datetime(row.received),
+            row.detail or "",
+        )
+        for row in rows
+    )

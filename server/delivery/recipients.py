@@ -1,0 +1,126 @@
+"""Who receives a document by MSSanté when the order names nobody: the mailboxes of the care team, that of the patient.
+
+A member's mailbox is a telecom (`system=email`) that is said to be one of MSSanté (fr-core `contact-point-email-type`,
+annuaire `as-ext-mailbox-mss-metadata`) or lies in the trust space. Of a PractitionerRole its own counts first, then
+that of the Practitioner, then that of the Organization.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+
+from relais.cda.errors import Issue
+from relais.cda.model import Document
+from relais.cda.templates import INS_ROOTS
+from relais.mappings import extensions
+from relais.mappings.context import Resource
+from relais.mappings.identity import covers
+from relais.server.delivery.mail_message import PATIENT_DOMAIN
+from relais.server.delivery.trust_space import TrustSpace
+from relais.server.fhir import references
+from relais.server.fhir.json_format import load
+from relais.server.fhir.repository import Transaction
+from relais.server.search import search
+from relais.server.store.store import read_current
+
+_EMAIL_TYPE = f"{extensions.FR_CORE}fr-core-contact-point-email-type"
+_MAILBOX_METADATA = "https://interop.esante.gouv.fr/ig/fhir/annuaire/StructureDefinition/as-ext-mailbox-mss-metadata"
+_MSSANTE = "MSSANTE"  # TRE_R256-TypeMessagerie
+_ACTORS = ("PractitionerRole", "Practitioner", "Organization", "CareTeam")
+_NEXT = {"PractitionerRole": ("practitioner", "organization"), "Organization": (), "Practitioner": ()}
+RULE = "volet MSSanté: mailboxes of the care team"
+
+
+class CareTeamMailboxes:
+    """Looks mailboxes up as a transaction sees them."""
+
+    def __init__(self, transaction: Transaction, trust: TrustSpace, today: date) -> None:
+        self._transaction = transaction
+        self._trust = trust
+        self._today = today
+
+    def of_carrier(self, carrier: Resource) -> list[str]:
+        """The mailboxes for the document of a plan, appointment, notification, patient or stored document, each once.
+
+        The CareTeams that a plan names, else those that take part in or receive what is notified, else the active ones
+        of the patient.
+        """
+        named = [*carrier.get("careTeam", ()), *carrier.get("recipient", ())]
+        named += [one.get("actor", {}) for one in carrier.get("participant", ()) if one.get("status") != "declined"]
+        found = dict.fromkeys(box for reference in named for box in self._of(reference.get("reference"), frozenset()))
+        if not found:
+            found = dict.fromkeys(box for team in self._teams(carrier) for box in self._of_team(team, frozenset()))
+        return list(found)
+
+    def _teams(self, carrier: Resource) -> Iterator[Resource]:
+        patient = patient_reference(carrier)
+        if patient is None:
+            return
+        base = self._transaction.repository.base
+        asked = [("patient", patient), ("status", "active")]
+        for match in search(self._transaction.connection, base, "CareTeam", asked).matches:
+            yield load(match.content or b"")
+
+    def _of(self, reference: str | None, seen: frozenset[str]) -> Iterator[str]:
+        """The mailboxes behind a reference to a member; nothing for a patient or a relative."""
+        resource = self._resource(reference)
+        if resource is None or reference is None or reference in seen:
+            return
+        if resource["resourceType"] == "CareTeam":
+            yield from self._of_team(resource, seen | {reference})
+            return
+        own = [*self._own(resource)]
+        for element in () if own else _NEXT.get(resource["resourceType"], ()):
+            own = [*self._of(resource.get(element, {}).get("reference"), seen | {reference})]
+            if own:
+                break
+        yield from own
+
+    def _of_team(self, team: Resource, seen: frozenset[str]) -> Iterator[str]:
+        for participant in team.get("participant", ()):
+            if covers(participant.get("period", {}), self._today):
+                yield from self._of(participant.get("member", {}).get("reference"), seen)
+
+    def _own(self, resource: Resource) -> Iterator[str]:
+        for telecom in resource.get("telecom", ()):
+            value = (telecom.get("value") or "").removeprefix("mailto:")
+            current = telecom.get("use") != "old" and covers(telecom.get("period", {}), self._today)
+            if telecom.get("system") == "email" and value and current and self._is_of_mssante(telecom, value):
+                yield value
+
+    def _is_of_mssante(self, telecom: Resource, value: str) -> bool:
+        types = [extension.get("valueCoding", {}) for extension in extensions.extensions(telecom, _EMAIL_TYPE)]
+        said = any(kind.get("code") == _MSSANTE for kind in types)
+        return said or any(extensions.extensions(telecom, _MAILBOX_METADATA)) or self._trust.holds(value)
+
+    def _resource(self, reference: str | None) -> Resource | None:
+        target = references.restful(reference) if reference else None
+        if target is None or target[0] not in ("", self._transaction.repository.base) or target[1] not in _ACTORS:
+            return None
+        stored = read_current(self._transaction.connection, target[1], target[2])
+        return None if stored is None or stored.deleted else load(stored.content or b"")
+
+
+def patient_reference(carrier: Resource) -> str | None:
+    """`Patient/[id]` of a carrier: itself, its subject, or the patient that takes part."""
+    if carrier["resourceType"] == "Patient":
+        return f"Patient/{carrier['id']}"
+    stated = [carrier.get("subject", {}), *(one.get("actor", {}) for one in carrier.get("participant", ()))]
+    for reference in stated:
+        target = references.restful(reference.get("reference", ""))
+        if target and target[1] == "Patient":
+            return f"Patient/{target[2]}"
+    return None
+
+
+def patient_mailbox(document: Document) -> str | Issue:
+    """The mailbox of the patient in Mon espace santé, made of the INS that the document bears, or why there is none.
+
+    A document bears an INS only when the identity is qualified; a mailbox is never made of anything else.
+    """
+    for identifier in document.header.patient.ids:
+        if identifier.root in INS_ROOTS and identifier.extension:
+            return f"{identifier.extension}@{PATIENT_DOMAIN}"
+    message = "the patient's mailbox is made of a qualified INS, and the document bears none"
+    return Issue("error", "business-rule", message, "ClinicalDocument/recordTarget/patientRole/id", "ECO.2.2.6")

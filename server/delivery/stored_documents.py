@@ -1,0 +1,80 @@
+"""The document that a stored DocumentReference points to: its bytes, and whether they are what the reference says.
+
+FHIR R4 DocumentReference (§10.2) with the document inline or as a Binary of this server.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator
+
+from relais.cda.errors import Issue, RelaisError
+from relais.cda.templates import INS_ROOTS
+from relais.mappings.context import Resource
+from relais.mappings.identity import any_ii_of
+from relais.server.documents import IssuedDocument, name_of
+from relais.server.fhir import references
+from relais.server.fhir.repository import Transaction
+
+CDA_TYPES = frozenset({"text/xml", "application/xml", "application/hl7-v3+xml"})
+_RULE = "FHIR R4 DocumentReference"
+
+
+def content_of(transaction: Transaction, reference: Resource) -> bytes:
+    """The CDA document of a DocumentReference, byte for byte.
+
+    Raises RelaisError when it is not current, holds no CDA or several, points outside of this server, or when the
+    bytes do not have the size and the SHA-1 that the attachment states; FhirError when the Binary does not exist.
+    """
+    if reference.get("status") != "current":
+        raise _refusal("business-rule", "only a current DocumentReference is sent", "status")
+    if reference.get("docStatus") in ("preliminary", "entered-in-error"):
+        raise _refusal("business-rule", "a document that is not final is not sent", "docStatus")
+    found = list(_cda_attachments(reference))
+    if len(found) != 1:
+        raise _refusal("not-supported", f"one CDA document is expected, {len(found)} found", "content.attachment")
+    index, attachment = found[0]
+    place = f"content[{index}].attachment"
+    data = _bytes_of(transaction, attachment, place)
+    if attachment.get("size", len(data)) != len(data):
+        raise _refusal("invalid", "the size differs from the document", f"{place}.size")
+    stated = attachment.get("hash")
+    if stated and base64.b64decode(stated) != hashlib.sha1(data, usedforsecurity=False).digest():
+        raise _refusal("invalid", "the hash (SHA-1) differs from the document", f"{place}.hash")
+    return data
+
+
+def check_patient(transaction: Transaction, reference: Resource, document: IssuedDocument) -> None:
+    """Refuse a document about somebody else than the subject of the DocumentReference. Raises RelaisError."""
+    target = references.restful(reference.get("subject", {}).get("reference", ""))
+    if target is None or target[1] != "Patient" or target[0] not in ("", transaction.repository.base):
+        raise _refusal("required", "a Patient of this server is expected", "subject")
+    patient = transaction.load("Patient", target[2])
+    ours = [found for identifier in patient.get("identifier", ()) if (found := any_ii_of(identifier))]
+    theirs = document.identity.patient
+    national = [{name_of(one) for one in each if one.root in INS_ROOTS} for each in (ours, theirs)]
+    common = set.intersection(*national) if all(national) else set(map(name_of, ours)) & set(map(name_of, theirs))
+    if not common:
+        message = "the document is about another patient: no identifier in common"
+        raise _refusal("conflict", message, "subject")
+
+
+def _cda_attachments(reference: Resource) -> Iterator[tuple[int, Resource]]:
+    for index, content in enumerate(reference.get("content", ())):
+        attachment = content.get("attachment", {})
+        if attachment.get("contentType", "").partition(";")[0].strip().lower() in CDA_TYPES:
+            yield index, attachment
+
+
+def _bytes_of(transaction: Transaction, attachment: Resource, place: str) -> bytes:
+    if "data" in attachment:
+        return base64.b64decode(attachment["data"])
+    target = references.restful(attachment.get("url", ""))
+    if target is None or target[1] != "Binary" or target[0] not in ("", transaction.repository.base):
+        raise _refusal("not-supported", "the document is no Binary of this server", f"{place}.url")
+    return base64.b64decode(transaction.load("Binary", target[2]).get("data", ""))
+
+
+def _refusal(code: str, message: str, place: str) -> RelaisError:
+    return RelaisError(Issue("error", code, message, f"DocumentReference.{place}", _RULE))
