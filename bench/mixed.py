@@ -1,21 +1,23 @@
 """A mixed workload on a store of a given size: throughput, latency by kind of request, memory, start-up.
 
-    .venv/bin/python bench/mixed.py [sqlite|postgresql] [resources] [workers] [seconds] [clients]
+    .venv/bin/python bench/mixed.py --engine sqlite --resources 10000 --workers 2 --seconds 10 --clients 8
 
-The store is filled first: one patient in ten, the rest observations and care plans of theirs. Clients are processes
+The store is filled first: one patient in ten, the rest observations and care plans of theirs. With `--database URL` it
+is filled there unless it is so already, and stays, so that a large one is made once. Clients are processes
 with one kept-alive connection each and take kinds of request at random by the weights of `MIX`.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import multiprocessing
 import random
 import socket
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -105,29 +107,29 @@ MIX = {"read": 40, "create": 10, "update": 8, "token": 16, "date": 6, "chained":
 
 def main() -> None:
     """Fill, serve, measure, print a table and a JSON line."""
-    arguments = sys.argv[1:]
-    engine = arguments[0] if arguments else "sqlite"
-    resources, workers, seconds, clients = (
-        int(arguments[place]) if len(arguments) > place else default
-        for place, default in ((1, 10_000), (2, 2), (3, 10), (4, 8))
-    )
-    with fresh_database(engine) as url:
-        filled = fill(url, resources)
-        with running(url, workers=workers) as server:
-            run(server.base, resources // PER_PATIENT, 2, clients)  # warm up
-            latencies, elapsed = run(server.base, resources // PER_PATIENT, seconds, clients)
+    asked = _arguments()
+    with nullcontext(asked.database) if asked.database else fresh_database(asked.engine) as url:
+        filled = fill(url, asked.resources)
+        with running(url, workers=asked.workers) as server:
+            run(server.base, asked.resources // PER_PATIENT, 2, asked.clients)  # warm up
+            latencies, elapsed = run(server.base, asked.resources // PER_PATIENT, asked.seconds, asked.clients)
             memory = server.memory()
     count = sum(map(len, latencies.values()))
-    print(f"{engine}, {resources} resources (filled at {resources / filled:.0f}/s)")
-    print(f"{workers} processes, {clients} clients")
+    speed = f"filled at {asked.resources / filled:.0f}/s" if filled else "filled before"
+    print(f"{asked.engine}, {asked.resources} resources ({speed})")
+    print(f"{asked.workers} processes, {asked.clients} clients")
     print(f"ready in {server.start_up:.2f} s, {memory:.0f} MB, {count / elapsed:.0f} requests/s")
     table = {}
     for kind, found in sorted(latencies.items(), key=lambda pair: list(MIX).index(pair[0])):
         found.sort()
         table[kind] = {"n": len(found)} | {f"p{p}": round(_share(found, p / 100), 2) for p in (50, 95, 99)}
         print(f"{kind:12}" + "".join(f"{name:>5} {value:<9}" for name, value in table[kind].items()))
-    figures = {"bench": "mixed", "engine": engine, "resources": resources, "workers": workers, "clients": clients}
-    figures |= {
+    figures = {
+        "bench": "mixed",
+        "engine": asked.engine,
+        "resources": asked.resources,
+        "workers": asked.workers,
+        "clients": asked.clients,
         "per_second": round(count / elapsed),
         "memory_mb": round(memory),
         "start_up_s": round(server.start_up, 2),
@@ -135,10 +137,22 @@ def main() -> None:
     print(json.dumps(figures | {"latency_ms": table}))
 
 
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="A mixed workload on a store of a given size.")
+    parser.add_argument("--engine", choices=("sqlite", "postgresql"), default="sqlite")
+    for name, default in (("resources", 10_000), ("workers", 2), ("seconds", 10), ("clients", 8)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--database", help="SQLAlchemy URL of a database to fill once and keep")
+    return parser.parse_args()
+
+
 def fill(url: str, resources: int) -> float:
-    """Store that many resources; the seconds it took."""
+    """Store that many resources; the seconds it took, 0 when they were there."""
     started = time.monotonic()
     repository = Repository(Store.open(url), "http://bench/fhir", check_references=False)
+    if repository.current("Patient", f"p{(resources - 1) // PER_PATIENT}"):
+        repository.store.close()
+        return 0
     for start in range(0, resources, BATCH):
         with repository.transaction() as transaction:
             for number in range(start, min(start + BATCH, resources)):
