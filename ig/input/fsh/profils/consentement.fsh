@@ -1,0 +1,62 @@
+Profile: RelaisConsentSharing
+Parent: Consent
+Id: relais-consentement-partage
+Title: "Consentement au partage"
+Description: "La personne accepte que le plan soit partagé hors de l'équipe de soins : `authorization` du document."
+* status MS
+* scope = $consentscope#patient-privacy
+* category 1..* MS
+* category ^slicing.discriminator.type = #pattern
+* category ^slicing.discriminator.path = "$this"
+* category ^slicing.rules = #open
+* category contains partage 1..1 MS
+* category[partage] = $consent-category#consent-partage
+* patient 1..1 MS
+* patient only Reference(RelaisPatient or RelaisPatientINS)
+* dateTime MS
+* provision 1..1 MS
+* provision.type 1..1 MS
+* provision.type = #permit
+* provision.period MS
+
+Profile: RelaisConsentOpposition
+Parent: Consent
+Id: relais-opposition
+Title: "Opposition au partage"
+Description: "La personne s'oppose. Avec `provision.data`, l'opposition porte sur les ressources nommées : elles n'entrent pas dans le document. Sans, elle porte sur tout : rien ne part. Une opposition l'emporte sur tout consentement."
+* obeys rel-opposition-1
+* status MS
+* scope = $consentscope#patient-privacy
+* category 1..* MS
+* category ^slicing.discriminator.type = #pattern
+* category ^slicing.discriminator.path = "$this"
+* category ^slicing.rules = #open
+* category contains opposition 1..1 MS
+* category[opposition] = $consent-category#opposition
+* patient 1..1 MS
+* patient only Reference(RelaisPatient or RelaisPatientINS)
+* dateTime MS
+* provision 1..1 MS
+* provision.period MS
+* provision.data MS
+* provision.provision MS
+
+Invariant: rel-opposition-1
+Description: "L'opposition refuse : provision.type deny, ou dans une exception qui nomme des ressources"
+Expression: "provision.type = 'deny' or provision.provision.where(type = 'deny' and data.exists()).exists()"
+Severity: #error
+
+Profile: RelaisDirective
+Parent: Consent
+Id: relais-directive
+Title: "Directive anticipée"
+Description: "L'existence (statut actif) ou l'absence dite (inactif, rejeté) de directives anticipées : section *Directives anticipées* du document. Rien n'est déduit de leur absence."
+* status MS
+* scope = $consentscope#adr
+* category 1..* MS
+* category from directive (extensible)
+* patient 1..1 MS
+* patient only Reference(RelaisPatient or RelaisPatientINS)
+* dateTime MS
+* source[x] MS
+* source[x] ^short = "Le PDF des directives, s'il est joint"

@@ -1,0 +1,91 @@
+// Systèmes de codes propres à Relais. Les jeux de valeurs et tables de correspondance tirés de mappings/data sont faits
+// par la construction (ig/tables.py).
+
+RuleSet: Codes
+* ^experimental = false
+* ^caseSensitive = true
+* ^content = #complete
+* ^language = #fr
+
+CodeSystem: RelaisPlanCategory
+Id: plan-category
+Title: "Catégories de plan"
+Description: "Ce qu'est un plan de soins : PPS ou PPCS. La catégorie `ppcs` donne son titre au document."
+* insert Codes
+* #pps "Plan personnalisé de santé" "Modèle PPS-PAERPA 2022.01 du CI-SIS."
+* #ppcs "Plan personnalisé de coordination en santé" "Modèle de la HAS ; même modèle CDA que le PPS."
+
+CodeSystem: RelaisConditionCategory
+Id: condition-category
+Title: "Catégories de problème"
+Description: "Ce que le PPS dit d'un problème et que FHIR ne sait pas dire."
+* insert Codes
+* #ald "Affection de longue durée" "Problème pris en charge au titre d'une ALD : code MED-320 dans le document."
+
+CodeSystem: RelaisConsentCategory
+Id: consent-category
+Title: "Catégories de consentement"
+Description: "Ce que la personne a accepté ou refusé, ou ce dont elle a été informée."
+* insert Codes
+* #consent-partage "Consentement au partage" "La personne accepte le partage hors de l'équipe de soins."
+* #opposition "Opposition au partage" "La personne s'oppose au partage, en tout ou pour une ressource nommée."
+* #info-non-opposition "Information et non-opposition" "La personne est informée et ne s'oppose pas ; ne vaut pas consentement."
+* #accord-plan "Accord sur le plan" "La personne approuve le contenu du plan ; ne vaut pas consentement au partage."
+
+CodeSystem: RelaisCoverageType
+Id: coverage-type
+Title: "Types de couverture"
+Description: "Couvertures que le PPS nomme dans les dispositions médico-sociales."
+* insert Codes
+* #retraite "Caisse de retraite"
+* #complementaire "Complémentaire santé"
+
+CodeSystem: RelaisTransmission
+Id: relais-transmission
+Title: "Transmission : tâche, entrées et sorties"
+Description: "Ce que dit la Task d'un ordre de transmission."
+* insert Codes
+* #transmit "Transmission d'un document" "Code de la tâche."
+* #channel "Canal" "Entrée : par où transmettre."
+* #recipient "Destinataire" "Entrée : boîte aux lettres MSSanté."
+* #document "Document transmis" "Sortie : identifiant du document CDA."
+* #attempt "Tentative" "Sortie : date, issue et détail d'une tentative."
+
+CodeSystem: RelaisTransmissionChannel
+Id: relais-transmission-channel
+Title: "Canaux de transmission"
+Description: "Par où un document part."
+* insert Codes
+* #mss "MSSanté" "Courriel sécurisé de santé avec IHE_XDM.ZIP."
+* #dmp "DMP" "Dépôt XDS.b ITI-41."
+* #hl7v2 "HL7 v2" "Message MDM ou ORU vers la plateforme de l'établissement."
+
+CodeSystem: RelaisCdaTemplateId
+Id: cda-template-id
+Title: "Modèles de document CDA"
+Description: "Identifiants (OID) de modèles CDA, en `meta.tag` de la Composition d'un document importé. Les codes sont les racines de `templateId` ; ils appartiennent à leurs auteurs et ne sont pas énumérés ici."
+* ^experimental = false
+* ^caseSensitive = true
+* ^content = #not-present
+* ^language = #fr
+
+ValueSet: RelaisTransmissionChannelVS
+Id: relais-transmission-channel
+Title: "Canaux de transmission"
+Description: "Les canaux que `$transmit` accepte."
+* ^experimental = false
+* include codes from system RelaisTransmissionChannel
+
+ValueSet: RelaisPlanCategoryVS
+Id: plan-category
+Title: "Catégories de plan"
+Description: "PPS ou PPCS."
+* ^experimental = false
+* include codes from system RelaisPlanCategory
+
+ValueSet: RelaisConsentCategoryVS
+Id: consent-category
+Title: "Catégories de consentement"
+Description: "Consentement, opposition, information, accord."
+* ^experimental = false
+* include codes from system RelaisConsentCategory
