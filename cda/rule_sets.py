@@ -160,20 +160,33 @@ class RuleSet:
 
     @classmethod
     def load(cls, pack: Path, name: str = CURRENT) -> RuleSet:
-        """The rule set of that name; `pack` is the folder that holds `cda/`. Raises RulesError."""
-        folder, definition = pack.resolve() / "cda", _RULE_SETS.get(name)
-        if definition is None:
-            message = f"unknown rule set {name}; known: {', '.join(_RULE_SETS)}"
+        """The rule set of that name in `pack`, the folder that holds `cda/`; or `name=folder`, another such folder.
+
+        Raises RulesError.
+        """
+        own, _, elsewhere = name.partition("=")
+        if elsewhere and own not in _RULE_SETS:
+            return cls._read(Path(elsewhere), own, _Definition())
+        if elsewhere or own not in _RULE_SETS:
+            message = f"unknown rule set {own}; known: {', '.join(_RULE_SETS)}; another: name=folder, under a new name"
             raise RulesError(Issue("fatal", "not-found", message))
+        return cls._read(pack, own, _RULE_SETS[own])
+
+    @classmethod
+    def _read(cls, pack: Path, name: str, definition: _Definition) -> RuleSet:
+        folder = pack.resolve() / "cda"
         replaced = {folder / file: folder / by for file, by in definition.replaced.items()}
-        profiles = (*GENERIC_PROFILES, *(profile for model in MODEL_PROFILES.values() for profile in model))
-        needed = (folder / XML_SCHEMA, *(folder / profile.file for profile in profiles), *replaced.values())
+        needed = (folder / XML_SCHEMA, *(folder / profile.file for profile in GENERIC_PROFILES), *replaced.values())
         absent = [file.relative_to(folder).as_posix() for file in needed if not file.is_file()]
         if absent:
             raise RulesError(
                 Issue("fatal", "not-found", "file of the official rules not found", file) for file in absent
             )
         return cls(name, _digest(folder, replaced), folder, replaced, definition.contradictory_codes)
+
+    def holds(self, profile: Profile) -> bool:
+        """Whether the file of a profile is there: another state of the rules may lack a document model."""
+        return (self.folder / profile.file).is_file()
 
     def code_systems(self) -> frozenset[str]:
         """OIDs of the code systems that the terminologies profile can look into."""

@@ -53,7 +53,7 @@ class Finding:
 
     `text` is the official message, which may quote the document: show it to who sent the document, log `fixed_text`.
     `path` is the XPath of the node, `line` that of its element.
-    `rule` is `file:line` of the check.
+    `rule` is `file:line` of the check, `test` its XPath, `context` that of the rule which took the node.
     """
 
     text: str
@@ -62,6 +62,8 @@ class Finding:
     path: str
     line: int
     rule: str
+    test: str = ""
+    context: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,13 +181,18 @@ class CompiledSchema:
         return self._result(etree.fromstring(text, etree.XMLParser(huge_tree=True)), source)
 
     def _result(self, output: etree._Element, source: Source) -> Result:
-        fired = [int(item.get("rule", "")) for item in output.iter(f"{{{OUT}}}fired")]
+        fired: list[int] = []
         findings: dict[str, list[Finding]] = {"assert": [], "report": []}
-        for item in output.iter(f"{{{OUT}}}found"):
+        for item in output.iter(f"{{{OUT}}}fired", f"{{{OUT}}}found"):
+            if item.tag == f"{{{OUT}}}fired":
+                fired.append(int(item.get("rule", "")))
+                continue
             check = self._sheet.checks[int(item.get("check", ""))]
+            context = collapse(self._sheet.rules[fired[-1]].context)
             path, line = source.place(item.get("path", ""))
             text = collapse(str(item.xpath("string()")))
-            findings[check.kind].append(Finding(text, check.fixed_text, check.role, path, line, check.at))
+            found = Finding(text, check.fixed_text, check.role, path, line, check.at, collapse(check.test), context)
+            findings[check.kind].append(found)
         raised = [self._raised(item, source) for item in output.iter(f"{{{OUT}}}raised")]
         return Result(
             fired=len(fired),

@@ -8,11 +8,10 @@ each other on are shown, and marked as expected.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +60,7 @@ class Problem:
     """Something that official rules, or the orphan pattern, hold against the document.
 
     `text` is the official message, which may quote the document; `fixed_text` never does and is fit for logs.
+    `test` and `context` are XPaths of the Schematron rule; `is_report`: a report that fired, not an assert that failed.
     """
 
     severity: Severity
@@ -71,6 +71,9 @@ class Problem:
     rule: str
     note: str = ""
     expected: bool = False
+    test: str = ""
+    context: str = ""
+    is_report: bool = False
 
     @property
     def is_error(self) -> bool:
@@ -178,17 +181,6 @@ class Report:
             *self.consistency,
         ]
 
-    def to_json(self) -> str:
-        """The whole report as a JSON object; official messages in it may quote the document."""
-        content = asdict(self) | {
-            "conformant": self.conformant,
-            "acceptable": self.acceptable,
-            "expected_failures": len(self.expected_failures),
-        }
-        for profile, result in zip(content["profiles"], self.profiles, strict=True):
-            profile["verdict"] = result.verdict
-        return json.dumps(content, ensure_ascii=False, indent=2)
-
     def to_text(self) -> str:
         """The whole report for a reader; official messages in it may quote the document."""
         return "\n".join(_text_lines(self))
@@ -254,6 +246,9 @@ class Validator:
         for profile in (*GENERIC_PROFILES, *(profile for template in model for profile in MODEL_PROFILES[template])):
             if profile.name == TERMINOLOGIES and misleading:
                 yield ProfileResult(profile.name, True, 0, 0, (), misleading)
+            elif not self.rule_set.holds(profile):
+                reason = "the rule set has no such profile, which the templateId of the document calls for"
+                yield ProfileResult(profile.name, profile.official, 0, 0, (), (NotRun(profile.file, reason),))
             else:
                 opened = self._opened(tree) if profile.name == TERMINOLOGIES else ()
                 yield self._profile_result(profile, self.compiled(profile).validate(source, opened), tree, expected)
@@ -277,7 +272,10 @@ class Validator:
             official=profile.official,
             fired=result.fired,
             checked=result.checked,
-            problems=tuple(_problem(finding, contradicted) for finding in (*result.failed, *result.reports)),
+            problems=(
+                *(_problem(finding, contradicted) for finding in result.failed),
+                *(_problem(finding, contradicted, is_report=True) for finding in result.reports),
+            ),
             not_run=result.not_run,
             limits=tuple(self._limits(profile, tree)),
         )
@@ -331,7 +329,7 @@ def _is_looked_up(element: etree._Element) -> bool:
     return is_value or element.tag == f"{{{V3}}}code"
 
 
-def _problem(finding: Finding, contradicted: frozenset[str]) -> Problem:
+def _problem(finding: Finding, contradicted: frozenset[str], *, is_report: bool = False) -> Problem:
     caveat = CAVEATS.get(finding.rule, Caveat(""))
     expected = finding.path in contradicted
     return Problem(
@@ -343,6 +341,9 @@ def _problem(finding: Finding, contradicted: frozenset[str]) -> Problem:
         rule=finding.rule,
         note=_CONTRADICTION if expected else caveat.note,
         expected=expected,
+        test=finding.test,
+        context=finding.context,
+        is_report=is_report,
     )
 
 

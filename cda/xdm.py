@@ -179,12 +179,21 @@ class PackedDocument:
 
 
 @dataclass(frozen=True, slots=True)
+class PackedFile:
+    """The bytes of a file and its path in the archive."""
+
+    data: bytes
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
 class Archive:
-    """What an archive holds; `issues` are warnings only when it comes from `unpack`."""
+    """What an archive holds; `issues` are warnings only when it comes from `unpack`. `metadata` is METADATA.XML."""
 
     documents: tuple[PackedDocument, ...]
     submission: Submission
     issues: tuple[Issue, ...]
+    metadata: PackedFile
 
 
 def unpack(data: bytes, *, limits: Limits | None = None) -> Archive:
@@ -220,7 +229,8 @@ def examine(data: bytes, *, limits: Limits | None = None) -> Archive:
         else:
             message = "described as another type than CDA: its content is not checked"
             issues.append(_issue("xdm.not-cda", message, document.path, "warning"))
-    return Archive(tuple(documents), examined.submission, tuple(issues))
+    metadata = PackedFile(files[metadata_path], metadata_path)
+    return Archive(tuple(documents), examined.submission, tuple(issues), metadata)
 
 
 def _issue(rule: str, message: str, path: str = "", severity: Severity = "error", code: str = "invalid") -> Issue:

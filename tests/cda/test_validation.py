@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -135,6 +134,15 @@ def test_unknown_rule_set_and_absent_pack_are_refused(cisis: Path, tmp_path: Pat
         RuleSet.load(cisis, "tcc-9")
     with pytest.raises(RulesError, match="not found"):
         RuleSet.load(tmp_path, OF_2023_12)
+    with pytest.raises(RulesError, match="not found"):
+        RuleSet.load(cisis, f"segur={tmp_path}")
+    with pytest.raises(RulesError, match="under a new name"):
+        RuleSet.load(cisis, f"{OF_2023_12}={tmp_path}")
+
+
+def test_another_folder_is_a_rule_set_under_its_own_name(validator: Validator, cisis: Path) -> None:
+    other = RuleSet.load(Path("nowhere"), f"segur={cisis}")
+    assert other.identity == f"segur@{validator.rule_set.digest[:12]}"
 
 
 # --- altered documents: each breaks one rule, and is told so ----------------------------------------------------------
@@ -464,16 +472,20 @@ def test_issues_hold_every_problem(validator: Validator, cisis: Path) -> None:
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_json_and_text_say_the_same(verdict: Verdict, name: str) -> None:
+def test_text_says_every_profile_and_problem(verdict: Verdict, name: str) -> None:
     report = verdict(name)
-    content = json.loads(report.to_json())
-    assert content["conformant"] == report.conformant
-    assert content["sha256"] == report.sha256
     lines = report.to_text().splitlines()
     assert lines[0].startswith("conformant" if report.conformant else "not conformant")
-    for result in content["profiles"]:
-        assert any(line.startswith(f"{result['name']}: {result['verdict']}") for line in lines)
-        assert all(any(problem["text"] in line for line in lines) for problem in result["problems"])
+    for result in report.profiles:
+        assert any(line.startswith(f"{result.name}: {result.verdict}") for line in lines)
+        assert all(any(problem.text in line for line in lines) for problem in result.problems)
+
+
+def test_problem_names_the_test_and_the_context_of_its_rule(verdict: Verdict) -> None:
+    [problem] = profile(verdict(PPS), STRUCTURE).problems
+    assert problem.context.startswith("//hl7:ClinicalDocument")
+    assert "hl7:" in problem.test
+    assert not problem.is_report
 
 
 def test_processing_instructions_and_comments_do_not_matter(

@@ -1,0 +1,1 @@
+"""One validation report in several forms: text, JSON, JUnit, SVRL, a page."""

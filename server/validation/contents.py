@@ -1,0 +1,83 @@
+"""What some bytes are, told from the bytes alone: names and announced media types may be wrong."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import NoReturn
+from xml.parsers import expat
+
+from relais.cda.parsing import V3
+from relais.profiles.xml import FHIR
+from relais.server.validation.report import Kind
+
+HEAD = 65_536
+"""How many bytes tell what it is."""
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+_BLANK = b" \t\r\n"
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
+_MLLP_START = b"\x0b"
+_REGISTRY = ("SubmitObjectsRequest", "ProvideAndRegisterDocumentSetRequest")
+_MARKS: tuple[tuple[bytes, Kind], ...] = (
+    (b"ClinicalDocument", "cda"),
+    (FHIR.encode(), "fhir"),
+    (_REGISTRY[0].encode(), "metadata"),
+)
+
+
+def recognise(data: bytes) -> Kind:
+    """What the bytes claim to be, by how they begin; a damaged one is still what it began as."""
+    head = data[:HEAD]
+    if head.startswith(_ZIP):
+        return "xdm"
+    text = head.removeprefix(_BYTE_ORDER_MARK).lstrip(_BLANK)
+    if text.removeprefix(_MLLP_START).startswith(b"MSH|"):
+        return "hl7v2"
+    if text.startswith(b"{"):
+        return "fhir"
+    if is_xml(head):
+        return _xml_kind(head)
+    return "unknown"
+
+
+def is_xml(data: bytes) -> bool:
+    """Whether the bytes begin as XML does."""
+    return data.startswith(_UTF_16) or data.removeprefix(_BYTE_ORDER_MARK).lstrip(_BLANK).startswith(b"<")
+
+
+def _xml_kind(head: bytes) -> Kind:
+    namespace, _, name = _root(head).rpartition("}")
+    if name == "ClinicalDocument" or namespace == V3:
+        return "cda"
+    if namespace == FHIR:
+        return "fhir"
+    if name in _REGISTRY:
+        return "metadata"
+    if name:
+        return "unknown"
+    return next((kind for mark, kind in _MARKS if mark in head), "unknown")
+
+
+class _Found(Exception):  # noqa: N818 - ends the parse, no error
+    pass
+
+
+def _root(head: bytes) -> str:
+    """`namespace}name` of the root element; empty when it cannot be read, or a document type declaration is before."""
+    parser = expat.ParserCreate(namespace_separator="}")
+    found = ""
+
+    def start(name: str, _attributes: object) -> NoReturn:
+        nonlocal found
+        found = name
+        raise _Found
+
+    def stop(*_: object) -> NoReturn:
+        raise _Found
+
+    parser.StartElementHandler = start
+    parser.StartDoctypeDeclHandler = stop
+    with contextlib.suppress(_Found, expat.ExpatError, LookupError, ValueError):
+        parser.Parse(head)
+    return found

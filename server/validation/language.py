@@ -1,0 +1,37 @@
+"""What Relais says of its own, in French: the table `french.tsv`, by the English text. Official messages stay as they
+are published.
+
+`{}` in a text stands for whatever was filled in.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from functools import cache
+from importlib.resources import files
+
+from relais.profiles.messages import Language
+
+
+def translated(text: str, language: Language) -> str:
+    """The text in a language; as it is where the table does not know it."""
+    if language == "en" or not text:
+        return text
+    exact, patterns = _table()
+    if text in exact:
+        return exact[text]
+    for pattern, french in patterns:
+        if found := pattern.fullmatch(text):
+            return french.format(*found.groups())
+    return text
+
+
+@cache
+def _table() -> tuple[dict[str, str], list[tuple[re.Pattern[str], str]]]:
+    text = files("relais.server.validation").joinpath("french.tsv").read_text(encoding="utf-8")
+    rows = list(csv.DictReader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE))
+    exact = {row["en"]: row["fr"] for row in rows if "{}" not in row["en"]}
+    filled = [row for row in rows if "{}" in row["en"]]
+    patterns = [("(.*)".join(map(re.escape, row["en"].split("{}"))), row["fr"]) for row in filled]
+    return exact, [(re.compile(pattern, re.DOTALL), french) for pattern, french in patterns]

@@ -1,0 +1,70 @@
+"""The checks of a FHIR resource, in JSON or XML: R4, the profiles it claims, and what a Binary holds."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterator
+from dataclasses import replace
+
+from relais.cda.errors import RelaisError
+from relais.profiles.messages import Language
+from relais.profiles.run import NOT_CHECKED
+from relais.server.conformance import Conformance, Located
+from relais.server.fhir import json_format, xml_format
+from relais.server.validation.archives import PartsOf
+from relais.server.validation.contents import is_xml
+from relais.server.validation.excerpts import Lines
+from relais.server.validation.findings import limit, of_issue, of_issues
+from relais.server.validation.report import Check, Finding, Part
+
+_R4 = "FHIR R4 4.0.1"
+_NO_PACKAGE = "no FHIR package is loaded: base R4 only, no profile was checked"
+
+
+def resource_parts(
+    data: bytes, place: str, conformance: Conformance, max_depth: int, parts_of: PartsOf, language: Language
+) -> Iterator[Part]:
+    """The resource, and the content of a Binary."""
+    try:
+        located = conformance.validate_file(data, language=language)
+    except RelaisError as error:
+        findings = of_issues(error.issues, language)
+        yield Part.of(place, "fhir", data, [Check("resource", _R4, findings=findings)])
+        return
+    lines = Lines(data)
+    yield Part.of(place, "fhir", data, [_check(located, lines, conformance, language)])
+    content = binary_content(data, max_depth)
+    if content:
+        yield from parts_of(content, f"{place}!Binary.data" if place else "Binary.data")
+
+
+def binary_content(data: bytes, max_depth: int) -> bytes | None:
+    """What a Binary resource holds; None for another resource, and for what is not Base64."""
+    parse = xml_format.parse if is_xml(data) else json_format.parse
+    resource = parse(data, max_depth)
+    content = resource.get("data")
+    if resource["resourceType"] != "Binary" or not isinstance(content, str):
+        return None
+    try:
+        return base64.b64decode("".join(content.split()), validate=True)
+    except (binascii.Error, ValueError):
+        return None
+
+
+def _check(located: list[Located], lines: Lines, conformance: Conformance, language: Language) -> Check:
+    findings: list[Finding] = []
+    not_made: list[Finding] = []
+    limits: list[Finding] = []
+    for issue, position in located:
+        excerpt = lines.at(position.line, max(position.column, 1))
+        finding = replace(of_issue(issue, language), line=position.line, excerpt=excerpt)
+        if issue.rule != NOT_CHECKED:
+            findings.append(finding)
+        elif issue.severity == "information":
+            limits.append(finding)
+        else:
+            not_made.append(finding)
+    if not conformance.registry.packages:
+        limits.append(limit(NOT_CHECKED, _NO_PACKAGE, language))
+    return Check("resource", _R4, findings=tuple(findings), not_run=tuple(not_made), limits=tuple(limits))
