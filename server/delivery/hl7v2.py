@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import ssl
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from relais.cda import reader
 from relais.cda.errors import Issue, RelaisError
@@ -33,8 +35,17 @@ from relais.mappings.hl7v2.order import (
     TransmissionOrder,
 )
 from relais.mappings.hl7v2.writing import compose
-from relais.server.delivery.channel import DeliveryError, Receipt, Shipment, check_integrity, making_the_message, quoted
+from relais.server.delivery.channel import (
+    DeliveryError,
+    Receipt,
+    Shipment,
+    check_integrity,
+    making_the_message,
+    quoted,
+    record,
+)
 from relais.server.delivery.mllp import MllpClient, UnansweredError
+from relais.server.delivery.tls import client_context, failure
 from relais.server.settings import Settings
 
 _HIDDEN = {
@@ -44,6 +55,7 @@ _HIDDEN = {
 }
 """confidentialityCode of a fiche, and the flag it becomes."""
 
+_BEGINS_WITH_UUID = re.compile(r"<([0-9a-f]{8})-([0-9a-f]{4})-([0-9a-f]{4})-([0-9a-f]{4})-[0-9a-f]{12}@", re.IGNORECASE)
 _ACTIONS: dict[str, Action] = {"C": "replace", "D": "delete"}  # the national extra-metadata `action` of a fiche
 
 
@@ -67,10 +79,13 @@ class Hl7v2Channel:
             document = reader.read(shipment.document).document
             order = order_of(shipment, document, self._settings)
             message = compose(document, shipment.document, order, _policy(self._settings))
+        started, answer = datetime.now(UTC), None
         try:
             answer = self._connection().exchange(message, lambda data: _answers(data, order.control_id))
         except OSError as error:
             raise _transport_failure(error) from error
+        finally:
+            record("MLLP", f"mllp://{self._settings.hl7v2_host}:{self._settings.hl7v2_port}", started, message, answer)
         acknowledgement = read_acknowledgement(answer)
         if acknowledgement.code != "AA":
             raise DeliveryError(_refusals(acknowledgement), retry=False)
@@ -84,9 +99,11 @@ class Hl7v2Channel:
     def _connection(self) -> MllpClient:
         if self._client is None:
             settings = self._settings
-            context = _tls(settings) if settings.hl7v2_tls else None
             self._client = MllpClient(
-                settings.hl7v2_host, settings.hl7v2_port, timeout=settings.hl7v2_timeout, context=context
+                settings.hl7v2_host,
+                settings.hl7v2_port,
+                timeout=settings.hl7v2_timeout,
+                context=(lambda: client_context(settings, "hl7v2")) if settings.hl7v2_tls else None,
             )
         return self._client
 
@@ -106,15 +123,15 @@ def order_of(shipment: Shipment, document: Document, settings: Settings) -> Tran
     return TransmissionOrder(
         control_id=control_id(shipment.message_id),
         time=f"{lot.submission_time}+0000",
-        action=_ACTIONS.get(entry.action or "", "replace" if replaces else "initial"),
+        action=_action(shipment, entry.action, replaces=replaces),
         sending=Endpoint(settings.hl7v2_sending_application, settings.hl7v2_sending_facility or facility),
         receiving=Endpoint(settings.hl7v2_receiving_application, settings.hl7v2_receiving_facility),
         flags=Flags(
             to_dmp=settings.hl7v2_to_dmp and tables.is_dmp_type(entry.type_code.code, entry.type_code.system),
             to_professionals=any(not party.is_patient for party in recipients),
             to_patient=any(party.is_patient for party in recipients),
-            want_reception=True,
-            want_reading=True,
+            want_reception="reception" in shipment.acknowledgements,
+            want_reading="reading" in shipment.acknowledgements,
             **flags,
         ),
         message=message[settings.hl7v2_message],
@@ -124,9 +141,29 @@ def order_of(shipment: Shipment, document: Document, settings: Settings) -> Tran
     )
 
 
+def _action(shipment: Shipment, stated: str | None, *, replaces: bool) -> Action:
+    if shipment.action == "withdraw":
+        return "delete"
+    return _ACTIONS.get(stated or "", "replace" if replaces else "initial")
+
+
 def control_id(message_id: str) -> str:
-    """MSH-10 of a shipment: 20 characters (the length of HL7 v2.5) made of its message id."""
+    """MSH-10 of a shipment: 20 characters (the length of HL7 v2.5) of its message id.
+
+    The first 20 hexadecimal digits of the UUID it begins with, so that `message_ids` finds it again; of one that does
+    not begin with a UUID, a hash.
+    """
+    if found := _BEGINS_WITH_UUID.match(message_id):
+        return "".join(found.groups()).upper()
     return base64.b32encode(hashlib.sha256(message_id.encode()).digest()).decode("ascii")[:20]
+
+
+def beginning_of_message_id(control_id: str) -> str:
+    """How the message ids begin whose `control_id` that is; empty when there is none."""
+    digits = control_id.lower()
+    if not re.fullmatch(r"[0-9a-f]{20}", digits):
+        return ""
+    return f"<{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:]}-"
 
 
 def _policy(settings: Settings) -> Policy:
@@ -223,27 +260,11 @@ def _transport_failure(error: OSError) -> DeliveryError:
     if isinstance(error, UnansweredError):
         message = f"{error}: the platform may have the message, the same one will be sent again"
         return DeliveryError(_issue("timeout", message, "HL7 v2 ACK"), retry=True)
-    if isinstance(error, ssl.SSLCertVerificationError):
-        message = "the certificate of the platform is not trusted: nothing was sent"
-        return DeliveryError(_issue("security", message, "TLS", "hl7v2_ca_file"), retry=False)
+    if isinstance(error, ssl.SSLError) and (final := failure(error, "hl7v2", "the platform")):
+        return final
     if isinstance(error, TimeoutError):
         return DeliveryError(_issue("timeout", "the platform cannot be reached in time: nothing was sent"), retry=True)
     return DeliveryError(_issue("transient", "the platform cannot be reached: nothing was sent"), retry=True)
-
-
-def _tls(settings: Settings) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=settings.hl7v2_ca_file or None)
-    except OSError as error:
-        message = "the authorities to trust cannot be read"
-        raise DeliveryError(_issue("not-found", message, "TLS", "hl7v2_ca_file"), retry=False) from error
-    try:
-        if settings.hl7v2_certificate:
-            context.load_cert_chain(settings.hl7v2_certificate)
-    except OSError as error:
-        message = "the client certificate or its key cannot be read"
-        raise DeliveryError(_issue("not-found", message, "TLS", "hl7v2_certificate"), retry=False) from error
-    return context
 
 
 def _issue(code: str, message: str, rule: str = "", path: str = "") -> Issue:

@@ -284,7 +284,8 @@ def _transaction(smtp: _Session, envelope: Envelope, message: bytes, max_size: i
     """One message, to every recipient that the server takes."""
     size = _announced_size(smtp, len(message), max_size)
     reports = smtp.has_extn("dsn") and bool(envelope.envelope_id)
-    smtp.begin(envelope.sender, [*size, *(_report_options(envelope.envelope_id) if reports else ())])
+    eight_bits = () if message.isascii() or not smtp.has_extn("8bitmime") else ("BODY=8BITMIME",)
+    smtp.begin(envelope.sender, [*size, *eight_bits, *(_report_options(envelope.envelope_id) if reports else ())])
     replies = {
         number: smtp.rcpt(recipient, _recipient_options(recipient) if reports else ())
         for number, recipient in enumerate(envelope.recipients)

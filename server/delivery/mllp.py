@@ -20,11 +20,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from relais.server.delivery.tls import is_refusal
+
 log = logging.getLogger("relais.mllp")
 
 START, END, CR = b"\x0b", b"\x1c", b"\r"
 MAX_SIZE = 100_000_000
 """Largest message accepted, in bytes: a document of 50 MB is 67 MB once in base64."""
+
+MESSAGE = 4
+"""A message takes at most this many times the longest silence of a connection."""
 
 _CHUNK = 262_144
 _HEAD = 4_096  # of a message that is too long: enough for its MSH
@@ -78,6 +83,11 @@ class FrameReader:
                     del self._pending[_HEAD:]
                     yield self._close("too-long")  # what follows, until the next VT, is noise
 
+    @property
+    def is_inside(self) -> bool:
+        """Whether a message has begun that has not ended."""
+        return self._pending is not None
+
     def finish(self) -> Iterator[Received]:
         """What the end of the connection leaves behind."""
         if self._pending is not None:
@@ -99,7 +109,8 @@ class UnansweredError(OSError):
 class MllpClient:
     """One connection to a receiver, opened when needed and kept; a connection the receiver closed is opened anew.
 
-    `timeout` bounds the connection, and the wait for each answer, in seconds. Several threads take turns.
+    `timeout` bounds the connection, and each exchange from its first byte to the answer, in seconds. `context` makes
+    the TLS of each connection. Several threads take turns.
     """
 
     def __init__(
@@ -108,7 +119,7 @@ class MllpClient:
         port: int,
         *,
         timeout: float,
-        context: ssl.SSLContext | None = None,
+        context: Callable[[], ssl.SSLContext] | None = None,
         max_size: int = MAX_SIZE,
     ) -> None:
         self._address = (host, port)
@@ -157,6 +168,10 @@ class MllpClient:
             reason = "the connection was closed before the answer"
         except TimeoutError:
             reason = "no answer in time"
+        except ssl.SSLError as error:
+            if is_refusal(error):  # in TLS 1.3 the client learns last that its certificate is not taken
+                raise
+            reason = "the connection was lost before the answer"
         except OSError:
             reason = "the connection was lost before the answer"
         raise UnansweredError(f"{reason}; messages that are not its answer: {others}" if others else reason)
@@ -178,10 +193,11 @@ class MllpClient:
         if self._socket is not None and _is_quiet(self._socket):
             return self._socket
         self._close()
+        context = self._context() if self._context is not None else None
         connection = socket.create_connection(self._address, self._timeout)
         try:
-            if self._context is not None:
-                connection = self._context.wrap_socket(connection, server_hostname=self._address[0])
+            if context is not None:
+                connection = context.wrap_socket(connection, server_hostname=self._address[0])
         except BaseException:
             connection.close()
             raise
@@ -208,7 +224,9 @@ Handler = Callable[[Received], bytes | None]
 class MllpServer:
     """Listens at `host`:`port` from `start` to `stop`, or inside a `with` block; a thread for each connection.
 
-    A connection silent for `timeout` seconds is closed; so is one whose handler fails, without an answer.
+    A connection silent for `timeout` seconds is closed, also when what it says is no message, or when a message takes
+    longer than MESSAGE times that; so is one whose handler fails, without an answer. Those beyond `max_connections` are
+    closed at once.
     """
 
     def __init__(
@@ -220,18 +238,20 @@ class MllpServer:
         timeout: float = 60.0,
         context: ssl.SSLContext | None = None,
         max_size: int = MAX_SIZE,
+        max_connections: int = 1_000,
     ) -> None:
         self.host, self.port = host, port
         self._handler = handler
         self._timeout = timeout
         self._context = context
         self._max_size = max_size
+        self._max_connections = max_connections
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Listen; a port 0 becomes a free one, kept for later starts. Raises OSError when the port is taken."""
-        self._server = _Server((self.host, self.port), self._serve, self._context)
+        self._server = _Server((self.host, self.port), self._serve, self._context, self._max_connections)
         self.port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="mllp", daemon=True)
         self._thread.start()
@@ -267,7 +287,9 @@ class MllpServer:
 
     def _answer_all(self, connection: socket.socket) -> None:
         reader = FrameReader(self._max_size)
-        while data := connection.recv(_CHUNK):
+        until = time.monotonic() + self._timeout
+        while data := _read_until(connection, until, self._timeout):
+            was_inside = reader.is_inside
             for received in reader.feed(data):
                 if received.kind == "broken":
                     log.warning("MLLP frame without its end: passed over")
@@ -275,7 +297,20 @@ class MllpServer:
                 answer = self._handler(received)
                 if answer is None:
                     return
+                connection.settimeout(self._timeout)
                 connection.sendall(frame(answer))
+                was_inside, until = False, time.monotonic() + self._timeout
+            if reader.is_inside and not was_inside:
+                until = time.monotonic() + MESSAGE * self._timeout
+
+
+def _read_until(connection: socket.socket, until: float, timeout: float) -> bytes:
+    """What comes next. Raises TimeoutError when nothing does for `timeout` seconds, or before the time `until`."""
+    remaining = until - time.monotonic()
+    if remaining <= 0:
+        raise TimeoutError
+    connection.settimeout(min(remaining, timeout))
+    return connection.recv(_CHUNK)
 
 
 class _Server(socketserver.ThreadingTCPServer):
@@ -285,8 +320,13 @@ class _Server(socketserver.ThreadingTCPServer):
     daemon_threads = False
 
     def __init__(
-        self, address: tuple[str, int], serve: Callable[[socket.socket], None], context: ssl.SSLContext | None
+        self,
+        address: tuple[str, int],
+        serve: Callable[[socket.socket], None],
+        context: ssl.SSLContext | None,
+        max_connections: int,
     ) -> None:
+        self._max_connections = max_connections
         self._serve = serve
         self._context = context
         self._open: set[socket.socket] = set()
@@ -312,6 +352,14 @@ class _Server(socketserver.ThreadingTCPServer):
         with self._lock:
             self._open.add(connection)
         return connection, address
+
+    def verify_request(self, request: object, client_address: object) -> bool:
+        """Whether there is room for another connection."""
+        with self._lock:
+            fits = len(self._open) <= self._max_connections
+        if not fits:
+            log.warning("more than %d MLLP connections: one is closed", self._max_connections)
+        return fits
 
     def finish_request(self, request: object, client_address: object) -> None:
         """Called in the thread of the connection."""

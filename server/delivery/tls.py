@@ -79,12 +79,28 @@ def failure(error: ssl.SSLError, peer: Peer, name: str) -> DeliveryError | None:
     if isinstance(error, ssl.SSLCertVerificationError):
         reason = _REASONS.get(error.verify_code, "is not trusted").format(crl_file=f"{peer}_crl_file")
         message, path = f"the certificate of {name} {reason}: nothing was sent", f"{peer}_ca_file"
-    elif "ALERT" in (error.reason or ""):
+    elif is_refusal(error):
         told = (error.reason or "").partition("ALERT_")[2].replace("_", " ").lower()
         message, path = f"{name} refuses the connection or our certificate ({told}): nothing was sent", _own(peer)
     else:
         return None
     return DeliveryError(Issue("error", "security", message, path, "TLS"), retry=False)
+
+
+def is_refusal(error: ssl.SSLError) -> bool:
+    """Whether the other side refused the connection, most often for our certificate: it will another time."""
+    reason = error.reason or ""
+    return "ALERT" in reason and any(word in reason for word in _REFUSALS)
+
+
+_REFUSALS = (
+    "CERTIFICATE",
+    "UNKNOWN_CA",
+    "ACCESS_DENIED",
+    "HANDSHAKE_FAILURE",
+    "PROTOCOL_VERSION",
+    "INSUFFICIENT_SECURITY",
+)
 
 
 def _own(peer: Peer) -> str:

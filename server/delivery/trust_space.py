@@ -62,9 +62,8 @@ def ascii_domain(name: str) -> str:
 
 
 def _xml_names(data: bytes) -> list[str]:
-    return [
-        element.text.strip() for element in parsing.parse(data).getroot().iter(_NAME) if (element.text or "").strip()
-    ]
+    names = ("".join(element.itertext()).strip() for element in parsing.parse(data).getroot().iter(_NAME))
+    return [name for name in names if name]
 
 
 def _lines(data: bytes) -> list[str]:

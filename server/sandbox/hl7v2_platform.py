@@ -215,7 +215,8 @@ class Hl7v2Platform:
         self, control_id: str, host: str, port: int, *, timeout: float = 10.0, context: ssl.SSLContext | None = None
     ) -> list[Acknowledgement]:
         """Send them to the sender's own MLLP port; what it answers to each. Raises OSError, KeyError."""
-        with MllpClient(host, port, timeout=timeout, context=context) as client:
+        make = None if context is None else lambda: context
+        with MllpClient(host, port, timeout=timeout, context=make) as client:
             return [read_acknowledgement(client.exchange(message, lambda _: True)) for message in self.zams(control_id)]
 
     def _owed(self, received: Received, known: bool) -> Iterator[Zam]:

@@ -379,7 +379,10 @@ def test_a_platform_that_asks_for_a_certificate(authority: trustme.CA, tmp_path:
     own = tmp_path / "own.pem"
     authority.issue_cert("relais.example").private_key_and_cert_chain_pem.write_to_path(str(own))
     with Hl7v2Platform(tmp_path / "hl7v2", context) as platform:
-        assert failure(trusting(authority, platform, tmp_path), small_shipment()).retry
+        refused = failure(trusting(authority, platform, tmp_path), small_shipment())
+        # In TLS 1.3 the client learns it after the handshake, if the end of the connection does not come first.
+        assert refused.retry or refused.issues[0].path == "hl7v2_certificate"
+        assert platform.messages() == []
         channel = trusting(authority, platform, tmp_path, hl7v2_certificate=str(own))
         channel.send(small_shipment())
         channel.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 import ssl
@@ -265,6 +266,38 @@ def test_the_server_closes_silent_connections() -> None:
         assert connection.recv(1) == b""
 
 
+def _ended(connection: socket.socket) -> bool:
+    """Whether the other side ends the connection in the next moment."""
+    connection.settimeout(0.05)
+    try:
+        return connection.recv(1) == b""
+    except TimeoutError:
+        return False
+
+
+def test_a_message_that_drips_is_cut() -> None:
+    with MllpServer(echo, timeout=0.2) as server, socket.create_connection(("127.0.0.1", server.port)) as peer:
+        peer.sendall(b"\x0b")
+        with contextlib.suppress(OSError):  # each byte comes in time, the message never
+            while not _ended(peer):
+                peer.sendall(b"x")
+
+
+def test_noise_does_not_keep_a_connection_open() -> None:
+    server = MllpServer(echo, timeout=0.2)
+    with server, socket.create_connection(("127.0.0.1", server.port)) as peer, contextlib.suppress(OSError):
+        while not _ended(peer):
+            peer.sendall(b"x")
+
+
+def test_connections_beyond_the_most_are_closed() -> None:
+    with MllpServer(echo, max_connections=1, timeout=20) as server, client(server, timeout=10) as first:
+        assert first.exchange(b"one", anything) == b"whole:one"
+        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as second:
+            assert second.recv(1) == b""
+        assert first.exchange(b"two", anything) == b"whole:two"
+
+
 def test_the_server_passes_over_broken_frames() -> None:
     with MllpServer(echo) as server, socket.create_connection((server.host, server.port)) as connection:
         connection.settimeout(5)
@@ -337,7 +370,7 @@ def test_tls_exchange(authority: trustme.CA) -> None:
     message = b"x" * 3_000_000
     with (
         MllpServer(echo, context=server_context(authority)) as server,
-        client(server, timeout=5, context=client_context(authority)) as sender,
+        client(server, timeout=5, context=lambda: client_context(authority)) as sender,
     ):
         assert sender.exchange(message, anything) == b"whole:" + message
         assert sender.exchange(b"again", anything) == b"whole:again"
@@ -354,7 +387,7 @@ def test_tls_refuses_what_it_does_not_trust(authority: trustme.CA, host: str) ->
     trusted = trustme.CA() if host == "127.0.0.1" else authority
     with (
         MllpServer(listen, context=server_context(authority, host)) as server,
-        client(server, timeout=5, context=client_context(trusted)) as sender,
+        client(server, timeout=5, context=lambda: client_context(trusted)) as sender,
         pytest.raises(ssl.SSLCertVerificationError),
     ):
         sender.exchange(MESSAGE, anything)
@@ -366,11 +399,11 @@ def test_tls_asks_for_a_client_certificate(authority: trustme.CA, tmp_path: Path
     strict.verify_mode = ssl.CERT_REQUIRED
     authority.configure_trust(strict)
     with MllpServer(echo, context=strict) as server:
-        with client(server, timeout=5, context=client_context(authority)) as sender, pytest.raises(OSError):
+        with client(server, timeout=5, context=lambda: client_context(authority)) as sender, pytest.raises(OSError):
             sender.exchange(MESSAGE, anything)
         known = client_context(authority)
         authority.issue_cert("client.example").configure_cert(known)
-        with client(server, timeout=5, context=known) as sender:
+        with client(server, timeout=5, context=lambda: known) as sender:
             assert sender.exchange(b"one", anything) == b"whole:one"
 
 
@@ -378,6 +411,6 @@ def test_a_slow_handshake_stops_nobody(authority: trustme.CA) -> None:
     with (
         MllpServer(echo, context=server_context(authority), timeout=30) as server,
         socket.create_connection((server.host, server.port)),
-        client(server, timeout=5, context=client_context(authority)) as sender,
+        client(server, timeout=5, context=lambda: client_context(authority)) as sender,
     ):
         assert sender.exchange(b"one", anything) == b"whole:one"
