@@ -68,13 +68,17 @@ def urn_from_root(root: str) -> str | None:
     return None
 
 
-def uuid_oid(*parts: str) -> str:
-    """An OID under 2.25 made from a UUIDv5 of `parts`: the same parts always give the same identifier.
+def stable_uuid(*parts: str) -> uuid.UUID:
+    """A UUIDv5 of `parts`: the same parts always give the same one.
 
-    Each part is preceded by its length, so that ("ab", "c") and ("a", "bc") differ. At most 44 characters.
+    Each part is preceded by its length, so that ("ab", "c") and ("a", "bc") differ.
     """
-    name = "".join(f"{len(part)}:{part}" for part in parts)
-    return f"2.25.{uuid.uuid5(_PROJECT_NAMESPACE, name).int}"
+    return uuid.uuid5(_PROJECT_NAMESPACE, "".join([f"{len(part)}:{part}" for part in parts]))
+
+
+def uuid_oid(*parts: str) -> str:
+    """The OID under 2.25 of `stable_uuid(*parts)`, at most 44 characters."""
+    return f"2.25.{stable_uuid(*parts).int}"
 
 
 # --- times ----------------------------------------------------------------------------------------------------
@@ -93,7 +97,8 @@ def _read_ts(ts: str) -> _Ts:
         raise ValueError("not an HL7 TS: YYYY[MM[DD[HH[MM[SS]]]]][±ZZZZ] expected")
     digits = match["digits"]
     whole = digits + _FIRST_INSTANT[len(digits) :]
-    year, month, day, hour, minute, second = int(whole[:4]), *(int(whole[at : at + 2]) for at in range(4, 14, 2))
+    year, month, day = int(whole[:4]), int(whole[4:6]), int(whole[6:8])
+    hour, minute, second = int(whole[8:10]), int(whole[10:12]), int(whole[12:])
     try:
         start = datetime(year, month, day, hour, minute, second, tzinfo=_zone(match))
     except ValueError:

@@ -415,7 +415,10 @@ class EncompassingEncounter:
 
 @dataclass(slots=True)
 class Header:
-    """The CI-SIS header (structuration minimale, template 1.2.250.1.213.1.1.1.1), in document order."""
+    """The CI-SIS header (structuration minimale, template 1.2.250.1.213.1.1.1.1), in document order.
+
+    `other_patients` are those of further recordTargets, which CDA allows and CI-SIS does not.
+    """
 
     template_ids: list[II] = field(default_factory=list)
     id: II = field(default_factory=II)
@@ -427,6 +430,7 @@ class Header:
     set_id: II | None = None
     version_number: int | None = None
     patient: Patient = field(default_factory=Patient)
+    other_patients: list[Patient] = field(default_factory=list)
     authors: list[Author] = field(default_factory=list)
     data_enterer: DataEnterer | None = None
     informants: list[Informant] = field(default_factory=list)
@@ -559,8 +563,12 @@ class Section:
 
 @dataclass(slots=True)
 class Document:
-    """A whole document: header, and either sections (N3) or an unstructured body (N1)."""
+    """A whole document: header, and either sections (N3) or an unstructured body (N1).
+
+    `self_displaying`: it was read inside the style sheet that shows it (*auto-présentable*); it is written without.
+    """
 
     header: Header
     sections: list[Section] = field(default_factory=list)
     non_xml_body: Media | None = None
+    self_displaying: bool = False

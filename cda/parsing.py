@@ -23,7 +23,7 @@ MAX_SIZE = 60_000_000
 MAX_DEPTH = 100
 
 _PREFIXES = {V3: "", SDTC: "sdtc:", XSI: "xsi:"}
-_PROLOG_CHUNK = 16_384
+_PROLOG_CHUNK = 1_024
 _TOO_DEEP = etree.XPath("boolean(" + "/*" * (MAX_DEPTH + 1) + ")")
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from typing import TypeVar
 
 from lxml import etree
@@ -77,6 +78,8 @@ _Part = TypeVar("_Part")
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 _WHITE_SPACE = " \t\r\n"
+_STYLE_SHEET = "{http://www.w3.org/1999/XSL/Transform}stylesheet"
+_SELF_DISPLAYED = f"{{urn:asip-sante:ci-sis}}Contenu/{{{V3}}}ClinicalDocument"
 _XSI_TYPE = f"{{{XSI}}}type"
 _STATEMENTS = (
     "observation",
@@ -100,18 +103,23 @@ class ReadDocument:
 
 
 def read(data: bytes) -> ReadDocument:
-    """The document in `data`.
+    """The document in `data`, also inside the style sheet of a self-displaying one (*auto-présentable*).
 
     What the model cannot hold is found by writing the document again and comparing: nothing can be dropped unseen.
     Raises UnreadableError for what is not XML (see `parse`) or not a ClinicalDocument.
     """
     root = parse(data).getroot()
-    if root.tag != f"{{{V3}}}ClinicalDocument":
+    clinical = root.find(_SELF_DISPLAYED) if root.tag == _STYLE_SHEET else root
+    if clinical is None or clinical.tag != f"{{{V3}}}ClinicalDocument":
         message = "not a CDA document: the root must be ClinicalDocument in the namespace urn:hl7-org:v3"
         raise UnreadableError(Issue("fatal", "structure", message, f"/{etree.QName(root).localname}", "CDA R2"))
-    etree.strip_tags(root, etree.Comment, etree.ProcessingInstruction)
-    document = _document(root)
-    return ReadDocument(document, list(limited(losses(root, parse(write(document)).getroot()))))
+    etree.strip_tags(clinical, etree.Comment, etree.ProcessingInstruction)
+    document = _document(clinical)
+    document.self_displaying = clinical is not root
+    copy = write(document)
+    if copy == data:
+        return ReadDocument(document, [])
+    return ReadDocument(document, list(limited(losses(clinical, parse(copy).getroot()))))
 
 
 # --- XML access -----------------------------------------------------------------------------------------------
@@ -125,7 +133,11 @@ class _Parts:
     def __init__(self, element: _XML | None) -> None:
         self._by_name: dict[str, list[_XML]] = {}
         for child in element if element is not None else ():
-            self._by_name.setdefault(local_name(str(child.tag)), []).append(child)
+            name = local_name(child.tag)
+            if name in self._by_name:
+                self._by_name[name].append(child)
+            else:
+                self._by_name[name] = [child]
 
     def first(self, name: str) -> _XML | None:
         found = self._by_name.get(name)
@@ -133,22 +145,41 @@ class _Parts:
 
     def every(self, name: str, read_one: Callable[[_XML], _Part | None]) -> list[_Part]:
         """What `read_one` makes of each child of that name; a child that says nothing is left out."""
-        return _every(self._by_name.get(name, ()), read_one)
+        found = self._by_name.get(name)
+        return [part for element in found if (part := read_one(element)) is not None] if found else []
 
     def within(self, *names: str) -> _Parts:
         """The parts of a descendant: the first child of the first name, its first child of the second…"""
         parts = self
         for name in names:
-            parts = _Parts(parts.first(name))
+            parts = _parts(parts.first(name))
         return parts
 
 
-def _every(elements: Iterable[_XML], read_one: Callable[[_XML], _Part | None]) -> list[_Part]:
-    return [part for element in elements if (part := read_one(element)) is not None]
+_NO_PARTS = _Parts(None)
 
 
-def _said(part: _Part, nothing: _Part) -> _Part | None:
-    return None if part == nothing else part
+def _parts(element: _XML | None) -> _Parts:
+    return _NO_PARTS if element is None or not len(element) else _Parts(element)
+
+
+_NOTHING: dict[type, object] = {
+    type(part): part
+    for part in (
+        *(II(), Code(), Qualifier(), Text(), Interval(), PersonName(), Address(), Telecom(), Media()),
+        *(Quantity(), String(), Boolean(), Integer(), Timestamp(), Birthplace(), Order(), ServiceEvent(), Section()),
+        *(Organization(), Device(), AssignedEntity(), RelatedEntity(""), Author(), EntryAuthor(AssignedEntity())),
+        *(Informant(), Guardian(), DataEnterer(AssignedEntity()), Recipient(), Participant("", ""), Product()),
+        *(RelatedDocument([], ""), EncompassingEncounter(), EncounterParticipant("", AssignedEntity())),
+        *(HealthCareFacility(), EntryParticipant(""), Patient()),
+    )
+}
+"""What an empty element would give, by type: never handed out."""
+
+
+def _said(part: _Part) -> _Part | None:
+    """The part; None when it says nothing."""
+    return None if part == _NOTHING[type(part)] else part
 
 
 def _get(element: _XML | None, name: str) -> str | None:
@@ -181,13 +212,14 @@ def _boolean(text: str | None) -> bool | None:
 def _ii(element: _XML | None) -> II | None:
     if element is None:
         return None
-    return _said(II(_get(element, "root"), _get(element, "extension"), _get(element, "nullFlavor")), II())
+    root, extension, null_flavor = element.get("root"), element.get("extension"), element.get("nullFlavor")
+    return II(root or None, extension or None, null_flavor or None) if root or extension or null_flavor else None
 
 
 def _code(element: _XML | None) -> Code | None:
     if element is None:
         return None
-    parts = _Parts(element)
+    parts = _parts(element)
     code = Code(
         code=_get(element, "code"),
         system=_get(element, "codeSystem"),
@@ -199,31 +231,31 @@ def _code(element: _XML | None) -> Code | None:
         translations=parts.every("translation", _code),
         qualifiers=parts.every("qualifier", _qualifier),
     )
-    return _said(code, Code())
+    return _said(code)
 
 
 def _qualifier(element: _XML) -> Qualifier | None:
-    parts = _Parts(element)
-    return _said(Qualifier(_code(parts.first("name")), _code(parts.first("value"))), Qualifier())
+    parts = _parts(element)
+    return _said(Qualifier(_code(parts.first("name")), _code(parts.first("value"))))
 
 
 def _text(element: _XML | None) -> Text | None:
     if element is None:
         return None
-    reference = _Parts(element).first("reference")
+    reference = _parts(element).first("reference")
     text = Text(
         value=_string(element),
         reference=_value_of(reference),
         null_flavor=_get(element, "nullFlavor"),
         reference_null_flavor=_get(reference, "nullFlavor"),
     )
-    return _said(text, Text())
+    return _said(text)
 
 
 def _interval(element: _XML | None) -> Interval | None:
     if element is None:
         return None
-    parts = _Parts(element)
+    parts = _parts(element)
     low, high = parts.first("low"), parts.first("high")
     interval = Interval(
         value=_value_of(element),
@@ -233,13 +265,13 @@ def _interval(element: _XML | None) -> Interval | None:
         low_null_flavor=_get(low, "nullFlavor"),
         high_null_flavor=_get(high, "nullFlavor"),
     )
-    return _said(interval, Interval())
+    return _said(interval)
 
 
 def _name(element: _XML | None) -> PersonName | None:
     if element is None:
         return None
-    parts = _Parts(element)
+    parts = _parts(element)
     name = PersonName(
         families=parts.every("family", _name_part),
         givens=parts.every("given", _name_part),
@@ -248,7 +280,7 @@ def _name(element: _XML | None) -> PersonName | None:
         text=_string(element),
         null_flavor=_get(element, "nullFlavor"),
     )
-    return _said(name, PersonName())
+    return _said(name)
 
 
 def _name_part(element: _XML) -> NamePart | None:
@@ -259,7 +291,7 @@ def _name_part(element: _XML) -> NamePart | None:
 def _address(element: _XML | None) -> Address | None:
     if element is None:
         return None
-    parts = _Parts(element)
+    parts = _parts(element)
     address = Address(
         house_number=_string(parts.first("houseNumber")),
         house_number_numeric=_string(parts.first("houseNumberNumeric")),
@@ -278,11 +310,11 @@ def _address(element: _XML | None) -> Address | None:
         use=_get(element, "use"),
         null_flavor=_get(element, "nullFlavor"),
     )
-    return _said(address, Address())
+    return _said(address)
 
 
 def _telecom(element: _XML) -> Telecom | None:
-    return _said(Telecom(_value_of(element), _get(element, "use"), _get(element, "nullFlavor")), Telecom())
+    return _said(Telecom(_value_of(element), _get(element, "use"), _get(element, "nullFlavor")))
 
 
 def _media(element: _XML) -> Media | None:
@@ -290,9 +322,9 @@ def _media(element: _XML) -> Media | None:
         media_type=_get(element, "mediaType"),
         data=_payload(element),
         null_flavor=_get(element, "nullFlavor"),
-        reference=_value_of(_Parts(element).first("reference")),
+        reference=_value_of(_parts(element).first("reference")),
     )
-    return _said(media, Media())
+    return _said(media)
 
 
 def _payload(element: _XML) -> bytes | None:
@@ -329,7 +361,7 @@ def _unmodelled(element: _XML) -> Unmodelled:
 
 
 def _quantity(element: _XML) -> Quantity | None:
-    return _said(Quantity(_value_of(element), _get(element, "unit"), _get(element, "nullFlavor")), Quantity())
+    return _said(Quantity(_value_of(element), _get(element, "unit"), _get(element, "nullFlavor")))
 
 
 _VALUES: dict[str, Callable[[_XML], Value | None]] = {
@@ -340,10 +372,10 @@ _VALUES: dict[str, Callable[[_XML], Value | None]] = {
     "ED": _encapsulated,
     "IVL_TS": _interval,
     "PQ": _quantity,
-    "ST": lambda element: _said(String(_string(element), _get(element, "nullFlavor")), String()),
-    "BL": lambda element: _said(Boolean(_boolean(_value_of(element)), _get(element, "nullFlavor")), Boolean()),
-    "INT": lambda element: _said(Integer(_integer(_value_of(element)), _get(element, "nullFlavor")), Integer()),
-    "TS": lambda element: _said(Timestamp(_value_of(element), _get(element, "nullFlavor")), Timestamp()),
+    "ST": lambda element: _said(String(_string(element), _get(element, "nullFlavor"))),
+    "BL": lambda element: _said(Boolean(_boolean(_value_of(element)), _get(element, "nullFlavor"))),
+    "INT": lambda element: _said(Integer(_integer(_value_of(element)), _get(element, "nullFlavor"))),
+    "TS": lambda element: _said(Timestamp(_value_of(element), _get(element, "nullFlavor"))),
 }
 
 
@@ -353,7 +385,7 @@ _VALUES: dict[str, Callable[[_XML], Value | None]] = {
 def _organization(element: _XML | None) -> Organization | None:
     if element is None:
         return None
-    parts = _Parts(element)
+    parts = _parts(element)
     names = parts.every("name", _string)
     organization = Organization(
         ids=parts.every("id", _ii),
@@ -363,25 +395,25 @@ def _organization(element: _XML | None) -> Organization | None:
         industry_class=_code(parts.first("standardIndustryClassCode")),
         name_null_flavor=None if names else _get(parts.first("name"), "nullFlavor"),
     )
-    return _said(organization, Organization())
+    return _said(organization)
 
 
 def _person(element: _XML | None) -> PersonName | None:
-    return _name(_Parts(element).first("name"))
+    return _name(_parts(element).first("name"))
 
 
 def _device(element: _XML | None) -> Device | None:
-    parts = _Parts(element)
+    parts = _parts(element)
     device = Device(
         model_name=_string(parts.first("manufacturerModelName")),
         software_name=_string(parts.first("softwareName")),
         code=_code(parts.first("code")),
     )
-    return _said(device, Device())
+    return _said(device)
 
 
 def _assigned(element: _XML | None) -> AssignedEntity | None:
-    parts = _Parts(element)
+    parts = _parts(element)
     assigned = AssignedEntity(
         ids=parts.every("id", _ii),
         code=_code(parts.first("code")),
@@ -391,7 +423,7 @@ def _assigned(element: _XML | None) -> AssignedEntity | None:
         device=_device(parts.first("assignedAuthoringDevice")),
         organization=_organization(parts.first("representedOrganization")),
     )
-    return _said(assigned, AssignedEntity())
+    return _said(assigned)
 
 
 def _assigned_or_empty(element: _XML | None) -> AssignedEntity:
@@ -401,7 +433,7 @@ def _assigned_or_empty(element: _XML | None) -> AssignedEntity:
 def _related(element: _XML | None) -> RelatedEntity | None:
     if element is None:
         return None
-    parts = _Parts(element)
+    parts = _parts(element)
     related = RelatedEntity(
         class_code=element.get("classCode", ""),
         code=_code(parts.first("code")),
@@ -409,11 +441,11 @@ def _related(element: _XML | None) -> RelatedEntity | None:
         telecoms=parts.every("telecom", _telecom),
         name=_person(parts.first("relatedPerson")),
     )
-    return _said(related, RelatedEntity(""))
+    return _said(related)
 
 
 def _author(element: _XML) -> Author | None:
-    parts = _Parts(element)
+    parts = _parts(element)
     time = parts.first("time")
     author = Author(
         time=_value_of(time),
@@ -421,31 +453,31 @@ def _author(element: _XML) -> Author | None:
         function_code=_code(parts.first("functionCode")),
         time_null_flavor=_get(time, "nullFlavor"),
     )
-    return _said(author, Author())
+    return _said(author)
 
 
 def _entry_author(element: _XML) -> EntryAuthor | None:
-    parts = _Parts(element)
+    parts = _parts(element)
     time = parts.first("time")
     author = EntryAuthor(
         assigned=_assigned_or_empty(parts.first("assignedAuthor")),
         time=_value_of(time),
         time_null_flavor=_get(time, "nullFlavor"),
     )
-    return _said(author, EntryAuthor(AssignedEntity()))
+    return _said(author)
 
 
 def _informant(element: _XML) -> Informant | None:
-    parts = _Parts(element)
+    parts = _parts(element)
     informant = Informant(_assigned(parts.first("assignedEntity")), _related(parts.first("relatedEntity")))
-    return _said(informant, Informant())
+    return _said(informant)
 
 
 # --- header ---------------------------------------------------------------------------------------------------
 
 
 def _document(root: _XML) -> Document:
-    parts = _Parts(root)
+    parts = _parts(root)
     body = parts.within("component")
     text = body.within("nonXMLBody").first("text")
     return Document(
@@ -456,6 +488,8 @@ def _document(root: _XML) -> Document:
 
 
 def _header(parts: _Parts) -> Header:
+    targets = parts.every("recordTarget", lambda element: _parts(element).every("patientRole", _patient))
+    patient, *others = list(chain.from_iterable(targets)) or [Patient()]
     return Header(
         template_ids=parts.every("templateId", _ii),
         id=_ii(parts.first("id")) or II(),
@@ -466,7 +500,8 @@ def _header(parts: _Parts) -> Header:
         language=_get(parts.first("languageCode"), "code"),
         set_id=_ii(parts.first("setId")),
         version_number=_integer(_value_of(parts.first("versionNumber"))),
-        patient=_patient(parts.within("recordTarget").first("patientRole")),
+        patient=patient,
+        other_patients=others,
         authors=parts.every("author", _author),
         data_enterer=_data_enterer(parts.first("dataEnterer")),
         informants=parts.every("informant", _informant),
@@ -486,11 +521,11 @@ def _header(parts: _Parts) -> Header:
     )
 
 
-def _patient(element: _XML | None) -> Patient:
-    role = _Parts(element)
+def _patient(element: _XML) -> Patient | None:
+    role = _parts(element)
     parts = role.within("patient")
     birth_time = parts.first("birthTime")
-    return Patient(
+    patient = Patient(
         ids=role.every("id", _ii),
         addresses=role.every("addr", _address),
         telecoms=role.every("telecom", _telecom),
@@ -505,10 +540,11 @@ def _patient(element: _XML | None) -> Patient:
         guardians=parts.every("guardian", _guardian),
         birthplace=_birthplace(parts.within("birthplace").first("place")),
     )
+    return _said(patient)
 
 
 def _guardian(element: _XML) -> Guardian | None:
-    parts = _Parts(element)
+    parts = _parts(element)
     guardian = Guardian(
         ids=parts.every("id", _ii),
         code=_code(parts.first("code")),
@@ -517,18 +553,18 @@ def _guardian(element: _XML) -> Guardian | None:
         person=_person(parts.first("guardianPerson")),
         organization=_organization(parts.first("guardianOrganization")),
     )
-    return _said(guardian, Guardian())
+    return _said(guardian)
 
 
 def _birthplace(place: _XML | None) -> Birthplace | None:
-    parts = _Parts(place)
-    return _said(Birthplace(_string(parts.first("name")), _address(parts.first("addr"))), Birthplace())
+    parts = _parts(place)
+    return _said(Birthplace(_string(parts.first("name")), _address(parts.first("addr"))))
 
 
 def _data_enterer(element: _XML | None) -> DataEnterer | None:
-    parts = _Parts(element)
+    parts = _parts(element)
     enterer = DataEnterer(_assigned_or_empty(parts.first("assignedEntity")), _value_of(parts.first("time")))
-    return _said(enterer, DataEnterer(AssignedEntity()))
+    return _said(enterer)
 
 
 def _custodian(parts: _Parts) -> Organization | None:
@@ -536,7 +572,7 @@ def _custodian(parts: _Parts) -> Organization | None:
 
 
 def _recipient(element: _XML) -> Recipient | None:
-    parts = _Parts(element).within("intendedRecipient")
+    parts = _parts(element).within("intendedRecipient")
     recipient = Recipient(
         ids=parts.every("id", _ii),
         addresses=parts.every("addr", _address),
@@ -545,20 +581,20 @@ def _recipient(element: _XML) -> Recipient | None:
         organization=_organization(parts.first("receivedOrganization")),
         type_code=_get(element, "typeCode"),
     )
-    return _said(recipient, Recipient())
+    return _said(recipient)
 
 
 def _authenticator(element: _XML | None) -> Authenticator | None:
     if element is None:
         return None
-    parts = _Parts(element)
+    parts = _parts(element)
     return Authenticator(_value_of(parts.first("time")), _assigned_or_empty(parts.first("assignedEntity")))
 
 
 def _participant(element: _XML) -> Participant | None:
-    parts = _Parts(element)
+    parts = _parts(element)
     entity = parts.first("associatedEntity")
-    role = _Parts(entity)
+    role = _parts(entity)
     participant = Participant(
         type_code=element.get("typeCode", ""),
         class_code=_get(entity, "classCode") or "",
@@ -571,17 +607,17 @@ def _participant(element: _XML) -> Participant | None:
         name=_person(role.first("associatedPerson")),
         organization=_organization(role.first("scopingOrganization")),
     )
-    return _said(participant, Participant("", ""))
+    return _said(participant)
 
 
 def _order(element: _XML) -> Order | None:
-    parts = _Parts(element).within("order")
-    return _said(Order(parts.every("id", _ii), _code(parts.first("code"))), Order())
+    parts = _parts(element).within("order")
+    return _said(Order(parts.every("id", _ii), _code(parts.first("code"))))
 
 
 def _service_event(element: _XML) -> ServiceEvent | None:
-    event = _Parts(element).first("serviceEvent")
-    parts = _Parts(event)
+    event = _parts(element).first("serviceEvent")
+    parts = _parts(event)
     service_event = ServiceEvent(
         ids=parts.every("id", _ii),
         code=_code(parts.first("code")),
@@ -589,12 +625,12 @@ def _service_event(element: _XML) -> ServiceEvent | None:
         performers=parts.every("performer", _performer),
         class_code=_get(event, "classCode"),
     )
-    return _said(service_event, ServiceEvent())
+    return _said(service_event)
 
 
 def _performer(element: _XML) -> Performer | None:
     """Of a serviceEvent or of an entry, where the function is sdtc:functionCode and typeCode has PRF as default."""
-    parts = _Parts(element)
+    parts = _parts(element)
     function = parts.first("functionCode")
     return Performer(
         assigned=_assigned_or_empty(parts.first("assignedEntity")),
@@ -605,23 +641,23 @@ def _performer(element: _XML) -> Performer | None:
 
 
 def _related_document(element: _XML) -> RelatedDocument | None:
-    parts = _Parts(element).within("parentDocument")
+    parts = _parts(element).within("parentDocument")
     related = RelatedDocument(
         parent_ids=parts.every("id", _ii),
         type_code=element.get("typeCode", ""),
         parent_set_id=_ii(parts.first("setId")),
         parent_version=_integer(_value_of(parts.first("versionNumber"))),
     )
-    return _said(related, RelatedDocument([], ""))
+    return _said(related)
 
 
 def _consent(element: _XML) -> Consent:
-    parts = _Parts(element).within("consent")
+    parts = _parts(element).within("consent")
     return Consent(parts.every("id", _ii), _code(parts.first("code")))
 
 
 def _encounter(element: _XML | None) -> EncompassingEncounter | None:
-    parts = _Parts(element)
+    parts = _parts(element)
     encounter = EncompassingEncounter(
         ids=parts.every("id", _ii),
         code=_code(parts.first("code")),
@@ -631,21 +667,21 @@ def _encounter(element: _XML | None) -> EncompassingEncounter | None:
         participants=parts.every("encounterParticipant", _encounter_participant),
         facility=_facility(parts.within("location").first("healthCareFacility")),
     )
-    return _said(encounter, EncompassingEncounter())
+    return _said(encounter)
 
 
 def _encounter_participant(element: _XML) -> EncounterParticipant | None:
-    parts = _Parts(element)
+    parts = _parts(element)
     participant = EncounterParticipant(
         type_code=element.get("typeCode", ""),
         assigned=_assigned_or_empty(parts.first("assignedEntity")),
         time=_interval(parts.first("time")),
     )
-    return _said(participant, EncounterParticipant("", AssignedEntity()))
+    return _said(participant)
 
 
 def _facility(element: _XML | None) -> HealthCareFacility | None:
-    parts = _Parts(element)
+    parts = _parts(element)
     location = parts.within("location")
     facility = HealthCareFacility(
         ids=parts.every("id", _ii),
@@ -653,14 +689,14 @@ def _facility(element: _XML | None) -> HealthCareFacility | None:
         name=_string(location.first("name")),
         address=_address(location.first("addr")),
     )
-    return _said(facility, HealthCareFacility())
+    return _said(facility)
 
 
 # --- body -----------------------------------------------------------------------------------------------------
 
 
 def _section_component(element: _XML) -> Section | None:
-    parts = _Parts(element).within("section")
+    parts = _parts(element).within("section")
     text = parts.first("text")
     section = Section(
         template_ids=parts.every("templateId", _ii),
@@ -673,7 +709,7 @@ def _section_component(element: _XML) -> Section | None:
         authors=parts.every("author", _entry_author),
         text_id=_get(text, "ID"),
     )
-    return _said(section, Section())
+    return _said(section)
 
 
 def _narrative(element: _XML) -> list[Node]:
@@ -691,12 +727,12 @@ def _narrative(element: _XML) -> list[Node]:
 
 def _entry(element: _XML) -> Statement | None:
     """The first statement below an entry, an entryRelationship or an organizer's component."""
-    parts = _Parts(element)
+    parts = _parts(element)
     return next((_statement(child, kind) for kind in _STATEMENTS if (child := parts.first(kind)) is not None), None)
 
 
 def _statement(element: _XML, kind: str) -> Statement | None:
-    parts = _Parts(element)
+    parts = _parts(element)
     statement = Statement(
         kind=kind,
         class_code=element.get("classCode", ""),
@@ -724,7 +760,7 @@ def _statement(element: _XML, kind: str) -> Statement | None:
         criteria=parts.every("precondition", _criterion),
         product=_product(parts.first("product" if kind == "supply" else "consumable")),
     )
-    return _said(statement, Statement(kind, ""))
+    return None if statement == Statement(kind, "") else statement
 
 
 def _relationship(element: _XML) -> Relationship | None:
@@ -735,14 +771,14 @@ def _relationship(element: _XML) -> Relationship | None:
         type_code=element.get("typeCode", "COMP" if local_name(str(element.tag)) == "component" else ""),
         statement=statement,
         inversion=_boolean(_get(element, "inversionInd")),
-        sequence_number=_integer(_value_of(_Parts(element).first("sequenceNumber"))),
+        sequence_number=_integer(_value_of(_parts(element).first("sequenceNumber"))),
     )
 
 
 def _entry_participant(element: _XML) -> EntryParticipant | None:
-    parts = _Parts(element)
+    parts = _parts(element)
     role_element = parts.first("participantRole")
-    role = _Parts(role_element)
+    role = _parts(role_element)
     entity, scoping = role.within("playingEntity"), role.within("scopingEntity")
     participant = EntryParticipant(
         type_code=element.get("typeCode", ""),
@@ -761,11 +797,11 @@ def _entry_participant(element: _XML) -> EntryParticipant | None:
         scoping_description=_string(scoping.first("desc")),
         device=_device(role.first("playingDevice")),
     )
-    return _said(participant, EntryParticipant(""))
+    return _said(participant)
 
 
 def _reference(element: _XML) -> ExternalReference | None:
-    children = _Parts(element)
+    children = _parts(element)
     kind = next((kind for kind in _EXTERNALS if children.first(kind) is not None), None)
     if kind is None:
         return None
@@ -779,19 +815,19 @@ def _reference(element: _XML) -> ExternalReference | None:
         set_id=_ii(parts.first("setId")),
         version_number=_integer(_value_of(parts.first("versionNumber"))),
     )
-    return _said(reference, ExternalReference("", kind=kind))
+    return None if reference == ExternalReference("", kind=kind) else reference
 
 
 def _criterion(element: _XML) -> Text | None:
-    return _text(_Parts(element).within("criterion").first("text"))
+    return _text(_parts(element).within("criterion").first("text"))
 
 
 def _product(element: _XML | None) -> Product | None:
-    parts = _Parts(element).within("manufacturedProduct")
+    parts = _parts(element).within("manufacturedProduct")
     material = parts.within("manufacturedMaterial")
     product = Product(
         template_ids=parts.every("templateId", _ii),
         code=_code(material.first("code")),
         name=_string(material.first("name")),
     )
-    return _said(product, Product())
+    return _said(product)

@@ -421,7 +421,8 @@ def _header(header: Header) -> str:
             _tag("languageCode", "", _attribute("code", header.language)),
             _ii("setId", header.set_id),
             _tag("versionNumber", "", _integer("value", header.version_number)),
-            _tag("recordTarget", _patient_role(header.patient)),
+            _record_target("recordTarget", header.patient),
+            _each(_record_target, "recordTarget", header.other_patients),
             _each(_author, "author", header.authors),
             _data_enterer(header.data_enterer),
             _each(_informant, "informant", header.informants),
@@ -439,14 +440,14 @@ def _header(header: Header) -> str:
     )
 
 
-def _patient_role(patient: Patient) -> str:
-    return _tag(
-        "patientRole",
+def _record_target(name: str, patient: Patient) -> str:
+    role = (
         _each(_ii, "id", patient.ids)
         + _each(_address, "addr", patient.addresses)
         + _each(_telecom, "telecom", patient.telecoms)
-        + _tag("patient", _patient(patient)),
+        + _tag("patient", _patient(patient))
     )
+    return _tag(name, _tag("patientRole", role))
 
 
 def _patient(patient: Patient) -> str:

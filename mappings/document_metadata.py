@@ -65,8 +65,9 @@ def document_entry(
     derived = _Derivation(document, destination)
     if derived.issues:
         raise MappingError(derived.issues)
+    mime_type = CDA_MIME_TYPES[document.self_displaying]
     return DocumentEntry(
-        entry_id=entry_id, mime_type=CDA_MIME_TYPES[0], hash=_sha1(data), size=len(data), uri=uri, **derived.values
+        entry_id=entry_id, mime_type=mime_type, hash=_sha1(data), size=len(data), uri=uri, **derived.values
     )
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from relais.cda.datatypes import is_ts
 from relais.cda.errors import Issue, MappingError
-from relais.cda.model import Document
-from relais.cda.parsing import V3
-from relais.cda.reader import parse
+from relais.cda.model import Document, Header, Patient
 from relais.mappings import identity
 from relais.mappings.context import Imported, Resource
 from relais.mappings.from_cda.events import EventsReading, has_events
@@ -27,15 +25,15 @@ def to_bundle(document: Document, data: bytes) -> Imported:
     Bundle. Tolerant of legacy documents; raises MappingError for one that does not say which document it is, of when,
     or of whom.
     """
-    _refuse_unidentified(document, data)
+    _refuse_unidentified(document.header)
     reading = Reading(document)
     subject = read_patient(reading)
     head = composition(reading, subject)
-    care_team(reading, subject)
+    team = care_team(reading, subject)
     if doctors := general_practitioners(reading):
         reading.resource(subject)["generalPractitioner"] = doctors
     original = document_reference(reading, head, data)
-    head["section"] = _sections(reading, head, original)
+    head["section"] = _sections(reading, head, original, team)
     target = reading.add("Composition", (), head)
     provenance(reading, target, original, head)
     first, *others = sorted(reading.entries(), key=lambda entry: entry["fullUrl"] != target["reference"])
@@ -49,8 +47,7 @@ def to_bundle(document: Document, data: bytes) -> Imported:
     return Imported(bundle, list(dict.fromkeys(reading.issues)))
 
 
-def _refuse_unidentified(document: Document, data: bytes) -> None:
-    header = document.header
+def _refuse_unidentified(header: Header) -> None:
     issues = []
     if identity.identifier_of(header.id) is None:
         issues.append(
@@ -72,9 +69,7 @@ def _refuse_unidentified(document: Document, data: bytes) -> None:
                 "CI-SIS Structuration minimale, effectiveTime",
             )
         )
-    targets = parse(data).getroot().findall(f"{{{V3}}}recordTarget")
-    patients = sum(len(target.findall(f"{{{V3}}}patientRole")) for target in targets)
-    if len(targets) != 1 or patients != 1:
+    if header.other_patients or header.patient == Patient():
         issues.append(
             Issue(
                 "error",
@@ -88,11 +83,11 @@ def _refuse_unidentified(document: Document, data: bytes) -> None:
         raise MappingError(issues)
 
 
-def _sections(reading: Reading, head: Resource, original: Resource) -> list[Resource]:
+def _sections(reading: Reading, head: Resource, original: Resource, team: Resource | None) -> list[Resource]:
     """Composition.section of every section; a PPS makes its CarePlan on the way, events make theirs."""
     if reading.document.non_xml_body is not None:
         return [{"title": reading.document.header.title or "Document", "entry": [original]}]
-    plan = CarePlanReading(reading, head) if is_pps(reading.document) else None
+    plan = CarePlanReading(reading, head, team) if is_pps(reading.document) else None
     events = EventsReading(reading, head) if plan is None and has_events(reading.document) else None
     body = plan or events
     found = []

@@ -212,10 +212,21 @@ def _recipients(reading: Reading) -> Iterator[Resource]:
             reading.warn(path, "names nobody: left out", RULE, "required")
 
 
+def _members(reading: Reading) -> list[tuple[Participant, Resource | None, str]]:
+    """The participants of the header, each with the Reference to who it is and its XPath; read once."""
+    if reading.members is None:
+        reading.members = [
+            (participant, participant_party(reading, participant, f"{path}/associatedEntity"), path)
+            for path, participant in (
+                (f"participant[{index}]", one) for index, one in enumerate(reading.document.header.participants, 1)
+            )
+        ]
+    return reading.members
+
+
 def _participants(reading: Reading) -> Iterator[Resource]:
-    for index, participant in enumerate(reading.document.header.participants, 1):
-        path = f"participant[{index}]/associatedEntity"
-        reference = participant_party(reading, participant, path)
+    for participant, reference, place in _members(reading):
+        path = f"{place}/associatedEntity"
         if reference is None:
             reading.warn(path, "names nobody: left out", RULE, "required")
             continue
@@ -223,7 +234,7 @@ def _participants(reading: Reading) -> Iterator[Resource]:
         yield _participation(
             extensions.PARTICIPANT,
             type=_role(participant.type_code),
-            function=_function(reading, participant.function_code, f"participant[{index}]"),
+            function=_function(reading, participant.function_code, place),
             period=period(reading, participant.time, f"{path}/time"),
             party=reference,
         )
@@ -388,11 +399,9 @@ def care_team(reading: Reading, subject: Resource) -> Resource | None:
         if author.function_code is not None and author.function_code.code:
             reference = party(reading, author.assigned, f"author[{index}]/assignedAuthor")
             _enlist(members, reference, _function(reading, author.function_code, f"author[{index}]"), {})
-    for index, participant in enumerate(header.participants, 1):
-        path = f"participant[{index}]/associatedEntity"
-        when = period(reading, participant.time, f"{path}/time")
-        function = _function(reading, participant.function_code, f"participant[{index}]")
-        _enlist(members, participant_party(reading, participant, path), function, when)
+    for participant, reference, path in _members(reading):
+        when = period(reading, participant.time, f"{path}/associatedEntity/time")
+        _enlist(members, reference, _function(reading, participant.function_code, path), when)
     if not members:
         return None
     elements: Resource = {"status": "active", "subject": subject, "participant": members}
@@ -410,11 +419,12 @@ def _enlist(members: list[Resource], reference: Resource | None, role: Resource,
 
 def general_practitioners(reading: Reading) -> list[Resource]:
     """The *médecins traitants* among the participants."""
-    found = []
-    for index, participant in enumerate(reading.document.header.participants, 1):
-        if participant.function_code and participant.function_code.code == "PCP":
-            path = f"participant[{index}]/associatedEntity"
-            reference = participant_party(reading, participant, path)
-            if reference and _type_of(reference, reading) in ("Practitioner", "PractitionerRole", "Organization"):
-                found.append(reference)
+    found = [
+        reference
+        for participant, reference, _ in _members(reading)
+        if reference
+        and participant.function_code
+        and participant.function_code.code == "PCP"
+        and _type_of(reference, reading) in ("Practitioner", "PractitionerRole", "Organization")
+    ]
     return list({one["reference"]: one for one in found}.values())

@@ -65,13 +65,22 @@ _WHITE_SPACE = re.compile(r"[ \t\r\n]+")
 def xhtml(nodes: Iterable[Node]) -> str | None:
     """The `div` of a FHIR Narrative that shows `nodes`; None when there is nothing to read."""
     nodes = list(nodes)
-    if not words(nodes) and not any(element.tag == "renderMultiMedia" for element in walk(nodes)):
+    if not _shows_something(nodes):
         return None
     return f'<div xmlns="{XHTML}">{_markup(nodes)}</div>'
 
 
+def _shows_something(nodes: Iterable[Node]) -> bool:
+    return any(
+        bool(node.strip(" \t\r\n"))
+        if isinstance(node, str)
+        else node.tag == "renderMultiMedia" or _shows_something(node.children)
+        for node in nodes
+    )
+
+
 def _markup(nodes: Iterable[Node]) -> str:
-    return "".join(_element(node) if isinstance(node, Element) else escape(node) for node in nodes)
+    return "".join([_element(node) if isinstance(node, Element) else escape(node) for node in nodes])
 
 
 def _element(node: Element) -> str:
@@ -144,35 +153,35 @@ class Words:
     """The words of a document by narrative ID: what `reference/@value` points to."""
 
     def __init__(self, sections: Iterable[Section]) -> None:
-        self._by_id: dict[str, str] = {}
-        self._beside: dict[str, str] = {}
-        self._captions: dict[str, str] = {}
+        self._by_id: dict[str, list[Node]] = {}
+        self._beside: dict[str, list[Node]] = {}
+        self._captions: dict[str, list[Node]] = {}
         self._index(sections)
 
     def find(self, reference: str) -> str | None:
         """The words at `#ID`, also when the `#` is missing; None when there is no such ID, or nothing at it."""
-        return self._by_id.get(reference.removeprefix("#")) or None
+        return words(self._by_id.get(reference.removeprefix("#"), ())) or None
 
     def beside(self, reference: str) -> str:
         """The words that follow those at `#ID` in the same cell or item, up to the next ID."""
-        return self._beside.get(reference.removeprefix("#"), "")
+        return words(self._beside.get(reference.removeprefix("#"), ()))
 
     def caption(self, media_id: str | None) -> str:
         """The words of the cell or paragraph that shows an attached document."""
-        return self._captions.get(media_id or "", "")
+        return words(self._captions.get(media_id or "", ()))
 
     def _index(self, sections: Iterable[Section]) -> None:
         for section in sections:
             if section.text_id:
-                self._by_id.setdefault(section.text_id, words(section.text))
+                self._by_id.setdefault(section.text_id, section.text)
             for element in walk(section.text):
                 if "ID" in element.attributes:
-                    self._by_id.setdefault(element.attributes["ID"], words(element.children))
+                    self._by_id.setdefault(element.attributes["ID"], element.children)
                 if element.tag in _HOLDERS:
                     self._index_neighbours(element)
                 for child in element.children:
                     if isinstance(child, Element) and child.tag == "renderMultiMedia":
-                        self._captions.setdefault(child.attributes.get("referencedObject", ""), words(element.children))
+                        self._captions.setdefault(child.attributes.get("referencedObject", ""), element.children)
             self._index(section.sections)
 
     def _index_neighbours(self, holder: Element) -> None:
@@ -182,7 +191,7 @@ class Words:
             named = node.attributes.get("ID") if isinstance(node, Element) else None
             if node is None or named:
                 if current:
-                    self._beside.setdefault(current, words(following))
+                    self._beside.setdefault(current, following)
                 current, following = named, []
             else:
                 following.append(node)

@@ -8,12 +8,12 @@ from typing import Any
 
 from relais.cda.datatypes import datetime_from_ts
 from relais.cda.model import Media
+from relais.cda.xdm import CDA_MIME_TYPES
 from relais.mappings import identity
 from relais.mappings.context import Resource
 from relais.mappings.from_cda.datatypes import absent, concept
 from relais.mappings.from_cda.reading import Reading
 
-CDA_MEDIA_TYPE = "text/xml"
 PROVENANCE_AGENTS = "http://terminology.hl7.org/CodeSystem/provenance-participant-type"
 
 
@@ -21,7 +21,8 @@ def document_reference(reading: Reading, composition: Resource, data: bytes) -> 
     """The Reference to the DocumentReference of the original; an unstructured body (N1) is a second format of it."""
     header = reading.document.header
     body = reading.document.non_xml_body
-    contents = [_content(reading, "document", data, CDA_MEDIA_TYPE, composition)]
+    media_type = CDA_MIME_TYPES[reading.document.self_displaying]
+    contents = [_content(reading, "document", data, media_type, composition)]
     if body is not None and body.data is not None:
         contents.append(_content(reading, "body", body.data, _media_type(reading, body), composition))
     elements: Resource = {

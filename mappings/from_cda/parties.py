@@ -260,8 +260,9 @@ def _join(reading: Reading, reference: Resource, places: list[Resource], contact
     for name, elements in (("address", places), ("telecom", contacts)):
         for element in elements:
             known = resource.setdefault(name, [])
+            if element in known:
+                continue
             if any(_words(repr(element)) == _words(repr(other)) for other in known):
-                if element not in known:
-                    reading.inform(f"{path}/{name}", "spelt otherwise elsewhere in the document: kept once", RULE)
+                reading.inform(f"{path}/{name}", "spelt otherwise elsewhere in the document: kept once", RULE)
             else:
                 known.append(element)

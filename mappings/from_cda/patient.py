@@ -34,7 +34,7 @@ def read_patient(reading: Reading) -> Resource:
     _require_somebody(patient, ids)
     reference = patient_reference(reading)
     resource = reading.resource(reference)
-    measures = protection_measures(reading.document.sections)
+    measures = protection_measures(reading.document.sections) if patient.guardians else {}
     elements: Resource = {
         "extension": [*_reliability(reading, ids), *_birth_place(patient.birthplace)],
         "identifier": [_identifier(ii) for ii in ids],

@@ -11,7 +11,6 @@ from relais.mappings.context import Resource
 from relais.mappings.from_cda.datatypes import concept
 from relais.mappings.from_cda.directives import read_directives
 from relais.mappings.from_cda.goals import read_goals
-from relais.mappings.from_cda.header import care_team
 from relais.mappings.from_cda.narrative import words
 from relais.mappings.from_cda.parties import party
 from relais.mappings.from_cda.plan import RULE, Plan, has_template
@@ -47,8 +46,8 @@ def is_pps(document: Document) -> bool:
 class CarePlanReading:
     """Reads the sections of a PPS one by one; `finish` completes the CarePlan that they are about."""
 
-    def __init__(self, reading: Reading, composition: Resource) -> None:
-        self._reading, self._composition = reading, composition
+    def __init__(self, reading: Reading, composition: Resource, team: Resource | None) -> None:
+        self._reading, self._composition, self._team = reading, composition, team
         self._plan = Plan(reading.add("CarePlan", (), {}), composition["subject"])
 
     def read(self, section: Section, path: str) -> list[Resource] | None:
@@ -78,7 +77,7 @@ class CarePlanReading:
             "created": _created(reading),
             "author": next(iter(authors), None),
             "contributor": authors[1:],
-            "careTeam": [team] if (team := care_team(reading, head["subject"])) else [],
+            "careTeam": [self._team] if self._team else [],
             "addresses": plan.addresses,
             "supportingInfo": plan.supporting_info,
             "goal": plan.goals,

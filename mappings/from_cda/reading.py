@@ -6,12 +6,11 @@ again gives the same Bundle.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 
-from relais.cda.datatypes import fhir_date_from_ts, fhir_from_ts, uuid_oid
+from relais.cda.datatypes import fhir_date_from_ts, fhir_from_ts, stable_uuid
 from relais.cda.errors import Issue
-from relais.cda.model import Document, Text
+from relais.cda.model import Document, Participant, Text
 from relais.mappings.context import Resource
 from relais.mappings.from_cda.narrative import Words
 
@@ -26,7 +25,9 @@ class Reading:
         self.document = document
         self.issues: list[Issue] = []
         self.words = Words(document.sections)
+        self.members: list[tuple[Participant, Resource | None, str]] | None = None  # kept by `header`
         self._resources: dict[str, Resource] = {}
+        self._urls: dict[tuple[str, tuple[str, ...]], str] = {}
         self._scope = (document.header.id.root or "", document.header.id.extension or "")
 
     # --- findings -------------------------------------------------------------------------------------------
@@ -43,7 +44,7 @@ class Reading:
 
     def add(self, resource_type: str, key: tuple[str, ...], elements: Resource) -> Resource:
         """Add a resource and give the Reference to it; a resource of the same type and key is not made twice."""
-        url = self._url(resource_type, key)
+        url = self._urls.get((resource_type, key)) or self._name(resource_type, key)
         if url not in self._resources:
             filled = {name: content for name, content in elements.items() if content not in (None, [], {}, "")}
             self._resources[url] = {"resourceType": resource_type, "id": url.removeprefix("urn:uuid:"), **filled}
@@ -64,9 +65,10 @@ class Reading:
             if resource["resourceType"] == resource_type:
                 yield {"reference": url}, resource
 
-    def _url(self, resource_type: str, key: tuple[str, ...]) -> str:
-        name = uuid_oid("resource", *self._scope, resource_type, *key)
-        return uuid.UUID(int=int(name.removeprefix("2.25."))).urn
+    def _name(self, resource_type: str, key: tuple[str, ...]) -> str:
+        url = stable_uuid("resource", *self._scope, resource_type, *key).urn
+        self._urls[resource_type, key] = url
+        return url
 
     # --- values ---------------------------------------------------------------------------------------------
 

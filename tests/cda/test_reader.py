@@ -341,10 +341,44 @@ def test_what_the_model_supposes_is_reported() -> None:
     assert sorted(_issues(data)) == ["realmCode: absence of the element", "signatureCode: absence of the element"]
 
 
-def test_a_second_patient_is_reported() -> None:
+def test_a_second_patient_is_read_and_written_back() -> None:
     data = write(small_document())
     start, end = data.index(b"<recordTarget>"), data.index(b"</recordTarget>") + len(b"</recordTarget>")
-    assert _issues(data[:end] + data[start:end] + data[end:]) == ["recordTarget[2]: element"]
+    twice = data[:end] + data[start:end] + data[end:]
+    result = read(twice)
+    assert result.document.header.other_patients == [small_document().header.patient]
+    assert (result.issues, write(result.document)) == ([], twice)
+
+
+def test_a_second_patient_in_the_same_record_target_is_read_and_reported() -> None:
+    data = write(small_document())
+    start, end = data.index(b"<patientRole>"), data.index(b"</patientRole>") + len(b"</patientRole>")
+    twice = data[:end] + data[start:end] + data[end:]
+    assert read(twice).document.header.other_patients == [small_document().header.patient]
+    assert "patientRole[2]: element" in _issues(twice)
+
+
+def _self_displaying(data: bytes) -> bytes:
+    inner = data.partition(b"?>\n")[2]
+    return (
+        b'<xsl:stylesheet version="1.0" xmlns:xsl="http://www.w3.org/1999/XSL/Transform">'
+        b'<d:Contenu xmlns:d="urn:asip-sante:ci-sis"><!-- x -->' + inner + b"</d:Contenu>"
+        b'<xsl:template match="/"><html/></xsl:template></xsl:stylesheet>'
+    )
+
+
+def test_a_self_displaying_document_is_read_from_its_style_sheet() -> None:
+    result = read(_self_displaying(write(small_document())))
+    assert result.document.self_displaying
+    assert result.document.header == small_document().header
+    assert result.document.sections == small_document().sections
+    assert result.issues == []
+
+
+def test_a_style_sheet_without_document_is_refused() -> None:
+    data = _self_displaying(write(small_document())).replace(b"urn:asip-sante:ci-sis", b"urn:other")
+    with pytest.raises(UnreadableError, match="root must be ClinicalDocument"):
+        read(data)
 
 
 def test_comments_and_instructions_do_not_split_a_text() -> None:

@@ -20,6 +20,11 @@ DISCHARGE_LETTER = "LDL-SES_2022.01.xml"
 UNSTRUCTURED = "DOC_NON_STRUCTURE_CDA-R2-N1.xml"
 EXAMPLES = (PPS, CANCER_PPS, DISCHARGE_LETTER, UNSTRUCTURED)
 
+INVENTED = frozenset(
+    {"relais-header-time", "relais-rpps-key", "relais-finess-key", "relais-siren-key", "relais-siret-key"}
+)
+"""Rules of the warnings that documents of invented people deserve: made in the past, with invented numbers."""
+
 
 @pytest.fixture(scope="session")
 def validator(cisis: Path) -> Validator:
