@@ -18,8 +18,10 @@ _OPERATIONS = (
     "document_operations",
     "everything",
     "export",
+    "from_cda_operation",
     "jobs",
     "meta_operations",
+    "terminology_operations",
     "transmit_operations",
 )
 for _name in _OPERATIONS:

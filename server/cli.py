@@ -22,6 +22,7 @@ import msgspec
 
 from relais.cda.errors import Issue, RelaisError
 from relais.server import commands
+from relais.server.document_forms import LEVELS, Level
 from relais.server.settings import Settings, reference
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -121,10 +122,12 @@ def sandbox(folder: Path, smtp_port: int, https_port: int, as_json: bool) -> Non
 @main.command()
 @click.argument("plan", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write; standard output otherwise.")
+@click.option("--level", type=click.Choice(LEVELS), default="n3", show_default=True, help="n1: the same as a PDF.")
+@click.option("--stylesheet", default="", help="Relative address of the style sheet (.xsl) that shows the document.")
 @_json_option
-def convert(plan: Path, output: Path | None, as_json: bool) -> None:
+def convert(plan: Path, output: Path | None, level: Level, stylesheet: str, as_json: bool) -> None:
     """Turn a FHIR Bundle into its CDA document: PPS of a care plan, agenda, notification."""
-    content, issues = commands.convert(plan.read_bytes(), Settings.load(), datetime.now(UTC))
+    content, issues = commands.convert(plan.read_bytes(), Settings.load(), datetime.now(UTC), level, stylesheet)
     _notes(issues, as_json)
     _write(content, output, as_json, {"issues": [asdict(issue) for issue in issues]})
 
@@ -132,9 +135,17 @@ def convert(plan: Path, output: Path | None, as_json: bool) -> None:
 @main.command("import")
 @click.argument("document", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write; standard output otherwise.")
+@click.option("--store", is_flag=True, help="Store it in the database, its bytes untouched; the patient is matched.")
 @_json_option
-def import_(document: Path, output: Path | None, as_json: bool) -> None:
+def import_(document: Path, output: Path | None, store: bool, as_json: bool) -> None:
     """Turn a CDA document into a FHIR document Bundle."""
+    if store:
+        filed = commands.store_document(document.read_bytes(), Settings.load())
+        _notes(filed.issues, as_json)
+        named = [f"{one.type}/{one.id}" for one in filed.stored]
+        found = {"new": filed.new, "stored": named, "issues": [asdict(issue) for issue in filed.issues]}
+        _answer(found, f"{named[0]}: {'stored' if filed.new else 'stored already'}", as_json)
+        return
     content, issues = commands.import_document(document.read_bytes())
     _notes(issues, as_json)
     _write(content, output, as_json, {"issues": [asdict(issue) for issue in issues]})

@@ -19,17 +19,19 @@ from relais.cda.pdf import to_pdf
 from relais.cda.reader import read
 from relais.cda.rendering import to_html
 from relais.cda.validation import Report, Validator
-from relais.cda.writer import write
 from relais.mappings.context import Emission, Resource
 from relais.mappings.document_metadata import check_archive, document_entry, submission_set
-from relais.mappings.from_cda import to_bundle
 from relais.mappings.to_cda import convert as to_cda
 from relais.profiles.structure import check as check_structure
+from relais.server import document_imports
 from relais.server.delivery import gate, service
 from relais.server.delivery.channel import DeliveryError
 from relais.server.delivery.transmit import Wanted, transmit, transmit_document
 from relais.server.delivery.worker import Check
+from relais.server.document_forms import Level, at_level, serialised
+from relais.server.document_imports import Filed
 from relais.server.document_sources import CARRIERS
+from relais.server.fhir.facade import Facade
 from relais.server.fhir.json_format import dump, load, parse
 from relais.server.fhir.repository import Repository
 from relais.server.settings import Settings
@@ -54,20 +56,32 @@ def open_repository(settings: Settings) -> Repository:
 # --- documents ------------------------------------------------------------------------------------------------
 
 
-def convert(data: bytes, settings: Settings, now: datetime) -> tuple[bytes, list[Issue]]:
+def convert(
+    data: bytes, settings: Settings, now: datetime, level: Level = "n3", style_sheet: str = ""
+) -> tuple[bytes, list[Issue]]:
     """The document of a FHIR Bundle (JSON bytes), and what the mapping wants said. Raises RelaisError."""
     bundle = parse(data, settings.max_depth)
     _require(bundle.get("resourceType") == "Bundle", "a Bundle is expected", "resourceType")
     _refuse_errors(check_structure(bundle))
     mapped = to_cda(bundle, Emission(settings.deployment, now.astimezone(PARIS)))
-    return write(mapped.document), mapped.issues
+    return serialised(at_level(mapped.document, level, settings.deployment), style_sheet), mapped.issues
 
 
 def import_document(data: bytes) -> tuple[bytes, list[Issue]]:
     """The FHIR document Bundle (JSON bytes) of a CDA, and what could not be carried over. Raises RelaisError."""
-    found = read(data)
-    imported = to_bundle(found.document, data)
-    return dump(imported.bundle), [*found.issues, *imported.issues]
+    received = document_imports.receive(data)
+    return dump(received.bundle), list(received.issues)
+
+
+def store_document(data: bytes, settings: Settings) -> Filed:
+    """Store a CDA with all that it says, as `$from-cda` with `store` does. Raises RelaisError."""
+    received = document_imports.receive(data)
+    store = Store.open(settings.database_url)
+    try:
+        with Facade(settings, store).repository.transaction() as transaction:
+            return document_imports.file(transaction, received)
+    finally:
+        store.close()
 
 
 def render(data: bytes, form: Literal["html", "pdf"]) -> bytes:

@@ -21,11 +21,12 @@ from relais.cda.model import II, Document, Header
 from relais.cda.reader import read
 from relais.cda.templates import INS_ROOTS
 from relais.cda.writer import write
+from relais.mappings import identity
 from relais.mappings.context import Deployment, DocumentVersion, Emission, Mapped
 from relais.mappings.to_cda.unstructured import own_lineage
 from relais.server.delivery import outbox
 from relais.server.document_forms import Level, at_level
-from relais.server.document_sources import EVERYTHING, Selection, Sources, gather
+from relais.server.document_sources import EVERYTHING, RECEIVED, Selection, Sources, gather, received
 from relais.server.fhir.repository import Transaction
 from relais.server.store.schema import Bytewise, metadata
 from relais.server.store.store import to_datetime, to_microseconds
@@ -103,11 +104,17 @@ def issue(
 ) -> IssuedDocument:
     """The document of `carrier` (`Type/[id]`) as it stands, issuing the next version if it would differ from the last.
 
-    `selection` chooses the appointments of an agenda, whose carrier is the Patient. The unstructured form (`n1`) is a
+    `selection` chooses the appointments of an agenda, whose carrier is the Patient. The document of a DocumentReference
+    is the CDA that it holds, as it was received. The unstructured form (`n1`) is a
     document of its own lineage, with one version at most for each of the structured one. Raises MappingError when the
     resources lack what the document requires, FhirError when there is no such resource, RelaisError when its
     identifier belongs to another one or to another patient.
     """
+    if carrier.startswith(f"{RECEIVED}/"):
+        if level != "n3":
+            message = "a document that was received goes out as it came"
+            raise RelaisError(Issue("error", "not-supported", message, "level"))
+        return _received(transaction, carrier, now)
     transaction.exclusively(f"documents of {carrier}")
     structured = _issue_structured(transaction, carrier, deployment, now, selection)
     if level == "n3":
@@ -123,7 +130,7 @@ def _issue_structured(
     former = _newest(connection, document_table.c.carrier == carrier)
     set_id = former.identity.set_id if former else _lineage_of(sources, deployment, now)
     transaction.exclusively(f"lineage {name_of(set_id)}")
-    last = _newest(connection, document_table.c.lineage == name_of(set_id))
+    last = newest_of(connection, name_of(set_id))
     if last:
         _check_heir(transaction, last, carrier)
         if _would_say_the_same(connection, sources, deployment, last):
@@ -140,13 +147,30 @@ def _issue_unstructured(
     """The N1 form of a document that was issued."""
     document = read(structured.content).document
     set_id = own_lineage(document.header)
-    last = _newest(connection, document_table.c.lineage == name_of(set_id))
+    last = newest_of(connection, name_of(set_id))
     if last and last.version == structured.version:
         return last
     replaced = (_last_sent(connection, name_of(set_id)) or last) if last else None
     version = DocumentVersion(structured.version, replaced.identity.id if replaced else None)
     made = at_level(document, "n1", deployment, version)
     return _keep(connection, _document_of(made, structured.carrier + _UNSTRUCTURED, structured.issues, now))
+
+
+def _received(transaction: Transaction, carrier: str, now: datetime) -> IssuedDocument:
+    """The CDA that a DocumentReference holds, byte for byte. Raises RelaisError when it is about another patient."""
+    content, patient = received(transaction, carrier)
+    transaction.exclusively(f"lineage {lineage_of(read(content).document.header)}")
+    document = register(transaction.connection, content, now)
+    identifiers = tuple(ii for ii in map(identity.any_ii_of, patient.get("identifier", ())) if ii)
+    if not _same_person(identifiers, document.identity.patient):
+        message = "the document is about another patient than the DocumentReference that holds it"
+        raise RelaisError(Issue("error", "conflict", message, "DocumentReference.subject", "CI-SIS: recordTarget"))
+    return document
+
+
+def lineage_of(header: Header) -> str:
+    """The name of the lineage of a document."""
+    return name_of(header.set_id or header.id)
 
 
 def _document_of(document: Document, carrier: str, issues: tuple[Issue, ...], now: datetime) -> IssuedDocument:
@@ -214,7 +238,7 @@ def _identity(header: Header) -> Identity:
 
 
 def _keep(connection: Connection, document: IssuedDocument) -> IssuedDocument:
-    last = _newest(connection, document_table.c.lineage == document.lineage)
+    last = newest_of(connection, document.lineage)
     if last and not _same_person(last.identity.patient, document.identity.patient):
         message = "the earlier documents of this setId are about another patient"
         raise RelaisError(
@@ -256,6 +280,11 @@ def issued(connection: Connection, key: str) -> IssuedDocument | None:
 def last_issued(connection: Connection, carrier: str) -> IssuedDocument | None:
     """The newest document of `Type/[id]`."""
     return _newest(connection, document_table.c.carrier == carrier)
+
+
+def newest_of(connection: Connection, lineage: str) -> IssuedDocument | None:
+    """The newest document of a lineage."""
+    return _newest(connection, document_table.c.lineage == lineage)
 
 
 def _last_sent(connection: Connection, lineage: str) -> IssuedDocument | None:

@@ -13,7 +13,7 @@ from relais.mappings.context import Emission
 from relais.mappings.to_cda import convert
 from relais.server import documents
 from relais.server.document_forms import at_level, serialised
-from relais.server.document_sources import CARRIERS
+from relais.server.document_sources import CARRIERS, CDA_TYPES, RECEIVED
 from relais.server.fhir.cda_parameters import of_bundle, of_carrier
 from relais.server.fhir.exchange import Call, Reply
 from relais.server.fhir.facade import Facade
@@ -22,15 +22,16 @@ from relais.server.fhir.negotiation import FHIR_JSON
 from relais.server.fhir.operations import operation
 from relais.server.fhir.outcome import all_well, operation_outcome
 
-CDA_TYPE = "text/xml"
-_XML_TYPES = (CDA_TYPE, "application/xml")
+CDA_TYPE = CDA_TYPES[0]
 
 
-@operation("$to-cda", level="instance", resource_types=CARRIERS, methods=("GET", "POST"), produces=_XML_TYPES)
+@operation(
+    "$to-cda", level="instance", resource_types=(*CARRIERS, RECEIVED), methods=("GET", "POST"), produces=CDA_TYPES
+)
 def stored_to_cda(facade: Facade, call: Call) -> Reply:
-    """The document of a stored resource: PPS of a CarePlan, agenda, notification. Unchanged sources give the same
-    bytes, a change gives the next version.
+    """The CDA document of a stored resource: PPS, agenda, notification, or a document that was received.
 
+    Unchanged sources give the same bytes, a change gives the next version; a received document is as it came.
     Parameters: `level` (n3, n1); of a Patient `model` (agenda), `start` and `end` or `period`, `status` (repeats).
     With `Prefer: return=OperationOutcome` the remarks of the mapping are answered instead of the document.
     """
@@ -43,7 +44,7 @@ def stored_to_cda(facade: Facade, call: Call) -> Reply:
     return _answer(call, document.content, document.issues)
 
 
-@operation("$to-cda", level="system", produces=_XML_TYPES)
+@operation("$to-cda", level="system", produces=CDA_TYPES)
 def bundle_to_cda(facade: Facade, call: Call) -> Reply:
     """The document of a posted Bundle, or the remarks of the mapping as for a stored resource; nothing is stored.
 
@@ -60,7 +61,7 @@ def _answer(call: Call, content: bytes, issues: Iterable[Issue]) -> Reply:
     if call.prefer.returned == "OperationOutcome":
         found = list(issues)
         return Reply(200, dump(operation_outcome(found) if found else all_well("nothing to remark")))
-    chosen = request.accept_mimetypes.best_match([*_XML_TYPES, FHIR_JSON, "application/json"], default=CDA_TYPE)
+    chosen = request.accept_mimetypes.best_match([*CDA_TYPES, FHIR_JSON, "application/json"], default=CDA_TYPE)
     if chosen.endswith("json"):
         data = base64.b64encode(content).decode("ascii")
         return Reply(200, dump({"resourceType": "Binary", "contentType": CDA_TYPE, "data": data}))

@@ -30,6 +30,7 @@ RESOURCE_TYPES: tuple[str, ...] = (
     "Communication",
     "CommunicationRequest",
     "CompartmentDefinition",
+    "Composition",
     "ConceptMap",
     "Condition",
     "Consent",

@@ -1,0 +1,114 @@
+"""Which stored Patient a received document is about: by INS or local number, never in spite of another trait.
+
+RNIV (strict traits: birth name, birth given names, birth date, sex) and référentiel INS. A doubt is refused: a document
+filed with the wrong person harms both.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator
+from urllib.parse import quote
+
+from relais.cda.errors import Issue
+from relais.mappings import identity
+from relais.mappings.context import Resource
+from relais.server.fhir.outcome import FhirError
+from relais.server.fhir.repository import Transaction
+from relais.server.fhir.searchset import matching
+
+PLACE = "ClinicalDocument/recordTarget/patientRole"
+RULE = "RNIV: identification by INS and strict traits"
+_MOST_CANDIDATES = 20
+
+
+def match(transaction: Transaction, patient: Resource) -> str | None:
+    """The id of the stored Patient who is `patient`, or None when nobody here bears any of the identifiers.
+
+    Until the transaction ends nobody else creates a Patient conditionally. Raises FhirError 409 when a trait or the INS
+    of who bears the number contradicts, 412 when several patients bear it.
+    """
+    found = _bearers(transaction, [*identity.ins_identifiers(patient), *identity.local_identifiers(patient)])
+    if not found:
+        return None
+    if len(found) > 1:
+        message = "several stored patients bear the identifiers of the document: they are to be merged first"
+        raise FhirError(412, Issue("error", "multiple-matches", message, f"{PLACE}/id", RULE))
+    contradicting = list(contradictions(patient, found[0]))
+    if contradicting:
+        message = f"who bears this identifier here has another {', '.join(contradicting)}: not filed with that patient"
+        raise FhirError(409, Issue("error", "conflict", message, PLACE, RULE))
+    return str(found[0]["id"])
+
+
+def _bearers(transaction: Transaction, identifiers: list[Resource]) -> list[Resource]:
+    """The stored patients who bear one of the identifiers now; no record that was merged into another."""
+    found: dict[str, Resource] = {}
+    for identifier in identifiers:
+        system, value = identifier.get("system"), identifier.get("value")
+        if not system or not value:
+            continue
+        criteria = f"identifier={quote(f'{_escaped(system)}|{_escaped(value)}', safe='')}"
+        for stored_id in matching(transaction, "Patient", criteria, "the identifier of the patient", _MOST_CANDIDATES):
+            stored = transaction.load("Patient", stored_id)
+            bears = any(
+                (own.get("system"), own.get("value")) == (system, value) and identity.is_current(own)
+                for own in stored.get("identifier", ())
+            )
+            if bears and not any(link.get("type") == "replaced-by" for link in stored.get("link", ())):
+                found[stored_id] = stored
+    return list(found.values())
+
+
+def _escaped(value: str) -> str:
+    """A value in a search parameter (FHIR R4 §3.1.1.4.5)."""
+    for character in "\\$,|":
+        value = value.replace(character, f"\\{character}")
+    return value
+
+
+# --- traits -----------------------------------------------------------------------------------------------------------
+
+
+def contradictions(one: Resource, other: Resource) -> Iterator[str]:
+    """The traits that two records of a person state differently. What only one of them states contradicts nothing."""
+    numbers = [_numbers(record) for record in (one, other)]
+    if all(numbers) and not numbers[0] & numbers[1]:
+        yield "INS"
+    sexes = {record.get("gender") for record in (one, other)}
+    if sexes == {"male", "female"}:
+        yield "gender"
+    births = [record.get("birthDate", "") for record in (one, other)]
+    shared = min(map(len, births))
+    if births[0][:shared] != births[1][:shared]:
+        yield "birthDate"
+    families = [_families(record) for record in (one, other)]
+    if all(families) and not families[0] & families[1]:
+        yield "birth name"
+    givens = [_given(record) for record in (one, other)]
+    if all(givens) and not givens[0].startswith(givens[1]) and not givens[1].startswith(givens[0]):
+        yield "first given name"
+
+
+def _numbers(patient: Resource) -> set[tuple[str | None, str | None]]:
+    return {(one.get("system"), one.get("value")) for one in identity.ins_identifiers(patient)}
+
+
+def _names(patient: Resource) -> list[Resource]:
+    """The names of birth (`official`); of a record without any, all its names."""
+    names: list[Resource] = patient.get("name", [])
+    return [name for name in names if name.get("use") == "official"] or names
+
+
+def _families(patient: Resource) -> set[str]:
+    return {letters for name in _names(patient) if (letters := _letters(name.get("family", "")))}
+
+
+def _given(patient: Resource) -> str:
+    """The birth given names in one word: *Marie-Louise* and *MARIE LOUISE* are the same."""
+    return next((letters for name in _names(patient) if (letters := _letters(" ".join(name.get("given", ()))))), "")
+
+
+def _letters(text: str) -> str:
+    """The letters without case and accents, as identities are compared."""
+    return "".join(letter for letter in unicodedata.normalize("NFKD", text).casefold() if letter.isalpha())
