@@ -99,10 +99,6 @@ class Definition:
         """The definition that JSON bytes hold. Raises PackageError."""
         return cls(_header(package, _held(data)), package, _held(data))
 
-    def under(self, header: Header) -> Definition:
-        """The same content under another URL."""
-        return Definition(header, self.package, self._content)
-
     @property
     def canonical(self) -> str:
         """The canonical URL with the version, when there is one."""
@@ -334,6 +330,7 @@ class Registry:
         self.packages: list[Manifest] = []
         self.issues = list(issues)
         self._found: dict[tuple[str, str], dict[str, Definition]] = {}
+        self._by_address: dict[tuple[str, str], Definition] = {}
         for package in packages:
             self.packages.append(package.manifest)
             for definition in package.definitions:
@@ -352,11 +349,16 @@ class Registry:
         """Make a conformance resource known that is in no package (one under test, one that a client posted)."""
         self.add(Definition.of(msgspec.json.encode(resource), package or str(resource.get("url", ""))))
 
+    def add_address(self, address: str, definition: Definition) -> None:
+        """Have a definition found by another URL too; it is not listed twice."""
+        self._by_address[definition.header.resource_type, address] = definition
+
     def copy(self) -> Registry:
         """Another registry of the same definitions, to add to."""
         other = Registry((), self.issues)
         other.packages = [*self.packages]
         other._found = {key: dict(versions) for key, versions in self._found.items()}
+        other._by_address = dict(self._by_address)
         return other
 
     def find(self, resource_type: str, canonical: str) -> Definition | None:
@@ -364,7 +366,7 @@ class Registry:
         url, _, version = canonical.partition("#")[0].partition("|")
         versions = self._found.get((resource_type, url))
         if not versions:
-            return None
+            return self._by_address.get((resource_type, url))
         return versions.get(version) if version else versions[newest(versions)]
 
     def find_any_version(self, resource_type: str, canonical: str) -> Definition | None:

@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import msgspec
+
 from relais.profiles import definitions
 from relais.profiles.messages import Message
-from relais.profiles.packages import DEFINITION_FAULTS, Registry, Resource
+from relais.profiles.packages import DEFINITION_FAULTS, Definition, Registry, Resource
 
 Subsumption = Literal["equivalent", "subsumes", "subsumed-by", "not-subsumed"]
 
@@ -23,8 +25,15 @@ _MEDIA_TYPE = re.compile(
 GRAMMARS: Mapping[str, re.Pattern[str]] = {"urn:ietf:bcp:13": _MEDIA_TYPE, "urn:ietf:bcp:47": _LANGUAGE_TAG}
 """Code systems that are a grammar rather than a list: media types (RFC 6838), language tags (RFC 5646)."""
 
+POSTED = "posted"
+"""Stands for the package of a resource that a client gave: its regular expressions are not evaluated."""
+
 _PARENT_PROPERTIES = frozenset({"parent", "subsumedBy"})
-_MAX_NESTING = 30
+_MAX_SETS = 100
+"""Most value sets that one value set may be made of."""
+
+_MAX_LISTED = 500_000
+"""Most codes that the parts of one value set may list, and most that an expansion may gather."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +95,7 @@ class CodeSystem:
     def __init__(self, resource: Resource, supplements: Iterable[Resource] = ()) -> None:
         self.url = str(resource["url"])
         self.version = str(resource.get("version", ""))
+        self.name = str(resource.get("name", ""))
         self.is_complete = resource.get("content") == "complete"
         self._folds = resource.get("caseSensitive") is False
         self.concepts: dict[str, Concept] = {}
@@ -181,15 +191,11 @@ def _by_value(test: Callable[[list[str], str], bool]) -> _Filter:
     return passing
 
 
-def _ancestors(system: CodeSystem, code: str) -> set[str]:
-    return {above for above in system.concepts if above == code or code in system.below(above)}
-
-
 FILTERS: Mapping[str, _Filter] = {
     "is-a": lambda system, _, value: {value} | system.below(value),
     "descendent-of": lambda system, _, value: system.below(value),
     "is-not-a": lambda system, _, value: set(system.concepts) - system.below(value) - {value},
-    "generalizes": lambda system, _, value: _ancestors(system, value),
+    "generalizes": lambda system, _, value: {value} | system.above(value),
     "=": _by_value(lambda found, value: value in found),
     "in": _by_value(lambda found, value: bool({part.strip() for part in value.split(",")} & set(found))),
     "not-in": _by_value(lambda found, value: not {part.strip() for part in value.split(",")} & set(found)),
@@ -218,6 +224,8 @@ class _ValueSet:
     url: str
     includes: list[_Part]
     excludes: list[_Part]
+    reason: Message | None = None
+    """Why it cannot be used."""
 
 
 class Terminology:
@@ -241,6 +249,12 @@ class Terminology:
                 return None
             self._systems[url] = self._read_code_system(found.resource)
         return self._systems[url]
+
+    def code_systems(self) -> Iterator[tuple[str, str]]:
+        """URL and version of every code system that has concepts here."""
+        for definition in self._registry.definitions("CodeSystem"):
+            if definition.resource.get("content") in ("complete", "fragment", "example"):
+                yield definition.header.url, definition.header.version
 
     def _read_code_system(self, resource: Resource) -> CodeSystem | None:
         if resource.get("content") == "not-present":
@@ -337,24 +351,31 @@ class Terminology:
 
     def check(self, value_set: str, code: str, system: str | None = None) -> Check:
         """Whether a value set holds a code; without a system, in any of its systems (elements of type `code`)."""
-        return self._holds(value_set, code, system, 0)
+        return self._holds(value_set, code, system, {})
 
-    def _holds(self, url: str, code: str, system: str | None, depth: int) -> Check:
+    def _holds(self, url: str, code: str, system: str | None, known: dict[str, Check]) -> Check:
+        """`known` has the answers of the value sets that this one is part of: each is asked once, a circle never."""
+        if url not in known:
+            known[url] = Check(None, Message("value-set-nested", value_set=url))
+            known[url] = self._asked(url, code, system, known) if len(known) <= _MAX_SETS else known[url]
+        return known[url]
+
+    def _asked(self, url: str, code: str, system: str | None, known: dict[str, Check]) -> Check:
         found = self._value_set(url)
         if found is None:
             return Check(None, Message("value-set-unknown", value_set=url))
-        if depth > _MAX_NESTING:
-            return Check(None, Message("value-set-nested", value_set=url))
-        included = _any(self._part_holds(part, code, system, depth) for part in found.includes)
+        if found.reason:
+            return Check(None, found.reason)
+        included = _any(self._part_holds(part, code, system, known) for part in found.includes)
         if included.result is False or not found.excludes:
             return included
-        excluded = _any(self._part_holds(part, code, system, depth) for part in found.excludes)
+        excluded = _any(self._part_holds(part, code, system, known) for part in found.excludes)
         if excluded.result:
             return Check(result=False)
         return included if excluded.result is False else excluded
 
-    def _part_holds(self, part: _Part, code: str, system: str | None, depth: int) -> Check:
-        checks = [self._holds(url, code, system, depth + 1) for url in part.value_sets]
+    def _part_holds(self, part: _Part, code: str, system: str | None, known: dict[str, Check]) -> Check:
+        checks = [self._holds(url, code, system, known) for url in part.value_sets]
         if part.system is not None:
             checks.append(self._listed(part, code, system))
         if any(check.result is False for check in checks):
@@ -384,27 +405,43 @@ class Terminology:
         wanted = _plain(text)
         return [
             coding
-            for coding in self._expanded(value_set, 0)
+            for coding in self._expanded(value_set, {})
             if wanted in _plain(coding.display) or wanted in _plain(coding.code)
         ]
 
-    def _expanded(self, url: str, depth: int) -> list[Coding]:
+    def _expanded(self, url: str, known: dict[str, list[Coding] | None]) -> list[Coding]:
+        """`known` has the value sets that were expanded on the way, and None for those that this one is part of."""
+        if url not in known:
+            known[url] = None
+            known[url] = self._gathered(url, known)
+        expanded = known[url]
+        if expanded is None or len(known) > _MAX_SETS:
+            raise TerminologyError(Message("value-set-nested", value_set=url))
+        return expanded
+
+    def _gathered(self, url: str, known: dict[str, list[Coding] | None]) -> list[Coding]:
         found = self._value_set(url)
         if found is None:
             raise TerminologyError(Message("value-set-unknown", value_set=url))
-        if depth > _MAX_NESTING:
-            raise TerminologyError(Message("value-set-nested", value_set=url))
+        if found.reason:
+            raise TerminologyError(found.reason)
         listed: dict[tuple[str, str], Coding] = {}
-        for part in found.includes:
-            for coding in self._expanded_part(part, depth):
-                listed.setdefault((coding.system, coding.code), coding)
-        for part in found.excludes:
-            for coding in self._expanded_part(part, depth):
-                listed.pop((coding.system, coding.code), None)
+        read = 0
+        for parts, is_included in ((found.includes, True), (found.excludes, False)):
+            for part in parts:
+                codings = self._expanded_part(part, known)
+                read += len(codings)
+                if read > _MAX_LISTED:
+                    raise TerminologyError(Message("value-set-large", value_set=url))
+                for coding in codings:
+                    if is_included:
+                        listed.setdefault((coding.system, coding.code), coding)
+                    else:
+                        listed.pop((coding.system, coding.code), None)
         return list(listed.values())
 
-    def _expanded_part(self, part: _Part, depth: int) -> list[Coding]:
-        lists = [self._expanded(url, depth + 1) for url in part.value_sets]
+    def _expanded_part(self, part: _Part, known: dict[str, list[Coding] | None]) -> list[Coding]:
+        lists = [self._expanded(url, known) for url in part.value_sets]
         if part.system is not None:
             if part.codes is None:
                 raise TerminologyError(part.reason or Message("system-grammar", system=part.system))
@@ -419,21 +456,31 @@ class Terminology:
     def _value_set(self, url: str) -> _ValueSet | None:
         if url not in self._sets:
             found = self._registry.find_any_version("ValueSet", url)
-            made = self._read_value_set(url, found.resource) if found else self._implicit_value_set(url)
+            made = self._read_value_set(url, found) if found else self._implicit_value_set(url)
             if made is None:
                 return None
             self._sets[url] = made
         return self._sets[url]
 
-    def _read_value_set(self, url: str, resource: Resource) -> _ValueSet | None:
-        compose = resource.get("compose")
+    def _read_value_set(self, url: str, definition: Definition) -> _ValueSet | None:
+        is_posted = definition.package == POSTED
+        found = _ValueSet(url, [], [])
         try:
+            compose = definition.resource.get("compose")
             if compose is None:
-                return _ValueSet(url, self._expansion_parts(resource), [])
-            includes = [self._part(each) for each in compose.get("include", ())]
-            return _ValueSet(url, includes, [self._part(each) for each in compose.get("exclude", ())])
+                found.includes = self._expansion_parts(definition.resource)
+                return found
+            read = 0
+            for parts, key in ((found.includes, "include"), (found.excludes, "exclude")):
+                for each in compose.get(key, ()):
+                    part = self._part(each, is_posted=is_posted)
+                    parts.append(part)
+                    read += len(part.codes or ())
+                    if read > _MAX_LISTED:
+                        return _ValueSet(url, [], [], Message("value-set-large", value_set=url))
         except DEFINITION_FAULTS:
             return None
+        return found
 
     def _implicit_value_set(self, url: str) -> _ValueSet | None:
         plain = url.partition("|")[0]
@@ -466,17 +513,17 @@ class Terminology:
                 codes.setdefault(each.get("system", ""), {})[each["code"]] = each.get("display", "")
         return [_Part(system, self.code_system(system), listed, None, ()) for system, listed in codes.items()]
 
-    def _part(self, include: Resource) -> _Part:
+    def _part(self, include: Resource, *, is_posted: bool = False) -> _Part:
         system = include.get("system")
         value_sets = tuple(include.get("valueSet", ()))
         if system is None:
             return _Part(None, None, None, None, value_sets)
         definition = self.code_system(system)
-        codes, reason = self._codes(include, system, definition)
+        codes, reason = self._codes(include, system, definition, is_posted=is_posted)
         return _Part(system, definition, codes, reason, value_sets)
 
     def _codes(
-        self, include: Resource, system: str, definition: CodeSystem | None
+        self, include: Resource, system: str, definition: CodeSystem | None, *, is_posted: bool
     ) -> tuple[Mapping[str, str] | None, Message | None]:
         """The codes of an include by code with their displays, or None and the reason why they cannot be enumerated."""
         if "concept" in include:
@@ -490,7 +537,7 @@ class Terminology:
         kept = set(definition.concepts)
         for each in filters:
             passing = FILTERS.get(each.get("op", ""))
-            if passing is None:
+            if passing is None or (is_posted and each["op"] == "regex"):
                 return None, Message("filter-unknown", operator=each.get("op", ""))
             try:
                 kept &= passing(definition, each.get("property", ""), each.get("value", ""))
@@ -500,10 +547,20 @@ class Terminology:
 
     # Translation
 
-    def translate(self, code: str, system: str, concept_map: str = "", target: str = "") -> list[Match]:
+    def with_value_set(self, resource: Resource) -> tuple[Terminology, str]:
+        """A terminology that has a value set besides, which a client gave, and the name of that value set in it."""
+        name = "urn:relais:posted"
+        registry = self._registry.copy()
+        registry.add_address(name, Definition.of(msgspec.json.encode(resource), POSTED))
+        return Terminology(registry), name
+
+    def translate(
+        self, code: str, system: str, concept_map: str = "", target: str = "", *, reverse: bool = False
+    ) -> list[Match]:
         """What a code becomes, by one concept map or by all, into one target system or value set or into any.
 
-        Raises TerminologyError when the concept map is not loaded.
+        `reverse` goes from the targets of the maps to their sources. Raises TerminologyError when the concept map is
+        not loaded.
         """
         found = self._registry.find("ConceptMap", concept_map) if concept_map else None
         if concept_map and found is None:
@@ -512,8 +569,8 @@ class Terminology:
         return [
             match
             for definition in definitions
-            for match in _matches(definition.resource, code, system)
-            if target in ("", match.target.system, *_targets(definition.resource))
+            for match in _matches(_reversed(definition.resource) if reverse else definition.resource, code, system)
+            if target in ("", match.target.system, *_ends(definition.resource, "source" if reverse else "target"))
         ]
 
 
@@ -534,8 +591,40 @@ def _contained(contains: Iterable[Resource]) -> Iterator[Resource]:
         yield from _contained(each.get("contains", ()))
 
 
-def _targets(concept_map: Resource) -> tuple[str, ...]:
-    return tuple(str(concept_map[key]) for key in ("targetUri", "targetCanonical") if key in concept_map)
+def _ends(concept_map: Resource, side: str) -> tuple[str, ...]:
+    """The value sets that a concept map goes from (`source`) or to (`target`)."""
+    return tuple(str(concept_map[key]) for key in (f"{side}Uri", f"{side}Canonical") if key in concept_map)
+
+
+_SEEN_FROM_TARGET: Mapping[str, str] = {
+    "wider": "narrower",
+    "narrower": "wider",
+    "subsumes": "specializes",
+    "specializes": "subsumes",
+}
+
+
+def _reversed(concept_map: Resource) -> Resource:
+    """The concept map read from its targets to its sources."""
+    groups: list[Resource] = []
+    for group in concept_map.get("group", ()):
+        elements = [
+            {
+                "code": target.get("code"),
+                "target": [
+                    {
+                        "code": element.get("code", ""),
+                        "display": element.get("display", ""),
+                        "equivalence": _SEEN_FROM_TARGET.get(equivalence, equivalence),
+                    }
+                ],
+            }
+            for element in group.get("element", ())
+            for target in element.get("target", ())
+            if (equivalence := str(target.get("equivalence", ""))) != "unmatched"
+        ]
+        groups.append({"source": group.get("target", ""), "target": group.get("source", ""), "element": elements})
+    return {"url": concept_map.get("url", ""), "group": groups}
 
 
 def _matches(concept_map: Resource, code: str, system: str) -> Iterator[Match]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from types import MappingProxyType
@@ -111,15 +112,15 @@ class Conformance:
             find = JsonPositions(text.decode()).find
         return [Located(issue, find(issue.path)) for issue in self.validate(resource, profiles, language=language)]
 
-    def supported_profiles(self, resource_type: str) -> list[str]:
-        """The canonical URLs of the profiles on a resource type that packages other than R4's own define."""
-        return sorted(
-            definition.canonical
-            for definition in self.registry.definitions("StructureDefinition")
-            if definition.header.type == resource_type
-            and definition.header.derivation == "constraint"
-            and not definition.package.startswith(f"{_R4}#")
-        )
+    def supported_profiles(self) -> dict[str, list[str]]:
+        """The canonical URLs of the profiles that packages other than R4's own define, by resource type."""
+        found: dict[str, list[str]] = defaultdict(list)
+        for definition in self.registry.definitions("StructureDefinition"):
+            header = definition.header
+            is_profile = header.derivation == "constraint" and header.kind == "resource"
+            if is_profile and not definition.package.startswith(f"{_R4}#"):
+                found[str(header.type)].append(definition.canonical)
+        return {name: sorted(urls) for name, urls in found.items()}
 
 
 def _served(registry: Registry) -> list[Issue]:

@@ -11,12 +11,11 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
-from relais.profiles.packages import Definition, Header, Registry
-from relais.profiles.terminology import Terminology
+from relais.profiles.packages import Definition, Registry
+from relais.profiles.terminology import POSTED, Terminology
 from relais.server.store import schema
 
 STORED_TYPES = ("CodeSystem", "ConceptMap", "ValueSet")
-_STORE = "stored"
 
 
 class ServerTerminology:
@@ -52,9 +51,9 @@ class ServerTerminology:
             resource.c.type.in_(STORED_TYPES), resource.c.content.is_not(None)
         )
         for resource_type, resource_id, content in connection.execute(stored.order_by(resource.c.key)):
-            definition = Definition.of(bytes(content), _STORE)
+            definition = Definition.of(bytes(content), POSTED)
             if definition.header.url:
                 registry.add(definition)
             for address in (f"{resource_type}/{resource_id}", f"{self._base}/{resource_type}/{resource_id}"):
-                registry.add(definition.under(Header(resource_type, address, "", resource_id)))
+                registry.add_address(address, definition)
         return registry

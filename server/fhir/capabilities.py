@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -17,11 +17,17 @@ from relais.server.search.indexer import index_plan
 from relais.server.search.parameters import parameters
 from relais.server.settings import Settings
 
+EXPANSION_PARAMETERS = (
+    *("activeOnly", "count", "displayLanguage", "excludeNested", "filter"),
+    *("includeDefinition", "includeDesignations", "offset", "url", "valueSet", "valueSetVersion"),
+)
+"""The parameters of `$expand` that are understood."""
+
 _SYSTEM_CODES = ("transaction", "batch", "search-system", "history-system")
 
 
-def statement(registry: Registry, settings: Settings) -> Resource:
-    """The statement of a facade."""
+def statement(registry: Registry, settings: Settings, profiles: Mapping[str, Sequence[str]]) -> Resource:
+    """The statement of a facade; `profiles` are the canonical URLs of those that are loaded, by resource type."""
     release = version("relais")
     return {
         "resourceType": "CapabilityStatement",
@@ -38,7 +44,7 @@ def statement(registry: Registry, settings: Settings) -> Resource:
         "rest": [
             {
                 "mode": "server",
-                "resource": [_resource(name, registry, settings) for name in sorted(registry.resource_types)],
+                "resource": [_resource(name, registry, settings, profiles) for name in sorted(registry.resource_types)],
                 "interaction": [{"code": code} for code in _system_codes(registry)],
                 "compartment": [f"http://hl7.org/fhir/CompartmentDefinition/{_kebab(name)}" for name in compartments()],
                 **_operations((one for one in registry.operations if one.level == "system"), settings.fhir_base),
@@ -47,11 +53,14 @@ def statement(registry: Registry, settings: Settings) -> Resource:
     }
 
 
-def _resource(name: str, registry: Registry, settings: Settings) -> dict[str, Any]:
+def _resource(
+    name: str, registry: Registry, settings: Settings, profiles: Mapping[str, Sequence[str]]
+) -> dict[str, Any]:
     served = [interaction for interaction in registry.interactions if interaction.level in ("type", "instance")]
     stated: dict[str, Any] = {
         "type": name,
         "profile": f"http://hl7.org/fhir/StructureDefinition/{name}",
+        "supportedProfile": list(profiles.get(name, ())),
         "interaction": [{"code": code} for code in dict.fromkeys(interaction.code for interaction in served)],
     }
     for interaction in served:
@@ -105,3 +114,30 @@ def _system_codes(registry: Registry) -> list[str]:
     if "transaction" in codes:
         codes.add("batch")  # one address serves both
     return [code for code in _SYSTEM_CODES if code in codes]
+
+
+def terminology_statement(systems: Iterable[tuple[str, str]], settings: Settings) -> Resource:
+    """The TerminologyCapabilities of a facade; `systems` are the (URL, version) pairs of its code systems."""
+    found: dict[str, list[str]] = {}
+    for url, number in systems:
+        found.setdefault(url, []).extend([number] if number else [])
+    return {
+        "resourceType": "TerminologyCapabilities",
+        "status": "active",
+        "date": instant(utc_now()),
+        "kind": "instance",
+        "software": {"name": "Relais", "version": version("relais")},
+        "implementation": {"description": "Relais FHIR facade", "url": settings.fhir_base},
+        "codeSystem": [
+            {"uri": url, **({"version": [{"code": one} for one in versions]} if versions else {})}
+            for url, versions in found.items()
+        ],
+        "expansion": {
+            "hierarchical": False,
+            "paging": True,
+            "incomplete": False,
+            "parameter": [{"name": name} for name in EXPANSION_PARAMETERS],
+        },
+        "validateCode": {"translations": False},
+        "translation": {"needsMap": False},
+    }

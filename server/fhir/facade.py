@@ -8,8 +8,9 @@ import msgspec
 
 from relais.profiles.packages import Registry as Packages
 from relais.server.conformance import Conformance
+from relais.server.delivery.watch import DeliveryWatch
 from relais.server.fhir.bundles import BundleProcessor
-from relais.server.fhir.capabilities import statement
+from relais.server.fhir.capabilities import statement, terminology_statement
 from relais.server.fhir.exchange import Call, Reply
 from relais.server.fhir.interactions import INTERACTIONS
 from relais.server.fhir.jobs import Jobs
@@ -42,6 +43,7 @@ class Facade:
             update_creates=settings.update_creates,
             versioned_types=settings.versioned_types,
             judge=self.policy,
+            watcher=DeliveryWatch(settings),
             terminology=self.terminology,
             most_deleted=settings.most_deleted,
         )
@@ -61,13 +63,18 @@ class Facade:
             offered,
         )
         self.jobs = Jobs(self)
-        self._statement = dump(statement(self.registry, settings))
+        self._statement = dump(statement(self.registry, settings, self.conformance.supported_profiles()))
         self._description = msgspec.json.encode(describe(self.registry, settings.fhir_base))
 
     def _metadata(self, _repository: Repository, call: Call) -> Reply:
-        """The CapabilityStatement of this server."""
-        if dict(parse_qsl(call.query)).get("mode", "full") not in ("full", "normative"):
-            raise FhirError.of(400, "not-supported", "mode is full or normative", "mode")
+        """The CapabilityStatement of this server; by `mode=terminology`, its TerminologyCapabilities."""
+        mode = dict(parse_qsl(call.query)).get("mode", "full")
+        if mode == "terminology":
+            with self.repository.snapshot() as connection:
+                systems = list(self.terminology(connection).code_systems())
+            return Reply(200, dump(terminology_statement(systems, self.settings)))
+        if mode not in ("full", "normative"):
+            raise FhirError.of(400, "not-supported", "mode is full, normative or terminology", "mode")
         return Reply(200, self._statement)
 
     def _openapi(self, _repository: Repository, _call: Call) -> Reply:

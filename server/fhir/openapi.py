@@ -29,7 +29,7 @@ _PATCH_OPERATION = {
 _QUERY: dict[str, tuple[str, dict[str, Any]]] = {
     "_format": ("Format of the answer, before the Accept header.", {"type": "string", "enum": ["json", "xml"]}),
     "_pretty": ("Whether the answer is indented.", {"type": "boolean"}),
-    "mode": ("Kind of statement.", {"type": "string", "enum": ["full", "normative"]}),
+    "mode": ("Kind of statement.", {"type": "string", "enum": ["full", "normative", "terminology"]}),
     "_summary": ("Part of the resource.", {"type": "string", "enum": ["true", "text", "data", "false"]}),
     "_elements": ("Elements to show, by commas.", {"type": "string"}),
     "_count": ("Size of a page.", {"type": "integer", "minimum": 0}),

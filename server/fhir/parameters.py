@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl
 
 from relais.server.fhir.exchange import Call
 from relais.server.fhir.outcome import FhirError
+from relais.server.fhir.repository import refuse_wrong_structure
 
 GENERAL = frozenset({"_format", "_pretty"})
 
@@ -28,6 +29,30 @@ def simple_parameters(call: Call, known: Collection[str]) -> Pairs:
         if name not in known:
             raise FhirError.of(400, "not-supported", f"the parameter {name[:64]} is not offered here", name[:64])
     return pairs
+
+
+def all_parameters(call: Call, known: Collection[str]) -> dict[str, Any]:
+    """The value or the resource of each parameter, all of `known`; those of the address are text.
+
+    Raises FhirError 400 for a parameter that is unknown, stands twice or has no value.
+    """
+    pairs: list[tuple[str, Any]] = [(name, value) for name, value in parse_qsl(call.query) if name not in GENERAL]
+    if call.body is not None:
+        if call.body.get("resourceType") != "Parameters":
+            raise FhirError.of(400, "invalid", "a Parameters resource is expected as body", "resourceType")
+        refuse_wrong_structure([(call.body, "")])
+        pairs += [
+            (one["name"], next((value for key, value in one.items() if key.startswith(("value", "resource"))), None))
+            for one in call.body.get("parameter", ())
+        ]
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name not in known:
+            raise FhirError.of(400, "not-supported", f"the parameter {name[:64]} is not offered here", name[:64])
+        if name in found or value is None:
+            raise FhirError.of(400, "value", "the parameter is expected once, with a value", name)
+        found[name] = value
+    return found
 
 
 def primitive_parameters(parameters: Any) -> Iterator[tuple[str, str]]:
