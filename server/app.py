@@ -7,6 +7,7 @@ from pathlib import Path
 
 from flask import Flask
 
+from relais.server import guide
 from relais.server.conformance import Conformance
 from relais.server.fhir import rest
 from relais.server.fhir.facade import Facade
@@ -40,4 +41,5 @@ def create_app(settings: Settings) -> Flask:
     facade = Facade(settings, Store.open(settings.database_url), conformance)
     app.extensions["relais"] = facade
     rest.register(app, facade)
+    guide.register(app, settings.guide_site)
     return app

@@ -52,6 +52,10 @@ class Settings:
     export_folder: str = field(
         default="relais-export", metadata={"doc": "Folder of bulk export files, shared by the web processes."}
     )
+    guide_folder: str = field(
+        default="",
+        metadata={"doc": "Folder of the built implementation guide, shown at /ig; empty: ig/build/site beside Relais."},
+    )
     # Store
     database_url: str = field(
         default="sqlite:///relais.sqlite", metadata={"doc": "SQLAlchemy URL: sqlite:///file or postgresql+psycopg://…"}
@@ -288,6 +292,12 @@ class Settings:
         """Folder of the official rules, or None when this machine has none."""
         folder = Path(self.cisis_pack) if self.cisis_pack else Path(__file__).resolve().parents[2] / "shared" / "cisis"
         return folder if (folder / "cda").is_dir() else None
+
+    @property
+    def guide_site(self) -> Path:
+        """Folder of the built implementation guide; it need not exist."""
+        built = Path(__file__).resolve().parents[1] / "ig" / "build" / "site"
+        return Path(self.guide_folder) if self.guide_folder else built
 
     @property
     def rule_set_names(self) -> tuple[str, ...]:
