@@ -179,9 +179,9 @@ class Site:
 
     def title(self, resource: Resource) -> str:
         """The title of a resource in words."""
-        if resource["resourceType"] == "ImplementationGuide":
-            return str(resource["title"])
-        return str(resource.get("title") or self._guide.described(resource).get("name") or resource["id"])
+        if resource in self._guide.examples:
+            return str(self._guide.described(resource).get("name", resource["id"]))
+        return str(resource.get("title", resource["id"]))
 
     def _of_type(self, resource_type: str) -> tuple[Resource, ...]:
         return tuple(one for one in self._guide.definitions if one["resourceType"] == resource_type)
@@ -206,8 +206,12 @@ class Site:
         )
 
     def _told(self, resource: Resource) -> list[Any]:
-        """What the validator says of a resource, but that it has no narrative."""
-        return [issue for issue in self._guide.issues[key(resource)] if issue.rule != "dom-6"]
+        """What the validator says of a resource, but for an absent narrative and for what a snapshot inherits."""
+        return [
+            issue
+            for issue in self._guide.issues[key(resource)]
+            if issue.rule != "dom-6" and not issue.path.startswith("StructureDefinition.snapshot.")
+        ]
 
     def _verdicts(self) -> dict[str, Any]:
         rows = [(one, Counter(issue.severity for issue in self._told(one))) for one in self._guide.resources]

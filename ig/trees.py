@@ -100,13 +100,13 @@ def _row(element: Element, change: Element | None, shown: Element) -> Row:
     return Row(
         id=element_id,
         name=slice_name or name,
-        depth=len(above) + bool(slice_name),
+        depth=len(above) + element_id.count(":"),
         is_slice=bool(slice_name),
         flags=tuple(_flags(element)),
         cardinality=f"{element.get('min', 0)}..{element.get('max', '*')}",
         changed=change is not None,
         types=tuple(_types(element)),
-        short=str(shown.get("short") or (element.get("short", "") if not change or not above else "")),
+        short=str(element.get("short", "")),
         details=tuple(_details(shown)),
     )
 

@@ -9,6 +9,10 @@ RuleSet: Parameter(name, use, min, max, type, documentation)
 * parameter[=].type = #{type}
 * parameter[=].documentation = {documentation}
 
+RuleSet: Lie(valueSet)
+* parameter[=].binding.strength = #required
+* parameter[=].binding.valueSet = "https://relais.example/fhir/ValueSet/{valueSet}"
+
 Instance: relais-to-cda
 InstanceOf: OperationDefinition
 Usage: #definition
@@ -33,25 +37,60 @@ Usage: #definition
 * insert Parameter(stylesheet, in, 0, 1, string, [["Au niveau système : adresse relative d'une feuille de style."]])
 * insert Parameter(return, out, 1, 1, Binary, [["Le document CDA, contentType text/xml."]])
 
+Instance: relais-from-cda
+InstanceOf: OperationDefinition
+Usage: #definition
+* url = "https://relais.example/fhir/OperationDefinition/relais-from-cda"
+* name = "RelaisFromCda"
+* title = "$from-cda : un document CDA en FHIR"
+* status = #draft
+* kind = #operation
+* code = #from-cda
+* description = "Un document CDA en Bundle FHIR de type document, ou gardé : ses octets tels quels, ses ressources, la personne reconnue à son INS. Ce qui n'a pu être repris est un OperationOutcome à la fin du Bundle. Le corps est le CDA même (text/xml), un Binary, ou ces paramètres."
+* affectsState = true
+* system = true
+* type = false
+* instance = false
+* insert Parameter(document, in, 1, 1, Binary, [["Le document CDA."]])
+* insert Parameter(store, in, 0, 1, boolean, [["Garder le document et ses ressources ; false par défaut."]])
+* insert Parameter(return, out, 1, 1, Bundle, [["Le document en FHIR, ou ce qui a été gardé, la DocumentReference en premier."]])
+
 Instance: relais-transmit
 InstanceOf: OperationDefinition
 Usage: #definition
 * url = "https://relais.example/fhir/OperationDefinition/relais-transmit"
 * name = "RelaisTransmit"
-* title = "$transmit : transmettre le document d'un plan"
+* title = "$transmit : transmettre un document"
 * status = #draft
 * kind = #operation
 * code = #transmit
-* description = "Ordonne la transmission du document d'un plan et répond aussitôt (201) avec la Task qui suit l'ordre. Refuse (422) ce qui ne doit pas partir : plan non approuvé, opposition de la personne, type que le destinataire ne prend pas, document que les règles officielles n'ont pas pu vérifier."
+* description = "Ordonne la transmission du document d'une ressource, ou de celui qu'une DocumentReference désigne, et répond aussitôt (201) avec la Task qui suit l'ordre. Refuse (422) ce qui ne doit pas partir : plan non approuvé, opposition de la personne, type que le destinataire ne prend pas."
 * affectsState = true
 * system = false
 * type = false
 * instance = true
 * inputProfile = "https://relais.example/fhir/StructureDefinition/relais-parametres-transmission"
 * insert Parameter(channel, in, 1, 3, code, [["Par où transmettre."]])
+* insert Lie(relais-transmission-channel)
+* insert Parameter(recipient, in, 0, *, string, [["Boîte aux lettres ; par défaut celles du cercle de soins."]])
+* insert Parameter(patient, in, 0, 1, boolean, [["Aussi à la boîte aux lettres de la personne."]])
+* insert Parameter(intent, in, 0, 1, code, [["Envoyer (par défaut), remplacer, retirer."]])
+* insert Lie(relais-transmission-intent)
+* insert Parameter(hideFrom, in, 0, 3, code, [["À qui le document est caché."]])
+* insert Lie(relais-transmission-audience)
+* insert Parameter(acknowledgement, in, 0, 2, code, [["Accusés demandés ; tous par défaut."]])
+* insert Lie(relais-transmission-acknowledgement)
+* insert Parameter(priority, in, 0, 1, code, [["Priorité."]])
 * parameter[=].binding.strength = #required
-* parameter[=].binding.valueSet = "https://relais.example/fhir/ValueSet/relais-transmission-channel"
-* insert Parameter(recipient, in, 0, *, string, [["Boîte aux lettres MSSanté ; au moins une pour le canal mss."]])
+* parameter[=].binding.valueSet = "http://hl7.org/fhir/ValueSet/request-priority"
+* insert Parameter(requester, in, 0, 1, Reference, [["Qui ordonne."]])
+* insert Parameter(dryRun, in, 0, 1, boolean, [["Dire ce qui serait accepté ou refusé (200), ne rien garder."]])
+* insert Parameter(level, in, 0, 1, code, [["Comme pour $to-cda."]])
+* insert Parameter(model, in, 0, 1, code, [["Comme pour $to-cda."]])
+* insert Parameter(start, in, 0, 1, dateTime, [["Comme pour $to-cda."]])
+* insert Parameter(end, in, 0, 1, dateTime, [["Comme pour $to-cda."]])
+* insert Parameter(period, in, 0, 1, Period, [["Comme pour $to-cda."]])
+* insert Parameter(status, in, 0, *, code, [["Comme pour $to-cda."]])
 * insert Parameter(return, out, 1, 1, Task, [["La tâche de transmission (profil relais-tache-transmission)."]])
 
 Instance: relais-expunge

@@ -42,14 +42,21 @@ Description: "Couvertures que le PPS nomme dans les dispositions médico-sociale
 
 CodeSystem: RelaisTransmission
 Id: relais-transmission
-Title: "Transmission : tâche, entrées et sorties"
+Title: "Transmission : tâche, entrées, sorties, états"
 Description: "Ce que dit la Task d'un ordre de transmission."
 * insert Codes
 * #transmit "Transmission d'un document" "Code de la tâche."
+* #withdraw "Retrait d'un document" "Code de la tâche."
 * #channel "Canal" "Entrée : par où transmettre."
 * #recipient "Destinataire" "Entrée : boîte aux lettres MSSanté."
 * #document "Document transmis" "Sortie : identifiant du document CDA."
 * #attempt "Tentative" "Sortie : date, issue et détail d'une tentative."
+* #acknowledgement "Accusé" "Sortie : accusé de réception ou de lecture, attendu ou reçu."
+* #waiting "En attente d'une nouvelle tentative" "État."
+* #unconfirmed "Arrivée incertaine : à vérifier auprès du destinataire" "État."
+* #refused-later "Refusé par un destinataire après remise" "État."
+* #acknowledgement-awaited "Remis, accusé attendu" "État."
+* #acknowledgement-overdue "Accusé attendu non reçu" "État."
 
 CodeSystem: RelaisTransmissionChannel
 Id: relais-transmission-channel
@@ -89,3 +96,82 @@ Title: "Catégories de consentement"
 Description: "Consentement, opposition, information, accord."
 * ^experimental = false
 * include codes from system RelaisConsentCategory
+
+ValueSet: RelaisTransmissionKind
+Id: relais-transmission-kind
+Title: "Ordres de transmission"
+Description: "Ce qu'une tâche de transmission ordonne."
+* ^experimental = false
+* RelaisTransmission#transmit
+* RelaisTransmission#withdraw
+
+ValueSet: RelaisTransmissionState
+Id: relais-transmission-state
+Title: "États à surveiller d'une transmission"
+Description: "Ce qu'il y a à regarder : Task.businessStatus."
+* ^experimental = false
+* RelaisTransmission#waiting
+* RelaisTransmission#unconfirmed
+* RelaisTransmission#refused-later
+* RelaisTransmission#acknowledgement-awaited
+* RelaisTransmission#acknowledgement-overdue
+
+ValueSet: RelaisTransmissionStatus
+Id: relais-transmission-status
+Title: "Statuts d'une transmission"
+Description: "Les statuts de Task que Relais écrit."
+* ^experimental = false
+* http://hl7.org/fhir/task-status#requested "Requested"
+* http://hl7.org/fhir/task-status#in-progress "In Progress"
+* http://hl7.org/fhir/task-status#completed "Completed"
+* http://hl7.org/fhir/task-status#failed "Failed"
+* http://hl7.org/fhir/task-status#cancelled "Cancelled"
+* http://hl7.org/fhir/task-status#rejected "Rejected"
+
+CodeSystem: RelaisTransmissionIntent
+Id: relais-transmission-intent
+Title: "Intentions de transmission"
+Description: "Envoyer, remplacer, retirer."
+* insert Codes
+* #send "Envoyer" "Le document ; il remplace sa version précédente s'il y en a une."
+* #replace "Remplacer" "Seulement s'il y a une version à remplacer."
+* #withdraw "Retirer" "Ce qui a été envoyé n'est plus à prendre en compte."
+
+CodeSystem: RelaisTransmissionAudience
+Id: relais-transmission-audience
+Title: "À qui un document est caché"
+Description: "Masquages des métadonnées (JDV_J08)."
+* insert Codes
+* #professionals "Professionnels de santé"
+* #patient "La personne"
+* #representatives "Représentants légaux"
+
+CodeSystem: RelaisTransmissionAcknowledgement
+Id: relais-transmission-acknowledgement
+Title: "Accusés"
+Description: "Accusés que l'on demande ; `none` va seul."
+* insert Codes
+* #reception "Accusé de réception"
+* #reading "Accusé de lecture"
+* #none "Aucun"
+
+ValueSet: RelaisTransmissionIntentVS
+Id: relais-transmission-intent
+Title: "Intentions de transmission"
+Description: "Envoyer, remplacer, retirer."
+* ^experimental = false
+* include codes from system RelaisTransmissionIntent
+
+ValueSet: RelaisTransmissionAudienceVS
+Id: relais-transmission-audience
+Title: "À qui un document est caché"
+Description: "Professionnels, personne, représentants légaux."
+* ^experimental = false
+* include codes from system RelaisTransmissionAudience
+
+ValueSet: RelaisTransmissionAcknowledgementVS
+Id: relais-transmission-acknowledgement
+Title: "Accusés"
+Description: "Réception, lecture, aucun."
+* ^experimental = false
+* include codes from system RelaisTransmissionAcknowledgement
