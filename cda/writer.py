@@ -127,7 +127,9 @@ def _escape_text(value: str) -> str:
 
 
 def _attribute(name: str, value: str | None) -> str:
-    return f' {name}="{_escape(value)}"' if value else ""
+    if not value:
+        return ""
+    return f' {name}="{value.translate(_ESCAPES) if _NEEDS_ESCAPE(value) else value}"'
 
 
 def _boolean(name: str, value: bool | None) -> str:
@@ -159,11 +161,10 @@ def _each(write_one: Callable[..., str], name: str, parts: Sequence[Any]) -> str
 def _ii(name: str, ii: II | None) -> str:
     if ii is None:
         return ""
-    return _tag(
-        name,
-        "",
-        _attribute("nullFlavor", ii.null_flavor) + _attribute("root", ii.root) + _attribute("extension", ii.extension),
-    )
+    said = _attribute("nullFlavor", ii.null_flavor) + _attribute("root", ii.root)
+    if ii.extension:
+        said += _attribute("extension", ii.extension)
+    return f"<{name}{said}/>" if said else ""
 
 
 def _code(name: str, code: Code | None, attributes: str = "") -> str:

@@ -74,8 +74,9 @@ def extensions(element: Resource, url: str) -> Iterator[Resource]:
 
 def value(element: Resource, url: str) -> Any:
     """The value[x] of the first extension with that URL, or None."""
-    for extension in extensions(element, url):
-        for name, content in extension.items():
-            if name.startswith("value"):
-                return content
+    for extension in element.get("extension", ()):
+        if extension.get("url") == url:
+            for name, content in extension.items():
+                if name.startswith("value"):
+                    return content
     return None

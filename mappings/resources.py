@@ -28,6 +28,7 @@ class ResourceSet:
         self._home = home
         self._by_name: dict[str, Resource] = {}
         self._all: list[Resource] = []
+        self._by_type: dict[str | None, list[Resource]] = {}
         self._bases: dict[int, str] = {}  # server of each resource, contained or not, by identity
         self._holders: dict[int, Resource] = {}  # by identity of the contained resource
         issues = [issue for index, entry in enumerate(entries) for issue in self._add(index, *entry)]
@@ -62,6 +63,7 @@ class ResourceSet:
             elif name:
                 self._by_name[name] = resource
         self._all.append(resource)
+        self._by_type.setdefault(resource.get("resourceType"), []).append(resource)
         self._bases[id(resource)] = base
         for contained in resource.get("contained", ()):
             self._holders[id(contained)] = resource
@@ -72,7 +74,7 @@ class ResourceSet:
 
     def of_type(self, resource_type: str) -> list[Resource]:
         """Every resource of that type, in the order given."""
-        return [resource for resource in self._all if resource.get("resourceType") == resource_type]
+        return list(self._by_type.get(resource_type, ()))
 
     def resolve(self, reference: Resource | str | None, container: Resource | None = None) -> Resource | None:
         """The resource that a Reference (or its `reference` string) names, in whatever version is at hand, or None.
@@ -88,9 +90,8 @@ class ResourceSet:
             contained = self._holders.get(id(container), container or {}).get("contained", ())
             return next((resource for resource in contained if resource.get("id") == target[1:]), None)
         name = target.partition(_VERSION)[0]
-        restful = _RESTFUL.fullmatch(name)
         base = self._bases.get(id(container), self._home)
-        if restful and not restful["base"] and base:
+        if base and (restful := _RESTFUL.fullmatch(name)) and not restful["base"]:
             name = f"{base}/{name}"
         return self._by_name.get(name)
 

@@ -30,6 +30,8 @@ _URL_SCHEMES = ("tel", "fax", "mailto", "http", "ftp", "mllp")
 _PHONE_NOISE = str.maketrans("", "", " .-()\u00a0\u202f")
 _COUNTRIES = {"FR": "FRANCE", "FRA": "FRANCE"}
 
+_ADDRESS_PARTS = {url: part for part, url in extensions.ADDRESS_PARTS.items()}
+
 _PREFIXES = {
     **dict.fromkeys(("M", "MR", "MONSIEUR"), "M"),
     **dict.fromkeys(("MME", "MLLE", "MRS", "MADAME", "MADEMOISELLE"), "MME"),
@@ -154,11 +156,10 @@ def _fill_street(result: Address, element: Resource) -> bool:
 def _structured_street(element: Resource) -> dict[str, str]:
     parts: dict[str, str] = {}
     for line in element.get("_line", ()):
-        if line:
-            for part, url in extensions.ADDRESS_PARTS.items():
-                content = extensions.value(line, url)
-                if content and content.strip():
-                    parts.setdefault(part, content.strip())
+        for extension in line.get("extension", ()) if line else ():
+            part, content = _ADDRESS_PARTS.get(extension.get("url")), (extension.get("valueString") or "").strip()
+            if part and content:
+                parts.setdefault(part, content)
     return parts
 
 
