@@ -1,7 +1,6 @@
 """The `relais` command: each subcommand calls what the library offers, and renders results and errors once.
 
-Exit codes: 0 done (for `validate`: conformant), 1 refused or not conformant (one line per issue on standard error),
-2 wrong usage.
+Exit codes: 0 done, 1 refused (one line per issue on standard error), 2 wrong usage; `validate` has its own.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ import click
 import msgspec
 
 from relais.cda.errors import Issue, RelaisError
-from relais.server import commands
+from relais.server import commands, validate_command
 from relais.server.document_forms import LEVELS, Level
 from relais.server.settings import Settings, reference
 
@@ -187,19 +186,17 @@ def unpack(archive: Path, output: Path, as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--rule-set", default="", help="Named rule set; the newest otherwise.")
-@_json_option
-def validate(files: tuple[Path, ...], rule_set: str, as_json: bool) -> None:
-    """Check CDA documents (XSD, official Schematrons, consistency) or FHIR resources (base R4)."""
-    verdicts = []
-    for verdict in commands.validate(files, Settings.load(), rule_set, _progress(as_json)):
-        verdicts.append(verdict)
-        if not as_json:
-            click.echo(verdict.text)
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@validate_command.options
+def validate(paths: tuple[Path, ...], as_json: bool, **asked: Any) -> None:
+    """Check CDA documents, IHE_XDM archives, HL7 v2 messages and FHIR resources: files, and folders of them.
+
+    Each is recognised by its content. Exit code: 0 conformant, 1 not conformant, 3 conformant to the published rules
+    with errors in Relais' own checks, 4 could not be judged.
+    """
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode([v.data for v in verdicts]), indent=2).decode())
-    sys.exit(0 if all(verdict.conformant for verdict in verdicts) else 1)
+        asked["form"] = "json"
+    sys.exit(validate_command.validate(paths, Settings.load(), validate_command.Asked(**asked)))
 
 
 @main.command()

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, NoReturn
-
-import msgspec
 
 from relais.cda import xdm
 from relais.cda.datatypes import PARIS, uuid_oid
@@ -18,7 +15,7 @@ from relais.cda.errors import Issue, RelaisError
 from relais.cda.pdf import to_pdf
 from relais.cda.reader import read
 from relais.cda.rendering import to_html
-from relais.cda.validation import Report, Validator
+from relais.cda.validation import Validator
 from relais.mappings.context import Emission, Resource
 from relais.mappings.document_metadata import check_archive, document_entry, submission_set
 from relais.mappings.to_cda import convert as to_cda
@@ -50,6 +47,7 @@ def settings(**overrides: object) -> Settings:
 
 def open_repository(settings: Settings) -> Repository:
     """The stored resources of the database that the settings name. Raises RelaisError when it cannot be used."""
+    Conformance.load(settings)  # what is written here is indexed as the facade does
     return Repository(Store.open(settings.database_url), settings.fhir_base)
 
 
@@ -121,29 +119,6 @@ def unpack(data: bytes, folder: Path) -> tuple[list[Path], list[Issue]]:
 # --- validation -----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What `validate` says of one file: conformant or not, as text and as data."""
-
-    conformant: bool
-    text: str
-    data: dict[str, Any]
-
-
-def validate(files: Sequence[Path], settings: Settings, rule_set: str, say: Say) -> Iterator[Verdict]:
-    """A verdict per file; CDA and FHIR JSON are recognised by their first character."""
-    validator: Validator | None = None
-    for path in files:
-        data = path.read_bytes()
-        if data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
-            yield _fhir_verdict(path, parse(data, settings.max_depth))
-            continue
-        if validator is None:
-            say("Compiling the official rules (a few seconds, once) ...")
-            validator = open_validator(settings, rule_set)
-        yield _cda_verdict(path, validator.validate(data))
-
-
 def open_validator(settings: Settings, rule_set: str = "") -> Validator:
     """The official rules, compiled. Raises RelaisError where they are not on this machine."""
     folder = settings.rules_folder
@@ -152,20 +127,6 @@ def open_validator(settings: Settings, rule_set: str = "") -> Validator:
             Issue("fatal", "not-found", "official CI-SIS rules not found: set RELAIS_CISIS_PACK to their folder")
         )
     return Validator(folder, rule_set) if rule_set else Validator(folder)
-
-
-def _fhir_verdict(path: Path, resource: Resource) -> Verdict:
-    issues = check_structure(resource)
-    refused = any(issue.severity in ("fatal", "error") for issue in issues)
-    lines = [f"{path}: {'not conformant to' if refused else 'conformant to'} base FHIR R4 4.0.1", *map(str, issues)]
-    found = {"file": str(path), "conformant": not refused, "issues": [asdict(issue) for issue in issues]}
-    return Verdict(not refused, "\n".join(lines), found)
-
-
-def _cda_verdict(path: Path, report: Report) -> Verdict:
-    return Verdict(
-        report.conformant, f"{path}:\n{report.to_text()}", {"file": str(path)} | msgspec.json.decode(report.to_json())
-    )
 
 
 # --- delivery -------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from relais.cda.schematron import line_of
 from relais.cda.xds import examine as examine_metadata
 from relais.mappings.document_metadata import check_archive, check_codes
 from relais.profiles.messages import Language
-from relais.server.validation.excerpts import Lines
+from relais.server.validation.excerpts import start_tag
 from relais.server.validation.findings import Locate, limit, nowhere, of_issues
 from relais.server.validation.report import Check, Part
 
@@ -91,7 +91,6 @@ def _locator(data: bytes) -> Locate:
         root = parse(data).getroot()
     except UnreadableError:
         return nowhere
-    lines = Lines(data)
 
     def locate(path: str) -> tuple[int, str]:
         named = _OBJECT.search(path)
@@ -99,7 +98,8 @@ def _locator(data: bytes) -> Locate:
             return 0, ""
         objects = list(root.iter(_TAGS[named[1] or "SubmissionSet"]))
         number = int(named[2] or 1)
-        line = line_of(objects[number - 1]) if number <= len(objects) else 0
-        return line, lines.at(line)
+        if number > len(objects):
+            return 0, ""
+        return line_of(objects[number - 1]), start_tag(objects[number - 1])
 
     return locate

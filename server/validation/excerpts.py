@@ -42,7 +42,7 @@ class Elements:
     def at(self, path: str, line: int) -> str:
         """The start tag of the element at a path, or the line when it is not found."""
         element = self._element(path)
-        return _start_tag(element) if element is not None else self._lines.at(line)
+        return start_tag(element) if element is not None else self._lines.at(line)
 
     def line(self, path: str) -> int:
         """The line of the element at a path; 0 when it is not found."""
@@ -73,7 +73,7 @@ def _clark(step: str) -> str:
     return f"{{{_PREFIXES.get(prefix, V3)}}}{name}"
 
 
-def _start_tag(element: etree._Element) -> str:
+def start_tag(element: etree._Element) -> str:
     """The start tag as a reader knows it: local names, no namespace declarations."""
     parts = [etree.QName(element).localname]
     parts += [f'{etree.QName(name).localname}="{element.get(name)}"' for name in element.attrib]

@@ -85,7 +85,7 @@ class Judge:
 def unreadable(data: bytes, place: str, code: str, reason: str, language: Language) -> Part:
     """A part of which nothing could be checked."""
     finding = of_issue(Issue("fatal", code, reason, "", "relais-content"), language)
-    return Part.of(place, "unknown", data, [Check(_RECOGNITION, "relais", findings=(finding,))])
+    return Part.of(place, "unknown", data, [Check(_RECOGNITION, "relais", not_run=(finding,))])
 
 
 def _not_recognised(data: bytes) -> str:

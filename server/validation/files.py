@@ -1,0 +1,131 @@
+"""Many files through warm processes: each is judged in one of them, and reported in the order asked for.
+
+A file that cannot be read, a process that dies or takes too long give a report that says so.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from relais.cda.errors import Issue, RelaisError
+from relais.cda.validation_pool import ProcessPool
+from relais.profiles.messages import Language
+from relais.server.settings import Settings
+from relais.server.validation.contents import HEAD, recognise
+from relais.server.validation.findings import of_issues
+from relais.server.validation.judge import LARGEST, Judge
+from relais.server.validation.report import Check, Part, Report
+
+_NEED_RULES = frozenset({"cda", "xdm", "hl7v2"})
+
+
+class Job(NamedTuple):
+    """What a process is given."""
+
+    data: bytes
+    name: str
+    language: Language
+
+
+JudgePool = ProcessPool[Job, Report]
+
+
+class Found(NamedTuple):
+    """The files to judge, and those of folders that are left out because they begin as nothing Relais knows."""
+
+    files: list[Path]
+    left_out: list[Path]
+
+
+def find(paths: Sequence[Path]) -> Found:
+    """The files of some paths: those named, and those in named folders, by name, links to folders not followed."""
+    found = Found([], [])
+    for path in paths:
+        if not path.is_dir():
+            found.files.append(path)
+            continue
+        for folder, folders, names in os.walk(path):
+            folders.sort()
+            for name in sorted(names):
+                file = Path(folder) / name
+                (found.left_out if _is_foreign(file) else found.files).append(file)
+    return found
+
+
+def judge_pool(
+    settings: Settings, rule_sets: Sequence[str] = (), processes: int = 1, *, warm: bool = True
+) -> JudgePool:
+    """Processes that each hold a Judge; `warm` ones compile the official rules before their first job."""
+    return ProcessPool(partial(_start, settings, tuple(rule_sets), warm), processes)
+
+
+def needs_rules(files: Sequence[Path]) -> bool:
+    """Whether some of the files will be checked by the official rules."""
+    return any(recognise(_head(file)) in _NEED_RULES for file in files)
+
+
+def judge_files(
+    files: Sequence[Path], pool: JudgePool, processes: int, language: Language, timeout: float
+) -> Iterator[Report]:
+    """The reports, in the order of the files."""
+    with ThreadPoolExecutor(processes) as executor:
+        yield from executor.map(lambda file: _judge_file(file, pool, language, timeout), files)
+
+
+def could_not_be_run(name: str, data: bytes, error: RelaisError, language: Language) -> Report:
+    """The report on a file that no process could judge."""
+    return Report(name, (Part.of("", recognise(data), data, [_not_run(error, language)]),))
+
+
+def _judge_file(file: Path, pool: JudgePool, language: Language, timeout: float) -> Report:
+    try:
+        data = _read(file)
+    except RelaisError as error:
+        return Report(str(file), (Part("", "unknown", "", 0, (_not_run(error, language),)),))
+    try:
+        return pool.run(Job(data, str(file), language), timeout)
+    except RelaisError as error:
+        return could_not_be_run(str(file), data, error, language)
+
+
+def _read(file: Path) -> bytes:
+    """The bytes of a file. Raises RelaisError for one that cannot be read, or is too large to be."""
+    try:
+        if not file.is_file():
+            raise RelaisError(Issue("fatal", "not-found", "not a file", "", "relais-file"))
+        if file.stat().st_size > LARGEST:
+            raise RelaisError(Issue("fatal", "too-costly", f"larger than {LARGEST} bytes", "", "relais-file"))
+        return file.read_bytes()
+    except OSError as error:
+        reason = f"cannot be read: {error.strerror}"
+        raise RelaisError(Issue("fatal", "exception", reason, "", "relais-file")) from error
+
+
+def _not_run(error: RelaisError, language: Language) -> Check:
+    return Check("validation", "relais", not_run=of_issues(error.issues, language))
+
+
+def _start(settings: Settings, rule_sets: tuple[str, ...], warm: bool) -> Callable[[Job], Report]:
+    judge = Judge(settings, rule_sets)
+    if warm:
+        judge.warm_up()
+    return lambda job: judge.judge(*job)
+
+
+def _head(file: Path) -> bytes:
+    try:
+        with file.open("rb") as opened:
+            return opened.read(HEAD) if file.is_file() else b""
+    except OSError:
+        return b""
+
+
+def _is_foreign(file: Path) -> bool:
+    """Whether a file of a folder is there, has something in it, and begins as nothing Relais knows."""
+    head = _head(file)
+    return bool(head) and recognise(head) == "unknown"
