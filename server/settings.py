@@ -90,7 +90,9 @@ class Settings:
     )
     rule_sets: str = field(
         default="tcc-3.0",
-        metadata={"doc": "Official rule sets, by commas, all of which must be met: a name, or name=folder for another."},
+        metadata={
+            "doc": "Official rule sets, by commas, all of which must be met: a name, or name=folder for another."
+        },
     )
     validation_processes: int = field(
         default=1, metadata={"doc": "Processes that each web process starts for `$validate`, when first needed."}
@@ -155,7 +157,9 @@ class Settings:
     )
     mss_domains_file: str = field(
         default="",
-        metadata={"doc": "Domains of the trust space: the official list (XML), or one a line; empty: all of mssante.fr."},
+        metadata={
+            "doc": "Domains of the trust space: the official list (XML), or one a line; empty: all of mssante.fr."
+        },
     )
     mailboxes: str = field(default="", metadata={"doc": "Mailboxes to read, by commas; empty: only mss_sender."})
     imap_host: str = field(default="", metadata={"doc": "IMAP server of the mailboxes; empty: mss_host."})
