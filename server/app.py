@@ -8,7 +8,6 @@ from pathlib import Path
 from flask import Flask
 
 from relais.server import guide
-from relais.server.conformance import Conformance
 from relais.server.fhir import rest
 from relais.server.fhir.facade import Facade
 from relais.server.settings import Settings
@@ -37,8 +36,7 @@ def create_app(settings: Settings) -> Flask:
     """
     # Nothing is read from the instance folder; said here because Flask cannot find one for a namespace package.
     app = Flask(__name__, static_folder=None, instance_path=str(Path.cwd()))
-    conformance = Conformance.load(settings)  # declares search parameters: before anything is indexed
-    facade = Facade(settings, Store.open(settings.database_url), conformance)
+    facade = Facade(settings, Store.open(settings.database_url))
     app.extensions["relais"] = facade
     rest.register(app, facade)
     guide.register(app, settings.guide_site)

@@ -21,6 +21,7 @@ from relais.mappings.document_metadata import check_archive, document_entry, sub
 from relais.mappings.to_cda import convert as to_cda
 from relais.profiles.structure import check as check_structure
 from relais.server import document_imports
+from relais.server.conformance import Conformance
 from relais.server.delivery import gate, service
 from relais.server.delivery.channel import DeliveryError
 from relais.server.delivery.transmit import Wanted, transmit, transmit_document

@@ -19,8 +19,10 @@ from relais.profiles.positions import JsonPositions, Position, xml_position
 from relais.profiles.validator import Mode, Validator
 from relais.server import identity_rules
 from relais.server.fhir import json_format, xml_format
-from relais.server.search import declare
+from relais.server.search import declare, settle
+from relais.server.search.parameters import forget_declared
 from relais.server.settings import Settings
+from relais.server.store import Store
 
 _log = logging.getLogger(__name__)
 _R4 = "hl7.fhir.r4.core"
@@ -65,6 +67,13 @@ class Conformance:
         found = cls(registry, settings, _served(registry))
         found.report()
         return found
+
+    def settle(self, store: Store) -> None:
+        """Say which search parameters of the packages wait for a reindex of what was stored before."""
+        if waiting := settle(store):
+            _log.warning(
+                "not searched by until $reindex has run, for resources were stored before: %s", ", ".join(waiting)
+            )
 
     @property
     def missing(self) -> list[str]:
@@ -124,7 +133,8 @@ class Conformance:
 
 
 def _served(registry: Registry) -> list[Issue]:
-    """Serve the search parameters of the packages; what cannot be served."""
+    """Serve the search parameters of these packages, and of no others; what cannot be served."""
+    forget_declared()
     resources: list[Resource] = []
     issues: list[Issue] = []
     for definition in registry.definitions("SearchParameter"):

@@ -6,11 +6,11 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from relais.profiles.packages import Registry as Packages
 from relais.server.conformance import Conformance
 from relais.server.delivery.watch import DeliveryWatch
 from relais.server.fhir.bundles import BundleProcessor
 from relais.server.fhir.capabilities import statement, terminology_statement
+from relais.server.fhir.content_validation import ContentJudge
 from relais.server.fhir.exchange import Call, Reply
 from relais.server.fhir.interactions import INTERACTIONS
 from relais.server.fhir.jobs import Jobs
@@ -29,12 +29,14 @@ from relais.server.terminology import ServerTerminology
 class Facade:
     """What operations are given: settings and store, packages and policy, repository, registry and jobs."""
 
-    def __init__(self, settings: Settings, store: Store, conformance: Conformance | None = None) -> None:
-        """Without `conformance`, no package is loaded."""
+    def __init__(self, settings: Settings, store: Store) -> None:
+        """Raises RelaisError for settings that cannot be served."""
         self.settings = settings
         self.store = store
-        self.conformance = conformance or Conformance(Packages(()), settings)
+        self.conformance = Conformance.load(settings)
+        self.conformance.settle(store)
         self.terminology = ServerTerminology(self.conformance.registry, settings.fhir_base)
+        self.content_judge = ContentJudge(settings)
         self.policy = WritePolicy.of(settings, self.conformance)
         self.repository = Repository(
             store,

@@ -22,7 +22,7 @@ from relais.server.store import StoreError, VersionConflictError
 _UNWRITABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
-_SEARCH_STATUSES = MappingProxyType({"too-costly": 422, "expired": 410})
+_SEARCH_STATUSES = MappingProxyType({"too-costly": 422, "expired": 410, "incomplete": 503})
 """Refusals of a search that are no mistake in it."""
 
 

@@ -32,7 +32,7 @@ def page() -> str:
     """The whole page, Markdown."""
     with tempfile.TemporaryDirectory() as folder:
         store = Store.open(f"sqlite:///{folder}/empty.sqlite")
-        registry = Facade(Settings(administration=True), store).registry
+        registry = Facade(Settings(administration=True, fhir_packages="none"), store).registry
         store.close()
     return "\n".join([_HEAD, *_interactions(registry), *_operations(registry), *_types(registry)]) + "\n"
 

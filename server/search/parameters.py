@@ -88,7 +88,7 @@ def declare(search_parameters: Iterable[Mapping[str, Any]]) -> list[Issue]:
         parameter = SearchParameter(
             str(resource["url"]), code, resource["type"], resource["expression"], tuple(resource.get("target", ()))
         )
-        _declared.extend((base, parameter) for base in resource["base"])
+        _declared.extend(pair for base in resource["base"] if (pair := (base, parameter)) not in _declared)
     _forget()
     return issues
 

@@ -19,7 +19,7 @@ from relais.profiles.terminology import Terminology, TerminologyError
 from relais.server.search import terminological
 from relais.server.search.errors import SearchError
 from relais.server.search.indexer import index_plan, reference_row
-from relais.server.search.parameters import ABSENT_MEANS, FULL_TEXT, ON_THE_RESOURCE, aliases, parameters
+from relais.server.search.parameters import ABSENT_MEANS, FULL_TEXT, ON_THE_RESOURCE, aliases, index_name, parameters
 from relais.server.search.query import (
     AnyOf,
     Chain,
@@ -57,6 +57,7 @@ from relais.server.search.values import (
     precision_of,
     words,
 )
+from relais.server.search.waiting import is_waiting
 from relais.server.store import fold
 from relais.server.store.store import to_microseconds
 
@@ -520,6 +521,8 @@ def _parameter(resource_type: str, code: str) -> SearchParameter:
         raise _Refused("not-supported", f"{resource_type} has no search parameter {code[:64]}")
     if code in index_plan(resource_type).unsupported or code in FULL_TEXT:
         raise _Refused("not-supported", f"search parameter {code} is not served")
+    if is_waiting(index_name(resource_type, code)):
+        raise _Refused("incomplete", f"resources stored before {code} was added are not indexed by it yet: $reindex")
     return parameter
 
 

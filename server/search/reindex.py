@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from relais.server.search.indexer import index_rows
+from relais.server.search.waiting import indexed
 from relais.server.store import Store
 
 _BATCH = 200  # resources in one transaction: other writers get their turn in between
@@ -31,6 +32,7 @@ def reindex(
                 content = version.content
                 transaction.reindex(version.key, index_rows(load(content), base) if content is not None else ())
         if not batch:
+            indexed(store, resource_type)
             return done
         done, key = done + len(batch), batch[-1].key
         progress(done)

@@ -26,6 +26,7 @@ from relais.server.search.parameters import index_name, parameters
 from relais.server.search.parser import parse_query
 from relais.server.search.query import Include, Query
 from relais.server.search.terminological import TerminologySource
+from relais.server.search.waiting import look_again
 from relais.server.store import StoredVersion
 from relais.server.store.store import resource_columns, secret, stored_version
 
@@ -68,6 +69,7 @@ def search(
     type and id of the resource in whose compartment the matches must be; `terminology` is what `:in` and its like are
     read by. Raises SearchError.
     """
+    look_again(connection)
     codes = partial(terminology, connection) if terminology else None
     query, ignored = parse_query(resource_type, pairs, base, strict=strict, within=within, terminology=codes)
     dialect = connection.dialect.name

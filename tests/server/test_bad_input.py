@@ -295,7 +295,7 @@ def test_bundle_with_too_many_entries(facade: RunningFacade) -> None:
 @pytest.fixture
 def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Exception], FlaskClient]]:
     """The application in this process, whose store raises what a test wants."""
-    app = create_app(Settings.of({"database_url": f"sqlite:///{tmp_path / 'x.sqlite'}"}))
+    app = create_app(Settings.of({"fhir_packages": "none", "database_url": f"sqlite:///{tmp_path / 'x.sqlite'}"}))
     store = app.extensions["relais"].store
 
     def breaking(error: Exception) -> FlaskClient:

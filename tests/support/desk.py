@@ -24,7 +24,7 @@ class Desk:
     def __init__(self, store: Store, bundle: Resource, deployment: Deployment = DEPLOYMENT) -> None:
         self.now = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
         self.deployment = deployment
-        self.facade = Facade(Settings(base_url=BASE), store)
+        self.facade = Facade(Settings(base_url=BASE, fhir_packages="none"), store)
         self.repository = self.facade.repository
         self.repository.clock = lambda: self.now
         self.stored = self.store(bundle)
