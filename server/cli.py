@@ -20,7 +20,7 @@ import click
 import msgspec
 
 from relais.cda.errors import Issue, RelaisError
-from relais.server import commands, validate_command
+from relais.server import commands, reception, validate_command
 from relais.server.document_forms import LEVELS, Level
 from relais.server.settings import Settings, reference
 
@@ -93,6 +93,26 @@ def worker() -> None:
     """Deliver what was ordered, until told to stop."""
     settings = Settings.load()
     commands.work(settings, _stop_event())
+
+
+@main.command()
+@click.option("--once", is_flag=True, help="Take what is there now, then end.")
+def mailbox(once: bool) -> None:
+    """Read the MSSanté mailboxes: documents are filed, receipts find their order."""
+    settings = Settings.load()
+    with reception.opened(settings) as repository:
+        if once:
+            click.echo(f"{reception.read_mailboxes_once(repository, settings)} mails taken")
+        else:
+            reception.read_mailboxes(repository, settings, _stop_event())
+
+
+@main.command()
+def hl7v2() -> None:
+    """Receive HL7 v2 messages (MDM, ORU, ZAM) over MLLP, until told to stop."""
+    settings = Settings.load()
+    with reception.opened(settings) as repository:
+        reception.listen_hl7v2(repository, settings, _stop_event(), click.echo)
 
 
 @main.command("settings")

@@ -25,6 +25,7 @@ from relais.mappings.hl7v2.reading import Received, read
 from relais.mappings.hl7v2.zam import Zam, read_zam
 from relais.server.delivery import mllp
 from relais.server.fhir.repository import Repository, Transaction
+from relais.server.patient_matching import RULE as PATIENT_RULE
 from relais.server.store.errors import StoreError, VersionConflictError
 from relais.server.store.schema import Bytewise, metadata
 from relais.server.store.store import to_microseconds
@@ -127,4 +128,7 @@ def _findings(error: RelaisError) -> tuple[Finding, ...]:
     if isinstance(error, MessageError):
         return error.findings
     place = Place("OBX", 1, 5)
-    return tuple(Finding.error("207", place, issue.message, issue.rule or _RULE, "906") for issue in error.issues)
+    return tuple(
+        Finding.error("207", place, issue.message, issue.rule or _RULE, "904" if issue.rule == PATIENT_RULE else "906")
+        for issue in error.issues
+    )

@@ -6,6 +6,7 @@ not through the document model the sender composed from. A message is taken only
 
 from __future__ import annotations
 
+import base64
 import re
 import unicodedata
 from collections import Counter
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from email.utils import getaddresses, parsedate_to_datetime
+from typing import Any
 
 from lxml import etree
 
@@ -74,7 +76,40 @@ def check(raw: bytes, sender: str, recipients: Sequence[str]) -> list[Issue]:
     issues = _open_archive(mail)
     if issues:
         return issues
-    return [issue for checks in (one_patient, _cda_headers, _subject, _mailboxes) for issue in checks(mail)]
+    return [issue for checks in (one_patient, _cda_headers, _subject, _mailboxes, _readable) for issue in checks(mail)]
+
+
+def check_report(raw: bytes, recipients: Sequence[str]) -> list[Issue]:
+    """Everything wrong with a read receipt (RFC 8098, référentiel MSSanté §MDN); empty when it may be taken."""
+    message = message_from_bytes(raw, policy=policy.default)
+    mail = Mail(raw, "", recipients, message)
+    issues = [issue for issue in _raw_headers(mail) if issue.path != "Sender"]
+    parts = [part.get_content_type() for part in message.iter_parts()] if message.is_multipart() else []
+    if message.get_content_type() != "multipart/report" or parts[1:] != ["message/disposition-notification", _RFC822]:
+        return [*issues, _issue("text, notification and original are expected", "body", "RFC 8098")]
+    fields = _first_message(list(message.iter_parts())[1])
+    original = _first_message(list(message.iter_parts())[2])
+    if mail.addresses("To") != [original.get("Disposition-Notification-To", "").strip()]:
+        issues.append(_issue("not to who asked for it", "To", "RFC 8098"))
+    if fields.get("Original-Message-ID", "").strip() != original.get("Message-ID", "").strip():
+        issues.append(_issue("not about the message that is returned", "Original-Message-ID", "RFC 8098"))
+    disposition = re.fullmatch(_DISPOSITION, fields.get("Disposition", ""))
+    if disposition is None or bool(disposition["error"]) != ("Error" in fields):
+        issues.append(_issue("not processed, or an error without its field", "Disposition", "RFC 8098"))
+    refused = mail.header("Subject").startswith("[KO Intégration système !][")
+    if disposition is not None and bool(disposition["error"]) != refused:
+        issues.append(_issue("the subject tells errors, and only errors", "Subject", "CI-SIS"))
+    mailboxes = ("Original-Recipient", "Final-Recipient")
+    missing = [name for name in mailboxes if not fields.get(name, "").startswith("rfc822;")]
+    return [*issues, *(_issue("the mailbox that answers is missing", name, "RFC 8098") for name in missing)]
+
+
+_RFC822 = "message/rfc822"
+_DISPOSITION = r"automatic-action/MDN-sent-automatically; processed(?P<error>/error)?"
+
+
+def _first_message(part: Any) -> Any:
+    return part.get_payload()[0]
 
 
 # --- headers and envelope -------------------------------------------------------------------------------------------
@@ -135,6 +170,23 @@ def _structure(mail: Mail) -> Iterator[Issue]:
         yield _issue("the text must be UTF-8", "body", "ECO.2.2.3")
     if len(_archives(mail)) != 1:
         yield _issue("exactly one application/zip named IHE_XDM.ZIP is needed", "attachment", "CI-SIS")
+
+
+def _readable(mail: Mail) -> Iterator[Issue]:
+    """One PDF for each document, named after it; that of an unstructured document is the one it holds."""
+    pdfs = [part for part in mail.message.iter_attachments() if part.get_content_type() == "application/pdf"]
+    if len(pdfs) != len(mail.documents):
+        yield _issue(f"{len(mail.documents)} PDF are expected, {len(pdfs)} attached", "attachment", "ECO.2.1.5")
+        return
+    for part, document in zip(pdfs, mail.documents, strict=True):
+        content = bytes(part.get_content())
+        held = document.findtext("h:component/h:nonXMLBody/h:text[@mediaType='application/pdf']", None, _HL7)
+        if not content.startswith(b"%PDF-1.4"):
+            yield _issue("not a PDF/A-1", "attachment", "ECO.2.1.5")
+        if held is not None and base64.b64decode(held) != content:
+            yield _issue("not the PDF that the document holds", "attachment", "ECO.2.1.5")
+        if not re.fullmatch(r"\d{4,8}_[A-Za-z0-9-]{1,40}_[A-Z0-9-]+_[A-Za-z0-9-]+\.pdf", part.get_filename() or ""):
+            yield _issue("not <date>_<type>_<NOM>_<prénom>.pdf", "attachment", "ECO.2.1.6")
 
 
 def _archives(mail: Mail) -> list[bytes]:

@@ -1,0 +1,168 @@
+"""What comes in by mail and by HL7 v2: documents are filed as FHIR with their bytes, receipts find their order.
+
+The processes `relais mailbox` and `relais hl7v2` run it, each beside any number of facades and workers on one database.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from sqlalchemy import select
+
+from relais.cda.errors import Issue, RelaisError
+from relais.mappings.hl7v2.reading import Policy, Received
+from relais.mappings.hl7v2.zam import Trigger, Zam
+from relais.server import document_imports
+from relais.server.delivery import acknowledgements, tls
+from relais.server.delivery.channel import Acknowledgement, quoted
+from relais.server.delivery.hl7v2 import beginning_of_message_id
+from relais.server.delivery.hl7v2_inbox import Inbox
+from relais.server.delivery.mail_inbox import MailInbox
+from relais.server.delivery.mailbox import Mailbox
+from relais.server.delivery.mllp import MllpServer
+from relais.server.delivery.outbox import delivery_table
+from relais.server.delivery.story import write_task
+from relais.server.fhir.facade import Facade
+from relais.server.fhir.repository import Repository, Transaction
+from relais.server.settings import Settings
+from relais.server.store import Store
+
+_KINDS: dict[Trigger, Acknowledgement] = {"Z01": "reception", "Z02": "reception", "Z03": "reading"}
+
+
+@contextlib.contextmanager
+def opened(settings: Settings) -> Iterator[Repository]:
+    """The stored resources, under the rules that the facade writes by. Raises RelaisError."""
+    store = Store.open(settings.database_url)
+    try:
+        yield Facade(settings, store).repository
+    finally:
+        store.close()
+
+
+# --- mail -------------------------------------------------------------------------------------------------------------
+
+
+def addresses(settings: Settings) -> list[str]:
+    """The mailboxes that are read. Raises RelaisError when the settings name none."""
+    named = [address.strip() for address in (settings.mailboxes or settings.mss_sender).split(",") if address.strip()]
+    if not named:
+        raise RelaisError(Issue("fatal", "required", "no mailbox to read: set mailboxes, or mss_sender", "mailboxes"))
+    return named
+
+
+def read_mailboxes(repository: Repository, settings: Settings, stop: threading.Event) -> None:
+    """Read every mailbox of the settings until `stop` is set, each in a thread. Raises RelaisError."""
+    inbox = MailInbox(repository, settings, file_document)
+    boxes = [Mailbox(settings, address, inbox) for address in addresses(settings)]
+    threads = [threading.Thread(target=box.run, args=(stop,), name="mailbox") for box in boxes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    inbox.close()
+
+
+def read_mailboxes_once(repository: Repository, settings: Settings) -> int:
+    """Take what is in the mailboxes now; how many mails. Raises RelaisError for a mailbox that cannot be read."""
+    inbox = MailInbox(repository, settings, file_document)
+    try:
+        return sum(Mailbox(settings, address, inbox).read_once() for address in addresses(settings))
+    finally:
+        inbox.close()
+
+
+def file_document(transaction: Transaction, content: bytes) -> None:
+    """File a document that was received, once. Raises RelaisError, among them doubts about its patient."""
+    document_imports.file(transaction, document_imports.receive(content))
+
+
+# --- HL7 v2 -----------------------------------------------------------------------------------------------------------
+
+
+def hl7v2_server(repository: Repository, settings: Settings) -> MllpServer:
+    """The listener of the settings, not started. Raises RelaisError when its certificate cannot be used."""
+    policy = Policy(strict=settings.hl7v2_strict, ins_environment=settings.deployment.ins_environment)
+    inbox = Inbox(repository, policy, take_document, take_zam)
+    return MllpServer(
+        inbox.answer,
+        host=settings.hl7v2_listen_host,
+        port=settings.hl7v2_listen_port,
+        timeout=settings.hl7v2_listen_timeout,
+        context=_listening_context(settings),
+        max_connections=settings.hl7v2_listen_connections,
+    )
+
+
+def listen_hl7v2(repository: Repository, settings: Settings, stop: threading.Event, say: Callable[[str], None]) -> None:
+    """Receive HL7 v2 messages until `stop` is set. Raises RelaisError, OSError when the port is taken."""
+    with hl7v2_server(repository, settings) as server:
+        say(f"HL7 v2 on {server.host}:{server.port}")
+        stop.wait()
+
+
+def _listening_context(settings: Settings) -> ssl.SSLContext | None:
+    if not settings.hl7v2_listen_certificate:
+        if settings.hl7v2_listen_ca_file:
+            message = "client certificates can only be demanded under TLS"
+            raise RelaisError(Issue("fatal", "required", message, "hl7v2_listen_certificate", "TLS"))
+        return None
+    for name in ("hl7v2_listen_certificate", "hl7v2_listen_ca_file"):
+        if (path := getattr(settings, name)) and not Path(path).is_file():
+            raise RelaisError(Issue("fatal", "not-found", "no such file", name, "TLS"))
+    try:
+        return tls.server_context(settings.hl7v2_listen_certificate, settings.hl7v2_listen_ca_file)
+    except OSError as error:
+        message = "the certificate, its key or the authorities cannot be used"
+        raise RelaisError(Issue("fatal", "invalid", message, "hl7v2_listen_certificate", "TLS")) from error
+
+
+def take_document(transaction: Transaction, received: Received) -> None:
+    """File the document of a message; a deletion marks it as entered in error. Raises RelaisError."""
+    document = document_imports.receive(received.document)
+    if received.order.action != "delete":
+        document_imports.file(transaction, document)
+        return
+    reference_id = document.first("DocumentReference")["id"]
+    stored = transaction.current("DocumentReference", reference_id)
+    if stored is None or stored.deleted:
+        raise RelaisError(Issue("error", "not-found", "the document to delete is not known here", rule="hl7v2.inbox"))
+    reference = transaction.load("DocumentReference", reference_id)
+    if reference["status"] != "entered-in-error":
+        transaction.update(reference | {"status": "entered-in-error"})
+
+
+def take_zam(transaction: Transaction, zam: Zam) -> None:
+    """Note a business acknowledgement with its delivery. Raises RelaisError when it is about none of ours."""
+    message_id = _message_id(transaction, zam.acknowledges)
+    if message_id is None:
+        message = "no message was sent under this MSH-10"
+        raise RelaisError(Issue("error", "not-found", message, "OBX[1]-4", "hl7v2.zam"))
+    who = f" {zam.mailbox}" if zam.mailbox else ""
+    said = "yes" if zam.positive else f"no: {zam.error}"
+    tasks = acknowledgements.record(
+        transaction.connection,
+        message_id,
+        _KINDS[zam.trigger],
+        positive=zam.positive,
+        detail=quoted(f"{zam.trigger}{who} {said}"),
+        now=transaction.now,
+    )
+    for task in tasks:
+        write_task(transaction, task)
+
+
+def _message_id(transaction: Transaction, control_id: str) -> str | None:
+    """The message id of the delivery whose MSH-10 that is."""
+    beginning = beginning_of_message_id(control_id)
+    if not beginning:
+        return None
+    column = delivery_table.c.message_id
+    found: str | None = transaction.connection.scalar(
+        select(column).where(column >= beginning, column < f"{beginning}~", delivery_table.c.channel == "hl7v2")
+    )
+    return found
