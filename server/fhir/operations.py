@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl
 from relais.mappings.context import Resource
 from relais.profiles.messages import Language
 from relais.profiles.validator import MODES, Mode
+from relais.server.fhir.content_validation import CONTENT_TYPES, PAGE, answer, content_of, resource_in
 from relais.server.fhir.exchange import Call, Reply
 from relais.server.fhir.json_format import dump
 from relais.server.fhir.outcome import FhirError, all_well, operation_outcome
@@ -107,11 +108,13 @@ def operation(
 _VALIDATE = "http://hl7.org/fhir/OperationDefinition/Resource-validate"
 
 
-@operation("$validate", level="system", definition=_VALIDATE)
-@operation("$validate", level="type", definition=_VALIDATE)
+@operation("$validate", level="system", definition=_VALIDATE, consumes=CONTENT_TYPES, produces=(PAGE,))
+@operation("$validate", level="type", definition=_VALIDATE, consumes=CONTENT_TYPES, produces=(PAGE,))
 @operation("$validate", level="instance", methods=("GET", "POST"), definition=_VALIDATE)
 def validate(facade: Facade, call: Call) -> Reply:
     """Check a resource without storing it, against R4 and profiles: `resource`, `profile`, `mode`; always 200.
+
+    What a Binary holds is judged in its place: a CDA document, an IHE_XDM archive, an HL7 v2 message, a resource.
 
     Profiles that the policy requires count unless the mode is `profile`. The answer is in French where the client
     prefers it. Raises FhirError 400 for parameters that cannot be understood, 404 or 410 for an instance not there.
@@ -124,8 +127,11 @@ def validate(facade: Facade, call: Call) -> Reply:
         if mode != "delete":
             raise FhirError.of(400, "required", "a resource or a Parameters resource is expected as body")
         return Reply(200, dump(all_well(_NOTHING_FORBIDS[call.language])))
+    resource = resource_in(resource, facade.settings.max_depth)
     if call.resource_type and resource.get("resourceType") != call.resource_type:
         raise FhirError.of(400, "invalid", f"a {call.resource_type} is expected", "resourceType")
+    if content := content_of(resource):
+        return answer(facade, call, content)
     required = {} if mode == "profile" else facade.policy.required
     issues = facade.conformance.validate(resource, profiles, mode, language=call.language, required=required)
     return Reply(200, dump(operation_outcome(issues) if issues else all_well(_NO_ISSUE[call.language])))

@@ -1,0 +1,123 @@
+"""`$validate` of what is no FHIR: CDA documents, IHE_XDM archives, HL7 v2 messages, alone or in a Binary.
+
+They are recognised by their content and judged in warm processes, so that no request waits for the official rules.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from relais.cda.errors import Issue, Severity
+from relais.cda.validation_pool import ValidationUnavailableError
+from relais.mappings.context import Resource
+from relais.profiles.messages import Language
+from relais.profiles.structure import check as check_structure
+from relais.server.fhir import xml_format
+from relais.server.fhir.exchange import Call, Reply
+from relais.server.fhir.json_format import dump
+from relais.server.fhir.negotiation import accepted_types
+from relais.server.fhir.outcome import FhirError, operation_outcome
+from relais.server.reports.page import page
+from relais.server.reports.words import Words
+from relais.server.settings import Settings
+from relais.server.validation.contents import is_xml, recognise
+from relais.server.validation.files import Job, judge_pool
+from relais.server.validation.language import translated
+from relais.server.validation.report import Check, Finding, Part, Report, Verdict
+
+if TYPE_CHECKING:
+    from relais.server.fhir.facade import Facade
+
+PAGE = "text/html"
+"""The media type that is answered with the whole report, as a page."""
+
+XML_TYPES = ("text/xml", "application/xml")
+CONTENT_TYPES = (
+    *XML_TYPES,
+    "application/zip",
+    "application/x-zip-compressed",
+    "application/octet-stream",
+    "x-application/hl7-v2+er7",
+    "text/plain",
+)
+"""Media types of bodies that are content rather than a resource; what they hold is told from their bytes."""
+
+_PATIENCE = 120.0
+_CODES: dict[Verdict, tuple[Severity, str]] = {
+    "conformant": ("information", "informational"),
+    "doubtful": ("warning", "business-rule"),
+    "not-judged": ("error", "incomplete"),
+    "not-conformant": ("error", "invalid"),
+}
+_GUARDED = (
+    ("Content-Security-Policy", "sandbox; default-src 'none'; style-src 'unsafe-inline'"),
+    ("X-Content-Type-Options", "nosniff"),
+)
+
+
+class ContentJudge:
+    """The judge of one facade: processes that start when first needed, in each process of the facade."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._pool = judge_pool(settings, processes=settings.validation_processes)
+
+    def judge(self, data: bytes, language: Language) -> Report:
+        """The report on some bytes. Raises FhirError 503 when no process could judge them."""
+        try:
+            return self._pool.run(Job(data, "", language), _PATIENCE)
+        except ValidationUnavailableError as error:
+            raise FhirError(503, error.issues) from error
+
+
+def content_of(resource: Resource) -> bytes | None:
+    """What a sound Binary holds; None for any other resource."""
+    if resource.get("resourceType") != "Binary" or not resource.get("data") or check_structure(resource):
+        return None
+    return base64.b64decode("".join(resource["data"].split()))
+
+
+def resource_in(body: Resource, max_depth: int) -> Resource:
+    """The resource that a body announced as plain XML holds; the body itself when it is no FHIR XML.
+
+    Raises UnreadableError for XML that is neither FHIR nor anything else Relais reads.
+    """
+    if body.keys() == {"resourceType", "contentType", "data"} and body["contentType"].split(";")[0] in XML_TYPES:
+        data = base64.b64decode(body["data"])
+        if recognise(data) in ("fhir", "unknown") and is_xml(data):
+            return xml_format.parse(data, max_depth)
+    return body
+
+
+def answer(facade: Facade, call: Call, data: bytes) -> Reply:
+    """The verdict on content: an OperationOutcome, or the whole report as a page.
+
+    Raises FhirError 415 for what is nothing that can be validated.
+    """
+    report = facade.content_judge.judge(data, call.language)
+    if report.kind == "unknown":
+        raise FhirError(415, list(issues(report, call.language))[1:])
+    if call.accept and next(iter(accepted_types(call.accept)), "") == PAGE:
+        return Reply(200, page([report], call.language), content_type=f"{PAGE}; charset=utf-8", headers=_GUARDED)
+    return Reply(200, dump(operation_outcome(issues(report, call.language))))
+
+
+def issues(report: Report, language: Language) -> Iterator[Issue]:
+    """What a report says, the verdict first; no issue quotes the content."""
+    words = Words(language)
+    severity, code = _CODES[report.verdict]
+    verdict = f"{words.verdict(report.verdict)} — {words.totals(report)}, SHA-256 {report.sha256}"
+    yield Issue(severity, code, verdict, "", ", ".join(one.identity for one in report.rule_sets))
+    for part in report.parts:
+        for check in part.checks:
+            for finding in (*check.findings, *check.not_run, *check.limits):
+                yield _issue(part, check, finding, language)
+
+
+def _issue(part: Part, check: Check, finding: Finding, language: Language) -> Issue:
+    place = f"{part.place}#{finding.path}" if part.place and finding.path else part.place or finding.path
+    line = f" (line {finding.line})" if finding.line else ""
+    message = translated(finding.fixed_message, language)
+    rule = " ".join(text for text in (check.authority, check.name, finding.rule) if text)
+    return Issue(finding.severity, finding.code, f"{message}{line}", place, rule)
