@@ -96,7 +96,7 @@ def submission_set(
             issues.append(_lack(name, "an OID of at most 64 characters is needed", "value"))
     if unique_id == derived.values.get("unique_id"):
         issues.append(_lack("unique_id", "the lot and its document need different identifiers", "conflict"))
-    content_type = content_type or _content_type(derived.values.get("facility_type"))
+    content_type = content_type or content_type_of(derived.values.get("facility_type"))
     if content_type is None:
         issues.append(_lack("content_type", "the secteur d'activité of the document is no content type: one is needed"))
     if issues or content_type is None:
@@ -376,7 +376,8 @@ def _format(document: Document) -> dict[str, str] | None:
     return next((row for model in models if model and (row := _formats().get(model))), _formats()[""])
 
 
-def _content_type(facility: CodedValue | None) -> CodedValue | None:
+def content_type_of(facility: CodedValue | None) -> CodedValue | None:
+    """The secteur d'activité as the contentTypeCode of a lot; None for one that is none, as that of a hospital."""
     row = _content_types().get((facility.code, facility.system)) if facility else None
     return CodedValue(row["code"], row["display"], row["system"]) if row else None
 

@@ -8,10 +8,11 @@ no. Each attempt and each acknowledgement is an output (FHIR R4 §8.11, Task).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from relais.cda.datatypes import urn_from_root
+from relais.cda.errors import Issue
 from relais.mappings.context import Resource
 from relais.server.delivery.acknowledgements import Awaited
 from relais.server.delivery.outbox import Attempt, Delivery, Order
@@ -46,8 +47,10 @@ def task_of(
     }
     if order.requester:
         task["requester"] = {"reference": order.requester}
-    if order.focus and order.subject:
-        task |= {"focus": {"reference": order.focus}, "for": {"reference": order.subject}}
+    if order.focus:
+        task["focus"] = {"reference": order.focus}
+    if order.subject:
+        task["for"] = {"reference": order.subject}
     if status in ("failed", "cancelled"):
         ended = [delivery for delivery in deliveries if delivery.state in ("dead", "unconfirmed", "cancelled")]
         task["statusReason"] = {"text": "; ".join(f"{_name(d)}: {d.reason}" for d in ended)}
@@ -138,3 +141,18 @@ def _acknowledgement(delivery: Delivery, awaited: Awaited) -> Resource:
         "type": _concept("acknowledgement", text),
         "valueString": f"{line}: {awaited.detail}" if awaited.detail else line,
     }
+
+
+def refused_order(focus: str, subject: str | None, issues: Iterable[Issue], now: datetime) -> Resource:
+    """The Task of an order that an event would have placed and the rules refuse; there are no deliveries behind it."""
+    task: Resource = {
+        "resourceType": "Task",
+        "status": "rejected",
+        "statusReason": {"text": "; ".join(map(str, issues))},
+        "intent": "order",
+        "code": _concept(*_KINDS["send"]),
+        "focus": {"reference": focus},
+        "authoredOn": instant(now),
+        "lastModified": instant(now),
+    }
+    return task | {"for": {"reference": subject}} if subject else task

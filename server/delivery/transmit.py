@@ -13,7 +13,7 @@ from relais.cda.model import Document
 from relais.cda.reader import read
 from relais.cda.xds import CodedValue, Submission
 from relais.mappings.context import Resource
-from relais.mappings.document_metadata import document_entry, submission_set
+from relais.mappings.document_metadata import content_type_of, document_entry, submission_set
 from relais.mappings.hl7v2.legality import is_listed
 from relais.mappings.to_cda.pps import APPROVAL_RULE, OPPOSITION_RULE
 from relais.server import documents
@@ -353,7 +353,11 @@ class _Maker:
         hidden = tuple(_HIDING[audience] for audience in self.wanted.hidden_from)
         entry = replace(entry, confidentiality=(*entry.confidentiality, *hidden))
         lot = submission_set(
-            self.model, unique_id=f"2.25.{uuid.uuid4().int}", source_id=self.settings.source_oid, time=self.now
+            self.model,
+            unique_id=f"2.25.{uuid.uuid4().int}",
+            source_id=self.settings.source_oid,
+            time=self.now,
+            content_type=self._content_type(entry.facility_type),
         )
         domain = self.settings.mss_sender.rpartition("@")[2] or "relais.invalid"
         asked = self.wanted.acknowledgements
@@ -366,6 +370,11 @@ class _Maker:
         if channel == "hl7v2" and self.settings.hl7v2_strict:
             self._refuse_unlisted(made)
         return made
+
+    def _content_type(self, facility: CodedValue) -> CodedValue | None:
+        """The sector of the document if it is a content type (that of a hospital is none), else that of the emitter."""
+        own = CodedValue(self.settings.facility_type, "", facility.system)
+        return content_type_of(facility) or content_type_of(own)
 
     def _refuse_unlisted(self, made: Consignment) -> None:
         shipment = Shipment(

@@ -55,6 +55,16 @@ class Judge(Protocol):
         """As `judge`, of the resources at those places of a Bundle, seen together."""
 
 
+class Watcher(Protocol):
+    """Another room that answers for some resources, and acts on what is written, in the same transaction."""
+
+    def before_change(self, transaction: Transaction, former: Stored) -> None:
+        """Asked before a stored resource is changed or deleted. Raises FhirError for what may not be."""
+
+    def before_commit(self, transaction: Transaction, written: Sequence[tuple[Stored, Stored | None]]) -> None:
+        """Told what was written, each with its former version; what it writes itself it is not told."""
+
+
 class Reader(ABC):
     """What can be asked of stored resources, inside a transaction or outside of any."""
 
@@ -100,6 +110,7 @@ class Repository(Reader):
         versioned_types: Iterable[str] = (),
         most_deleted: int = 1,
         judge: Judge | None = None,
+        watcher: Watcher | None = None,
         terminology: TerminologySource | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
@@ -107,7 +118,8 @@ class Repository(Reader):
 
         `check_references` refuses references to nothing on it, `update_creates` lets clients choose the id of a new
         resource by a PUT; resources of `versioned_types` are only changed under If-Match; a conditional delete takes
-        `most_deleted` resources away at most; `judge` is asked about every resource before it is written;
+        `most_deleted` resources away at most; `judge` is asked about every resource before it is written, `watcher`
+        before one is changed and before the transaction ends;
         searches read value sets and hierarchies by `terminology`.
         """
         self.store = store
@@ -117,6 +129,7 @@ class Repository(Reader):
         self.versioned_types = frozenset(versioned_types)
         self.most_deleted = most_deleted
         self.judge = judge
+        self.watcher = watcher
         self.terminology = terminology
         self.clock = clock
 
@@ -158,6 +171,7 @@ class Transaction(Reader):
         self._store = store
         self._current: dict[tuple[str, str], Stored | None] = {}  # nobody else can change them meanwhile
         self._references: list[tuple[Resource, str]] = []
+        self._written: list[tuple[Stored, Stored | None]] = []
         self.now = repository.clock()
 
     @property
@@ -213,6 +227,7 @@ class Transaction(Reader):
         existing = self.current(resource["resourceType"], resource["id"])
         if expected_version is not None and (existing.version if existing else 0) != expected_version:
             raise FhirError.of(412, "conflict", "the resource has changed since it was read", place)
+        self._announce_change(existing)
         return self._put(resource, resource["id"], existing, place, "PUT", keep_labels=keep_labels)
 
     def delete(self, resource_type: str, resource_id: str) -> Stored | None:
@@ -220,12 +235,18 @@ class Transaction(Reader):
         existing = self.current(resource_type, resource_id)
         if existing is None or existing.deleted:
             return None
+        self._announce_change(existing)
         deleted = self._store.delete(resource_type, resource_id, existing.version + 1, self._moment(existing))
         self._current[resource_type, resource_id] = deleted
         return deleted
 
     def finish(self) -> None:
-        """Check the references that were written. Raises FhirError 422 naming each that points to nothing."""
+        """Let the watcher act, then check the references that were written.
+
+        Raises FhirError 422 naming each that points to nothing.
+        """
+        if self._repository.watcher and self._written:
+            self._repository.watcher.before_commit(self, tuple(self._written))
         if not self._repository.check_references:
             return
         issues: list[Issue] = []
@@ -258,7 +279,12 @@ class Transaction(Reader):
         rows = index_rows(stamped, self._repository.base)
         stored = self._store.put(resource_type, resource_id, version, dump(stamped), moment, rows, method=method)
         self._current[resource_type, resource_id] = stored
+        self._written.append((stored, existing))
         return stored
+
+    def _announce_change(self, former: Stored | None) -> None:
+        if self._repository.watcher and former and not former.deleted:
+            self._repository.watcher.before_change(self, former)
 
     def _moment(self, existing: Stored | None) -> datetime:
         """Now, but never before the version that is replaced: a clock may be set back."""

@@ -1,0 +1,117 @@
+"""What delivery does when resources are written: it keeps the Tasks of orders to itself, and lets events order.
+
+The setting `triggers` names events and channels (`validated-plan=dmp+mss,moved-appointment=mss`): a CarePlan that is
+active and approved, an Appointment whose time changes or that is cancelled, a Communication that is completed. The
+order is placed in the transaction of the write; mails go to the care team. An order that the rules refuse does not
+hold the write up: a Task with status `rejected` says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal, get_args
+
+from relais.cda.errors import Issue, RelaisError
+from relais.mappings.context import Resource
+from relais.mappings.to_cda.pps import APPROVAL_RULE
+from relais.server.delivery import gate, outbox
+from relais.server.delivery.recipients import patient_reference
+from relais.server.delivery.task import refused_order
+from relais.server.delivery.transmit import Wanted, transmit
+from relais.server.fhir import references
+from relais.server.fhir.json_format import load
+from relais.server.fhir.outcome import FhirError
+from relais.server.fhir.repository import Stored, Transaction
+from relais.server.settings import Settings, SettingsError
+
+Event = Literal["validated-plan", "moved-appointment", "declared-event"]
+EVENTS: tuple[Event, ...] = get_args(Event)
+OWN_TASKS_RULE = "the Task of an order is written from its deliveries"
+_CHANGES = ("start", "end", "minutesDuration")
+
+
+class DeliveryWatch:
+    """The watcher of a facade's repository."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises SettingsError for triggers that cannot be understood."""
+        self._settings = settings
+        self._triggers = dict(_triggers(settings))
+
+    def before_change(self, transaction: Transaction, former: Stored) -> None:
+        """Raises FhirError 405 for the Task of an order: only its deliveries change it."""
+        if former.type == "Task" and outbox.is_order(transaction.connection, former.id):
+            message = "this Task follows a delivery order: `relais deliveries` resumes or cancels the order"
+            raise FhirError(
+                405, Issue("error", "not-supported", message, "Task", OWN_TASKS_RULE), {"Allow": "GET, HEAD"}
+            )
+
+    def before_commit(self, transaction: Transaction, written: Sequence[tuple[Stored, Stored | None]]) -> None:
+        """Place the orders of what happened."""
+        if not self._triggers:
+            return
+        happened = dict.fromkeys(event for stored, former in written for event in _events(transaction, stored, former))
+        for event, carrier in happened:
+            if event in self._triggers:
+                self._order(transaction, carrier, self._triggers[event])
+
+    def _order(self, transaction: Transaction, carrier: str, channels: tuple[str, ...]) -> None:
+        try:
+            with transaction.connection.begin_nested():
+                transmit(transaction, carrier, Wanted(channels), self._settings, transaction.now)
+        except RelaisError as error:
+            known = any(issue.code == "duplicate" for issue in error.issues)  # the document says nothing new
+            waits = any(issue.rule == APPROVAL_RULE for issue in error.issues)  # the approval will trigger it
+            if not known and not waits:
+                resource = transaction.load(*carrier.split("/"))
+                transaction.create(refused_order(carrier, patient_reference(resource), error.issues, transaction.now))
+
+
+def _events(transaction: Transaction, stored: Stored, former: Stored | None) -> Iterator[tuple[Event, str]]:
+    """What a write says that happened, and to which resource."""
+    if stored.type not in ("CarePlan", "Provenance", "Appointment", "Communication"):
+        return
+    resource, before = load(stored.content or b""), load(former.content) if former and former.content else None
+    carrier = f"{stored.type}/{stored.id}"
+    if stored.type == "CarePlan" and resource.get("status") == "active":
+        yield "validated-plan", carrier
+    elif stored.type == "Provenance":
+        yield from (("validated-plan", plan) for plan in _active_plans(transaction, resource))
+    elif stored.type == "Appointment" and before is not None and _moved(before, resource):
+        yield "moved-appointment", carrier
+    elif stored.type == "Communication" and _completed(resource) and not (before and _completed(before)):
+        yield "declared-event", carrier
+
+
+def _active_plans(transaction: Transaction, provenance: Resource) -> Iterator[str]:
+    """The plans that a Provenance, perhaps an approval, is about."""
+    for target in provenance.get("target", ()):
+        named = references.restful(target.get("reference", ""))
+        if named and named[1] == "CarePlan" and named[0] in ("", transaction.repository.base):
+            stored = transaction.current("CarePlan", named[2])
+            if stored and stored.content and load(stored.content).get("status") == "active":
+                yield f"CarePlan/{named[2]}"
+
+
+def _completed(communication: Resource) -> bool:
+    return communication.get("status") == "completed"
+
+
+def _moved(before: Resource, after: Resource) -> bool:
+    """Whether a booked appointment has another time now, or is cancelled."""
+    cancelled = after.get("status") == "cancelled" != before.get("status")
+    return cancelled or any(before.get(name) != after.get(name) for name in _CHANGES)
+
+
+def _triggers(settings: Settings) -> Iterator[tuple[Event, tuple[str, ...]]]:
+    for part in filter(None, map(str.strip, settings.triggers.split(","))):
+        name, _, asked = part.partition("=")
+        event = next((one for one in EVENTS if one == name.strip()), None)
+        channels = tuple(channel.strip() for channel in asked.split("+") if channel.strip())
+        if event is None or not channels:
+            message = f"event=channel+channel is expected, the event one of {', '.join(EVENTS)}"
+            raise SettingsError(Issue("error", "value", message, "triggers"))
+        wrong = [channel for channel in channels if not gate.is_configured(channel, settings)]
+        if wrong:
+            raise SettingsError(Issue("error", "value", f"channel {wrong[0]} is not configured here", "triggers"))
+        yield event, channels

@@ -1,0 +1,419 @@
+"""Delivery orders: what may be ordered, what is refused at once, what the channels are handed."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relais.cda.errors import Issue, RelaisError
+from relais.mappings.context import Resource
+from relais.server import documents
+from relais.server.delivery import watch
+from relais.server.delivery.channel import DeliveryError
+from relais.server.fhir.outcome import FhirError, status_of
+from relais.server.settings import SettingsError
+from relais.server.store import Store
+from support.appointments import AGENDAS
+from support.notifications import NOTICES
+from support.orders import Office, settings_of, trouble
+from support.plans import PLANS
+
+NURSE = "isabelle.lefranc@exemple.mssante.fr"
+DOCTOR = "medecin.traitant@cabinet.mssante.fr"
+CARRIERS = {
+    "CarePlan": PLANS["full"],
+    "Appointment": AGENDAS["every-detail"],
+    "Patient": AGENDAS["week"],
+    "Communication": NOTICES["note"],
+    "CommunicationRequest": NOTICES["admission"],
+}
+
+
+@pytest.fixture
+def office(lite: Store) -> Office:
+    """On SQLite: the rules of orders do not depend on the engine; what is stored of them is tried on both."""
+    return Office(lite)
+
+
+@pytest.fixture
+def lite(tmp_path: Path) -> Iterator[Store]:
+    store = Store.open(f"sqlite:///{tmp_path / 'orders.sqlite'}")
+    yield store
+    store.close()
+
+
+def refused(office: Office, carrier: str, *channels: str, **parameters: Any) -> tuple[Issue, ...]:
+    """The issues of an order that must be refused, leaving nothing behind."""
+    before = office.store.history().total
+    with pytest.raises(RelaisError) as raised:
+        office.order(carrier, *channels, **parameters)
+    assert status_of(raised.value) in (400, 409, 422)
+    assert office.store.history().total == before
+    return raised.value.issues
+
+
+def stored_document(office: Office, patient: str, content: bytes, **changes: Any) -> str:
+    """A DocumentReference to the document, which a Binary holds."""
+    binary = {"resourceType": "Binary", "contentType": "text/xml", "data": base64.b64encode(content).decode()}
+    location = office.call("POST", "Binary", binary).location.split("/_history")[0]
+    attachment = {
+        "contentType": "text/xml",
+        "url": location,
+        "size": len(content),
+        "hash": base64.b64encode(hashlib.sha1(content, usedforsecurity=False).digest()).decode(),
+    }
+    reference: Resource = {
+        "resourceType": "DocumentReference",
+        "status": "current",
+        "subject": {"reference": patient},
+        "content": [{"attachment": attachment | changes.pop("attachment", {})}],
+    }
+    return office.call("POST", "DocumentReference", reference | changes).location.split("/_history")[0]
+
+
+def document_of(office: Office, carrier: str) -> bytes:
+    with office.facade.repository.transaction() as transaction:
+        return documents.issue(transaction, carrier, office.settings.deployment, transaction.now).content
+
+
+# --- every carrier ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", CARRIERS)
+def test_the_document_of_every_carrier_is_delivered_as_it_was_issued(store: Store, kind: str) -> None:
+    office = Office(store)
+    carrier = office.post(CARRIERS[kind], kind)
+    more = {"model": "agenda"} if kind == "Patient" else {}
+    task = office.order(carrier, "mss", recipient=DOCTOR, **more)
+    assert (task["status"], task["focus"]["reference"]) == ("requested", f"{carrier}/_history/1")
+    assert office.work() == 1
+    with office.store.snapshot() as connection:
+        issued = documents.last_issued(connection, carrier)
+    assert issued is not None
+    assert [sent.document for sent in office.channels["mss"].taken] == [issued.content]
+    assert office.task(task)["status"] == "completed"
+
+
+def test_notifications_go_before_what_waits_already(store: Store) -> None:
+    office = Office(store)
+    plan = office.order(office.post(PLANS["full"], "CarePlan"), "hl7v2")
+    notice = office.order(office.post(NOTICES["note"], "Communication"), "hl7v2")
+    pressing = office.order(office.post(AGENDAS["every-detail"], "Appointment"), "hl7v2", priority="stat")
+    assert [plan["priority"], notice["priority"], pressing["priority"]] == ["routine", "urgent", "stat"]
+    office.work()
+    sent = [delivery.message_id for task in (pressing, notice, plan) for delivery in office.deliveries(task)]
+    assert [shipment.message_id for shipment in office.channels["hl7v2"].taken] == sent
+
+
+def test_a_stored_document_is_sent_byte_for_byte(office: Office) -> None:
+    plan = office.post(PLANS["full"], "CarePlan")
+    patient = office.read(plan)["subject"]["reference"]
+    content = document_of(office, plan).replace(b"PPS-", b"PPX-").replace(b'root="2.25.', b'root="2.25.9')
+    reference = stored_document(office, patient, content)
+    task = office.order(reference, "hl7v2")
+    assert task["for"]["reference"] == patient
+    office.work()
+    assert office.channels["hl7v2"].taken[0].document == content
+
+
+@pytest.mark.parametrize(
+    ("changes", "place"),
+    [
+        ({"status": "superseded"}, "status"),
+        ({"docStatus": "preliminary"}, "docStatus"),
+        ({"attachment": {"size": 7}}, "size"),
+        ({"attachment": {"hash": base64.b64encode(bytes(20)).decode()}}, "hash"),
+        ({"attachment": {"contentType": "application/pdf"}}, "attachment"),
+        ({"attachment": {"url": "https://elsewhere.test/Binary/1"}}, "url"),
+    ],
+)
+def test_a_stored_document_that_is_not_what_it_says_is_refused(
+    office: Office, changes: dict[str, Any], place: str
+) -> None:
+    plan = office.post(PLANS["full"], "CarePlan")
+    patient = office.read(plan)["subject"]["reference"]
+    reference = stored_document(office, patient, document_of(office, plan), **changes)
+    assert refused(office, reference, "hl7v2")[0].path.endswith(place)
+
+
+def test_a_stored_document_about_somebody_else_is_refused(office: Office) -> None:
+    plan = office.post(PLANS["full"], "CarePlan")
+    other = office.post(PLANS["born-abroad"], "Patient")
+    reference = stored_document(office, other, document_of(office, plan))
+    assert "another patient" in refused(office, reference, "hl7v2")[0].message
+
+
+# --- recipients -------------------------------------------------------------------------------------------------
+
+
+def test_without_recipients_the_care_team_gets_the_plan(office: Office) -> None:
+    task = office.order(office.post(PLANS["full"], "CarePlan"), "mss")
+    assert [delivery.recipient for delivery in office.deliveries(task)] == [NURSE]
+
+
+def test_who_has_no_mailbox_of_his_own_is_reached_by_that_of_the_structure(office: Office) -> None:
+    stored = office.post_all(PLANS["full"])
+    plan = next(name for name in stored if name.startswith("CarePlan/"))
+    team = next(name for name in stored if name.startswith("CareTeam/"))
+    members = [one["member"]["reference"] for one in office.read(team)["participant"]]
+    role = office.read(members[0])
+    mailbox = {"system": "email", "value": "secretariat@cabinet.mssante.fr"}
+    office.change(role["organization"]["reference"], telecom=[{"system": "email", "value": "a@b.example"}, mailbox])
+    office.change(members[1], telecom=[{"system": "email", "value": NURSE, "period": {"end": "2020-01-01"}}])
+    task = office.order(plan, "mss")
+    assert [delivery.recipient for delivery in office.deliveries(task)] == ["secretariat@cabinet.mssante.fr"]
+
+
+def test_a_mailbox_outside_the_trust_space_is_refused_even_when_it_is_said_to_be_of_mssante(office: Office) -> None:
+    stored = office.post_all(PLANS["full"])
+    plan = next(name for name in stored if name.startswith("CarePlan/"))
+    team = next(name for name in stored if name.startswith("CareTeam/"))
+    url = "https://hl7.fr/ig/fhir/core/StructureDefinition/fr-core-contact-point-email-type"
+    said = {"system": "email", "value": "x@elsewhere.example"}
+    said |= {"extension": [{"url": url, "valueCoding": {"code": "MSSANTE"}}]}
+    office.change(office.read(team)["participant"][1]["member"]["reference"], telecom=[said])
+    assert "trust space" in refused(office, plan, "mss")[0].message
+
+
+def test_nobody_to_write_to_is_said(office: Office) -> None:
+    assert refused(office, office.post(PLANS["minimal"], "CarePlan"), "mss")[0].path == "recipient"
+
+
+def test_the_patient_gets_a_message_of_his_own_made_of_the_ins(office: Office) -> None:
+    plan = office.post(PLANS["full"], "CarePlan")
+    task = office.order(plan, "mss", patient=True, recipient=DOCTOR)
+    number = next(
+        one["value"]
+        for one in office.read(office.read(plan)["subject"]["reference"])["identifier"]
+        if one.get("system") == "urn:oid:1.2.250.1.213.1.4.10"
+    )
+    assert [one.recipient for one in office.deliveries(task)] == [DOCTOR, f"{number}@patient.mssante.fr"]
+    office.work()
+    assert [len(shipment.recipients) for shipment in office.channels["mss"].taken] == [1, 1]
+
+
+def test_without_a_qualified_ins_there_is_no_mailbox_of_the_patient(office: Office) -> None:
+    plan = office.post(PLANS["ins-not-qualified"], "CarePlan")
+    assert refused(office, plan, "mss", recipient=DOCTOR, patient=True)[0].rule == "ECO.2.2.6"
+
+
+# --- what an order says -----------------------------------------------------------------------------------------
+
+
+def test_what_is_hidden_from_whom_stands_in_the_metadata(office: Office) -> None:
+    plan = office.post(PLANS["full"], "CarePlan")
+    office.order(plan, "hl7v2", "dmp", hideFrom=["patient", "representatives"], acknowledgement="reception")
+    office.work()
+    for name in ("dmp", "hl7v2"):
+        shipment = office.channels[name].taken[0]
+        codes = [code.code for code in shipment.submission.entries[0].confidentiality]
+        assert codes == ["N", "INVISIBLE_PATIENT", "INVISIBLE_REPRESENTANTS_LEGAUX"]
+        assert shipment.acknowledgements == ("reception",)
+
+
+@pytest.mark.parametrize(
+    ("channels", "parameters", "rule"),
+    [
+        (["dmp"], {"hideFrom": ["professionals", "patient"]}, "EX_2.1-1050"),
+        (["mss"], {"patient": True, "hideFrom": "patient"}, "MSSanté, HL7v2 volet: M1, M3"),
+        (["mss"], {"intent": "withdraw"}, "CI-SIS: life cycle of documents"),
+        (["hl7v2"], {"intent": "withdraw"}, "CI-SIS: life cycle of documents"),
+        (["hl7v2"], {"intent": "replace"}, "ITI-41, RPLC"),
+        (["dmp"], {"recipient": DOCTOR}, ""),
+        (["dmp"], {"acknowledgement": "reading"}, ""),
+        (["mss"], {"recipient": [DOCTOR, DOCTOR.upper()]}, ""),
+        (["mss"], {"priority": "whenever"}, ""),
+        (["mss"], {"colour": "red"}, ""),
+        (["mss"], {"dryRun": "true"}, ""),
+        (["mss"], {"acknowledgement": ["none", "reading"]}, ""),
+        (["dmp", "dmp"], {}, ""),
+        (["pigeon"], {}, ""),
+    ],
+)
+def test_combinations_that_make_no_sense_are_refused_at_once(
+    office: Office, channels: list[str], parameters: dict[str, Any], rule: str
+) -> None:
+    found = refused(office, office.post(PLANS["full"], "CarePlan"), *channels, **parameters)
+    assert rule in [issue.rule for issue in found]
+
+
+def test_the_strict_volet_lists_what_may_be_ordered(lite: Store) -> None:
+    office = Office(lite, hl7v2_strict=True)
+    plan = office.post(PLANS["full"], "CarePlan")
+    found = refused(office, plan, "hl7v2", recipient=DOCTOR)
+    assert found[0].rule == "HL7v2 volet: M1 to M3"
+    office.order(plan, "hl7v2", recipient=DOCTOR, hideFrom="patient")
+
+
+def test_a_rehearsal_refuses_as_the_order_would_and_stores_nothing(office: Office) -> None:
+    plan = office.post(PLANS["full"], "CarePlan")
+    before = office.store.history().total
+    assert office.order(plan, "dmp", dryRun=True)["status"] == "requested"
+    assert office.store.history().total == before
+    assert office.work() == 0
+    with office.store.snapshot() as connection:
+        assert documents.last_issued(connection, plan) is None
+    unapproved = office.post(PLANS["active-without-approval"], "CarePlan")
+    refused(office, unapproved, "dmp", dryRun=True)
+
+
+def test_a_document_is_withdrawn_where_it_was_sent(store: Store) -> None:
+    office = Office(store)
+    plan = office.post(PLANS["full"], "CarePlan")
+    office.order(plan, "hl7v2")
+    office.work()
+    task = office.order(plan, "hl7v2", intent="withdraw")
+    office.work()
+    sent, withdrawn = office.channels["hl7v2"].taken
+    assert (sent.action, withdrawn.action) == ("send", "withdraw")
+    assert (sent.document, sent.message_id != withdrawn.message_id) == (withdrawn.document, True)
+    assert office.task(task)["code"]["coding"][0]["code"] == "withdraw"
+    refused(office, plan, "hl7v2", intent="withdraw")
+
+
+def test_a_replacement_has_something_to_replace(office: Office) -> None:
+    plan = office.post(PLANS["full"], "CarePlan")
+    office.order(plan, "dmp")
+    office.work()
+    office.change(plan, title="Plan revu")
+    office.order(plan, "dmp", intent="replace")
+    office.work()
+    first, second = office.channels["dmp"].taken
+    assert [one.target for one in second.submission.associations] == [first.submission.entries[0].entry_id]
+
+
+def test_who_ordered_what_when_and_how_it_ended_is_told(store: Store) -> None:
+    office = Office(store)
+    plan = office.post(PLANS["full"], "CarePlan")
+    requester = office.read(plan)["author"]["reference"]
+    task = office.order(plan, "dmp", requester={"reference": requester})
+    office.work()
+    provenance = office.read(f"Provenance?target=Task/{task['id']}")["entry"][0]["resource"]
+    assert (task["requester"], provenance["agent"][0]["who"]) == ({"reference": requester},) * 2
+    patient = office.read(plan)["subject"]["reference"]
+    event = office.read(f"AuditEvent?patient={patient}")["entry"][0]["resource"]
+    assert (event["outcome"], event["type"]["code"]) == ("0", "110106")
+    assert {"reference": f"Task/{task['id']}"} in [entity["what"] for entity in event["entity"]]
+
+
+# --- the Task belongs to the order ------------------------------------------------------------------------------
+
+
+def test_clients_do_not_change_the_task_of_an_order(store: Store) -> None:
+    office = Office(store)
+    task = office.order(office.post(PLANS["full"], "CarePlan"), "dmp")
+    address = f"Task/{task['id']}"
+    attempts: list[tuple[str, Resource | None]] = [("PUT", task | {"status": "cancelled"}), ("DELETE", None)]
+    for method, body in attempts:
+        with pytest.raises(FhirError) as raised:
+            office.call(method, address, body)
+        assert (raised.value.status, raised.value.issues[0].rule) == (405, watch.OWN_TASKS_RULE)
+    office.work()
+    assert office.task(task)["status"] == "completed"
+
+
+def test_tasks_that_are_no_orders_are_the_clients_own(office: Office) -> None:
+    task = {"resourceType": "Task", "status": "draft", "intent": "plan"}
+    address = office.call("POST", "Task", task).location.split("/_history")[0]
+    office.change(address, status="requested")
+    assert office.call("DELETE", address).status == 204
+
+
+# --- events that order ------------------------------------------------------------------------------------------
+
+
+def tasks(office: Office) -> list[Resource]:
+    found = office.read("Task?_sort=_lastUpdated")
+    return [entry["resource"] for entry in found.get("entry", ())]
+
+
+def test_an_approved_plan_orders_its_transmission_once(store: Store) -> None:
+    office = Office(store, triggers="validated-plan=dmp+mss")
+    plan = office.post(PLANS["full"], "CarePlan")
+    (task,) = tasks(office)
+    assert (task["status"], task["focus"]["reference"]) == ("requested", f"{plan}/_history/1")
+    assert [(one.channel, one.recipient) for one in office.deliveries(task)] == [("dmp", ""), ("mss", NURSE)]
+    office.change(plan, meta={"tag": [{"system": "urn:x", "code": "seen"}]})
+    assert len(tasks(office)) == 1
+    office.change(plan, title="Plan revu")
+    assert len(tasks(office)) == 2
+
+
+def test_a_plan_that_nobody_approved_waits_for_its_approval(lite: Store) -> None:
+    office = Office(lite, triggers="validated-plan=dmp")
+    bundle = copy.deepcopy(PLANS["active-without-approval"])
+    plan = office.post(bundle, "CarePlan")
+    assert tasks(office) == []
+    resource = office.read(plan)
+    approval = {
+        "resourceType": "Provenance",
+        "target": [{"reference": plan}],
+        "recorded": "2026-03-01T10:00:00Z",
+        "agent": [
+            {
+                "type": {
+                    "coding": [
+                        {
+                            "system": "http://terminology.hl7.org/CodeSystem/provenance-participant-type",
+                            "code": "verifier",
+                        }
+                    ]
+                },
+                "who": resource["author"],
+            }
+        ],
+    }
+    office.call("POST", "Provenance", approval)
+    assert [task["focus"]["reference"] for task in tasks(office)] == [f"{plan}/_history/1"]
+
+
+def test_a_refused_order_of_an_event_is_said_and_holds_no_write_up(lite: Store) -> None:
+    office = Office(lite, triggers="validated-plan=dmp")
+    plan = office.post(PLANS["ins-not-qualified"], "CarePlan")
+    (task,) = tasks(office)
+    assert (task["status"], task["focus"]["reference"]) == ("rejected", plan)
+    assert "recordTarget" in task["statusReason"]["text"]
+
+
+def test_a_moved_appointment_and_a_declared_event_order_theirs(lite: Store) -> None:
+    office = Office(lite, triggers="moved-appointment=hl7v2, declared-event=hl7v2")
+    appointment = office.post(AGENDAS["minimal"], "Appointment")
+    office.change(appointment, comment="Rien de neuf")
+    assert tasks(office) == []
+    office.change(appointment, start="2026-03-10T08:00:00Z", end="2026-03-10T08:30:00Z")
+    communication = office.post(NOTICES["note"], "Communication")
+    focuses = [task["focus"]["reference"].split("/_history")[0] for task in tasks(office)]
+    assert focuses == [appointment, communication]
+
+
+@pytest.mark.parametrize("triggers", ["full-moon=mss", "validated-plan", "validated-plan=pigeon"])
+def test_triggers_that_lead_nowhere_are_refused_at_the_start(triggers: str) -> None:
+    with pytest.raises(SettingsError):
+        watch.DeliveryWatch(settings_of(triggers=triggers))
+
+
+# --- destinations -----------------------------------------------------------------------------------------------
+
+
+def test_a_refusal_ends_the_delivery_with_its_reason(office: Office) -> None:
+    office.channels["dmp"].failures = [DeliveryError(Issue("error", "invalid", "no such patient"), retry=False)]
+    task = office.order(office.post(PLANS["full"], "CarePlan"), "dmp")
+    office.work()
+    ended = office.task(task)
+    assert (ended["status"], "no such patient" in ended["statusReason"]["text"]) == ("failed", True)
+
+
+def test_an_untrusted_certificate_is_waited_for_and_says_so(office: Office) -> None:
+    office.channels["dmp"].failures = [trouble("security", retry=False)]
+    task = office.order(office.post(PLANS["full"], "CarePlan"), "dmp")
+    office.work()
+    assert office.task(task)["businessStatus"]["coding"][0]["code"] == "waiting"
+    office.wait(seconds=10)
+    office.work()
+    assert office.task(task)["status"] == "completed"
