@@ -21,14 +21,6 @@ _RELATIVE_ADDRESS = re.compile(r"(?:\.\./)*(?:[A-Za-z0-9_\-.]+/)*[A-Za-z0-9_\-.]
 _ROOT = b"<ClinicalDocument"
 
 
-def level_of(value: str, path: str) -> Level:
-    """The level that a parameter names. Raises RelaisError."""
-    if value not in LEVELS:
-        message = "n3 (structured) or n1 (unstructured) is expected"
-        raise RelaisError(Issue("error", "code-invalid", message, path, "CI-SIS Structuration minimale"))
-    return value
-
-
 def at_level(
     document: Document, level: Level, deployment: Deployment, version: DocumentVersion | None = None
 ) -> Document:

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 from relais.cda.datatypes import datetime_from_ts, ts_from_fhir
 from relais.mappings.context import Resource
 from relais.mappings.to_cda.appointments import STATES
-from relais.server.document_forms import Level, level_of
+from relais.server.document_forms import LEVELS, Level
 from relais.server.document_sources import Selection
 from relais.server.fhir.bodies import sound_body
 from relais.server.fhir.exchange import Call
@@ -132,7 +132,12 @@ def _refuse_unknown(name: str, known: Collection[str], place: str) -> None:
 
 def _level(given: list[_Given]) -> Level:
     stated = next((one for one in given if one.name == "level"), None)
-    return level_of(_text(stated.value), stated.place) if stated else "n3"
+    if stated is None:
+        return "n3"
+    for level in LEVELS:
+        if stated.value == level:
+            return level
+    raise FhirError.of(400, "code-invalid", "n3 (structured) or n1 (unstructured) is expected", stated.place)
 
 
 def _selection(given: list[_Given]) -> Selection:

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,12 +47,20 @@ def store(store_url: str) -> Iterator[Store]:
     opened.close()
 
 
+@pytest.fixture(scope="module")
+def facade_settings() -> dict[str, Any]:
+    """Settings of `facade`; a module gives its own by a fixture of that name."""
+    return {}
+
+
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def facade(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningFacade]:
+def facade(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, facade_settings: dict[str, Any]
+) -> Iterator[RunningFacade]:
     """A running server for the tests of a module, once on each engine."""
     folder = tmp_path_factory.mktemp("facade")
     with ExitStack() as stack:
-        settings = {}
+        settings = dict(facade_settings)
         if request.param == "postgresql":
             server = request.getfixturevalue("postgres_server")
             settings["database_url"] = stack.enter_context(postgres.database(server, f"facade{next(_numbers)}"))
