@@ -312,7 +312,8 @@ def test_units_convert_exactly() -> None:
 
 @pytest.fixture
 def undeclared() -> Any:
-    """Forgets the declared parameters after the test."""
+    """Nothing is declared before the test, nor after it."""
+    forget_declared()
     yield
     forget_declared()
 
