@@ -86,13 +86,14 @@ class EventsReading:
             ]
         if _is(section, templates.COMMENT_SECTION) and self._notices:
             self._messages += self._words(section)
-            return []
+            return self._notices[:1]
         readers = ((templates.ATTACHED_DOCUMENTS, read_attached), (templates.REFERENCED_DOCUMENTS, read_referenced))
         for model, reader in readers:
             if _is(section, model):
                 found = reader(self.reading, section, path)
                 self._enclosed += found
-                return [one.reference(self.reading, self.composition["subject"]) for one in found if not self._notices]
+                subject = self.composition["subject"]
+                return self._notices[:1] or [one.reference(self.reading, subject) for one in found]
         return None
 
     def finish(self) -> None:

@@ -51,11 +51,11 @@ class CarePlanReading:
         self._plan = Plan(reading.add("CarePlan", (), {}), composition["subject"])
 
     def read(self, section: Section, path: str) -> list[Resource] | None:
-        """References to what the section is about; None for a section that the volet does not know."""
+        """References to what the section is about, at least the plan; None for a section unknown to the volet."""
         for template, reader in _READERS.items():
             if any(ii.root == template for ii in section.template_ids):
                 found = reader(self._reading, section, self._plan, path)
-                return [self._plan.reference, *found] if template == templates.CARE_PLAN[-1] else found
+                return [self._plan.reference, *found] if template == templates.CARE_PLAN[-1] or not found else found
         return None
 
     def finish(self) -> None:

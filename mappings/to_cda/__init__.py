@@ -63,6 +63,10 @@ def _carriers(resources: ResourceSet, composition: Resource) -> list[Resource]:
         if found:
             raise _refusal(kinds[0], f"one {kinds[0]} is expected, or a Composition that presents one: several found")
     message = "a CarePlan, a CommunicationRequest, a Communication or Appointments are expected: none found"
+    if composition.get("section"):
+        message += (
+            "; a document known by header and narrative alone goes on as it was received, in its DocumentReference"
+        )
     raise _refusal("CarePlan", message)
 
 

@@ -23,6 +23,7 @@ from relais.mappings.to_cda.datatypes import codings, original
 from relais.mappings.to_cda.datatypes import period as read_period
 from relais.mappings.to_cda.enclosures import Enclosures
 from relais.mappings.to_cda.header import Carrier, header
+from relais.mappings.to_cda.kept import kept_sections
 from relais.mappings.to_cda.parties import configured_responsible, party_ids, read_party
 from relais.mappings.to_cda.prose import french_date, marked, remarks_block
 
@@ -214,7 +215,11 @@ def _document(
         conversion.same_patient(composition, "subject", "Composition")
     carrier = _carrier(conversion, visits, title, bounds, single=single)
     head = header(conversion, carrier, composition, document_id)
-    found = [_appointments(conversion, visits, agenda), *enclosures.sections(conversion)]
+    found = [
+        _appointments(conversion, visits, agenda),
+        *enclosures.sections(conversion),
+        *kept_sections(conversion, composition),
+    ]
     return Mapped(Document(head, found), conversion.finish())
 
 

@@ -32,6 +32,7 @@ from relais.mappings.to_cda.conversion import Conversion
 from relais.mappings.to_cda.datatypes import concept_text, current_name, display_name, from_jdv, period
 from relais.mappings.to_cda.enclosures import Enclosures, is_plain_text, read_media
 from relais.mappings.to_cda.header import Carrier, header
+from relais.mappings.to_cda.kept import kept_sections
 from relais.mappings.to_cda.parties import (
     assigned_entity,
     configured_responsible,
@@ -132,8 +133,9 @@ def notification_document(
         conversion.same_patient(composition, "subject", "Composition")
     notice = _read(conversion, communication, path)
     head = header(conversion, _carrier(conversion, notice), composition, document_id)
-    found = [_event(conversion, notice), _message(conversion, notice), *notice.enclosures.sections(conversion)]
-    return Mapped(Document(head, [section for section in found if section is not None]), conversion.finish())
+    made = [_event(conversion, notice), _message(conversion, notice), *notice.enclosures.sections(conversion)]
+    found = [*(section for section in made if section is not None), *kept_sections(conversion, composition)]
+    return Mapped(Document(head, found), conversion.finish())
 
 
 def _lineage(communication: Resource, composition: Resource) -> II:

@@ -20,6 +20,7 @@ from relais.mappings.to_cda.datatypes import concept_text
 from relais.mappings.to_cda.directives import directive_section
 from relais.mappings.to_cda.goals import UNREACHED, Row, plan_section, read_rows
 from relais.mappings.to_cda.header import Carrier, header
+from relais.mappings.to_cda.kept import kept_sections
 from relais.mappings.to_cda.problems import Problem, is_ald, problem_section, read_problem
 from relais.mappings.to_cda.prose import french_date, lines, marked, remarks_block
 from relais.mappings.to_cda.social import social_section
@@ -76,7 +77,10 @@ def pps_document(
     approval = read_approval(conversion, care_plan)
     document = Document(
         header(conversion, _carrier(conversion, care_plan, approval), composition, document_id),
-        _body(conversion, care_plan, approval_date(conversion, care_plan, approval)),
+        [
+            *_body(conversion, care_plan, approval_date(conversion, care_plan, approval)),
+            *kept_sections(conversion, composition),
+        ],
     )
     return Mapped(document, conversion.finish())
 

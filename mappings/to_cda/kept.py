@@ -1,0 +1,65 @@
+"""Sections of a Composition that no resource holds → narrative sections, as an imported document has them.
+
+A section that states entries is made again from these; one without is known by its words alone (CDA R2: the narrative
+of a section says all that a reader must know).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from relais.cda.errors import UnreadableError
+from relais.cda.model import II, Code, Section
+from relais.cda.narrative import Node
+from relais.mappings.context import Resource
+from relais.mappings.to_cda.conversion import Conversion
+from relais.mappings.to_cda.datatypes import codings, concept_text
+from relais.mappings.to_cda.xhtml import narrative
+
+RULE = "HL7 CDA R2, narrative of a section"
+_STATED = frozenset({"title", "code", "text", "entry", "section", "mode", "emptyReason", "orderedBy"})
+
+
+def kept_sections(conversion: Conversion, composition: Resource) -> list[Section]:
+    """The sections of the Composition that have words and no entry, in their order, with their subsections.
+
+    Title, code and narrative are written; the templates are not, since what they demand of entries is not there (said).
+    """
+    return list(_kept(conversion, composition, "Composition"))
+
+
+def _kept(conversion: Conversion, holder: Resource, path: str) -> Iterator[Section]:
+    """What `holder` has of such sections; those inside a section with entries stand by themselves."""
+    for index, stated in enumerate(holder.get("section", ())):
+        place = f"{path}.section[{index}]"
+        if stated.get("entry"):
+            yield from _kept(conversion, stated, place)
+        elif stated.get("section") or stated.get("text", {}).get("status", "empty") != "empty":
+            yield _section(conversion, stated, place)
+
+
+def _section(conversion: Conversion, stated: Resource, path: str) -> Section:
+    section_id = conversion.computed_id("section", "kept", path)
+    conversion.inform(path, "no resource holds it: written as narrative, without template nor entries", RULE)
+    for name in sorted(stated.keys() - _STATED):
+        conversion.inform(f"{path}.{name}", "not written: the section is narrative only", RULE)
+    code, *translations = codings(stated.get("code")) or [Code()]
+    code.translations = translations
+    return Section(
+        id=section_id,
+        code=None if code == Code() else code,
+        title=stated.get("title") or concept_text(stated.get("code")) or None,
+        text=_narrative(conversion, stated.get("text", {}), section_id, path),
+        sections=[
+            _section(conversion, one, f"{path}.section[{index}]") for index, one in enumerate(stated.get("section", ()))
+        ],
+    )
+
+
+def _narrative(conversion: Conversion, text: Resource, section_id: II, path: str) -> list[Node]:
+    number = (section_id.root or "").rpartition(".")[2][-8:]
+    try:
+        return narrative(text["div"], f"s{number}-") if text.get("div") else []
+    except UnreadableError as error:
+        conversion.refuse(f"{path}.text.div", str(error.issues[0].message), "FHIR R4 Narrative", "structure")
+        return []
