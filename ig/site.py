@@ -241,5 +241,5 @@ def _between_documents(text: str) -> str:
         name = match["name"]
         return f"[{match['text']}]({name}.html{match['anchor']})" if name in made else match["text"]
 
-    text = re.sub(r"\s*\{#[\w-]+\}\s*$", "", text, flags=re.MULTILINE)
+    text = re.sub(r"^(#+ .*?)\s*\{#([\w-]+)\}$", r'<a id="\2"></a>\n\n\1', text, flags=re.MULTILINE)
     return re.sub(r"\[(?P<text>[^\]]+)\]\((?P<name>[\w-]+)\.md(?P<anchor>(?:#[\w-]+)?)\)", led, text)

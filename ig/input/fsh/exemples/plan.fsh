@@ -109,6 +109,15 @@ Description: "Une affection de longue durée."
 * recordedDate = "2026-01-12"
 * note.text = "Suivi deux fois par an."
 
+Instance: exemple-suivi
+InstanceOf: RelaisCondition
+Usage: #example
+Title: "Suivi psychologique"
+Description: "Un problème que la personne ne veut pas voir partagé."
+* clinicalStatus = $condition-clinical#active
+* code.text = "Suivi psychologique"
+* insert Sujet
+
 Instance: exemple-action
 InstanceOf: RelaisAction
 Usage: #example
@@ -177,8 +186,8 @@ Title: "Consentement au partage"
 Instance: exemple-opposition
 InstanceOf: RelaisConsentOpposition
 Usage: #example
-Title: "Opposition à ce que le diabète soit partagé"
-Description: "La personne ne veut pas que ce problème figure dans le document : il est laissé de côté."
+Title: "Opposition à ce que le suivi psychologique soit partagé"
+Description: "La personne ne veut pas que ce problème figure dans le document : il en est tenu à l'écart. Un plan qui y renverrait serait refusé à la transmission."
 * status = #active
 * scope = $consentscope#patient-privacy
 * category[opposition] = $consent-category#opposition "Opposition au partage"
@@ -188,7 +197,7 @@ Description: "La personne ne veut pas que ce problème figure dans le document :
 * provision.type = #permit
 * provision.provision.type = #deny
 * provision.provision.data.meaning = #instance
-* provision.provision.data.reference = Reference(exemple-diabete)
+* provision.provision.data.reference = Reference(exemple-suivi)
 
 Instance: exemple-directive
 InstanceOf: RelaisDirective
