@@ -9,7 +9,7 @@ DTM (UTC, `YYYYMMDDhhmmss`); `xds_types` makes and reads them, `xds_attributes` 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -37,6 +37,8 @@ RIM = "urn:oasis:names:tc:ebxml-regrep:xsd:rim:3.0"
 HAS_MEMBER = "urn:oasis:names:tc:ebxml-regrep:AssociationType:HasMember"
 REPLACE = "urn:ihe:iti:2007:AssociationType:RPLC"
 SIGNS = "urn:ihe:iti:2007:AssociationType:signs"
+SET_ID = "SubmissionSet01"
+"""The symbolic id of the submission set in what is written here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class DocumentEntry:
     """The fiche of one document. Times are DTM in UTC; `hash` is SHA-1 in hexadecimal of the exact bytes.
 
     A sender of ITI-41 may leave hash and size to the repository: they then read as "" and 0, and are not written.
+    Of a registered entry `entry_id` is the entryUUID.
     """
 
     entry_id: str  # symbolic id in the message: Document01
@@ -125,9 +128,9 @@ class Submission:
     associations: tuple[Association, ...] = field(default=())
 
 
-_SUBMISSION_SET_CLASS = "urn:uuid:a54d6aa5-d40d-43f9-88c5-b4633d873bdd"
+SUBMISSION_SET_CLASS = "urn:uuid:a54d6aa5-d40d-43f9-88c5-b4633d873bdd"
 _FOLDER_CLASS = "urn:uuid:d9d542f3-6cc4-48b6-8870-ea235fbc94c2"
-_STABLE_DOCUMENT = "urn:uuid:7edca82f-054d-47f2-a032-9b2a5b5186c1"
+STABLE_DOCUMENT = "urn:uuid:7edca82f-054d-47f2-a032-9b2a5b5186c1"
 _ASSOCIATION_TYPE = "urn:oasis:names:tc:ebxml-regrep:ObjectType:RegistryObject:Association"
 
 
@@ -164,46 +167,56 @@ def submit_objects_request(submission: Submission) -> etree._Element:
     return root
 
 
-def _write(submission: Submission) -> etree._Element:
+def lot_request(submission_set: SubmissionSet) -> etree._Element:
+    """A lcm:SubmitObjectsRequest that holds a submission set alone, with the id `SubmissionSet01`."""
     root = etree.Element(f"{{{LCM}}}SubmitObjectsRequest", nsmap={"lcm": LCM, "rim": RIM})
-    objects = _add(root, "RegistryObjectList")
-    package = _add(objects, "RegistryPackage", id="SubmissionSet01")
-    _write_object(package, SUBMISSION_SET, submission.submission_set)
+    package = _add(_add(root, "RegistryObjectList"), "RegistryPackage", id=SET_ID)
+    _write_object(package, SUBMISSION_SET, submission_set)
+    return root
+
+
+def _write(submission: Submission) -> etree._Element:
+    root = lot_request(submission.submission_set)
+    objects = root[0]
     for entry in submission.entries:
         document = _add(
-            objects, "ExtrinsicObject", id=entry.entry_id, mimeType=entry.mime_type, objectType=_STABLE_DOCUMENT
+            objects, "ExtrinsicObject", id=entry.entry_id, mimeType=entry.mime_type, objectType=STABLE_DOCUMENT
         )
         _write_object(document, DOCUMENT_ENTRY, entry)
-    members = [Association(HAS_MEMBER, "SubmissionSet01", entry.entry_id) for entry in submission.entries]
+    members = [Association(HAS_MEMBER, SET_ID, entry.entry_id) for entry in submission.entries]
     for number, association in enumerate([*members, *submission.associations], 1):
-        _write_association(objects, f"Association{number:02}", association)
+        original = {"SubmissionSetStatus": "Original"} if association.type == HAS_MEMBER else {}
+        add_association(objects, f"Association{number:02}", association, original)
     return root
 
 
 def _write_object(element: etree._Element, form: ObjectForm, values: SubmissionSet | DocumentEntry) -> None:
     """Write the children in the order of the schema: slots, name, description, classifications, identifiers."""
     for slot in form.slots:
-        _write_slot(element, slot.name, _as_tuple(getattr(values, slot.field)))
+        if slot.field == "size" and isinstance(values, DocumentEntry) and values.hash:
+            _write_slot(element, slot.name, (values.size,))  # 0 is the size of an empty document
+        else:
+            _write_slot(element, slot.name, _as_tuple(getattr(values, slot.field)))
     _write_localized(element, "Name", values.title)
     _write_localized(element, "Description", values.comments)
     numbers = count(1)
 
-    def classify(**attributes: str) -> etree._Element:
-        """Add a Classification with its own id."""
-        own, parent = f"{element.get('id')}_c{next(numbers):02}", str(element.get("id"))
-        return _add(element, "Classification", id=own, classifiedObject=parent, **attributes)
+    def own_id() -> str:
+        return f"{element.get('id')}_c{next(numbers):02}"
+
+    def add_classification(**attributes: str) -> etree._Element:
+        parent = str(element.get("id"))
+        return _add(element, "Classification", id=own_id(), classifiedObject=parent, **attributes)
 
     for author in _as_tuple(getattr(values, form.author_field)):
-        classification = classify(classificationScheme=form.author_scheme, nodeRepresentation="")
+        classification = add_classification(classificationScheme=form.author_scheme, nodeRepresentation="")
         for slot in AUTHOR_SLOTS:
             _write_slot(classification, slot.name, _as_tuple(getattr(author, slot.field)))
     for coded in form.codes:
         for code in _as_tuple(getattr(values, coded.field)):
-            classification = classify(classificationScheme=coded.scheme, nodeRepresentation=code.code)
-            _write_slot(classification, "codingScheme", (code.system,))
-            _write_localized(classification, "Name", code.display)
+            classify(element, own_id(), coded.scheme, code)
     if form is SUBMISSION_SET:
-        classify(classificationNode=_SUBMISSION_SET_CLASS)
+        add_classification(classificationNode=SUBMISSION_SET_CLASS)
     for number, identifier in enumerate(form.identifiers, 1):
         external = _add(
             element,
@@ -216,7 +229,10 @@ def _write_object(element: etree._Element, form: ObjectForm, values: SubmissionS
         _write_localized(external, "Name", f"{form.name}.{identifier.name}")
 
 
-def _write_association(objects: etree._Element, own_id: str, association: Association) -> None:
+def add_association(
+    objects: etree._Element, own_id: str, association: Association, slots: Mapping[str, str]
+) -> etree._Element:
+    """Append an association with its slots (name to value) to a rim:RegistryObjectList."""
     element = _add(
         objects,
         "Association",
@@ -226,8 +242,9 @@ def _write_association(objects: etree._Element, own_id: str, association: Associ
         sourceObject=association.source,
         targetObject=association.target,
     )
-    if association.type == HAS_MEMBER:
-        _write_slot(element, "SubmissionSetStatus", ("Original",))
+    for name, value in slots.items():
+        _write_slot(element, name, (value,))
+    return element
 
 
 def _write_slot(parent: etree._Element, name: str, values: Iterable[object]) -> None:
@@ -279,6 +296,28 @@ def examine(element: etree._Element) -> ExaminedSubmission:
     return _Reader(tolerant=True).examine(element)
 
 
+def registered_entry(element: etree._Element) -> DocumentEntry:
+    """The attributes of a rim:ExtrinsicObject as a registry answers it; what is missing reads as empty."""
+    return _Reader(tolerant=True).read_entry(element, 1)
+
+
+def registered_set(element: etree._Element) -> SubmissionSet:
+    """The attributes of a submission set as a registry answers it; what is missing reads as empty."""
+    return _Reader(tolerant=True).read_set(element)
+
+
+def classify(element: etree._Element, own_id: str, scheme: str, code: CodedValue) -> etree._Element:
+    """Append the Classification of a code to an object of the registry."""
+    parent = str(element.get("id"))
+    classification = _add(
+        element, "Classification", id=own_id, classifiedObject=parent, classificationScheme=scheme,
+        nodeRepresentation=code.code,
+    )  # fmt: skip
+    _write_slot(classification, "codingScheme", (code.system,))
+    _write_localized(classification, "Name", code.display)
+    return classification
+
+
 def _issue(
     path: str, message: str, *, rule: str = "xdm.metadata-attribute", severity: Severity = "error", code: str = "value"
 ) -> Issue:
@@ -314,8 +353,8 @@ class _Reader:
         documents = objects.findall(f"{{{RIM}}}ExtrinsicObject")
         if not documents:
             self._invalid("no ExtrinsicObject: the submission holds no document")
-        submission_set = SubmissionSet(**self._read_object(package, SUBMISSION_SET, "SubmissionSet"))
-        entries = tuple(self._read_entry(document, number) for number, document in enumerate(documents, 1))
+        submission_set = self.read_set(package)
+        entries = tuple(self.read_entry(document, number) for number, document in enumerate(documents, 1))
         associations = self._read_associations(objects, str(package.get("id", "")), entries)
         self._check_whole(submission_set, entries)
         return Submission(submission_set, entries, associations)
@@ -332,7 +371,7 @@ class _Reader:
             for classification in objects.iter(f"{{{RIM}}}Classification")
         }
         packages = objects.findall(f"{{{RIM}}}RegistryPackage")
-        found = [package for package in packages if (package.get("id"), _SUBMISSION_SET_CLASS) in classes]
+        found = [package for package in packages if (package.get("id"), SUBMISSION_SET_CLASS) in classes]
         folders = [package for package in packages if (package.get("id"), _FOLDER_CLASS) in classes]
         if folders:
             self.report("Folder", "folders are not used in France and are left aside", severity="warning")
@@ -411,7 +450,12 @@ class _Reader:
 
     # attributes
 
-    def _read_entry(self, element: etree._Element, number: int) -> DocumentEntry:
+    def read_set(self, element: etree._Element) -> SubmissionSet:
+        """The submission set of a RegistryPackage."""
+        return SubmissionSet(**self._read_object(element, SUBMISSION_SET, "SubmissionSet"))
+
+    def read_entry(self, element: etree._Element, number: int) -> DocumentEntry:
+        """The entry of an ExtrinsicObject."""
         path = f"DocumentEntry[{number}]"
         values = self._read_object(element, DOCUMENT_ENTRY, path)
         values["size"] = int(size) if SIZE.fullmatch(size := values.get("size", "")) else 0
@@ -419,7 +463,7 @@ class _Reader:
         mime_type = element.get("mimeType", "")
         if not mime_type:
             self._missing(f"{path}.mimeType")
-        if element.get("objectType") != _STABLE_DOCUMENT:
+        if element.get("objectType") != STABLE_DOCUMENT:
             self.report(f"{path}.objectType", "is not that of a stable document")
         if not values["title"]:
             self._missing(f"{path}.title")

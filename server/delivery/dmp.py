@@ -1,367 +1,133 @@
-"""The DMP channel: ITI-41 Provide and Register Document Set-b over HTTPS (SOAP 1.2, WS-Addressing, MTOM/XOP).
+"""The DMP channel: one document to the DMP of its patient, replaced or deleted there, and doubt settled by asking.
 
-IHE ITI TF-2 §3.41 and TF-3 table 4.2.4.1-2 (errors), as the CI-SIS volet Partage de documents de santé restricts them.
-This version sends neither the VIHF assertion nor the signature of the lot, and presents no client certificate.
+The order of calls of SEL-MP-037: existence test (TD0.2), the entry to replace as it is now (TD3.1b), ITI-41. When the
+answer is lost, or the registry knows the identifier already, its entry of that identifier decides: the same bytes mean
+that the document has arrived, other bytes that it never will.
 """
 
 from __future__ import annotations
 
-import functools
-import ssl
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
-from uuid import uuid4
+from dataclasses import replace
 
-import requests
-import urllib3
-from lxml import etree
-from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPSConnection
-
-from relais.cda import parsing, xds
-from relais.cda.errors import Issue, UnreadableError
-from relais.server.delivery import mtom
-from relais.server.delivery.channel import DeliveryError, Receipt, Shipment, check_integrity, making_the_message, quoted
-from relais.server.delivery.deadline import ATTEMPT, Deadline
+from relais.cda import xds
+from relais.cda.xds import Association, DocumentEntry, Submission
+from relais.cda.xds_registry import APPROVED, DELETED, RegisteredEntry
+from relais.server.delivery import vihf
+from relais.server.delivery.channel import DeliveryError, Receipt, Shipment, check_integrity
+from relais.server.delivery.dmp_http import LostAnswerError
+from relais.server.delivery.dmp_patients import DmpPatients
+from relais.server.delivery.dmp_soap import Dmp, failure
+from relais.server.delivery.xds_client import DmpDocuments
+from relais.server.delivery.xds_errors import CHANGE, DUPLICATE
 from relais.server.settings import Settings
 
-SOAP = "http://www.w3.org/2003/05/soap-envelope"
-WSA = "http://www.w3.org/2005/08/addressing"
-XDS = "urn:ihe:iti:xds-b:2007"
-RS = "urn:oasis:names:tc:ebxml-regrep:xsd:rs:3.0"
-ACTION = "urn:ihe:iti:2007:ProvideAndRegisterDocumentSet-b"
-STATUS = "urn:oasis:names:tc:ebxml-regrep:ResponseStatusType:"
-WARNING = "urn:oasis:names:tc:ebxml-regrep:ErrorSeverityType:Warning"
-
-MAX_ANSWER = 2_000_000
-CHUNK = 65_536
-
-TRANSIENT_STATUS = frozenset({408, 429, 502, 503, 504})
-"""HTTP statuses after which the same shipment may be sent again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Family:
-    """How one family of RegistryError is to be treated; `code` is the FHIR issue type it becomes."""
-
-    code: str
-    retry: bool
-    codes: tuple[str, ...]
-
-
-TRANSIENT = Family(
-    "transient",
-    True,
-    (
-        "XDSRegistryBusy",
-        "XDSRepositoryBusy",
-        "XDSRegistryOutOfResources",
-        "XDSRepositoryOutOfResources",
-        "XDSRegistryNotAvailable",
-    ),
-)
-DUPLICATE = Family(
-    "duplicate",
-    False,
-    (
-        "XDSDuplicateUniqueIdInRegistry",
-        "XDSRegistryDuplicateUniqueIdInMessage",
-        "XDSRepositoryDuplicateUniqueIdInMessage",
-    ),
-)
-CONTENT = Family(
-    "invalid",
-    False,
-    (
-        "XDSRegistryMetadataError",
-        "XDSRepositoryMetadataError",
-        "XDSMetadataIdentifierError",
-        "InvalidDocumentContent",
-        "XDSNonIdenticalHash",
-        "XDSNonIdenticalSize",
-        "XDSMissingDocument",
-        "XDSMissingDocumentMetadata",
-        "XDSObjectTypeError",
-    ),
-)
-PATIENT = Family(
-    "not-found", False, ("XDSUnknownPatientId", "XDSPatientIdDoesNotMatch", "XDSPatientIDReconciliationError")
-)
-REPLACEMENT = Family(
-    "conflict",
-    False,
-    (
-        "XDSReplaceFailed",
-        "XDSRegistryDeprecatedDocumentError",
-        "UnresolvedReferenceException",
-        "LocalPolicyRestrictionError",
-    ),
-)
-OTHER = Family("processing", False, ("XDSRegistryError", "XDSRepositoryError", "XDSInvalidRequestException"))
-"""Also the family of every code that is not in this table: an unknown code is final."""
-
-FAMILY_OF = {
-    code: family for family in (TRANSIENT, DUPLICATE, CONTENT, PATIENT, REPLACEMENT, OTHER) for code in family.codes
-}
-
-_DUPLICATE_ADVICE = (
-    "the repository already holds this identifier: an earlier attempt whose answer was lost stored it, or another "
-    "document bears it; ask the registry (GetDocuments) before anything is sent again"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One HTTP answer."""
-
-    status: int
-    content_type: str
-    body: bytes
+_OID = "urn:oid:"
 
 
 class DmpChannel:
-    """Sends one document to the ITI-41 endpoint of the settings."""
+    """Sends one document to the DMP that the settings name."""
 
     name = "dmp"
 
     def __init__(self, settings: Settings) -> None:
-        self._url = settings.dmp_url
-        self._ca_file = settings.dmp_ca_file
-        self._timeout = settings.sender_timeout
+        self._settings = settings
+        self._dmp = Dmp(settings)
+        self._patients = DmpPatients(self._dmp)
 
     def send(self, shipment: Shipment) -> Receipt:
-        """Send once; every attempt has a new wsa:MessageID and the same document and lot identifiers.
+        """Carry the shipment out; every attempt has the same identifiers of document and lot, and the same signature.
 
-        Raises DeliveryError; when the answer is lost or makes no sense the document may have been stored, and the
-        error is one after which the same shipment may be sent again.
+        The target of an RPLC association is the entryUUID of the document to replace, or better its uniqueId as
+        `urn:oid:…`: the entry in force is looked up. Raises DeliveryError; after one with `retry` the document may have
+        been stored, and the same shipment may be sent again: the registry is asked first what it holds.
         """
-        self._check_settings()
         check_integrity(shipment)
-        message_id = f"urn:uuid:{uuid4()}"
-        with making_the_message():
-            content_type, body = provide_and_register(shipment, self._url, message_id)
-        return read_answer(self._post(content_type, body), message_id)
+        self._check_size(shipment)
+        lot = shipment.submission.submission_set
+        who = vihf.sender(lot.author, self._settings)
+        documents = DmpDocuments(self._dmp, who)
+        if shipment.action == "withdraw":
+            return self._withdraw(shipment, documents)
+        if self._settings.dmp_existence_check:
+            self._patients.check_open(lot.patient_id, who)
+        try:
+            submission, remark = _replacing(shipment.submission, documents)
+            entry = submission.entries[0]
+            warnings = documents.provide_and_register(submission, {entry.entry_id: shipment.document})
+        except DeliveryError as error:
+            return _settled(shipment.submission.entries[0], documents, error)
+        return Receipt("; ".join(["stored by the repository", *remark, *warnings]))
 
-    def _check_settings(self) -> None:
-        if urlsplit(self._url).scheme != "https":
-            raise _failure("required", "the DMP endpoint must be an https address", "dmp_url")
-        if self._ca_file and not Path(self._ca_file).is_file():
-            raise _failure("not-found", "no such file", "dmp_ca_file")
+    def _check_size(self, shipment: Shipment) -> None:
+        self._dmp.address("dmp_url")
+        if len(shipment.document) > self._settings.dmp_max_size:
+            message = f"the document has {len(shipment.document)} bytes, more than {self._settings.dmp_max_size}"
+            raise failure("too-long", message, "dmp_max_size")
 
-    def _post(self, content_type: str, body: bytes) -> Answer:
-        with Deadline(ATTEMPT * self._timeout) as deadline:
-            try:
-                answer = self._exchange(content_type, body, deadline)
-            except requests.RequestException as error:
-                raise _late() if deadline.expired else _network_failure(error) from error
-            except DeliveryError as error:
-                if deadline.expired:
-                    raise _late() from error
-                raise
-            if deadline.expired:  # a connection shut down may look like the end of the answer
-                raise _late()
-        return answer
-
-    def _exchange(self, content_type: str, body: bytes, deadline: Deadline) -> Answer:
-        with requests.Session() as session:
-            session.trust_env = False  # every setting of Relais comes from Settings
-            session.mount("https://", _WatchedAdapter(deadline))
-            with session.post(
-                self._url,
-                data=body,
-                headers={
-                    "Content-Type": content_type,
-                    "Accept": f"multipart/related, {mtom.SOAP_TYPE}",
-                    "Accept-Encoding": "identity",
-                },
-                timeout=self._timeout,
-                verify=self._ca_file or True,
-                allow_redirects=False,
-                stream=True,
-            ) as response:
-                return Answer(response.status_code, response.headers.get("Content-Type", ""), _read(response))
+    @staticmethod
+    def _withdraw(shipment: Shipment, documents: DmpDocuments) -> Receipt:
+        sent = shipment.submission.entries[0]
+        found = documents.current(sent.patient_id, sent.unique_id)
+        if found is None:
+            raise failure("not-found", "the registry shows no document to delete under this identifier", rule="TD3.1b")
+        _check_same(sent, found)
+        if found.status == DELETED:
+            return Receipt("deleted already")
+        warnings = documents.delete(shipment.submission.submission_set, found)
+        return Receipt("; ".join(["deleted in the registry", *warnings]))
 
 
-class _WatchedAdapter(HTTPAdapter):
-    """Shows a deadline every connection that is opened: what stalls may be the head of the answer, or our request."""
-
-    def __init__(self, deadline: Deadline) -> None:
-        super().__init__()
-        self._deadline = deadline
-
-    def get_connection_with_tls_context(
-        self,
-        request: requests.PreparedRequest,
-        verify: bool | str | None,
-        proxies: Mapping[str, str] | None = None,
-        cert: Any = None,
-    ) -> Any:
-        """The pool for a request, whose connections the deadline watches."""
-        pool: Any = super().get_connection_with_tls_context(request, verify, proxies, cert)
-        pool.ConnectionCls = functools.partial(_WatchedConnection, self._deadline)
-        return pool
+def _replacing(submission: Submission, documents: DmpDocuments) -> tuple[Submission, list[str]]:
+    """The submission whose replacements name entries in force, and what there is to say about them."""
+    associations, remarks = [], []
+    for association in submission.associations:
+        if association.type != xds.REPLACE:
+            associations.append(association)
+            continue
+        found = _target(association, submission.submission_set.patient_id, documents)
+        if found is None:
+            remarks.append("the document it replaces is not in the registry: sent as a new one")
+        elif found.status != APPROVED:
+            message = "the document to replace is no longer in force in the registry"
+            raise failure("conflict", message, association.source, rule="XDSRegistryDeprecatedDocumentError")
+        else:
+            associations.append(replace(association, target=found.entry_uuid))
+    return replace(submission, associations=tuple(associations)), remarks
 
 
-class _WatchedConnection(HTTPSConnection):
-    def __init__(self, deadline: Deadline, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._deadline = deadline
-
-    def connect(self) -> None:
-        super().connect()
-        connected = self.sock  # forgotten by the connection once the answer begins
-        self._deadline.watch(lambda: connected)
+def _target(association: Association, patient: str, documents: DmpDocuments) -> RegisteredEntry | None:
+    if association.target.startswith(_OID):
+        return documents.current(patient, association.target.removeprefix(_OID))
+    named = documents.get(patient, entry_uuids=[association.target]).entries
+    if not named or named[0].status == APPROVED:
+        return named[0] if named else None
+    return documents.current(patient, named[0].entry.unique_id)  # an entry gets another id when it is changed
 
 
-def _late() -> DeliveryError:
-    return _failure("timeout", "the exchange takes too long: the document may have been stored", retry=True)
-
-
-def _read(response: requests.Response) -> bytes:
-    """The body as it stands on the wire."""
-    received = bytearray()
+def _settled(sent: DocumentEntry, documents: DmpDocuments, error: DeliveryError) -> Receipt:
+    """The receipt of a document that has arrived all the same. Raises DeliveryError when it has not, or not surely."""
+    lost = isinstance(error, LostAnswerError)
+    rules = {issue.rule for issue in error.issues}
+    if not lost and not rules & {*DUPLICATE.codes, *CHANGE.codes}:
+        raise error
     try:
-        while chunk := response.raw.read1(CHUNK, decode_content=False):
-            received += chunk
-            if len(received) > MAX_ANSWER:
-                raise _failure("too-long", f"answer larger than {MAX_ANSWER} bytes: the document may have been stored")
-    except urllib3.exceptions.ReadTimeoutError as error:
-        raise _failure("timeout", "no answer in time: the document may have been stored", retry=True) from error
-    except urllib3.exceptions.HTTPError as error:
-        raise _failure(
-            "incomplete", "the answer was cut short: the document may have been stored", retry=True
-        ) from error
-    return bytes(received)
+        found = documents.current(sent.patient_id, sent.unique_id)
+    except DeliveryError:
+        raise _in_doubt(error) if lost else error from None
+    if found is None:
+        raise _in_doubt(error) if lost else error
+    _check_same(sent, found)
+    how = "the answer was lost" if lost else "an earlier attempt had stored it"
+    return Receipt(f"the registry holds this document: {how}")
 
 
-def _network_failure(error: requests.RequestException) -> DeliveryError:
-    """What went wrong on the way, and whether the request can have been processed."""
-    if _has_cause(error, ssl.SSLCertVerificationError):
-        return _failure("security", "the certificate of the repository is not trusted", "dmp_ca_file", rule="TLS")
-    if isinstance(error, requests.ConnectTimeout):
-        return _failure("timeout", "the repository does not answer the connection", retry=True)
-    if isinstance(error, requests.Timeout):
-        return _failure("timeout", "no answer in time: the document may have been stored", retry=True)
-    if isinstance(error, requests.exceptions.SSLError):
-        return _failure("transient", "the TLS connection could not be set up", retry=True, rule="TLS")
-    if isinstance(error, requests.ConnectionError):
-        return _failure("transient", "the connection failed, or was cut before an answer", retry=True)
-    return _failure("exception", f"the request could not be made ({type(error).__name__})", "dmp_url")
+def _in_doubt(error: DeliveryError) -> DeliveryError:
+    """Not shown by the registry (yet): the repository may still be at work on it."""
+    issues = [replace(issue, message=f"{issue.message}: the document may have been stored") for issue in error.issues]
+    return DeliveryError(issues, retry=error.retry)
 
 
-def _has_cause(error: BaseException | None, wanted: type[BaseException]) -> bool:
-    while error is not None:
-        if isinstance(error, wanted):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
-# --- request --------------------------------------------------------------------------------------------------------
-
-
-def provide_and_register(shipment: Shipment, url: str, message_id: str) -> tuple[str, bytes]:
-    """Content-Type and body of the ITI-41 request; the document travels as its own part, byte for byte.
-
-    Raises MetadataError when the metadata are not fit to be sent.
-    """
-    entry = replace(shipment.submission.entries[0], uri=None)  # a name in an archive means nothing here
-    metadata = xds.submit_objects_request(replace(shipment.submission, entries=(entry,)))
-    part = mtom.Attachment(f"{uuid4()}@relais", entry.mime_type, shipment.document)
-    envelope = etree.Element(f"{{{SOAP}}}Envelope", nsmap={"soap": SOAP, "wsa": WSA})
-    _add_addressing(etree.SubElement(envelope, f"{{{SOAP}}}Header"), url, message_id)
-    body = etree.SubElement(envelope, f"{{{SOAP}}}Body")
-    request = etree.SubElement(body, f"{{{XDS}}}ProvideAndRegisterDocumentSetRequest", nsmap={"xds": XDS})
-    request.append(metadata)
-    etree.SubElement(request, f"{{{XDS}}}Document", id=entry.entry_id).append(mtom.include(part.content_id))
-    data = etree.tostring(envelope, xml_declaration=True, encoding="UTF-8")
-    return mtom.build(data, [part], action=ACTION)
-
-
-def _add_addressing(header: etree._Element, url: str, message_id: str) -> None:
-    action = etree.SubElement(header, f"{{{WSA}}}Action")
-    action.set(f"{{{SOAP}}}mustUnderstand", "true")
-    action.text = ACTION
-    etree.SubElement(header, f"{{{WSA}}}MessageID").text = message_id
-    etree.SubElement(header, f"{{{WSA}}}To").text = url
-    reply_to = etree.SubElement(header, f"{{{WSA}}}ReplyTo")
-    etree.SubElement(reply_to, f"{{{WSA}}}Address").text = f"{WSA}/anonymous"
-
-
-# --- answer ---------------------------------------------------------------------------------------------------------
-
-
-def read_answer(answer: Answer, message_id: str) -> Receipt:
-    """The receipt of a RegistryResponse Success that answers `message_id`. Raises DeliveryError for anything else."""
-    if answer.status in TRANSIENT_STATUS:
-        raise _failure("transient", f"the repository is not available (HTTP {answer.status})", retry=True, rule="HTTP")
-    envelope = _envelope(answer)
-    fault = envelope.find(f"{{{SOAP}}}Body/{{{SOAP}}}Fault")
-    if fault is not None:
-        raise _fault(fault)
-    response = envelope.find(f"{{{SOAP}}}Body/{{{RS}}}RegistryResponse")
-    if answer.status != 200 or response is None:
-        raise _incomprehensible(answer, "no RegistryResponse in the answer")
-    if (envelope.findtext(f"{{{SOAP}}}Header/{{{WSA}}}RelatesTo") or "").strip() != message_id:
-        raise _incomprehensible(answer, "the answer does not relate to our message (wsa:RelatesTo)")
-    return _read_response(response)
-
-
-def _envelope(answer: Answer) -> etree._Element:
-    try:
-        message = mtom.parse(answer.content_type, answer.body, limit=MAX_ANSWER)
-        envelope = parsing.parse(message.envelope).getroot()
-    except UnreadableError as error:
-        raise _incomprehensible(answer, f"the answer cannot be read: {error.issues[0].message}") from error
-    if envelope.tag != f"{{{SOAP}}}Envelope":
-        raise _incomprehensible(answer, "the answer is no SOAP 1.2 envelope")
-    return envelope
-
-
-def _incomprehensible(answer: Answer, message: str) -> DeliveryError:
-    """An HTTP error is a refusal; a success we cannot make sense of leaves open whether the document was stored."""
-    if answer.status == 200:
-        return _failure("incomplete", f"{message}; the document may have been stored", retry=True, rule="ITI-41")
-    return _failure("processing", f"{message} (HTTP {answer.status})", rule="HTTP")
-
-
-def _fault(fault: etree._Element) -> DeliveryError:
-    """SOAP 1.2 part 1 §5.4.6: after a Receiver fault the same message may succeed later, after any other it cannot."""
-    code = (fault.findtext(f"{{{SOAP}}}Code/{{{SOAP}}}Value") or "").strip().rpartition(":")[2]
-    subcode = (fault.findtext(f"{{{SOAP}}}Code/{{{SOAP}}}Subcode/{{{SOAP}}}Value") or "").strip()
-    reason = fault.findtext(f"{{{SOAP}}}Reason/{{{SOAP}}}Text") or ""
-    message = quoted(f"SOAP fault {code} {subcode}: {reason}")
-    retry = code == "Receiver"
-    return _failure("transient" if retry else "processing", message, retry=retry, rule="SOAP")
-
-
-def _read_response(response: etree._Element) -> Receipt:
-    status = response.get("status", "").removeprefix(STATUS)
-    found = list(response.iterfind(f"{{{RS}}}RegistryErrorList/{{{RS}}}RegistryError"))
-    errors = [error for error in found if error.get("severity") != WARNING]
-    warnings = [_describe(error) for error in found if error.get("severity") == WARNING]
-    if status == "Success" and not errors:
-        return Receipt("; ".join(["stored by the repository", *(f"warning {text}" for text in warnings)]))
-    if not errors:
-        raise _failure("processing", quoted(f"answer status {status or 'absent'} without an error"), rule="ITI-41")
-    families = [FAMILY_OF.get(error.get("errorCode", ""), OTHER) for error in errors]
-    issues = [_registry_issue(error, family) for error, family in zip(errors, families, strict=True)]
-    raise DeliveryError(issues, retry=status == "Failure" and all(family.retry for family in families))
-
-
-def _registry_issue(error: etree._Element, family: Family) -> Issue:
-    message = _describe(error)
-    if error.get("errorCode") == "XDSDuplicateUniqueIdInRegistry":
-        message = f"{message}; {_DUPLICATE_ADVICE}"
-    return Issue("error", family.code, message, quoted(error.get("location", "")), quoted(error.get("errorCode", "")))
-
-
-def _describe(error: etree._Element) -> str:
-    return quoted(f"{error.get('errorCode', 'no code')}: {error.get('codeContext', '')}")
-
-
-def _failure(code: str, message: str, path: str = "", *, retry: bool = False, rule: str = "") -> DeliveryError:
-    return DeliveryError(Issue("error", code, message, path, rule), retry=retry)
+def _check_same(sent: DocumentEntry, found: RegisteredEntry) -> None:
+    if found.entry.hash.lower() != sent.hash.lower():
+        message = "the registry holds another document under this identifier: its bytes are not ours"
+        raise failure("conflict", message, "uniqueId", rule="XDSNonIdenticalHash")

@@ -16,7 +16,7 @@ from relais.cda.errors import Issue, RelaisError
 if TYPE_CHECKING:
     from relais.server.sandbox.hl7v2_platform import StoredMessage as PlatformMessage
     from relais.server.sandbox.mail_server import StoredMessage
-    from relais.server.sandbox.repository import StoredDocument
+    from relais.server.sandbox.registry import StoredDocument
 
 
 class Sandbox:
@@ -27,11 +27,19 @@ class Sandbox:
     """
 
     def __init__(
-        self, folder: Path, *, host: str = "127.0.0.1", smtp_port: int = 0, https_port: int = 0, mllp_port: int = 0
+        self,
+        folder: Path,
+        *,
+        host: str = "127.0.0.1",
+        smtp_port: int = 0,
+        https_port: int = 0,
+        mllp_port: int = 0,
+        imap_port: int = 0,
     ) -> None:
         try:
             from relais.server.sandbox.authority import Authority
             from relais.server.sandbox.hl7v2_platform import Hl7v2Platform
+            from relais.server.sandbox.imap_server import ImapServer
             from relais.server.sandbox.mail_server import MailServer
             from relais.server.sandbox.xds_server import XdsServer
         except ModuleNotFoundError as error:
@@ -44,8 +52,14 @@ class Sandbox:
         context = authority.server_context()
         self.folder = folder
         self.ca_file = authority.ca_file
-        self.mail = MailServer(folder / "mail", context, host=host, port=smtp_port)
-        self.dmp = XdsServer(folder / "dmp", context, host=host, port=https_port)
+        operator = authority.server_context(clients=True)
+        self.mail = MailServer(folder / "mail", operator, host=host, port=smtp_port)
+        self.imap = ImapServer(self.mail.mailboxes, operator, host=host, port=imap_port)
+        self._mss_certificate = authority.client_certificate("mss-client")
+        self.authority = authority
+        self.dmp = XdsServer(folder / "dmp", authority, host=host, port=https_port)
+        self._dmp_certificate = authority.client_certificate("dmp-client")
+        self._dmp_signing_certificate = authority.signing_certificate("dmp-signing")
         self.hl7v2 = Hl7v2Platform(folder / "hl7v2", context, host=host, port=mllp_port)
 
     @property
@@ -65,8 +79,16 @@ class Sandbox:
             "mss_host": self.mail.host,
             "mss_port": self.smtp_port,
             "mss_ca_file": str(self.ca_file),
+            "mss_crl_file": str(self.authority.crl_file),
+            "mss_certificate": str(self._mss_certificate),
+            "mss_login": "external",
+            "imap_port": self.imap.port,
             "dmp_url": self.dmp_url,
             "dmp_ca_file": str(self.ca_file),
+            "dmp_crl_file": str(self.authority.crl_file),
+            "dmp_certificate": str(self._dmp_certificate),
+            "dmp_signing_certificate": str(self._dmp_signing_certificate),
+            "dmp_homologation": "SANDBOX",
             "hl7v2_host": self.hl7v2.host,
             "hl7v2_port": self.hl7v2.port,
             "hl7v2_ca_file": str(self.ca_file),
@@ -77,7 +99,7 @@ class Sandbox:
     def start(self) -> None:
         """Start them; either all run afterwards or none does."""
         with ExitStack() as started:
-            for counterpart in (self.mail, self.dmp, self.hl7v2):
+            for counterpart in (self.mail, self.imap, self.dmp, self.hl7v2):
                 counterpart.start()
                 started.callback(counterpart.stop)
             started.pop_all()
@@ -86,6 +108,7 @@ class Sandbox:
         """Stop them; what they received stays in the folder."""
         self.hl7v2.stop()
         self.dmp.stop()
+        self.imap.stop()
         self.mail.stop()
 
     def __enter__(self) -> Sandbox:

@@ -1,9 +1,10 @@
-"""The sandbox repository behind its wire: decides on a submission, keeps what it takes, forgets nothing.
+"""The sandbox DMP behind its wire: decides on submissions and changes, keeps what it takes, forgets nothing.
 
 Each derived value is recomputed from the document itself; what is not shown to be right is refused (ITI TF-3 §4.2,
-CI-SIS volet Partage de documents de santé). A submission is one folder, which appears in one step:
-`<lot uniqueId>/submission.xml` as received, `01.xml`… the documents bit for bit, `receipt.json`.
-Not checked here: CI-SIS schema and Schematron of the document, the lot signature, the VIHF.
+CI-SIS volet Partage de documents de santé). A submission is one folder, which appears in one step: `<lot uniqueId>/
+submission.xml` as received, `01.xml`… the documents bit for bit, `receipt.json`. A change (ITI-57) is a folder of the
+same form without documents. What is registered is what those folders say, read again in their order at a start.
+Not checked here: CI-SIS schema and Schematron of the document; who sends is checked by `vihf_checks`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import tempfile
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import uuid4
@@ -25,10 +27,29 @@ from lxml import etree
 from relais.cda import parsing, reader, xds
 from relais.cda.errors import Issue, RelaisError
 from relais.cda.templates import INS_NIR_DEMO, INS_NIR_TEST
-from relais.cda.xds import DocumentEntry, Submission
-from relais.cda.xds_types import CX, is_short_oid
+from relais.cda.xds import DocumentEntry, Submission, SubmissionSet
+from relais.cda.xds_types import CX, XCN, XON, is_short_oid
 from relais.mappings import document_metadata
+from relais.server.sandbox import lot_checks
+from relais.server.sandbox.authority import Authority
+from relais.server.sandbox.lot_checks import is_signature
+from relais.server.sandbox.registry import (
+    APPROVED,
+    DEPRECATED,
+    HAS_MEMBER,
+    REPOSITORY_ID,
+    RIM,
+    STATUS_URNS,
+    Registry,
+    StoredDocument,
+    StoredSet,
+    contributors,
+    link_children,
+    registered,
+)
 from relais.server.sandbox.soap import ProvideAndRegister, RegistryError
+from relais.server.sandbox.updates import Update
+from relais.server.sandbox.vihf_checks import Caller
 
 TEST_PATIENT_DOMAINS = frozenset({INS_NIR_TEST, INS_NIR_DEMO})
 """OIDs of the INS of test and demonstration: a sandbox takes no real person."""
@@ -53,53 +74,62 @@ class RefusedError(Exception):
         super().__init__(", ".join(error.code for error in self.errors))
 
 
-@dataclass(frozen=True, slots=True)
-class StoredDocument:
-    """One document of the repository. `replaces` is the entryUUID of the one it replaces."""
-
-    entry_uuid: str
-    entry: DocumentEntry
-    path: Path
-    replaces: str | None
-    status: str  # Approved or Deprecated
-
-    def __str__(self) -> str:
-        """One line that names no patient."""
-        return f"{self.status} {self.entry.type_code.code} {self.entry.title} {self.entry.unique_id} {self.path}"
-
-
 class Repository:
-    """Documents kept in `folder`; safe for the threads of one process."""
+    """Documents and registry kept in `folder`; safe for the threads of one process."""
 
-    def __init__(self, folder: Path, patient_domains: frozenset[str] = TEST_PATIENT_DOMAINS) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        patient_domains: frozenset[str] = TEST_PATIENT_DOMAINS,
+        authority: Authority | None = None,
+    ) -> None:
+        """`authority` is who issues the certificates that sign lots; None: anybody's will do."""
         self._folder = folder
         self._patient_domains = patient_domains
+        self._authority = authority
         self._lock = threading.Lock()
         self._lots: set[str] = set()
-        self._documents: dict[str, StoredDocument] = {}  # by uniqueId
+        self._registry = Registry()
         folder.mkdir(parents=True, exist_ok=True)
         kept = [path for path in folder.iterdir() if not path.name.startswith(_UNFINISHED)]
-        for submission in sorted(kept, key=lambda path: (path / "receipt.json").stat().st_mtime_ns):
-            self._load(submission)
+        for lot in sorted(kept, key=lambda path: (path / "receipt.json").stat().st_mtime_ns):
+            self._load(lot)
 
     def documents(self) -> list[StoredDocument]:
-        """Every document, oldest first."""
+        """Every document as it is now, oldest first; signatures of lots are left out."""
         with self._lock:
-            return list(self._documents.values())
+            return self._registry.documents()
 
-    def register(self, request: ProvideAndRegister) -> None:
+    def reading(self) -> AbstractContextManager[Registry]:
+        """The registry, which nothing changes inside the block."""
+        return _Locked(self._lock, self._registry)
+
+    def register(self, request: ProvideAndRegister, caller: Caller) -> None:
         """Store the whole submission, or raise RefusedError and store nothing."""
         submission = _read_metadata(request.metadata)
+        _refuse(_sender_errors(submission.submission_set, caller))
         _refuse(_pair_errors(submission, request.documents))
         documents = dict(request.documents)
         for check in (_byte_errors, _identifier_errors, _association_errors, _code_errors, _content_errors):
             _refuse(check(submission, documents))
+        _refuse(lot_checks.errors(submission, documents, self._authority))
         _refuse(self._patient_errors(submission))
         submission = _measured(submission, documents)
         with self._lock:
             _refuse(self._duplicate_errors(submission))
             _refuse(self._replacement_errors(submission))
             self._store(submission, request)
+
+    def update(self, update: Update, message_id: str, caller: Caller) -> None:
+        """Carry out a change of metadata, or raise RefusedError and change nothing."""
+        _refuse(_sender_errors(update.submission_set, caller))
+        with self._lock:
+            lot = update.submission_set.unique_id
+            if lot in self._lots:
+                _refuse([RegistryError("XDSDuplicateUniqueIdInRegistry", f"lot {lot} is already registered", "lot")])
+            _refuse(update.errors(self._registry))
+            uuids = {one.symbolic_id: f"urn:uuid:{uuid4()}" for one in update.versions}
+            self._keep(lot, update.request, {}, {"messageId": message_id, "entryUUID": uuids, "update": True})
 
     # --- what needs the repository's own knowledge ---
 
@@ -109,34 +139,35 @@ class Repository:
             yield RegistryError("XDSUnknownPatientId", "patientId is not an INS this repository knows", "patientId")
 
     def _duplicate_errors(self, submission: Submission) -> Iterator[RegistryError]:
-        for entry in submission.entries:
-            stored = self._documents.get(entry.unique_id)
+        for entry in _documents_of(submission):
+            stored = self._registry.newest(entry.unique_id)
             if stored is not None:
                 same = stored.entry.hash == entry.hash
                 code = "XDSDuplicateUniqueIdInRegistry" if same else "XDSNonIdenticalHash"
                 yield RegistryError(code, f"document {entry.unique_id} is already registered", entry.entry_id)
-            elif entry.entry_id in {document.entry_uuid for document in self._documents.values()}:
+            elif self._registry.version(entry.entry_id) is not None:
                 yield RegistryError("XDSRegistryMetadataError", "this entryUUID names another document", entry.entry_id)
         lot = submission.submission_set.unique_id
         if lot in self._lots:
             yield RegistryError("XDSDuplicateUniqueIdInRegistry", f"lot {lot} is already registered", "SubmissionSet")
 
     def _replacement_errors(self, submission: Submission) -> Iterator[RegistryError]:
-        known = {document.entry_uuid: document for document in self._documents.values()}
         entries = {entry.entry_id: entry for entry in submission.entries}
         for association in submission.associations:
-            target, new = known.get(association.target), entries[association.source]
+            if association.type != xds.REPLACE:
+                continue
+            target, new = self._registry.version(association.target), entries[association.source]
             if target is None:
                 yield RegistryError("XDSReplaceFailed", "the document to replace is not registered", new.entry_id)
-            elif target.status != "Approved":
+            elif target.status != APPROVED:
                 yield RegistryError(
-                    "XDSRegistryDeprecatedDocumentError", "the document to replace is deprecated", new.entry_id
+                    "XDSRegistryDeprecatedDocumentError", "the document to replace is not in force", new.entry_id
                 )
             elif target.entry.patient_id != new.patient_id:
                 yield RegistryError(
                     "XDSPatientIdDoesNotMatch", "the document to replace is another patient's", new.entry_id
                 )
-            elif not _contributors(target.entry) & _contributors(new):
+            elif not contributors(target.entry.authors) & contributors(new.authors):
                 yield RegistryError("XDSReplaceFailed", "only its author may replace a document", new.entry_id)
 
     # --- storage ---
@@ -144,31 +175,81 @@ class Repository:
     def _store(self, submission: Submission, request: ProvideAndRegister) -> None:
         documents = dict(request.documents)
         uuids = {entry.entry_id: _entry_uuid(entry.entry_id) for entry in submission.entries}
-        new = Path(tempfile.mkdtemp(dir=self._folder, prefix=_UNFINISHED))
-        _write(new / "submission.xml", etree.tostring(request.metadata, xml_declaration=True, encoding="UTF-8"))
-        for name, entry in _named(submission):
-            _write(new / name, documents[entry.entry_id])
+        files = {name: documents[entry.entry_id] for name, entry in _named(submission)}
         receipt = {"messageId": request.message_id, "entryUUID": uuids}
+        self._keep(submission.submission_set.unique_id, request.metadata, files, receipt)
+
+    def _keep(
+        self, lot: str, metadata: etree._Element, files: Mapping[str, bytes], receipt: Mapping[str, object]
+    ) -> None:
+        new = Path(tempfile.mkdtemp(dir=self._folder, prefix=_UNFINISHED))
+        _write(new / "submission.xml", etree.tostring(metadata, xml_declaration=True, encoding="UTF-8"))
+        for name, data in files.items():
+            _write(new / name, data)
         _write(new / "receipt.json", json.dumps(receipt, indent=1).encode())
-        self._load(new.rename(self._folder / submission.submission_set.unique_id))
+        self._load(new.rename(self._folder / lot))
 
     def _load(self, folder: Path) -> None:
-        submission = xds.read_submission(parsing.parse((folder / "submission.xml").read_bytes()).getroot())
-        uuids: dict[str, str] = json.loads((folder / "receipt.json").read_text())["entryUUID"]
-        replaced = {association.source: association.target for association in submission.associations}
-        documents = {entry.entry_id: (folder / name).read_bytes() for name, entry in _named(submission)}
-        for name, entry in _named(_measured(submission, documents)):
-            document = StoredDocument(
-                uuids[entry.entry_id], entry, folder / name, replaced.get(entry.entry_id), "Approved"
-            )
-            self._documents[entry.unique_id] = document
+        request = parsing.parse((folder / "submission.xml").read_bytes()).getroot()
+        receipt = json.loads((folder / "receipt.json").read_text())
+        if receipt.get("update"):
+            update = Update.read(request)
+            update.apply(self._registry, receipt["entryUUID"])
+            self._lots.add(update.submission_set.unique_id)
+            return
+        submission = xds.read_submission(request)
+        self._register(submission, request, receipt["entryUUID"], folder)
         self._lots.add(submission.submission_set.unique_id)
-        self._deprecate(set(replaced.values()))
 
-    def _deprecate(self, entry_uuids: set[str]) -> None:
-        for unique_id, document in self._documents.items():
-            if document.entry_uuid in entry_uuids:
-                self._documents[unique_id] = replace(document, status="Deprecated")
+    def _register(
+        self, submission: Submission, request: etree._Element, uuids: Mapping[str, str], folder: Path
+    ) -> None:
+        elements = {one.get("id"): one for one in request.iter(f"{{{RIM}}}ExtrinsicObject")}
+        replaced = {one.source: one.target for one in submission.associations if one.type == xds.REPLACE}
+        documents = {entry.entry_id: (folder / name).read_bytes() for name, entry in _named(submission)}
+        lot = self._register_lot(submission, request)
+        for name, entry in _named(_measured(submission, documents)):
+            entry_uuid = uuids[entry.entry_id]
+            added = {"hash": entry.hash, "size": str(entry.size), "repositoryUniqueId": REPOSITORY_ID}
+            self._registry.add(
+                StoredDocument(
+                    entry_uuid=entry_uuid,
+                    entry=entry,
+                    path=folder / name,
+                    replaces=replaced.get(entry.entry_id),
+                    status=APPROVED,
+                    logical_id=entry_uuid,
+                    element=registered(elements[entry.entry_id], entry_uuid, entry_uuid, 1, added),
+                )
+            )
+            self._registry.associate(HAS_MEMBER, lot, entry_uuid)
+        for association in submission.associations:
+            target = lot if association.type == xds.SIGNS else association.target
+            self._registry.associate(association.type, uuids[association.source], target)
+            if association.type == xds.REPLACE:
+                self._registry.set_status(target, DEPRECATED)
+
+    def _register_lot(self, submission: Submission, request: etree._Element) -> str:
+        [package] = request.iter(f"{{{RIM}}}RegistryPackage")
+        own_id = f"urn:uuid:{uuid4()}"
+        package.set("id", own_id)
+        package.set("status", STATUS_URNS[APPROVED])
+        link_children(package, own_id)
+        self._registry.add_set(StoredSet(own_id, submission.submission_set, package))
+        return own_id
+
+
+@dataclass(frozen=True, slots=True)
+class _Locked:
+    lock: threading.Lock
+    registry: Registry
+
+    def __enter__(self) -> Registry:
+        self.lock.acquire()
+        return self.registry
+
+    def __exit__(self, *_: object) -> None:
+        self.lock.release()
 
 
 # --- checks of a submission on its own ------------------------------------------------------------------------------
@@ -178,6 +259,19 @@ def _refuse(errors: Iterable[RegistryError]) -> None:
     found = tuple(errors)
     if found:
         raise RefusedError(found)
+
+
+def _sender_errors(lot: SubmissionSet, caller: Caller) -> Iterator[RegistryError]:
+    """The lot must be of the patient and the structure of the VIHF, and of its person unless a software sends it."""
+    if lot.patient_id != caller.patient:
+        yield RegistryError("XDSPatientIdDoesNotMatch", "the VIHF is about another patient", "SubmissionSet.patientId")
+    if caller.structure not in {XON.parse(text).id for text in lot.author.institutions}:
+        yield RegistryError(
+            "XDSRepositoryMetadataError", "the VIHF is of another structure", "SubmissionSet.authorInstitution"
+        )
+    person = XCN.parse(lot.author.person or "")
+    if person.type != "RI" and person.id != caller.identifier:
+        yield RegistryError("XDSRepositoryMetadataError", "the VIHF is of another person", "SubmissionSet.authorPerson")
 
 
 def _read_metadata(metadata: etree._Element) -> Submission:
@@ -235,9 +329,11 @@ def _identifier_errors(submission: Submission, _: Mapping[str, bytes]) -> Iterat
 
 
 def _association_errors(submission: Submission, _: Mapping[str, bytes]) -> Iterator[RegistryError]:
-    """Beyond membership, only the replacement of a registered document by one of the message."""
-    entries = {entry.entry_id for entry in submission.entries}
+    """Beyond membership and signature, only the replacement of a registered document by one of the message."""
+    entries = {entry.entry_id for entry in _documents_of(submission)}
     for association in submission.associations:
+        if association.type == xds.SIGNS:
+            continue
         if association.type != xds.REPLACE or association.source not in entries:
             yield RegistryError(
                 "XDSRegistryMetadataError", "association is not RPLC from a document", association.source
@@ -246,14 +342,15 @@ def _association_errors(submission: Submission, _: Mapping[str, bytes]) -> Itera
 
 def _code_errors(submission: Submission, _: Mapping[str, bytes]) -> Iterator[RegistryError]:
     """Codes must be of the value sets of the DMP."""
-    for issue in document_metadata.check_codes(submission, dmp=True):
+    without_signature = replace(submission, entries=_documents_of(submission))
+    for issue in document_metadata.check_codes(without_signature, dmp=True):
         if issue.severity == "error":
             yield RegistryError("XDSRegistryMetadataError", issue.message, issue.path)
 
 
 def _content_errors(submission: Submission, documents: Mapping[str, bytes]) -> Iterator[RegistryError]:
     """The metadata must say what the document says."""
-    for entry in submission.entries:
+    for entry in _documents_of(submission):
         for issue in _disagreements(entry, documents[entry.entry_id]):
             if issue.severity in ("fatal", "error"):
                 yield RegistryError("InvalidDocumentContent", issue.message, f"{entry.entry_id}/{issue.path}")
@@ -266,8 +363,9 @@ def _disagreements(entry: DocumentEntry, data: bytes) -> Iterable[Issue]:
         return error.issues
 
 
-def _contributors(entry: DocumentEntry) -> set[str]:
-    return {name for author in entry.authors for name in (author.person, *author.institutions) if name}
+def _documents_of(submission: Submission) -> tuple[DocumentEntry, ...]:
+    """The entries of documents for people."""
+    return tuple(entry for entry in submission.entries if not is_signature(entry))
 
 
 def _entry_uuid(entry_id: str) -> str:

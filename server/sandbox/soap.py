@@ -1,16 +1,19 @@
-"""The SOAP side of the sandbox repository: reads an ITI-41 request, writes its answer.
+"""The SOAP side of the sandbox DMP: reads requests, writes answers.
 
-It shares no code with the sender (`relais.server.delivery.mtom`): the multipart message is read by the standard
-library's mail parser, so that a fault of the sender's own framing cannot pass unseen.
+It shares no code with the sender (`relais.server.delivery.mtom`): the multipart message is cut apart by its delimiter
+and its headers are read by the standard library's mail parser, so that a fault of the sender's framing cannot pass
+unseen.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from email.message import Message
-from email.parser import BytesParser
+from email.parser import BytesHeaderParser, HeaderParser
+from typing import NoReturn
 from urllib.parse import unquote
 from uuid import uuid4
 from xml.sax.saxutils import escape, quoteattr
@@ -23,18 +26,26 @@ from relais.cda.errors import UnreadableError
 NAMESPACES = {
     "soap": "http://www.w3.org/2003/05/soap-envelope",
     "wsa": "http://www.w3.org/2005/08/addressing",
+    "wsse": "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-secext-1.0.xsd",
+    "saml": "urn:oasis:names:tc:SAML:2.0:assertion",
     "xds": "urn:ihe:iti:xds-b:2007",
     "lcm": "urn:oasis:names:tc:ebxml-regrep:xsd:lcm:3.0",
     "xop": "http://www.w3.org/2004/08/xop/include",
 }
-ACTION = "urn:ihe:iti:2007:ProvideAndRegisterDocumentSet-b"
+PROVIDE_AND_REGISTER = "urn:ihe:iti:2007:ProvideAndRegisterDocumentSet-b"
+RETRIEVE = "urn:ihe:iti:2007:RetrieveDocumentSet"
+QUERY = "urn:ihe:iti:2007:RegistryStoredQuery"
+UPDATE = "urn:ihe:iti:2010:UpdateDocumentSet"
+EXISTENCE = "urn:hl7-org:v3:PRPA_IN201307UV02"
 
 _RS = "urn:oasis:names:tc:ebxml-regrep:xsd:rs:3.0"
+_RIM = "urn:oasis:names:tc:ebxml-regrep:xsd:rim:3.0"
+_QUERY = "urn:oasis:names:tc:ebxml-regrep:xsd:query:3.0"
+_HL7 = "urn:hl7-org:v3"
 _REGREP = "urn:oasis:names:tc:ebxml-regrep"
 _MESSAGE_ID = re.compile(r"urn:uuid:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _UNDERSTOOD = {"Action", "MessageID", "To", "ReplyTo"}
-_PARAMETERS = {"type": "application/xop+xml", "start-info": "application/soap+xml", "action": ACTION}
-_ROOT_PARAMETERS = {"type": "application/soap+xml"}
+_SOAP_TYPE, _XOP_TYPE = "application/soap+xml", "application/xop+xml"
 
 
 class SoapFaultError(Exception):
@@ -55,8 +66,19 @@ class RegistryError:
 
 
 @dataclass(frozen=True, slots=True)
+class SoapRequest:
+    """A request whose framing is right; `parts` are those that the payload includes, by Content-ID."""
+
+    message_id: str
+    action: str
+    assertion: etree._Element
+    payload: etree._Element
+    parts: dict[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
 class ProvideAndRegister:
-    """A request whose framing is right: its metadata and its documents, (id, bytes) in order of appearance."""
+    """An ITI-41 request: its metadata and its documents, (id, bytes) in order of appearance."""
 
     message_id: str
     metadata: etree._Element
@@ -66,52 +88,76 @@ class ProvideAndRegister:
 # --- request --------------------------------------------------------------------------------------------------------
 
 
-def read_request(content_type: str, body: bytes, url: str) -> ProvideAndRegister:
-    """Read the request received at `url`. Raises SoapFaultError for anything but a well-framed ITI-41 request."""
-    envelope, parts = _read_multipart(content_type, body)
-    message_id = _check_addressing(envelope, url)
+def read_request(content_type: str, body: bytes, url: str, actions: Iterable[str]) -> SoapRequest:
+    """Read the request received at `url`. Raises SoapFaultError for anything but well-framed SOAP of those actions."""
+    envelope, parts, announced = _read_message(content_type, body)
+    message_id, action = _check_addressing(envelope, url, tuple(actions))
+    with _relating_to(message_id):
+        if announced != action:
+            _refuse("Content-Type: parameter action must be wsa:Action")
+        assertions = envelope.findall("soap:Header/wsse:Security/saml:Assertion", NAMESPACES)
+        if len(assertions) != 1:
+            _refuse("exactly one VIHF in wsse:Security is needed")
+        payload = envelope.findall("soap:Body/*", NAMESPACES)
+        if len(payload) != 1:
+            _refuse("the body must hold exactly one element")
+    return SoapRequest(message_id, action, assertions[0], payload[0], parts)
+
+
+@contextlib.contextmanager
+def _relating_to(message_id: str) -> Iterator[None]:
+    """Faults of the block are answers to that message."""
     try:
-        return _read_body(envelope, parts, message_id)
+        yield
     except SoapFaultError as fault:
         fault.relates_to = message_id
         raise
 
 
-def _read_multipart(content_type: str, body: bytes) -> tuple[etree._Element, dict[str, bytes]]:
-    message = BytesParser().parsebytes(b"Content-Type: " + content_type.encode() + b"\r\n\r\n" + body)
-    if message.get_content_type() != "multipart/related" or not message.is_multipart():
-        raise SoapFaultError("the request must be multipart/related (MTOM)")
-    if message.defects:
-        raise SoapFaultError(f"multipart message malformed: {type(message.defects[0]).__name__}")
-    _check_parameters(message, _PARAMETERS)
-    parts: dict[str, Message] = {}
-    for part in message.walk():
-        if part is message:
-            continue
-        content_id = str(part.get("Content-ID", ""))
-        if not re.fullmatch(r"<[^<>\s]+>", content_id) or content_id in parts:
-            raise SoapFaultError("every part needs its own Content-ID in angle brackets")
-        parts[content_id] = part
-    root = parts.pop(str(message.get_param("start")), None)
-    if root is None or root.get_content_type() != "application/xop+xml":
+def _refuse(reason: str) -> NoReturn:
+    raise SoapFaultError(reason)
+
+
+def _read_message(content_type: str, body: bytes) -> tuple[etree._Element, dict[str, bytes], str]:
+    """The envelope, the parts beside it and the action of the Content-Type."""
+    header = HeaderParser().parsestr(f"Content-Type: {content_type}\n\n")
+    action = str(header.get_param("action"))
+    if header.get_content_type() == _SOAP_TYPE:
+        return _parse(body), {}, action
+    if header.get_content_type() != "multipart/related" or not header.get_boundary():
+        raise SoapFaultError("the request must be SOAP 1.2, plain or multipart/related (MTOM)")
+    _check_parameters(header, {"type": _XOP_TYPE, "start-info": _SOAP_TYPE})
+    parts = dict(_parts(body, str(header.get_boundary()).encode()))
+    root = parts.pop(str(header.get_param("start")), None)
+    if root is None or root[0].get_content_type() != _XOP_TYPE:
         raise SoapFaultError("start must name a part of type application/xop+xml")
-    _check_parameters(root, _ROOT_PARAMETERS)
-    return _parse(_content(root)), {name.strip("<>"): _content(part) for name, part in parts.items()}
+    _check_parameters(root[0], {"type": _SOAP_TYPE})
+    return _parse(root[1]), {name.strip("<>"): data for name, (_, data) in parts.items()}, action
+
+
+def _parts(body: bytes, boundary: bytes) -> Iterable[tuple[str, tuple[Message, bytes]]]:
+    first, *parts = (b"\r\n" + body).split(b"\r\n--" + boundary)
+    if first or not parts or parts[-1] != b"--\r\n":
+        raise SoapFaultError("multipart message without its delimiters, or cut short")
+    seen: set[str] = set()
+    for part in parts[:-1]:
+        head, separator, data = part.partition(b"\r\n\r\n")
+        if not part.startswith(b"\r\n") or not separator:
+            raise SoapFaultError("a part has no header")
+        header = BytesHeaderParser().parsebytes(head[2:])
+        content_id = str(header.get("Content-ID", ""))
+        if not re.fullmatch(r"<[^<>\s]+>", content_id) or content_id in seen:
+            raise SoapFaultError("every part needs its own Content-ID in angle brackets")
+        if str(header.get("Content-Transfer-Encoding", "")).lower() != "binary":
+            raise SoapFaultError("every part must have Content-Transfer-Encoding: binary")
+        seen.add(content_id)
+        yield content_id, (header, data)
 
 
 def _check_parameters(part: Message, expected: Mapping[str, str]) -> None:
     for name, value in expected.items():
         if part.get_param(name) != value:
             raise SoapFaultError(f"Content-Type: parameter {name} must be {value}")
-
-
-def _content(part: Message) -> bytes:
-    if part.is_multipart() or str(part.get("Content-Transfer-Encoding", "")).lower() != "binary":
-        raise SoapFaultError("every part must be a single one with Content-Transfer-Encoding: binary")
-    content = part.get_payload(decode=True)
-    if not isinstance(content, bytes):
-        raise SoapFaultError("a part cannot be read")
-    return content
 
 
 def _parse(data: bytes) -> etree._Element:
@@ -124,8 +170,8 @@ def _parse(data: bytes) -> etree._Element:
     return envelope
 
 
-def _check_addressing(envelope: etree._Element, url: str) -> str:
-    """The MessageID, once the WS-Addressing headers are right."""
+def _check_addressing(envelope: etree._Element, url: str, actions: Sequence[str]) -> tuple[str, str]:
+    """MessageID and Action, once the WS-Addressing headers are right."""
     header = envelope.find("soap:Header", NAMESPACES)
     if header is None:
         raise SoapFaultError("no soap:Header")
@@ -133,17 +179,20 @@ def _check_addressing(envelope: etree._Element, url: str) -> str:
     for block in header.iterchildren(tag=etree.Element):
         name = etree.QName(block)
         understood = name.namespace == NAMESPACES["wsa"] and name.localname in _UNDERSTOOD
+        understood = understood or block.tag == f"{{{NAMESPACES['wsse']}}}Security"
         if not understood and block.get(must_understand) in ("true", "1"):
             raise SoapFaultError(f"header {name.localname} is not understood", "MustUnderstand")
     message_id = _one_text(header, "wsa:MessageID")
     if not _MESSAGE_ID.fullmatch(message_id):
         raise SoapFaultError("wsa:MessageID must be urn:uuid: and a UUID in lower case")
-    action = header.find("wsa:Action", NAMESPACES)
-    if _one_text(header, "wsa:Action") != ACTION or action is None or action.get(must_understand) not in ("true", "1"):
-        raise SoapFaultError(f"wsa:Action must be {ACTION} with mustUnderstand", relates_to=message_id)
+    element = header.find("wsa:Action", NAMESPACES)
+    action = _one_text(header, "wsa:Action")
+    if action not in actions or element is None or element.get(must_understand) not in ("true", "1"):
+        expected = " or ".join(actions)
+        raise SoapFaultError(f"wsa:Action must be {expected} with mustUnderstand", relates_to=message_id)
     if _one_text(header, "wsa:To") != url:
-        raise SoapFaultError("wsa:To must be the address of this repository", relates_to=message_id)
-    return message_id
+        raise SoapFaultError("wsa:To must be the address of this service", relates_to=message_id)
+    return message_id, action
 
 
 def _one_text(header: etree._Element, path: str) -> str:
@@ -153,17 +202,19 @@ def _one_text(header: etree._Element, path: str) -> str:
     return (found[0].text or "").strip()
 
 
-def _read_body(envelope: etree._Element, parts: dict[str, bytes], message_id: str) -> ProvideAndRegister:
-    request = envelope.find("soap:Body/xds:ProvideAndRegisterDocumentSetRequest", NAMESPACES)
-    if request is None:
-        raise SoapFaultError("the body must hold a ProvideAndRegisterDocumentSetRequest")
-    metadata = request.findall("lcm:SubmitObjectsRequest", NAMESPACES)
-    if len(metadata) != 1:
-        raise SoapFaultError("the request must hold exactly one lcm:SubmitObjectsRequest")
-    documents = [_read_document(element, parts) for element in request.iterfind("xds:Document", NAMESPACES)]
-    if parts:
-        raise SoapFaultError("a part of the message is named by no xop:Include")
-    return ProvideAndRegister(message_id, metadata[0], documents)
+def read_provide_and_register(request: SoapRequest) -> ProvideAndRegister:
+    """The content of an ITI-41 request. Raises SoapFaultError."""
+    with _relating_to(request.message_id):
+        if request.payload.tag != f"{{{NAMESPACES['xds']}}}ProvideAndRegisterDocumentSetRequest":
+            _refuse("the body must hold a ProvideAndRegisterDocumentSetRequest")
+        metadata = request.payload.findall("lcm:SubmitObjectsRequest", NAMESPACES)
+        if len(metadata) != 1:
+            _refuse("the request must hold exactly one lcm:SubmitObjectsRequest")
+        parts = dict(request.parts)
+        documents = [_read_document(element, parts) for element in request.payload.iterfind("xds:Document", NAMESPACES)]
+        if parts:
+            _refuse("a part of the message is named by no xop:Include")
+    return ProvideAndRegister(request.message_id, metadata[0], documents)
 
 
 def _read_document(element: etree._Element, parts: dict[str, bytes]) -> tuple[str, bytes]:
@@ -181,22 +232,73 @@ def _read_document(element: etree._Element, parts: dict[str, bytes]) -> tuple[st
 # --- answer ---------------------------------------------------------------------------------------------------------
 
 
-def registry_response(relates_to: str, errors: Sequence[RegistryError] = ()) -> bytes:
-    """The envelope of a RegistryResponse: Success without errors, else Failure."""
-    status = f"{_REGREP}:ResponseStatusType:{'Failure' if errors else 'Success'}"
-    listed = "".join(map(_error, errors))
-    severity = f"{_REGREP}:ErrorSeverityType:Error"
-    if listed:
-        listed = f'<rs:RegistryErrorList highestSeverity="{severity}">{listed}</rs:RegistryErrorList>'
-    body = f'<rs:RegistryResponse xmlns:rs="{_RS}" status="{status}">{listed}</rs:RegistryResponse>'
-    return _envelope(f"{ACTION}Response", relates_to, body)
+def registry_response(errors: Sequence[RegistryError] = ()) -> str:
+    """A RegistryResponse: Success without errors, else Failure."""
+    return f'<rs:RegistryResponse xmlns:rs="{_RS}" {_status(bool(errors))}>{_errors(errors)}</rs:RegistryResponse>'
 
 
-def _error(error: RegistryError) -> str:
+def query_response(objects: Sequence[etree._Element], errors: Sequence[RegistryError] = ()) -> str:
+    """An AdhocQueryResponse with the objects found."""
+    found = "".join(etree.tostring(one, encoding="unicode", with_tail=False) for one in objects)
     return (
-        f"<rs:RegistryError errorCode={quoteattr(error.code)} codeContext={quoteattr(error.context)}"
-        f' severity="{_REGREP}:ErrorSeverityType:Error" location={quoteattr(error.location)}/>'
+        f'<query:AdhocQueryResponse xmlns:query="{_QUERY}" xmlns:rim="{_RIM}" xmlns:rs="{_RS}" {_status(bool(errors))}>'
+        f"{_errors(errors)}<rim:RegistryObjectList>{found}</rim:RegistryObjectList></query:AdhocQueryResponse>"
     )
+
+
+def _status(failed: bool) -> str:
+    return f'status="{_REGREP}:ResponseStatusType:{"Failure" if failed else "Success"}"'
+
+
+def _errors(errors: Sequence[RegistryError]) -> str:
+    if not errors:
+        return ""
+    severity = f"{_REGREP}:ErrorSeverityType:Error"
+    listed = "".join(
+        f"<rs:RegistryError errorCode={quoteattr(error.code)} codeContext={quoteattr(error.context)}"
+        f' severity="{severity}" location={quoteattr(error.location)}/>'
+        for error in errors
+    )
+    return f'<rs:RegistryErrorList highestSeverity="{severity}">{listed}</rs:RegistryErrorList>'
+
+
+def retrieve_response(repository: str, found: Sequence[tuple[str, str, str]], errors: Sequence[RegistryError]) -> str:
+    """A RetrieveDocumentSetResponse of documents (uniqueId, mimeType, Content-ID)."""
+    partial = bool(found and errors)
+    status = 'status="urn:ihe:iti:2007:ResponseStatusType:PartialSuccess"' if partial else _status(bool(errors))
+    documents = "".join(
+        f"<xds:DocumentResponse><xds:RepositoryUniqueId>{repository}</xds:RepositoryUniqueId>"
+        f"<xds:DocumentUniqueId>{unique_id}</xds:DocumentUniqueId><xds:mimeType>{escape(mime_type)}</xds:mimeType>"
+        f'<xds:Document><xop:Include xmlns:xop="{NAMESPACES["xop"]}" href="cid:{content_id}"/></xds:Document>'
+        "</xds:DocumentResponse>"
+        for unique_id, mime_type, content_id in found
+    )
+    return (
+        f'<xds:RetrieveDocumentSetResponse xmlns:xds="{NAMESPACES["xds"]}" xmlns:rs="{_RS}">'
+        f"<rs:RegistryResponse {status}>{_errors(errors)}</rs:RegistryResponse>{documents}"
+        "</xds:RetrieveDocumentSetResponse>"
+    )
+
+
+def existence_response(status: str, oid: str, matricule: str) -> str:
+    """A PRPA_IN201308UV02: `status` is active, terminated or absent."""
+    found = (
+        '<subject typeCode="SUBJ"><registrationEvent classCode="REG" moodCode="EVN"><statusCode code="active"/>'
+        f'<subject1 typeCode="SBJ"><patient classCode="PAT"><id root="{oid}" extension="{matricule}"/>'
+        f'<statusCode code="{status}"/></patient></subject1></registrationEvent></subject>'
+    )
+    return (
+        f'<PRPA_IN201308UV02 xmlns="{_HL7}" ITSVersion="XML_1.0"><acknowledgement><typeCode code="AA"/>'
+        f'</acknowledgement><controlActProcess classCode="CACT" moodCode="EVN">{"" if status == "absent" else found}'
+        f'<queryAck><queryResponseCode code="{"NF" if status == "absent" else "OK"}"/></queryAck>'
+        "</controlActProcess></PRPA_IN201308UV02>"
+    )
+
+
+def answer(action: str, relates_to: str, body: str) -> bytes:
+    """The envelope of the answer to a request of that action."""
+    response = "urn:hl7-org:v3:PRPA_IN201308UV02" if action == EXISTENCE else f"{action}Response"
+    return _envelope(response, relates_to, body)
 
 
 def fault_response(fault: SoapFaultError) -> bytes:
@@ -218,24 +320,20 @@ def _envelope(action: str, relates_to: str | None, body: str) -> bytes:
     ).encode()
 
 
-def multipart(envelope: bytes) -> tuple[str, bytes]:
-    """Content-Type and body of an answer with the envelope as its only part, as MTOM stacks send it."""
+def multipart(envelope: bytes, parts: Sequence[tuple[str, str, bytes]] = ()) -> tuple[str, bytes]:
+    """Content-Type and body of an answer as MTOM stacks send it: the envelope, then (Content-ID, type, bytes)."""
     boundary, start = f"sandbox-{uuid4().hex}", "answer@sandbox"
-    head = _lines(
-        [
-            f"--{boundary}",
-            'Content-Type: application/xop+xml; charset=UTF-8; type="application/soap+xml"',
-            "Content-Transfer-Encoding: binary",
-            f"Content-ID: <{start}>",
-            "",
+    root = (start, 'application/xop+xml; charset=UTF-8; type="application/soap+xml"', envelope)
+    pieces = []
+    for content_id, kind, data in (root, *parts):
+        pieces += [
+            f"--{boundary}\r\nContent-Type: {kind}\r\nContent-Transfer-Encoding: binary\r\n"
+            f"Content-ID: <{content_id}>\r\n\r\n".encode(),
+            data,
+            b"\r\n",
         ]
-    )
     content_type = (
         f'multipart/related; boundary={boundary}; type="application/xop+xml"; start="<{start}>"; '
-        f'start-info="application/soap+xml"; action="{ACTION}Response"'
+        'start-info="application/soap+xml"'
     )
-    return content_type, head + envelope + _lines(["", f"--{boundary}--"])
-
-
-def _lines(lines: Iterable[str]) -> bytes:
-    return "".join(f"{line}\r\n" for line in lines).encode()
+    return content_type, b"".join([*pieces, f"--{boundary}--\r\n".encode()])

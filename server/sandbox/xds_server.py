@@ -1,80 +1,149 @@
-"""The DMP-like counterpart on the wire: an HTTPS endpoint for ITI-41, and the faults it can be asked to play."""
+"""The sandbox DMP on the wire: HTTPS with client certificates, its three services, and the faults they can play."""
 
 from __future__ import annotations
 
 import enum
-import ssl
+import socket
 import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
+from cryptography import x509
 from flask import Flask, Response, request
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
-from relais.server.sandbox import soap
+from relais.cda.xds_types import CX
+from relais.server.sandbox import soap, stored_queries
+from relais.server.sandbox.authority import Authority
 from relais.server.sandbox.faults import Faults
 from relais.server.sandbox.files import write_whole
 from relais.server.sandbox.listening import listen
-from relais.server.sandbox.repository import TEST_PATIENT_DOMAINS, RefusedError, Repository, StoredDocument
+from relais.server.sandbox.registry import (
+    DELETED,
+    HIDDEN_FROM_PROFESSIONALS,
+    REPOSITORY_ID,
+    StoredDocument,
+    contributors,
+)
+from relais.server.sandbox.repository import TEST_PATIENT_DOMAINS, RefusedError, Repository
+from relais.server.sandbox.soap import RegistryError, SoapFaultError, SoapRequest
+from relais.server.sandbox.updates import Update
+from relais.server.sandbox.vihf_checks import Caller, VihfChecks
 
-PATH = "/si-dmp-server/v2/services/repository"
-MAX_REQUEST = 50_000_000
+SERVICES = "/si-dmp-server/v2/services"
+PATH = f"{SERVICES}/repository"
+MAX_REQUEST = 80_000_000
 SILENCE = 60.0
 """Seconds without an answer when a fault asks for silence; the end of the server cuts it short."""
+SLOWNESS = 2.0
+"""Seconds before the answer when a fault asks for slowness."""
+
+_ACTIONS = {
+    "repository": (soap.PROVIDE_AND_REGISTER, soap.RETRIEVE),
+    "registry": (soap.QUERY, soap.UPDATE),
+    "patients": (soap.EXISTENCE,),
+}
+_READING = "INDIRECTE_RENFORCEE"
+_OWN_QUERIES = frozenset({"5c4f972b-d56b-40ac-a5fc-c8ca9b40b9d4", "bab9529a-4a10-40b3-a01f-f68a615d247a"})
+"""Stored queries of mode INDIRECTE: GetDocuments, with associations or not, about one's own documents (TD3.1b)."""
 
 
 class RepositoryFault(enum.Enum):
-    """What the repository can do wrong, and whether it stores the document when it does."""
+    """What the repository can do wrong with ITI-41, and whether it stores the document when it does."""
 
     BUSY = "XDSRepositoryBusy, nothing stored"
     UNKNOWN_CODE = "an error code nobody knows, nothing stored"
+    DUPLICATE = "XDSDuplicateUniqueIdInRegistry, nothing stored"
     UNAVAILABLE = "HTTP 503, nothing stored"
     HTML_PAGE = "a Web page with HTTP 200, nothing stored"
     SILENT_BEFORE = "no answer, nothing stored"
+    DROPPED_BEFORE = "the connection is cut after the data, nothing stored"
+    SLOW = "the answer comes late, stored"
     SILENT_AFTER = "no answer, stored"
+    DROPPED_AFTER = "the connection is cut after the data, stored"
     MALFORMED = "an answer that is not XML, stored"
     HALF_ANSWER = "an answer cut in its middle, stored"
     WRONG_RELATION = "an answer to another message, stored"
 
 
-_BEFORE_STORING = (
-    RepositoryFault.BUSY,
-    RepositoryFault.UNKNOWN_CODE,
-    RepositoryFault.UNAVAILABLE,
-    RepositoryFault.HTML_PAGE,
-    RepositoryFault.SILENT_BEFORE,
+class RegistryFault(enum.Enum):
+    """What the registry can do wrong with ITI-18."""
+
+    BUSY = "XDSRegistryBusy"
+    UNAVAILABLE = "HTTP 503"
+    BLIND = "Success without what was asked for"
+
+
+_STORING = (
+    RepositoryFault.SLOW,
+    RepositoryFault.SILENT_AFTER,
+    RepositoryFault.DROPPED_AFTER,
+    RepositoryFault.MALFORMED,
+    RepositoryFault.HALF_ANSWER,
+    RepositoryFault.WRONG_RELATION,
 )
-_AFTER_STORING = tuple(fault for fault in RepositoryFault if fault not in _BEFORE_STORING)
-_CODES = {RepositoryFault.BUSY: "XDSRepositoryBusy", RepositoryFault.UNKNOWN_CODE: "SandboxInventedError"}
+_NOT_STORING = tuple(fault for fault in RepositoryFault if fault not in _STORING)
+_CODES = {
+    RepositoryFault.BUSY: "XDSRepositoryBusy",
+    RepositoryFault.UNKNOWN_CODE: "SandboxInventedError",
+    RepositoryFault.DUPLICATE: "XDSDuplicateUniqueIdInRegistry",
+}
+
+
+@dataclass(slots=True)
+class Patients:
+    """Who has a DMP: everybody with an INS of test, unless said otherwise here by matricule."""
+
+    closed: set[str] = field(default_factory=set)
+    absent: set[str] = field(default_factory=set)
+
+    def status(self, patient: CX, domains: frozenset[str]) -> str:
+        """active, terminated or absent."""
+        if patient.oid not in domains or patient.id in self.absent:
+            return "absent"
+        return "terminated" if patient.id in self.closed else "active"
 
 
 class XdsServer:
-    """ITI-41 over HTTPS at `url`. `folder` keeps what it stored (`documents`), read and said (`exchanges`)."""
+    """The repository at `url`, registry and patients beside it; `folder` keeps `documents` and `exchanges`."""
 
     def __init__(
         self,
         folder: Path,
-        context: ssl.SSLContext,
+        authority: Authority,
         *,
         host: str = "127.0.0.1",
         port: int = 0,
         patient_domains: frozenset[str] = TEST_PATIENT_DOMAINS,
     ) -> None:
         self.faults: Faults[RepositoryFault] = Faults()
+        self.registry_faults: Faults[RegistryFault] = Faults()
+        self.patients = Patients()
         self.host, self.port = host, port
         self._folder = folder
-        self._context = context
-        self._repository = Repository(folder / "documents", patient_domains)
+        self._context = authority.server_context(clients=True)
+        self._patient_domains = patient_domains
+        self._repository = Repository(folder / "documents", patient_domains, authority)
+        self._vihf = VihfChecks(authority)
         self._message_ids: set[str] = set()
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._server: BaseWSGIServer | None = None
         self._thread: threading.Thread | None = None
+        self._services: dict[str, Callable[[SoapRequest, Caller], Response]] = {
+            soap.PROVIDE_AND_REGISTER: self._provide_and_register,
+            soap.RETRIEVE: self._retrieve,
+            soap.QUERY: self._query,
+            soap.UPDATE: self._update,
+            soap.EXISTENCE: self._existence,
+        }
 
     @property
     def url(self) -> str:
-        """Address of the endpoint; the port is known once started."""
+        """Address of the repository; the port is known once started."""
         return f"https://{self.host}:{self.port}{PATH}"
 
     def start(self) -> None:
@@ -94,7 +163,7 @@ class XdsServer:
         self._server.socket.do_handshake_on_connect = False  # type: ignore[attr-defined]
         self.port = self._server.port
         self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.05,), name="sandbox-xds", daemon=True
+            target=self._server.serve_forever, args=(0.05,), name="sandbox-dmp", daemon=True
         )
         self._thread.start()
 
@@ -112,66 +181,172 @@ class XdsServer:
         return self._repository.documents()
 
     def _application(self) -> Flask:
-        application = Flask("relais-sandbox-repository")
+        application = Flask("relais-sandbox-dmp")
         application.config["MAX_CONTENT_LENGTH"] = MAX_REQUEST
-        application.add_url_rule(PATH, view_func=self._answer_and_record, methods=["POST"])
+        application.add_url_rule(f"{SERVICES}/<service>", view_func=self._answer_and_record, methods=["POST"])
         return application
 
-    def _answer_and_record(self) -> Response:
+    def _answer_and_record(self, service: str) -> Response:
         body, content_type = request.get_data(), request.headers.get("Content-Type", "")
-        answer = self._answer(content_type, body)
+        answer = self._answer(service, content_type, body)
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{uuid4().hex[:8]}"
         recorded = b"Content-Type: " + content_type.encode() + b"\r\n\r\n" + body
-        write_whole(self._folder / "exchanges" / f"{name}-request.mime", recorded)
-        write_whole(self._folder / "exchanges" / f"{name}-answer.mime", answer.get_data())
+        write_whole(self._folder / "exchanges" / f"{name}-{service}-request.mime", recorded)
+        write_whole(self._folder / "exchanges" / f"{name}-{service}-answer.mime", answer.get_data())
         return answer
 
-    def _answer(self, content_type: str, body: bytes) -> Response:
+    def _answer(self, service: str, content_type: str, body: bytes) -> Response:
+        if service not in _ACTIONS:
+            return Response("Not Found", 404, content_type="text/plain")
         try:
-            received = soap.read_request(content_type, body, request.url)
+            received = soap.read_request(content_type, body, request.url, _ACTIONS[service])
             self._refuse_replay(received.message_id)
-        except soap.SoapFaultError as refused:
-            return _soap(soap.fault_response(refused), 400 if refused.code == "Sender" else 500)
-        fault = self.faults.take(*_BEFORE_STORING)
-        if fault is not None:
-            return self._fail_before(fault, received.message_id)
-        try:
-            self._repository.register(received)
-        except RefusedError as failure:
-            return _soap(soap.registry_response(received.message_id, failure.errors))
-        return self._fail_after(self.faults.take(*_AFTER_STORING), received.message_id)
+            try:
+                caller = self._vihf.check(received.assertion, _client_certificate())
+                return self._services[received.action](received, caller)
+            except SoapFaultError as refused:
+                refused.relates_to = received.message_id
+                raise
+        except SoapFaultError as refused:
+            return _multipart(soap.fault_response(refused), status=400 if refused.code == "Sender" else 500)
 
     def _refuse_replay(self, message_id: str) -> None:
         with self._lock:
             if message_id in self._message_ids:
-                raise soap.SoapFaultError("this wsa:MessageID was received before", relates_to=message_id)
+                raise SoapFaultError("this wsa:MessageID was received before", relates_to=message_id)
             self._message_ids.add(message_id)
 
-    def _fail_before(self, fault: RepositoryFault, message_id: str) -> Response:
+    # --- repository ---
+
+    def _provide_and_register(self, received: SoapRequest, caller: Caller) -> Response:
+        submission = soap.read_provide_and_register(received)
+        fault = self.faults.take(*_NOT_STORING)
+        if fault is not None:
+            return self._fail_before(fault, received)
+        try:
+            self._repository.register(submission, caller)
+        except RefusedError as failure:
+            return _said(received, soap.registry_response(failure.errors))
+        return self._fail_after(self.faults.take(*_STORING), received)
+
+    def _fail_before(self, fault: RepositoryFault, received: SoapRequest) -> Response:
         if fault in _CODES:
-            errors = [soap.RegistryError(_CODES[fault], "asked of the sandbox")]
-            return _soap(soap.registry_response(message_id, errors))
+            return _said(received, soap.registry_response([RegistryError(_CODES[fault], "asked of the sandbox")]))
         if fault is RepositoryFault.HTML_PAGE:
             return Response("<html><body>Maintenance</body></html>", 200, content_type="text/html")
         if fault is RepositoryFault.SILENT_BEFORE:
             self._stopping.wait(SILENCE)
-        return Response("Service Unavailable", 503, content_type="text/plain")
+        if fault is RepositoryFault.DROPPED_BEFORE:
+            _drop()
+        return _unavailable()
 
-    def _fail_after(self, fault: RepositoryFault | None, message_id: str) -> Response:
+    def _fail_after(self, fault: RepositoryFault | None, received: SoapRequest) -> Response:
         """The answer to a submission that is stored: success, or the success spoiled by a fault."""
         if fault is RepositoryFault.SILENT_AFTER:
             self._stopping.wait(SILENCE)
-        if fault is RepositoryFault.WRONG_RELATION:
-            message_id = f"urn:uuid:{uuid4()}"
-        envelope = soap.registry_response(message_id)
+        if fault is RepositoryFault.SLOW:
+            self._stopping.wait(SLOWNESS)
+        if fault is RepositoryFault.DROPPED_AFTER:
+            _drop()
+        message_id = f"urn:uuid:{uuid4()}" if fault is RepositoryFault.WRONG_RELATION else received.message_id
+        envelope = soap.answer(received.action, message_id, soap.registry_response())
         if fault is RepositoryFault.MALFORMED:
             envelope = envelope.replace(b"</soap:Body>", b"</soap:Bogus>")
-        answer = _soap(envelope)
+        answer = _multipart(envelope)
         if fault is RepositoryFault.HALF_ANSWER:
             whole = answer.get_data()
             answer.set_data(whole[: len(whole) // 2])
             answer.headers["Content-Length"] = str(len(whole))
         return answer
+
+    def _retrieve(self, received: SoapRequest, caller: Caller) -> Response:
+        _check_mode(caller)
+        found, parts, errors = [], [], []
+        visible = _visibility(caller)
+        with self._repository.reading() as registry:
+            for asked in received.payload.iterfind("xds:DocumentRequest", soap.NAMESPACES):
+                repository = asked.findtext("xds:RepositoryUniqueId", "", soap.NAMESPACES)
+                unique_id = asked.findtext("xds:DocumentUniqueId", "", soap.NAMESPACES)
+                document = registry.newest(unique_id)
+                if repository != REPOSITORY_ID:
+                    errors.append(RegistryError("XDSUnknownRepositoryId", "another repository", unique_id))
+                elif document is None or not visible(document) or document.status == DELETED:
+                    errors.append(RegistryError("XDSDocumentUniqueIdError", "no such document", unique_id))
+                else:
+                    content_id = f"{uuid4()}@sandbox"
+                    found.append((unique_id, document.entry.mime_type, content_id))
+                    parts.append((content_id, document.entry.mime_type, document.path.read_bytes()))
+        body = soap.retrieve_response(REPOSITORY_ID, found, errors)
+        return _multipart(soap.answer(received.action, received.message_id, body), parts)
+
+    # --- registry ---
+
+    def _query(self, received: SoapRequest, caller: Caller) -> Response:
+        fault = self.registry_faults.take(*RegistryFault)
+        if fault is RegistryFault.UNAVAILABLE:
+            return _unavailable()
+        if fault is RegistryFault.BUSY:
+            busy = RegistryError("XDSRegistryBusy", "asked of the sandbox")
+            return _said(received, soap.query_response([], [busy]))
+        if not any(query in str(received.payload.xpath("string(.//@id)")) for query in _OWN_QUERIES):
+            _check_mode(caller)
+        try:
+            with self._repository.reading() as registry:
+                found = stored_queries.answer(received.payload, registry, _visibility(caller))
+        except stored_queries.QueryError as error:
+            return _said(received, soap.query_response([], [error.error]))
+        return _said(received, soap.query_response([] if fault is RegistryFault.BLIND else found))
+
+    def _update(self, received: SoapRequest, caller: Caller) -> Response:
+        errors: tuple[RegistryError, ...] = ()
+        try:
+            update = Update.read(received.payload)
+            restricted = update.versions or any(change.new != DELETED for change in update.statuses)
+            if caller.mode != _READING and restricted:
+                errors = (RegistryError("LocalPolicyRestrictionError", "not in this mode of authentication"),)
+            else:
+                self._repository.update(update, received.message_id, caller)
+        except ValueError as error:
+            errors = (RegistryError("XDSMetadataUpdateError", str(error)),)
+        except RefusedError as error:
+            errors = error.errors
+        return _said(received, soap.registry_response(errors))
+
+    # --- patients ---
+
+    def _existence(self, received: SoapRequest, caller: Caller) -> Response:
+        names = {"h": "urn:hl7-org:v3"}
+        reason = received.payload.find("h:controlActProcess/h:reasonCode", names)
+        value = received.payload.find(".//h:parameterList/h:patientIdentifier/h:value", names)
+        if reason is None or reason.get("code") != "TEST_EXST" or value is None:
+            raise SoapFaultError("reasonCode TEST_EXST and a patientIdentifier are needed")
+        patient = CX(value.get("extension", ""), value.get("root", ""), "NH")
+        if str(patient) != caller.patient:
+            raise SoapFaultError("the VIHF is about another patient")
+        status = self.patients.status(patient, self._patient_domains)
+        return _said(received, soap.existence_response(status, patient.oid, patient.id))
+
+
+def _client_certificate() -> x509.Certificate:
+    return x509.load_pem_x509_certificate(request.environ["SSL_CLIENT_CERT"].encode())
+
+
+def _check_mode(caller: Caller) -> None:
+    if caller.mode != _READING:
+        raise SoapFaultError("this mode of authentication does not open consultation")
+
+
+def _visibility(caller: Caller) -> Callable[[StoredDocument], bool]:
+    """What the caller sees: documents of the patient of the VIHF; masked ones only when they are its own."""
+    own = {caller.identifier, caller.structure}
+
+    def visible(document: StoredDocument) -> bool:
+        if document.entry.patient_id != caller.patient:
+            return False
+        masks = {code.code for code in document.entry.confidentiality}
+        return HIDDEN_FROM_PROFESSIONALS not in masks or bool(own & contributors(document.entry.authors))
+
+    return visible
 
 
 class _QuietHandler(WSGIRequestHandler):
@@ -181,6 +356,20 @@ class _QuietHandler(WSGIRequestHandler):
         """Say nothing."""
 
 
-def _soap(envelope: bytes, status: int = 200) -> Response:
-    content_type, body = soap.multipart(envelope)
+def _said(received: SoapRequest, body: str) -> Response:
+    return _multipart(soap.answer(received.action, received.message_id, body))
+
+
+def _multipart(envelope: bytes, parts: list[tuple[str, str, bytes]] | None = None, status: int = 200) -> Response:
+    content_type, body = soap.multipart(envelope, parts or ())
     return Response(body, status, content_type=content_type)
+
+
+def _unavailable() -> Response:
+    return Response("Service Unavailable", 503, content_type="text/plain")
+
+
+def _drop() -> None:
+    """Cut the connection: what is answered afterwards goes nowhere."""
+    connection: socket.socket = request.environ["werkzeug.socket"]
+    socket.socket.shutdown(connection, socket.SHUT_RDWR)

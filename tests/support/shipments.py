@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from typing import Any
 
 from relais.cda import templates
-from relais.cda.model import Document
+from relais.cda.model import II, Document
 from relais.cda.writer import write
 from relais.cda.xds import CodedValue, DocumentEntry, MetadataAuthor, Submission, SubmissionSet
 from relais.server.delivery.channel import Shipment
@@ -78,3 +79,19 @@ def with_entry(shipment: Shipment, **changes: object) -> Shipment:
     """The shipment with some attributes of its entry changed."""
     entry = replace(shipment.submission.entries[0], **changes)  # type: ignore[arg-type]
     return replace(shipment, submission=replace(shipment.submission, entries=(entry,)))
+
+
+def other_document(number: int, **header: Any) -> Document:
+    """The small document under another identity."""
+    document = small_document()
+    document.header.id = II(f"2.25.{number}")
+    for name, value in header.items():
+        setattr(document.header, name, value)
+    return document
+
+
+def other_shipment(number: int, **changes: Any) -> Shipment:
+    """A shipment of another document, in its own lot."""
+    shipment = small_shipment(other_document(number))
+    lot = replace(shipment.submission.submission_set, unique_id=f"2.25.{number}1")
+    return replace(shipment, submission=replace(shipment.submission, submission_set=lot, **changes))

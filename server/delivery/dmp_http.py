@@ -1,0 +1,230 @@
+"""HTTPS to the DMP: one POST at a time on connections that are kept for the next one, within a deadline.
+
+An error says whether the request can have been carried out: `LostAnswerError` when it can, a plain DeliveryError when
+nothing, or nothing that makes sense, reached the other side.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import mmap
+import select
+import ssl
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import SplitResult, urlsplit
+
+from relais.cda.errors import Issue
+from relais.server.delivery.channel import DeliveryError
+from relais.server.delivery.deadline import ATTEMPT, Deadline
+
+CHUNK = 65_536
+IDLE = 4.0
+"""Seconds an unused connection is kept: shorter than any server's own patience."""
+
+_IN_MEMORY = 1_000_000  # bytes of an answer before it goes to a file
+
+_REASONS = {  # X509_V_ERR_* of OpenSSL
+    3: "cannot be checked: no revocation list of its issuer",
+    9: "is not valid yet",
+    10: "has expired",
+    12: "cannot be checked: the revocation list of its issuer is out of date",
+    23: "was revoked",
+    62: "is that of another host",
+    64: "is that of another host",
+}
+
+
+class LostAnswerError(DeliveryError):
+    """The request was sent and may have been carried out: there is no answer, or none that makes sense."""
+
+    def __init__(self, code: str, message: str, *, retry: bool = True, rule: str = "") -> None:
+        super().__init__(Issue("error", code, message, "", rule), retry=retry)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One HTTP answer; a large body is a file of its own, mapped into memory."""
+
+    status: int
+    content_type: str
+    body: bytes | mmap.mmap
+
+
+class Connections:
+    """Connections made with `context`; safe for threads."""
+
+    def __init__(self, context: ssl.SSLContext, timeout: float) -> None:
+        """`timeout` is the longest wait for one step; an exchange lasts at most ATTEMPT times as long."""
+        self._context = context
+        self._timeout = timeout
+        self._lock = threading.Lock()
+        self._idle: list[tuple[float, str, http.client.HTTPSConnection]] = []
+
+    def post(self, url: str, headers: Mapping[str, str], body: Sequence[bytes], limit: int) -> Answer:
+        """Send the pieces of `body` and read an answer of at most `limit` bytes. Raises DeliveryError."""
+        address = urlsplit(url)
+        with Deadline(ATTEMPT * self._timeout) as deadline:
+            try:
+                connection = self._connected(address, deadline)
+                answer = self._exchange(connection, address, headers, body, limit)
+            except DeliveryError as error:
+                if deadline.expired and isinstance(error, LostAnswerError):
+                    raise _late() from error
+                raise
+            if deadline.expired:  # a connection shut down may look like the end of the answer
+                raise _late()
+        return answer
+
+    def close(self) -> None:
+        """Close what is kept; connections made afterwards are kept again."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for _, _, connection in idle:
+            connection.close()
+
+    def __del__(self) -> None:
+        """Leave nothing open."""
+        self.close()
+
+    def _connected(self, address: SplitResult, deadline: Deadline) -> http.client.HTTPSConnection:
+        connection = self._kept(address.netloc) or self._new(address, deadline)
+        socket = connection.sock  # forgotten by the connection once the answer begins
+        deadline.watch(lambda: socket)
+        return connection
+
+    def _new(self, address: SplitResult, deadline: Deadline) -> http.client.HTTPSConnection:
+        connection = http.client.HTTPSConnection(
+            address.hostname or "", address.port, timeout=self._timeout, context=self._context
+        )
+        deadline.watch(lambda: connection.sock)
+        try:
+            connection.connect()
+        except OSError as error:
+            connection.close()
+            raise _no_connection(error) from error
+        return connection
+
+    def _kept(self, netloc: str) -> http.client.HTTPSConnection | None:
+        """A connection to that place that is still open."""
+        while True:
+            with self._lock:
+                mine = [entry for entry in self._idle if entry[1] == netloc]
+                if not mine:
+                    return None
+                self._idle.remove(mine[-1])
+            since, _, connection = mine[-1]
+            # What is readable without a question is the end of the connection.
+            if since > time.monotonic() - IDLE and not select.select([connection.sock], [], [], 0)[0]:
+                return connection
+            connection.close()
+
+    def _exchange(
+        self,
+        connection: http.client.HTTPSConnection,
+        address: SplitResult,
+        headers: Mapping[str, str],
+        body: Sequence[bytes],
+        limit: int,
+    ) -> Answer:
+        path = address.path + (f"?{address.query}" if address.query else "")
+        length = {"Content-Length": str(sum(map(len, body)))}
+        try:
+            with _losing_the_answer():
+                _send(connection, path, {**headers, **length}, body)
+                with connection.getresponse() as response:
+                    content = _read(response, limit)
+                answer = Answer(response.status, response.headers.get("Content-Type", ""), content)
+        except BaseException:
+            connection.close()
+            raise
+        if connection.sock is None or response.will_close:
+            connection.close()
+        else:
+            with self._lock:
+                self._idle.append((time.monotonic(), address.netloc, connection))
+        return answer
+
+
+def _send(
+    connection: http.client.HTTPSConnection, path: str, headers: Mapping[str, str], body: Sequence[bytes]
+) -> None:
+    try:
+        connection.request("POST", path, body=_pieces(body), headers=dict(headers))
+    except (BrokenPipeError, ConnectionResetError):
+        if connection.sock is not None:
+            connection.sock.recv(1)  # why the other side hung up, when it said so in TLS
+        raise
+
+
+def _pieces(body: Sequence[bytes]) -> Iterator[memoryview]:
+    """The body in pieces that are no copies."""
+    for part in body:
+        view = memoryview(part)
+        for start in range(0, len(view), CHUNK):
+            yield view[start : start + CHUNK]
+
+
+def _read(response: http.client.HTTPResponse, limit: int) -> bytes | mmap.mmap:
+    with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as received:
+        size = 0
+        while chunk := response.read1(CHUNK):
+            size += len(chunk)
+            if size > limit:
+                raise LostAnswerError("too-long", f"answer larger than {limit} bytes", retry=False)
+            received.write(chunk)
+        if response.length:
+            raise http.client.IncompleteRead(b"", response.length)
+        received.seek(0)
+        if size <= _IN_MEMORY:
+            return received.read()
+        return mmap.mmap(received.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+@contextlib.contextmanager
+def _losing_the_answer() -> Iterator[None]:
+    """What goes wrong once the request is on its way."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise LostAnswerError("timeout", "no answer in time") from error
+    except ssl.SSLError as error:
+        raise _refused_certificate(error) or LostAnswerError("transient", "the TLS connection broke") from error
+    except http.client.IncompleteRead as error:
+        raise LostAnswerError("incomplete", "the answer was cut short") from error
+    except (OSError, http.client.HTTPException) as error:
+        raise LostAnswerError("transient", "the connection was cut before an answer") from error
+
+
+def _no_connection(error: OSError) -> DeliveryError:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        reason = _REASONS.get(error.verify_code, "is not trusted")
+        setting = "dmp_crl_file" if error.verify_code in (3, 12) else "dmp_ca_file"
+        return _failure("security", f"the certificate of the DMP {reason}: nothing was sent", setting, rule="TLS")
+    if isinstance(error, TimeoutError):
+        return _failure("timeout", "the DMP does not answer the connection", retry=True)
+    if isinstance(error, ssl.SSLError):
+        refused = _refused_certificate(error)
+        return refused or _failure("transient", "the TLS connection could not be set up", retry=True, rule="TLS")
+    return _failure("transient", "the connection failed", retry=True)
+
+
+def _refused_certificate(error: ssl.SSLError) -> DeliveryError | None:
+    """The refusal that a TLS alert about our own certificate is; TLS 1.3 sends it after the handshake."""
+    alert = (error.reason or "").partition("ALERT_")[2]
+    if "CERTIFICATE" not in alert and alert not in ("UNKNOWN_CA", "ACCESS_DENIED"):
+        return None
+    told = alert.replace("_", " ").lower()
+    return _failure("security", f"the DMP refuses our client certificate ({told})", "dmp_certificate", rule="TLS")
+
+
+def _late() -> LostAnswerError:
+    return LostAnswerError("timeout", "the exchange takes too long")
+
+
+def _failure(code: str, message: str, path: str = "", *, retry: bool = False, rule: str = "") -> DeliveryError:
+    return DeliveryError(Issue("error", code, message, path, rule), retry=retry)

@@ -1,0 +1,131 @@
+"""Who Relais is for the DMP: the TLS client certificate and the signature certificate of the structure.
+
+IGC Santé, gamme Élémentaire, offers ORG AUTH_CLI and ORG SIGN. Both are PEM files with certificate, chain and key, read
+again when they change: a renewed certificate needs no restart.
+"""
+
+from __future__ import annotations
+
+import functools
+import ssl
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+
+from relais.cda.errors import Issue
+from relais.server.delivery.channel import DeliveryError
+from relais.server.settings import Settings
+
+_ATTRIBUTES = {
+    x509.NameOID.SURNAME: "SN",
+    x509.NameOID.GIVEN_NAME: "GN",
+    x509.NameOID.TITLE: "T",
+    x509.NameOID.SERIAL_NUMBER: "SERIALNUMBER",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """The certificate that signs, the chain after it, and its RSA key."""
+
+    certificate: x509.Certificate
+    chain: tuple[x509.Certificate, ...]
+    key: RSAPrivateKey
+
+    @property
+    def name(self) -> str:
+        """The subject as RFC 2253 writes it, with `GN` and `ST`: the Issuer of a VIHF."""
+        return self.certificate.subject.rfc4514_string(_ATTRIBUTES)
+
+    @property
+    def pem(self) -> list[str]:
+        """Certificate and chain, for KeyInfo."""
+        return [one.public_bytes(Encoding.PEM).decode() for one in (self.certificate, *self.chain)]
+
+
+def tls_context(settings: Settings) -> ssl.SSLContext:
+    """What connections to the DMP are made with. Raises DeliveryError for files that cannot be used."""
+    names = ("dmp_ca_file", "dmp_crl_file", "dmp_certificate")
+    files = tuple(_stamp(str(getattr(settings, name)), name, needed=name == "dmp_certificate") for name in names)
+    context = _context(files, settings.dmp_passphrase)
+    _check_validity(_certificates(settings.dmp_certificate, "dmp_certificate")[0], "dmp_certificate")
+    return context
+
+
+def signer(settings: Settings) -> Signer:
+    """What signs VIHF and lots. Raises DeliveryError for a file that cannot be used or a certificate out of date."""
+    name = "dmp_signing_certificate"
+    path, stamp = _stamp(settings.dmp_signing_certificate, name, needed=True)
+    found = _signer(path, stamp, settings.dmp_signing_passphrase)
+    _check_validity(found.certificate, name)
+    return found
+
+
+def _stamp(path: str, setting: str, *, needed: bool) -> tuple[str, int]:
+    """The file and when it changed last."""
+    if not path:
+        if needed:
+            raise _unusable("required", "the DMP takes nothing without this certificate", setting)
+        return "", 0
+    try:
+        return path, Path(path).stat().st_mtime_ns
+    except OSError:
+        raise _unusable("not-found", "no such file", setting) from None
+
+
+@functools.lru_cache(maxsize=8)
+def _context(files: tuple[tuple[str, int], ...], passphrase: str) -> ssl.SSLContext:
+    (ca_file, _), (crl_file, _), (certificate, _) = files
+    setting = "dmp_ca_file"
+    try:
+        context = ssl.create_default_context(cafile=ca_file or None)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        setting = "dmp_crl_file"
+        if crl_file:
+            context.load_verify_locations(crl_file)
+            context.verify_flags |= ssl.VerifyFlags.VERIFY_CRL_CHECK_CHAIN
+        setting = "dmp_certificate"
+        context.load_cert_chain(certificate, password=lambda: passphrase)
+    except (OSError, ValueError) as error:
+        raise _unusable("invalid", "cannot be read: PEM, and the right key and passphrase?", setting) from error
+    return context
+
+
+@functools.lru_cache(maxsize=8)
+def _signer(path: str, stamp: int, passphrase: str) -> Signer:
+    setting = "dmp_signing_certificate"
+    certificate, *chain = _certificates(path, setting)
+    try:
+        key = load_pem_private_key(Path(path).read_bytes(), passphrase.encode() or None)
+    except (OSError, ValueError, TypeError) as error:
+        raise _unusable("invalid", "no key that can be read: the right passphrase?", setting) from error
+    if not isinstance(key, RSAPrivateKey):
+        raise _unusable("invalid", "the key is not an RSA key", setting)
+    if key.public_key() != certificate.public_key():
+        raise _unusable("conflict", "the key is not that of the first certificate", setting)
+    return Signer(certificate, tuple(chain), key)
+
+
+def _certificates(path: str, setting: str) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(Path(path).read_bytes())
+    except (OSError, ValueError) as error:
+        raise _unusable("invalid", "holds no certificate that can be read", setting) from error
+
+
+def _check_validity(certificate: x509.Certificate, setting: str) -> None:
+    now = datetime.now(UTC)
+    if now < certificate.not_valid_before_utc:
+        day = certificate.not_valid_before_utc.date().isoformat()
+        raise _unusable("security", f"our certificate is not valid before {day}: nothing was sent", setting)
+    if now > certificate.not_valid_after_utc:
+        day = certificate.not_valid_after_utc.date().isoformat()
+        raise _unusable("expired", f"our certificate has expired on {day}: nothing was sent", setting)
+
+
+def _unusable(code: str, message: str, setting: str) -> DeliveryError:
+    return DeliveryError(Issue("error", code, message, setting, "IGC Santé"), retry=False)

@@ -1,0 +1,189 @@
+"""One transaction with the DMP: SOAP 1.2 over HTTPS with mutual TLS, WS-Addressing, a VIHF in WS-Security, MTOM.
+
+ITI TF-2 appendix V, CI-SIS couche Transport (volet synchrone pour client lourd). Every request has a new MessageID and
+a new assertion; an answer counts only if it relates to that MessageID.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from urllib.parse import urljoin, urlsplit
+from uuid import uuid4
+
+from lxml import etree
+
+from relais.cda import parsing
+from relais.cda.errors import Issue, UnreadableError
+from relais.server.delivery import dmp_identity, mtom, vihf
+from relais.server.delivery.channel import DeliveryError, quoted, record
+from relais.server.delivery.dmp_http import Answer, Connections, LostAnswerError
+from relais.server.delivery.vihf import Requester
+from relais.server.settings import Settings
+
+SOAP = "http://www.w3.org/2003/05/soap-envelope"
+WSA = "http://www.w3.org/2005/08/addressing"
+WSSE = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-secext-1.0.xsd"
+
+MAX_ANSWER = 5_000_000
+
+TRANSIENT_STATUS = frozenset({408, 429, 502, 503, 504})
+"""HTTP statuses after which the same request may be sent again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """A kind of request: its name in evidence (`ITI-18`), its action, and the setting that holds its endpoint."""
+
+    name: str
+    action: str
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A SOAP body that answers a request, and the attachments that came with it."""
+
+    body: etree._Element
+    parts: Mapping[str, memoryview]
+
+
+class Dmp:
+    """The DMP that the settings name; safe for threads, its connections are kept."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._context: ssl.SSLContext | None = None
+        self._connections: Connections | None = None
+
+    def address(self, setting: str) -> str:
+        """The endpoint of a setting; those that are not set stand beside `dmp_url`. Raises DeliveryError."""
+        url = self.settings.dmp_url
+        if setting != "dmp_url":
+            beside = setting.removeprefix("dmp_").removesuffix("_url")
+            url = str(getattr(self.settings, setting)) or urljoin(url, beside)
+        if urlsplit(url).scheme != "https" or not urlsplit(url).hostname:
+            raise failure("required", "the DMP endpoint must be an https address", setting)
+        return url
+
+    def call(
+        self,
+        transaction: Transaction,
+        payload: etree._Element,
+        who: Requester,
+        patient: str,
+        attachments: Sequence[mtom.Attachment] = (),
+        *,
+        limit: int = MAX_ANSWER,
+    ) -> Reply:
+        """Send `payload` in the name of `who` on the DMP of `patient` (CX) and give the body of the answer.
+
+        Raises DeliveryError; LostAnswerError when the request may have been carried out all the same.
+        """
+        url = self.address(transaction.endpoint)
+        connections = self._open()
+        started = datetime.now(UTC)
+        assertion = vihf.assertion(who, patient, dmp_identity.signer(self.settings), self.settings, started)
+        message_id = f"urn:uuid:{uuid4()}"
+        content_type, body = message(transaction.action, payload, attachments, url, message_id, assertion)
+        headers = {
+            "Content-Type": content_type,
+            "Accept": f"multipart/related, {mtom.SOAP_TYPE}",
+            "Accept-Encoding": "identity",
+        }
+        sent = b"".join([f"Content-Type: {content_type}\r\n\r\n".encode(), *body])
+        try:
+            answer = connections.post(url, headers, body, limit)
+        except DeliveryError:
+            record(transaction.name, url, started, sent, None)
+            raise
+        received = f"HTTP {answer.status}\r\nContent-Type: {answer.content_type}\r\n\r\n".encode() + bytes(answer.body)
+        record(transaction.name, url, started, sent, received)
+        return _read(answer, message_id, limit)
+
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        if self._connections is not None:
+            self._connections.close()
+
+    def _open(self) -> Connections:
+        """The connections made with the certificates as they are now."""
+        context = dmp_identity.tls_context(self.settings)
+        if self._connections is None or context is not self._context:
+            self._context = context
+            self._connections = Connections(context, self.settings.sender_timeout)
+        return self._connections
+
+
+def message(
+    action: str,
+    payload: etree._Element,
+    attachments: Sequence[mtom.Attachment],
+    url: str,
+    message_id: str,
+    assertion: etree._Element,
+) -> tuple[str, list[bytes]]:
+    """Content-Type and body of a request: MTOM when something is attached to it, plain SOAP otherwise."""
+    envelope = _envelope(payload, action, url, message_id, assertion)
+    if attachments:
+        return mtom.build(envelope, attachments, action=action)
+    return f'{mtom.SOAP_TYPE}; charset=UTF-8; action="{action}"', [envelope]
+
+
+def _envelope(payload: etree._Element, action: str, url: str, message_id: str, assertion: etree._Element) -> bytes:
+    envelope = etree.Element(f"{{{SOAP}}}Envelope", nsmap={"soap": SOAP, "wsa": WSA})
+    header = etree.SubElement(envelope, f"{{{SOAP}}}Header")
+    for name, text in (("Action", action), ("MessageID", message_id), ("To", url)):
+        etree.SubElement(header, f"{{{WSA}}}{name}").text = text
+    header[0].set(f"{{{SOAP}}}mustUnderstand", "true")
+    reply_to = etree.SubElement(header, f"{{{WSA}}}ReplyTo")
+    etree.SubElement(reply_to, f"{{{WSA}}}Address").text = f"{WSA}/anonymous"
+    security = etree.SubElement(header, f"{{{WSSE}}}Security", nsmap={"wsse": WSSE})
+    security.append(assertion)
+    etree.SubElement(envelope, f"{{{SOAP}}}Body").append(payload)
+    return etree.tostring(envelope, xml_declaration=True, encoding="UTF-8")
+
+
+def _read(answer: Answer, message_id: str, limit: int) -> Reply:
+    if answer.status in TRANSIENT_STATUS:
+        raise failure("transient", f"the DMP is not available (HTTP {answer.status})", retry=True, rule="HTTP")
+    try:
+        message = mtom.parse(answer.content_type, answer.body, limit=limit)
+        envelope = parsing.parse(message.envelope).getroot()
+    except UnreadableError as error:
+        raise incomprehensible(answer.status, f"the answer cannot be read: {error.issues[0].message}") from error
+    if envelope.tag != f"{{{SOAP}}}Envelope":
+        raise incomprehensible(answer.status, "the answer is no SOAP 1.2 envelope")
+    body = envelope.find(f"{{{SOAP}}}Body")
+    fault = None if body is None else body.find(f"{{{SOAP}}}Fault")
+    if fault is not None:
+        raise _fault(fault)
+    if answer.status != 200 or body is None or len(body) != 1:
+        raise incomprehensible(answer.status, "the body of the answer holds not one element")
+    if (envelope.findtext(f"{{{SOAP}}}Header/{{{WSA}}}RelatesTo") or "").strip() != message_id:
+        raise incomprehensible(answer.status, "the answer does not relate to our message (wsa:RelatesTo)")
+    return Reply(body[0], message.parts)
+
+
+def incomprehensible(status: int, message: str) -> DeliveryError:
+    """An HTTP error is a refusal; a success we cannot make sense of leaves open whether the request was carried out."""
+    if status == 200:
+        return LostAnswerError("incomplete", message, rule="SOAP")
+    return failure("processing", f"{message} (HTTP {status})", rule="HTTP")
+
+
+def _fault(fault: etree._Element) -> DeliveryError:
+    """SOAP 1.2 part 1 §5.4.6: after a Receiver fault the same message may succeed later, after any other it cannot."""
+    code = (fault.findtext(f"{{{SOAP}}}Code/{{{SOAP}}}Value") or "").strip().rpartition(":")[2]
+    subcode = (fault.findtext(f"{{{SOAP}}}Code/{{{SOAP}}}Subcode/{{{SOAP}}}Value") or "").strip()
+    reason = fault.findtext(f"{{{SOAP}}}Reason/{{{SOAP}}}Text") or ""
+    message = quoted(f"SOAP fault {code} {subcode}: {reason}")
+    retry = code == "Receiver"
+    return failure("transient" if retry else "processing", message, retry=retry, rule="SOAP")
+
+
+def failure(code: str, message: str, path: str = "", *, retry: bool = False, rule: str = "") -> DeliveryError:
+    """A DeliveryError of one issue."""
+    return DeliveryError(Issue("error", code, message, path, rule), retry=retry)

@@ -1,0 +1,204 @@
+"""VIHF 4.0: the SAML 2.0 assertion that says who acts on whose DMP, signed with the structure's certificate.
+
+CI-SIS couche Transport, volet synchrone, and SEL-MP-037; the modes in which the structure is authenticated (INDIRECTE,
+INDIRECTE_RENFORCEE). XML Signature: enveloped, exclusive canonicalisation, RSA with SHA-256.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from uuid import uuid4
+
+from lxml import etree
+from signxml.algorithms import CanonicalizationMethod, DigestAlgorithm, SignatureConstructionMethod, SignatureMethod
+from signxml.signer import XMLSigner
+
+from relais.cda.errors import Issue
+from relais.cda.identifiers import is_struct_idnat
+from relais.cda.xds import CodedValue, MetadataAuthor
+from relais.cda.xds_attributes import PRODUCER_SYSTEM, SECTOR_SYSTEM
+from relais.cda.xds_types import XCN, XON
+from relais.server.delivery.channel import DeliveryError
+from relais.server.delivery.dmp_identity import Signer
+from relais.server.settings import Settings
+
+SAML = "urn:oasis:names:tc:SAML:2.0:assertion"
+DS = "http://www.w3.org/2000/09/xmldsig#"
+XSI = "http://www.w3.org/2001/XMLSchema-instance"
+HL7 = "urn:hl7-org:v3"
+
+VERSION = "4.0"
+ISSUER_FORMAT = "urn:oasis:names:tc:SAML:1.1:nameid-format:X509SubjectName"
+AUTHENTICATION = "urn:oasis:names:tc:SAML:2.0:ac:classes:"
+PROFESSION_SYSTEM = "1.2.250.1.71.1.2.7"  # TRE_G15
+TRAINEE_SYSTEM = "1.2.250.1.71.1.2.8"  # TRE_G16
+SPECIALTY_SYSTEM = "1.2.250.1.71.4.2.5"  # TRE_R01
+NORMAL_ACCESS = CodedValue("normal", "Accès normal", "1.2.250.1.213.1.1.4.248")
+AUTOMATON = CodedValue("AUTOMATE", "Automate", PRODUCER_SYSTEM)
+
+_SYSTEM_NAMES = {NORMAL_ACCESS.system: "mode acces VIHF 1.0"}
+_CODE_NAMESPACES: dict[str, str] = {None: HL7, "xsi": XSI}  # type: ignore[dict-item]  # missing from lxml-stubs
+
+VALIDITY = timedelta(minutes=5)
+SKEW = timedelta(minutes=2)
+"""An assertion is valid from SKEW before it was made, for clocks that are late, to VALIDITY after."""
+
+
+@dataclass(frozen=True, slots=True)
+class Requester:
+    """Who acts: `identifier` PS_IdNat of the (responsible) person, `structure` Struct_IdNat, `sector` code SAxx."""
+
+    identifier: str
+    name: str
+    roles: tuple[CodedValue, ...]
+    structure: str
+    sector: str
+
+
+def requester(settings: Settings) -> Requester:
+    """Who answers for this installation. Raises DeliveryError naming the settings that are missing."""
+    needed = ("responsible_rpps", "responsible_family", "organization_finess")
+    missing = [name for name in needed if not getattr(settings, name)]
+    if missing:
+        raise DeliveryError(
+            [Issue("error", "required", "needed to say who asks the DMP", name, "VIHF") for name in missing],
+            retry=False,
+        )
+    return Requester(
+        identifier=f"8{settings.responsible_rpps}",
+        name=f"{settings.responsible_family} {settings.responsible_given}".strip(),
+        roles=(_own_role(settings),),
+        structure=f"1{settings.organization_finess}",
+        sector=settings.facility_type,
+    )
+
+
+def sender(author: MetadataAuthor, settings: Settings) -> Requester:
+    """The sender of a lot as its VIHF names it: the author of the lot, or who answers for it when that is a software.
+
+    The structure of the VIHF must be one of the lot's (SEL-MP-037): that of the settings when they name one. Raises
+    DeliveryError when there is none.
+    """
+    person = XCN.parse(author.person or "")
+    structures = [XON.parse(text).id for text in author.institutions]
+    structures = [structure for structure in structures if is_struct_idnat(structure)]
+    own = f"1{settings.organization_finess}" if settings.organization_finess else ""
+    if not structures or (own and own not in structures):
+        whose = "the structure of the settings (organization_finess)" if own else "a structure with its identifier"
+        issue = Issue("error", "business-rule", f"is not {whose}", "SubmissionSet.author.authorInstitution", "VIHF")
+        raise DeliveryError(issue, retry=False)
+    if person.type not in ("IDNPS", "EI"):
+        return requester(settings)
+    return Requester(
+        identifier=person.id,
+        name=f"{person.family} {person.given}".strip(),
+        roles=_roles(author) or (_own_role(settings),),
+        structure=own or structures[0],
+        sector=settings.facility_type,
+    )
+
+
+def _roles(author: MetadataAuthor) -> tuple[CodedValue, ...]:
+    """Profession and know-how of an authorSpecialty `G15_10/SM26^Médecin - … (SM)^OID` (JDV_J56)."""
+    if not author.specialties:
+        return ()
+    code, label, system = [*author.specialties[0].split("^"), "", ""][:3]
+    table, _, profession = code.partition("/")[0].partition("_")
+    know_how = code.partition("/")[2]
+    if table not in ("G15", "G16"):
+        return (CodedValue(code, label, system),) if system == PRODUCER_SYSTEM else ()
+    first, _, second = label.partition(" - ")
+    roles = [CodedValue(profession, first, PROFESSION_SYSTEM if table == "G15" else TRAINEE_SYSTEM)]
+    if know_how:
+        roles.append(CodedValue(know_how, second or label, SPECIALTY_SYSTEM))
+    return tuple(roles)
+
+
+def _own_role(settings: Settings) -> CodedValue:
+    if not settings.dmp_role:
+        return AUTOMATON
+    parts = settings.dmp_role.split("^")
+    if len(parts) != 3 or not all(parts):
+        issue = Issue("error", "value", "has not the form code^label^OID", "dmp_role", "VIHF")
+        raise DeliveryError(issue, retry=False)
+    return CodedValue(*parts)
+
+
+def assertion(who: Requester, patient: str, signer: Signer, settings: Settings, now: datetime) -> etree._Element:
+    """The signed assertion for one request on the DMP of `patient` (CX); `now` is aware. Its id is new each time.
+
+    Raises DeliveryError when the settings do not say what it must hold.
+    """
+    if not settings.dmp_homologation:
+        issue = Issue("error", "required", "the DMP takes no request without it", "dmp_homologation", "VIHF")
+        raise DeliveryError(issue, retry=False)
+    now = now.astimezone(UTC)
+    root = etree.Element(f"{{{SAML}}}Assertion", nsmap={"saml": SAML})
+    root.set("ID", f"VIHF-{uuid4()}")
+    root.set("Version", "2.0")
+    root.set("IssueInstant", _instant(now))
+    _add(root, "Issuer", signer.name, Format=ISSUER_FORMAT)
+    etree.SubElement(root, f"{{{DS}}}Signature", Id="placeholder", nsmap={"ds": DS})
+    _add(_add(root, "Subject"), "NameID", who.identifier)
+    _add(root, "Conditions", NotBefore=_instant(now - SKEW), NotOnOrAfter=_instant(now + VALIDITY))
+    statement = _add(root, "AuthnStatement", AuthnInstant=_instant(now))
+    _add(_add(statement, "AuthnContext"), "AuthnContextClassRef", AUTHENTICATION + settings.dmp_authentication)
+    _attributes(_add(root, "AttributeStatement"), who, patient, settings)
+    signed = XMLSigner(
+        method=SignatureConstructionMethod.enveloped,
+        signature_algorithm=SignatureMethod.RSA_SHA256,
+        digest_algorithm=DigestAlgorithm.SHA256,
+        c14n_algorithm=CanonicalizationMethod.EXCLUSIVE_XML_CANONICALIZATION_1_0,
+    ).sign(root, key=signer.key, cert=signer.pem, reference_uri=f"#{root.get('ID')}", id_attribute="ID")
+    # Its text is final: a change of namespaces around it must not show.
+    return etree.fromstring(etree.tostring(signed))
+
+
+def _attributes(statement: etree._Element, who: Requester, patient: str, settings: Settings) -> None:
+    values: list[tuple[str, str | tuple[str, tuple[CodedValue, ...]]]] = [
+        ("VIHF_Version", VERSION),
+        ("Authentification_Mode", settings.dmp_mode),
+        ("Identifiant_Structure", who.structure),
+        ("Secteur_Activite", f"{who.sector}^{SECTOR_SYSTEM}"),
+        ("urn:oasis:names:tc:xspa:1.0:subject:subject-id", who.name),
+        ("urn:oasis:names:tc:xacml:2.0:subject:role", ("Role", who.roles)),
+        ("urn:oasis:names:tc:xacml:2.0:resource:resource-id", patient),
+        ("Ressource_URN", "urn:dmp"),
+        ("urn:oasis:names:tc:xspa:1.0:subject:purposeofuse", ("PurposeOfUse", (NORMAL_ACCESS,))),
+        ("LPS_Nom", "Relais"),
+        ("LPS_Version", version("relais")),
+        ("LPS_ID_HOMOLOGATION_DMP", settings.dmp_homologation),
+    ]
+    if settings.dmp_installation:
+        values.append(("LPS_ID", settings.dmp_installation))
+    for name, value in values:
+        attribute = _add(statement, "Attribute", Name=name)
+        if isinstance(value, str):
+            _add(attribute, "AttributeValue", value)
+            continue
+        tag, codes = value
+        for code in codes:
+            _coded(_add(attribute, "AttributeValue"), tag, code)
+
+
+def _coded(parent: etree._Element, tag: str, code: CodedValue) -> None:
+    """An HL7 V3 CE, as the VIHF carries roles and purposes."""
+    element = etree.SubElement(parent, f"{{{HL7}}}{tag}", nsmap=_CODE_NAMESPACES)
+    element.set(f"{{{XSI}}}type", "CE")
+    element.set("code", code.code)
+    element.set("codeSystem", code.system)
+    if code.system in _SYSTEM_NAMES:
+        element.set("codeSystemName", _SYSTEM_NAMES[code.system])
+    element.set("displayName", code.display)
+
+
+def _add(parent: etree._Element, tag: str, text: str | None = None, **attributes: str) -> etree._Element:
+    element = etree.SubElement(parent, f"{{{SAML}}}{tag}", attributes)
+    element.text = text
+    return element
+
+
+def _instant(time: datetime) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S.") + f"{time.microsecond // 1000:03d}Z"
