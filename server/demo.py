@@ -25,8 +25,10 @@ from relais.cda import xdm
 from relais.cda.errors import Issue, RelaisError
 from relais.mappings.context import Resource
 from relais.server import commands
+from relais.server.reports.text import text
 from relais.server.sandbox import Sandbox
 from relais.server.settings import Settings
+from relais.server.validation.judge import Judge
 
 Say = Callable[[str], None]
 
@@ -174,9 +176,9 @@ def _document(base: str, plan: str, folder: Path, lines: list[str]) -> bytes:
 
 
 def _judge(path: Path, lines: list[str]) -> None:
-    verdict = next(commands.validate([path], Settings.load(), "", lines.append))
-    lines += verdict.text.splitlines()[1:]
-    if not verdict.conformant:
+    report = Judge(Settings.load()).judge(path.read_bytes(), path.name)
+    lines += text([report], "en").splitlines()
+    if report.verdict != "conformant":
         raise RelaisError(Issue("error", "invariant", "the official rules refuse the document", str(path)))
 
 
