@@ -64,9 +64,7 @@ def _carriers(resources: ResourceSet, composition: Resource) -> list[Resource]:
             raise _refusal(kinds[0], f"one {kinds[0]} is expected, or a Composition that presents one: several found")
     message = "a CarePlan, a CommunicationRequest, a Communication or Appointments are expected: none found"
     if composition.get("section"):
-        message += (
-            "; a document known by header and narrative alone goes on as it was received, in its DocumentReference"
-        )
+        message += "; a document known by header and narrative alone goes on as received (its DocumentReference)"
     raise _refusal("CarePlan", message)
 
 
