@@ -1,7 +1,8 @@
 """A CDA document that was received: as a FHIR document Bundle, and filed with its bytes untouched.
 
-What a document says is stored under ids that follow from the document and never change, so that filing it again changes
-nothing. Its patient is the stored one who bears the INS, if there is one; everybody else is who the document says.
+What a document says is stored under ids that follow from the document, so that filing it again changes nothing. Its
+patient is the stored one who bears the INS, if there is one; everybody else is who the document says. The next version
+of a document makes the next versions of what it says (`meta.source` is the lineage).
 """
 
 from __future__ import annotations
@@ -10,21 +11,34 @@ import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
+from relais.cda.datatypes import urn_from_root
 from relais.cda.errors import Issue
-from relais.cda.model import Document
+from relais.cda.model import Document, Header
 from relais.cda.reader import read
 from relais.mappings import identity
 from relais.mappings.context import Resource
 from relais.mappings.from_cda import to_bundle
 from relais.server import documents, patient_matching
+from relais.server.documents import IssuedDocument
 from relais.server.fhir import references
 from relais.server.fhir.json_format import load
 from relais.server.fhir.outcome import FhirError
 from relais.server.fhir.repository import Stored, Transaction
+from relais.server.patient_matching import token
 from relais.server.search import search
 
 REPLACEMENT_RULE = "CI-SIS Structuration minimale, relatedDocument"
+_RELATED = "ClinicalDocument/relatedDocument"
+
+_OF_ONE_DOCUMENT = frozenset(
+    {
+        *("Binary", "CareTeam", "Composition", "Device", "DocumentReference", "HealthcareService", "Location"),
+        *("Organization", "Patient", "Practitioner", "PractitionerRole", "Provenance", "RelatedPerson"),
+    }
+)
+"""Types whose resources are those of one version: who is who, and the document itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,61 +98,120 @@ def file(transaction: Transaction, received: Received) -> Filed:
     if known is not None and not known.deleted:
         return Filed(tuple(_known(transaction, received, known)), frozenset(), received.issues)
     matched = patient_matching.match(transaction, received.first("Patient"))
-    resources = _named(received, matched)
-    replaced = _replaced(transaction, received, resources)
-    remarks = list(_chain(transaction, registered, resources[0], replaced))
+    names = _names(transaction, received, matched)
+    newest = documents.newest_of(transaction.connection, registered.lineage)
+    late = newest is not None and newest.version > registered.version
+    resources = list(_to_write(transaction, received, names, late=late))
+    replaced = _replaced(transaction, received, resources[0]["subject"]["reference"])
+    remarks = list(_chain(resources[0], registered, replaced, late=late))
     remarks += transaction.repository.check([(one, one["resourceType"]) for one in resources])
-    stored = [transaction.update(one, checked=True) for one in resources]
-    created = frozenset(f"{one.type}/{one.id}" for one in stored)
+    created = frozenset(_name(one) for one in resources if _current(transaction, _name(one)) is None)
+    written = {_name(one): transaction.update(one, checked=True) for one in resources}
     for former in replaced:
         transaction.update(former | {"status": "superseded"})
-    beside = [transaction.read("Patient", matched)] if matched else []
-    return Filed((*stored, *beside), created, (*received.issues, *remarks))
+    beside = [name for name in dict.fromkeys(names.values()) if name not in written]
+    stored = (*written.values(), *(transaction.read(*name.split("/")) for name in beside))
+    return Filed(stored, created, (*received.issues, *remarks))
 
 
-def _named(received: Received, matched: str | None) -> list[Resource]:
-    """The resources to write, the DocumentReference first; their references name what they will be stored as."""
-    patient = received.first("Patient")
-    names = {
-        entry["fullUrl"]: f"{entry['resource']['resourceType']}/{entry['resource']['id']}"
-        for entry in received.bundle["entry"]
-    }
-    if matched:
-        names = {
-            url: f"Patient/{matched}" if name == f"Patient/{patient['id']}" else name for url, name in names.items()
-        }
-    found = [copy.deepcopy(one) for one in received.resources() if not (matched and one is patient)]
-    for resource in found:
+def _name(resource: Resource) -> str:
+    return f"{resource['resourceType']}/{resource['id']}"
+
+
+def _current(transaction: Transaction, name: str) -> Stored | None:
+    """The resource as it stands; None for one that was never there or is gone."""
+    stored = transaction.current(*name.split("/"))
+    return stored if stored is not None and not stored.deleted else None
+
+
+def _names(transaction: Transaction, received: Received, patient_id: str | None) -> dict[str, str]:
+    """What each fullUrl of the Bundle is stored as.
+
+    What an earlier version of the document said of the same thing, by its identifier, is the same resource here.
+    """
+    source = _source(received.document.header)
+    found = {}
+    for entry in received.bundle["entry"]:
+        resource = entry["resource"]
+        name = _name(resource)
+        if resource["resourceType"] == "Patient" and patient_id:
+            name = f"Patient/{patient_id}"
+        elif resource["resourceType"] not in _OF_ONE_DOCUMENT:
+            name = _stated_before(transaction, received, resource, source) or name
+        found[entry["fullUrl"]] = name
+    return found
+
+
+def _stated_before(transaction: Transaction, received: Received, resource: Resource, source: str) -> str | None:
+    """The one resource of the lineage that bears an identifier which nothing else in the document bears."""
+    kind = resource["resourceType"]
+    for identifier in resource.get("identifier", ()):
+        bearers = [
+            one
+            for one in received.resources()
+            if one["resourceType"] == kind and _pair(identifier) in map(_pair, one.get("identifier", ()))
+        ]
+        asked = [("_source", source), ("identifier", token(identifier))]
+        if len(bearers) == 1:
+            with transaction.snapshot() as connection:
+                matches = search(connection, transaction.repository.base, kind, asked).matches
+            if len(matches) == 1:
+                return f"{kind}/{matches[0].id}"
+    return None
+
+
+def _source(header: Header) -> str:
+    """Meta.source of what a document says: its lineage."""
+    lineage = header.set_id or header.id
+    root = urn_from_root(lineage.root or "") or ""
+    return f"{root}#{quote(lineage.extension, safe='')}" if lineage.extension else root
+
+
+def _to_write(transaction: Transaction, received: Received, names: dict[str, str], *, late: bool) -> Iterator[Resource]:
+    """The resources to write, the DocumentReference first; their references name what they are stored as.
+
+    A Patient who is stored already is not among them, nor what a later version (`late`) has said otherwise.
+    """
+    source = _source(received.document.header)
+    entries = sorted(
+        received.bundle["entry"], key=lambda entry: entry["resource"]["resourceType"] != "DocumentReference"
+    )
+    for entry in entries:
+        kind, resource_id = names[entry["fullUrl"]].split("/")
+        if kind == "Patient" and _current(transaction, f"{kind}/{resource_id}"):
+            continue
+        if late and resource_id != entry["resource"]["id"]:
+            continue
+        resource = copy.deepcopy(entry["resource"]) | {"id": resource_id}
         references.rewrite(resource, lambda _path, link: names.get(link, link))
-    return sorted(found, key=lambda resource: resource["resourceType"] != "DocumentReference")
+        if kind != "Patient":
+            resource["meta"] = resource.get("meta", {}) | {"source": source}
+        yield resource
 
 
 def _known(transaction: Transaction, received: Received, reference: Stored) -> Iterator[Stored]:
     """What was stored of a document that was filed before, the DocumentReference first."""
     yield reference
     subject = references.restful(load(reference.content or b"")["subject"]["reference"])
-    for resource in received.resources():
-        kind, resource_id = resource["resourceType"], resource["id"]
-        if kind == "Patient" and subject:
-            resource_id = subject[2]
-        stored = transaction.current(kind, resource_id)
-        if stored is not None and not stored.deleted and kind != "DocumentReference":
+    names = _names(transaction, received, subject[2] if subject else None)
+    for name in dict.fromkeys(names.values()):
+        stored = _current(transaction, name)
+        if stored is not None and stored.type != "DocumentReference":
             yield stored
 
 
 # --- versions ---------------------------------------------------------------------------------------------------------
 
 
-def _replaced(transaction: Transaction, received: Received, resources: list[Resource]) -> list[Resource]:
-    """The stored DocumentReferences of the versions that the document replaces."""
-    subject = resources[0]["subject"]["reference"]
+def _replaced(transaction: Transaction, received: Received, subject: str) -> list[Resource]:
+    """The stored DocumentReferences of the versions that the document replaces. Raises FhirError 409."""
     found: list[Resource] = []
     for related in received.document.header.related_documents:
         for identifier in filter(None, map(identity.identifier_of, related.parent_ids)):
             former = _by_number(transaction, identifier)
             if any(one.get("subject", {}).get("reference") != subject for one in former):
                 message = "the document that it replaces is filed with another patient"
-                place = "ClinicalDocument/relatedDocument/parentDocument"
+                place = f"{_RELATED}/parentDocument"
                 raise FhirError(409, Issue("error", "conflict", message, place, REPLACEMENT_RULE))
             found += former
     return found
@@ -146,35 +219,25 @@ def _replaced(transaction: Transaction, received: Received, resources: list[Reso
 
 def _by_number(transaction: Transaction, identifier: Resource) -> list[Resource]:
     """The stored DocumentReferences whose masterIdentifier is that."""
-    asked = [("identifier", f"{identifier['system']}|{identifier['value']}")]
+    asked = [("identifier", token(identifier))]
     with transaction.snapshot() as connection:
         matches = search(connection, transaction.repository.base, "DocumentReference", asked).matches
     found = [load(one.content or b"") for one in matches]
-    number = (identifier["system"], identifier["value"])
-    return [one for one in found if _pair(one.get("masterIdentifier", {})) == number]
+    return [one for one in found if _pair(one.get("masterIdentifier", {})) == _pair(identifier)]
 
 
 def _pair(identifier: dict[str, Any]) -> tuple[Any, Any]:
     return identifier.get("system"), identifier.get("value")
 
 
-def _chain(
-    transaction: Transaction,
-    registered: documents.IssuedDocument,
-    reference: Resource,
-    replaced: list[Resource],
-) -> Iterator[Issue]:
-    """Place the document in its lineage: what it replaces, and whether a later version is known already."""
-    place = "ClinicalDocument/relatedDocument"
+def _chain(reference: Resource, registered: IssuedDocument, replaced: list[Resource], *, late: bool) -> Iterator[Issue]:
+    """Say in the DocumentReference what the document replaces, and that a later version is known already."""
     if replaced:
-        reference["relatesTo"] = [
-            {"code": "replaces", "target": {"reference": f"DocumentReference/{one['id']}"}} for one in replaced
-        ]
+        reference["relatesTo"] = [{"code": "replaces", "target": {"reference": _name(one)}} for one in replaced]
     elif registered.identity.replaces is not None:
         message = "the version that it replaces is not filed here"
-        yield Issue("information", "informational", message, place, REPLACEMENT_RULE)
-    newest = documents.newest_of(transaction.connection, registered.lineage)
-    if newest is not None and newest.version > registered.version:
+        yield Issue("information", "informational", message, _RELATED, REPLACEMENT_RULE)
+    if late:
         reference["status"] = "superseded"
         message = "a later version is known here: filed as superseded"
-        yield Issue("information", "informational", message, place, REPLACEMENT_RULE)
+        yield Issue("information", "informational", message, _RELATED, REPLACEMENT_RULE)

@@ -6,6 +6,7 @@ filed with the wrong person harms both.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterator
 from urllib.parse import quote
@@ -20,6 +21,7 @@ from relais.server.fhir.searchset import matching
 PLACE = "ClinicalDocument/recordTarget/patientRole"
 RULE = "RNIV: identification by INS and strict traits"
 _MOST_CANDIDATES = 20
+_ESCAPED = re.compile(r"[\\$,|]")
 
 
 def match(transaction: Transaction, patient: Resource) -> str | None:
@@ -48,7 +50,7 @@ def _bearers(transaction: Transaction, identifiers: list[Resource]) -> list[Reso
         system, value = identifier.get("system"), identifier.get("value")
         if not system or not value:
             continue
-        criteria = f"identifier={quote(f'{_escaped(system)}|{_escaped(value)}', safe='')}"
+        criteria = f"identifier={quote(token(identifier), safe='')}"
         for stored_id in matching(transaction, "Patient", criteria, "the identifier of the patient", _MOST_CANDIDATES):
             stored = transaction.load("Patient", stored_id)
             bears = any(
@@ -60,11 +62,9 @@ def _bearers(transaction: Transaction, identifiers: list[Resource]) -> list[Reso
     return list(found.values())
 
 
-def _escaped(value: str) -> str:
-    """A value in a search parameter (FHIR R4 §3.1.1.4.5)."""
-    for character in "\\$,|":
-        value = value.replace(character, f"\\{character}")
-    return value
+def token(identifier: Resource) -> str:
+    """An Identifier as a search parameter of type token (FHIR R4 §3.1.1.4.5, escaping)."""
+    return "|".join(_ESCAPED.sub(r"\\\g<0>", identifier.get(part, "")) for part in ("system", "value"))
 
 
 # --- traits -----------------------------------------------------------------------------------------------------------

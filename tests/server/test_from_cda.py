@@ -7,6 +7,7 @@ import hashlib
 import re
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,11 @@ from relais.cda.model import II, Document, RelatedDocument
 from relais.cda.reader import read
 from relais.cda.writer import write
 from relais.mappings import identity
-from relais.mappings.context import Resource
+from relais.mappings.context import DocumentVersion, Resource
 from relais.mappings.to_cda import convert
 from relais.server import commands
 from relais.server.settings import Settings
-from support.appointments import AGENDAS
+from support.appointments import AGENDAS, Agenda
 from support.documents import small_document
 from support.facade import RunningFacade, issues
 from support.notifications import EMISSION, NOTICES
@@ -266,6 +267,16 @@ def test_two_patients_who_bear_the_number_are_a_doubt(facade: RunningFacade) -> 
     assert refused(post(facade, write(new_document(ins)), "?store=true"), 412)["code"] == "multiple-matches"
 
 
+def test_a_patient_is_never_changed_by_a_document_that_is_filed_again(facade: RunningFacade) -> None:
+    content = write(new_document(new_ins()))
+    names = file(facade, content)
+    patient = facade.get(of_type(names, "Patient")).json()
+    assert facade.put(of_type(names, "Patient"), patient | {"active": True}).status_code == 200
+    facade.request("DELETE", names[0])
+    assert sorted(file(facade, content)) == sorted(names)
+    assert facade.get(of_type(names, "Patient")).json()["active"] is True
+
+
 def test_a_former_number_and_a_merged_record_name_nobody(facade: RunningFacade) -> None:
     ins = new_ins()
     number = {"system": f"urn:oid:{templates.INS_NIR_TEST}", "value": ins}
@@ -300,6 +311,49 @@ def test_a_version_that_comes_late_is_filed_as_superseded(facade: RunningFacade)
     first = file(facade, write(former))
     assert facade.get(first[0]).json()["status"] == "superseded"
     assert facade.get(second[0]).json()["status"] == "current"
+
+
+def agenda_version(number: int, former: Document | None, ins: str, **appointment: Any) -> Document:
+    """The document of one appointment of that patient, and what it says by then."""
+    agenda = Agenda(ins)
+    agenda.appointment(**appointment)
+    version = DocumentVersion(number, former.header.id if former else None)
+    document = agenda.single(emission=replace(EMISSION, version=version)).document
+    document.header.patient.ids = [II("1.2.250.1.999.77", ins)]
+    return document
+
+
+def test_the_next_version_makes_the_next_version_of_what_it_says(facade: RunningFacade) -> None:
+    key = str(uuid.uuid4())
+    first = agenda_version(1, None, key)
+    second = agenda_version(2, first, key, status="cancelled")
+    booked = of_type(file(facade, write(first)), "Appointment")
+    names = file(facade, write(second))
+    assert of_type(names, "Appointment") == booked
+    found = facade.get(booked).json()
+    assert (found["status"], found["meta"]["versionId"]) == ("cancelled", "2")
+    assert sorted(file(facade, write(second), 200)) == sorted(names)
+
+
+def test_a_version_that_comes_late_does_not_take_back_what_the_later_one_says(facade: RunningFacade) -> None:
+    key = str(uuid.uuid4())
+    first = agenda_version(1, None, key)
+    cancelled = of_type(file(facade, write(agenda_version(2, first, key, status="cancelled"))), "Appointment")
+    assert of_type(file(facade, write(first)), "Appointment") == cancelled
+    found = facade.get(cancelled).json()
+    assert (found["status"], found["meta"]["versionId"]) == ("cancelled", "1")
+
+
+def test_an_appointment_of_our_own_is_not_taken_over_by_a_document(facade: RunningFacade) -> None:
+    key = str(uuid.uuid4())
+    agenda = Agenda(key)
+    agenda.appointment()
+    answer = facade.post("", agenda.bundle()).json()
+    own = next(e["response"]["location"] for e in answer["entry"] if "Appointment/" in e["response"]["location"])
+    own = own.partition("/_history")[0]
+    filed = of_type(file(facade, write(agenda_version(1, None, key, status="cancelled"))), "Appointment")
+    assert filed != own
+    assert facade.get(own).json()["status"] == "booked"
 
 
 def test_a_version_about_another_patient_is_refused(facade: RunningFacade) -> None:
