@@ -11,6 +11,7 @@ import pytest
 from hypothesis import settings
 
 from relais.server.settings import Settings
+from support.judged import judge  # noqa: F401 - a fixture
 from support.rules import validator, validator_of_2023_12  # noqa: F401 - fixtures
 
 settings.register_profile("steady", derandomize=True, deadline=None, print_blob=True)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from relais.cda import consistency
 from relais.cda.errors import UnreadableError
 from relais.cda.parsing import parse
-from relais.cda.rule_sets import STRUCTURE, TERMINOLOGIES
+from relais.cda.rule_sets import TERMINOLOGIES
 from relais.cda.schematron import NotRun
 from relais.cda.validation import CodeSystemUse, Problem, ProfileResult, Report, Validator
 from relais.profiles.messages import Language
@@ -18,7 +18,6 @@ from relais.server.validation.language import translated
 from relais.server.validation.report import Check, Finding
 
 _ABSENT = "the official rules are not on this machine: set RELAIS_CISIS_PACK to their folder"
-_NO_HEADER_RULE = "no rule of the header applied: this is not a CDA document"
 
 
 def document_checks(data: bytes, validators: Sequence[Validator], language: Language) -> Iterator[Check]:
@@ -64,8 +63,6 @@ def _of_rule_set(report: Report, elements: Elements, language: Language) -> Iter
 def _of_profile(profile: ProfileResult, report: Report, elements: Elements, language: Language) -> Check:
     code = "code-invalid" if profile.name == TERMINOLOGIES else "invariant"
     not_made = [_not_run(item, elements, language) for item in profile.not_run]
-    if profile.name == STRUCTURE and not profile.fired:
-        not_made.append(not_run("relais-header", _NO_HEADER_RULE, language))
     limits = [limit(item.rule, item.reason, language, item.path) for item in profile.limits]
     if profile.name == TERMINOLOGIES:
         limits += [_unverified(use, language) for use in report.code_systems if use.unverified]

@@ -1,0 +1,304 @@
+"""One call for whatever comes: recognised by its content; bad input is refused with its place and rule."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from lxml import etree
+
+from relais.cda.writer import write
+from relais.cda.xdm import Sender, pack
+from relais.server.validation.contents import recognise
+from relais.server.validation.judge import Judge
+from support.documents import small_document
+from support.hl7v2 import message, with_field
+from support.judged import outcomes, rules
+from support.rules import UNSTRUCTURED, altered, attribute, example, remove, text
+from support.shipments import small_entry, small_submission_set
+
+DOCUMENT = "IHE_XDM/SUBSET01/DOC00001.XML"
+METADATA = "IHE_XDM/SUBSET01/METADATA.XML"
+BODY = "//v3:nonXMLBody/v3:text"
+
+
+def archive(**changes: object) -> bytes:
+    """An archive of the small document; `changes` are of its entry."""
+    document = small_document()
+    data = write(document)
+    entry = replace(small_entry(document, data), **changes)  # type: ignore[arg-type]
+    return pack([(data, entry)], small_submission_set(), sender=Sender("Hélène", "Cabinet"))
+
+
+def repacked(change: Callable[[dict[str, bytes]], None]) -> bytes:
+    """The archive of the small document with its files changed."""
+    with zipfile.ZipFile(io.BytesIO(archive())) as read:
+        files = {name: read.read(name) for name in read.namelist()}
+    change(files)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as written:
+        for name, data in files.items():
+            written.writestr(name, data)
+    return packed.getvalue()
+
+
+# --- recognition ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b'<?xml version="1.0"?><ClinicalDocument xmlns="urn:hl7-org:v3"/>', "cda"),
+        (b'\xef\xbb\xbf\n<c:ClinicalDocument xmlns:c="urn:hl7-org:v3">', "cda"),
+        ('<?xml version="1.0" encoding="UTF-16"?><ClinicalDocument xmlns="urn:hl7-org:v3"/>'.encode("utf-16"), "cda"),
+        (b'<ClinicalDocument xmlns="urn:wrong"/>', "cda"),
+        (b"<ClinicalDocument", "cda"),
+        (b'<!DOCTYPE ClinicalDocument><ClinicalDocument xmlns="urn:hl7-org:v3"/>', "cda"),
+        (b'<Patient xmlns="http://hl7.org/fhir"/>', "fhir"),
+        (b' {"resourceType": "Patient"}', "fhir"),
+        (b"{", "fhir"),
+        (b"MSH|^~\\&|", "hl7v2"),
+        (b"\x0bMSH|^~\\&|", "hl7v2"),
+        (b"PK\x05\x06", "xdm"),
+        (b"PK\x03\x04", "xdm"),
+        (b'<SubmitObjectsRequest xmlns="urn:oasis:names:tc:ebxml-regrep:xsd:lcm:3.0"/>', "metadata"),
+        (b"<html/>", "unknown"),
+        (b"%PDF-1.7", "unknown"),
+        (b"", "unknown"),
+        (b"\x00\xff", "unknown"),
+    ],
+)
+def test_content_is_recognised_by_its_bytes(data: bytes, kind: str) -> None:
+    assert recognise(data) == kind
+
+
+def test_document_is_judged_by_the_rules_of_its_templates(judge: Judge, cisis: Path) -> None:
+    data = example(cisis, UNSTRUCTURED)
+    report = judge.judge(data)
+    assert (report.kind, report.verdict) == ("cda", "conformant")
+    assert report.sha256 == hashlib.sha256(data).hexdigest()
+    assert [used.identity for used in report.rule_sets] == [report.parts[0].checks[0].authority]
+    assert outcomes(report)["|IHE"] == "nothing applies"
+    assert outcomes(report)["|structurationMinimale"] == "passed"
+    limits = {limit.message for check in report.parts[0].checks for limit in check.limits}
+    assert any("no published rule verifies them" in said for said in limits)
+
+
+def test_error_of_relais_own_checks_is_doubtful_and_not_the_official_verdict(judge: Judge, cisis: Path) -> None:
+    wrong_key = altered(
+        example(cisis, UNSTRUCTURED), "//v3:patientRole/v3:id", attribute("extension", "279035121518988")
+    )
+    report = judge.judge(wrong_key)
+    assert report.verdict == "doubtful"
+    assert "relais-ins" in rules(report)
+
+
+def test_finding_has_its_line_and_words(judge: Judge, cisis: Path) -> None:
+    data = altered(example(cisis, UNSTRUCTURED), "/*/v3:languageCode", attribute("code", "fr"))
+    [finding] = [found for _, check, found in judge.judge(data).findings() if check.name == "structurationMinimale"]
+    assert finding.excerpt == '<languageCode code="fr">'
+    assert b"languageCode" in data.splitlines()[finding.line - 1]
+    assert finding.test and finding.context and finding.path == "/ClinicalDocument/languageCode"
+
+
+# --- archives ---------------------------------------------------------------------------------------------------------
+
+
+def test_archive_has_a_verdict_for_itself_its_metadata_each_document_and_their_agreement(judge: Judge) -> None:
+    report = judge.judge(archive())
+    assert [(part.place, part.kind, part.verdict) for part in report.parts] == [
+        ("", "xdm", "conformant"),
+        (METADATA, "metadata", "conformant"),
+        (DOCUMENT, "cda", "not-conformant"),  # the smallest document lacks what the PPS profile wants
+        ("METADATA.XML ⇄ documents", "agreement", "conformant"),
+    ]
+    assert report.verdict == "not-conformant"
+    assert "|XML schema" in "".join(outcomes(report))
+
+
+@pytest.mark.parametrize(
+    ("change", "place", "rule"),
+    [
+        ({"title": "Un autre titre"}, "METADATA.XML ⇄ documents", "xdm.mismatch.title"),
+        ({"unique_id": "2.25.1"}, "METADATA.XML ⇄ documents", "xdm.mismatch.uniqueId"),
+        (
+            {"source_patient_id": "077^^^&1.2.250.1.999&ISO^PI"},
+            "METADATA.XML ⇄ documents",
+            "xdm.mismatch.sourcePatientId",
+        ),
+    ],
+)
+def test_disagreement_is_said_of_the_agreement(judge: Judge, change: dict[str, str], place: str, rule: str) -> None:
+    report = judge.judge(archive(**change))
+    assert rule in rules(report, place)
+    assert report.parts[-1].verdict == "not-conformant"
+
+
+def test_wrong_bytes_and_orphans_are_said_of_the_agreement(judge: Judge) -> None:
+    report = judge.judge(repacked(lambda files: files.update({DOCUMENT: files[DOCUMENT] + b"\n"})))
+    assert {"xdm.hash", "xdm.size"} <= set(rules(report, "METADATA.XML ⇄ documents"))
+    report = judge.judge(repacked(lambda files: files.update({"IHE_XDM/SUBSET01/DOC00002.XML": files[DOCUMENT]})))
+    assert rules(report, "METADATA.XML ⇄ documents") == ["xdm.document-orphan"]
+
+
+def test_metadata_alone_are_judged_and_findings_have_the_line_of_their_object(judge: Judge) -> None:
+    with zipfile.ZipFile(io.BytesIO(archive())) as read:
+        metadata = read.read(METADATA).replace(b"urn:asip:ci-sis:pps-paerpa:2017", b"urn:unknown")
+    report = judge.judge(metadata)
+    assert report.kind == "metadata"
+    [finding] = [found for _, _, found in report.findings() if found.path == "DocumentEntry[1].formatCode"]
+    assert finding.excerpt.startswith("<ExtrinsicObject")
+    assert finding.line > 0
+
+
+# --- messages and resources -------------------------------------------------------------------------------------------
+
+
+def test_message_and_its_document_are_judged(judge: Judge) -> None:
+    report = judge.judge(message())
+    assert [(part.place, part.kind) for part in report.parts] == [("", "hl7v2"), ("OBX-5", "cda")]
+    assert report.parts[0].verdict == "conformant"
+    assert report.parts[1].sha256 == hashlib.sha256(write(small_document())).hexdigest()
+
+
+def test_finding_in_a_message_has_the_line_of_its_segment(judge: Judge) -> None:
+    data = with_field(message(), "TXA-3", "XXXX")
+    report = judge.judge(data)
+    [finding] = [found for part, _, found in report.findings() if part.kind == "hl7v2" and found.is_error]
+    assert (finding.path, finding.rule) == ("TXA-3.1", "hl7v2.value")
+    assert data.split(b"\r")[finding.line - 1].startswith(b"TXA|")
+    assert finding.excerpt.startswith("TXA|")
+    assert report.parts[1].kind == "cda"  # the document is judged all the same
+
+
+def test_message_in_a_file_with_line_feeds_is_read_and_said(judge: Judge) -> None:
+    report = judge.judge(message().replace(b"\r", b"\r\n"))
+    assert report.parts[0].verdict == "conformant"
+    assert next(found.rule for part, _, found in report.findings() if part.kind == "hl7v2") == "hl7v2.syntax"
+
+
+def test_resource_is_judged_in_json_and_xml_and_what_a_binary_holds(judge: Judge) -> None:
+    wrong = judge.judge(b'{"resourceType": "Patient",\n "colour": "red"}')
+    [(_, check, finding)] = list(wrong.findings())
+    assert (wrong.verdict, finding.path, finding.line) == ("not-conformant", "Patient.colour", 2)
+    assert any("no FHIR package" in limit.message for limit in check.limits)
+    assert judge.judge(b'<Patient xmlns="http://hl7.org/fhir"><active value="true"/></Patient>').verdict == "conformant"
+    content = base64.b64encode(write(small_document())).decode()
+    binary = json.dumps({"resourceType": "Binary", "contentType": "text/plain", "data": content}).encode()
+    assert [(part.place, part.kind) for part in judge.judge(binary).parts] == [("", "fhir"), ("Binary.data", "cda")]
+
+
+# --- bad input --------------------------------------------------------------------------------------------------------
+
+BOMB = b'<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;&a;">]><ClinicalDocument xmlns="urn:hl7-org:v3">&b;'
+DEEP = b'<ClinicalDocument xmlns="urn:hl7-org:v3">' + b"<a>" * 150 + b"</a>" * 150 + b"</ClinicalDocument>"
+LATIN = '<?xml version="1.0" encoding="UTF-8"?><ClinicalDocument xmlns="urn:hl7-org:v3"><title>été</title>'.encode(
+    "latin-1"
+)
+
+
+def zipped(name: str, data: bytes = b"x", second: str = "") -> bytes:
+    """A ZIP archive with a file of any name."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as written:
+        for one in filter(None, (name, second)):
+            info = zipfile.ZipInfo("placeholder")
+            info.filename = one
+            written.writestr(info, data, zipfile.ZIP_DEFLATED)
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "rule", "message_"),
+    [
+        (BOMB, "XML 1.0", "DTD"),
+        (b'<!DOCTYPE ClinicalDocument SYSTEM "http://127.0.0.1:1/x.dtd"><ClinicalDocument/>', "XML 1.0", "DTD"),
+        (DEEP, "XML 1.0", "deeper"),
+        (b'<ClinicalDocument xmlns="urn:hl7-org:v3">' + b" " * 60_000_000, "XML 1.0", "larger"),
+        (LATIN + b"</ClinicalDocument>", "XML 1.0", "not well-formed"),
+        (b'<?xml version="1.0" encoding="EBCDIC-XX"?><ClinicalDocument/>', "XML 1.0", "encoding"),
+        (b'<ClinicalDocument xmlns="urn:hl7-org:v3"><a></b>', "XML 1.0", "not well-formed"),
+        (zipped("../IHE_XDM/x"), "xdm.archive", "leaves its folder"),
+        (zipped("/etc/passwd"), "xdm.archive", "absolute"),
+        (zipped("IHE_XDM/A.XML", second="ihe_xdm/a.xml"), "xdm.archive", "same name"),
+        (zipped("IHE_XDM/SUBSET01/METADATA.XML", b"0" * 50_000_000), "xdm.archive", "expands"),
+        (zipped("IHE_XDM/INNER.ZIP", zipped(METADATA)), "xdm.metadata-missing", "no IHE_XDM"),
+        (b"PK\x03\x04", "xdm.archive", "truncated"),
+        (archive()[:-30], "xdm.archive", "truncated"),
+        (message()[:200], "hl7v2.grammar", "missing"),
+        (b"MSH|", "hl7v2.syntax", ""),
+        (b"{", "FHIR R4 JSON", "not JSON"),
+        (b'{"a":' * 5000, "FHIR R4 JSON", "nested"),
+        (b"", "relais-content", "empty"),
+        (b"%PDF-1.4", "relais-content", "neither"),
+    ],
+)
+def test_bad_input_is_refused_with_its_rule(judge: Judge, data: bytes, rule: str, message_: str) -> None:
+    report = judge.judge(data)
+    assert report.verdict in ("not-conformant", "not-judged")
+    found = [
+        finding
+        for part in report.parts
+        for check in part.checks
+        for finding in (*check.findings, *check.not_run)
+        if finding.rule == rule
+    ]
+    assert any(message_ in finding.message for finding in found), [found.rule for _, _, found in report.findings()]
+
+
+def test_archive_inside_an_archive_is_no_document(judge: Judge) -> None:
+    report = judge.judge(repacked(lambda files: files.update({DOCUMENT: archive()})))
+    assert "xdm.not-cda" in rules(report)
+    assert report.verdict == "not-conformant"
+
+
+def test_contents_inside_one_another_come_to_an_end(judge: Judge) -> None:
+    data = write(small_document())
+    for _ in range(5):
+        content = base64.b64encode(data).decode()
+        data = json.dumps({"resourceType": "Binary", "contentType": "text/plain", "data": content}).encode()
+    report = judge.judge(data)
+    assert report.verdict == "not-judged"
+    assert rules(report) == ["relais-content"]
+
+
+@pytest.mark.parametrize(
+    ("xpath", "change", "rule"),
+    [
+        (
+            "/*/v3:recordTarget",
+            lambda element: element.addnext(etree.fromstring(etree.tostring(element))),
+            "relais-one-patient",
+        ),
+        (BODY, text("JVBERi0"), "relais-base64"),
+        (BODY, text(base64.b64encode(b"PK\3\4 a PDF that is none").decode()), "relais-media-content"),
+        ("/*/v3:recordTarget", remove, "infrastructure/cda/CDA_extended.xsd"),
+        ("/*/v3:author", remove, "infrastructure/cda/CDA_extended.xsd"),
+        ("/*/v3:custodian", remove, "infrastructure/cda/CDA_extended.xsd"),
+        ("/*/v3:id", remove, "infrastructure/cda/CDA_extended.xsd"),
+    ],
+)
+def test_document_that_lacks_or_has_too_much_is_refused(
+    judge: Judge, cisis: Path, xpath: str, change: Callable[[etree._Element], object], rule: str
+) -> None:
+    report = judge.judge(altered(example(cisis, UNSTRUCTURED), xpath, change))
+    assert rule in rules(report)
+    assert report.verdict != "conformant"
+    assert all(finding.line > 0 for _, _, finding in report.findings() if finding.rule == rule)
+
+
+def test_document_in_the_wrong_namespace_is_refused_by_schema_and_header_rules(judge: Judge, cisis: Path) -> None:
+    data = example(cisis, UNSTRUCTURED).replace(b'"urn:hl7-org:v3"', b'"urn:hl7-org:v2"')
+    report = judge.judge(data)
+    assert report.kind == "cda"
+    assert report.verdict == "not-conformant"
+    assert "infrastructure/cda/CDA_extended.xsd" in rules(report)
+    [fatal] = [found for _, _, found in report.findings() if found.severity == "fatal"]
+    assert "typeId" in fatal.note
