@@ -17,6 +17,7 @@ from relais.cda.errors import Issue, RelaisError
 from relais.mappings.hl7v2.reading import Policy, Received
 from relais.mappings.hl7v2.zam import Trigger, Zam
 from relais.server import document_imports
+from relais.server.conformance import Conformance
 from relais.server.delivery import acknowledgements, tls
 from relais.server.delivery.channel import Acknowledgement, quoted
 from relais.server.delivery.hl7v2 import beginning_of_message_id
@@ -26,10 +27,11 @@ from relais.server.delivery.mailbox import Mailbox
 from relais.server.delivery.mllp import MllpServer
 from relais.server.delivery.outbox import delivery_table
 from relais.server.delivery.story import write_task
-from relais.server.fhir.facade import Facade
 from relais.server.fhir.repository import Repository, Transaction
+from relais.server.fhir.write_policy import WritePolicy
 from relais.server.settings import Settings
 from relais.server.store import Store
+from relais.server.terminology import ServerTerminology
 
 _KINDS: dict[Trigger, Acknowledgement] = {"Z01": "reception", "Z02": "reception", "Z03": "reading"}
 
@@ -39,9 +41,22 @@ def opened(settings: Settings) -> Iterator[Repository]:
     """The stored resources, under the rules that the facade writes by. Raises RelaisError."""
     store = Store.open(settings.database_url)
     try:
-        yield Facade(settings, store).repository
+        yield repository_of(settings, store)
     finally:
         store.close()
+
+
+def repository_of(settings: Settings, store: Store) -> Repository:
+    """What is received is judged as what clients write; a Task may name a plan that was deleted after it was sent."""
+    conformance = Conformance.load(settings)
+    conformance.settle(store)
+    return Repository(
+        store,
+        settings.fhir_base,
+        check_references=False,
+        judge=WritePolicy.of(settings, conformance),
+        terminology=ServerTerminology(conformance.registry, settings.fhir_base),
+    )
 
 
 # --- mail -------------------------------------------------------------------------------------------------------------

@@ -49,8 +49,8 @@ class Mailbox:
             try:
                 with self._connected() as client:
                     while not stop.is_set():
-                        self._sweep(client, stop)
-                        self._wait(client, stop)
+                        if not self._sweep(client, stop):  # what comes meanwhile is told with its answers, not by IDLE
+                            self._wait(client, stop)
             except (OSError, IMAPClientError, RelaisError) as error:
                 log.error("mailbox %s: %s; it is tried again", self._address, self._explained(error))
                 stop.wait(_RECONNECT)

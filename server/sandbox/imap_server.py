@@ -128,6 +128,7 @@ class _Connection(socketserver.BaseRequestHandler):
         self._service = self.server.service
         self._user: str | None = None
         self._folder: Folder | None = None
+        self._told = 0  # messages that the client knows of
         self._connection: socket.socket = self.request
         self._is_secure = False
         self.server.remember(self._connection)
@@ -232,7 +233,8 @@ class _Connection(socketserver.BaseRequestHandler):
     def _do_select(self, _tag: str, arguments: str) -> str:
         self._folder = folder = self._named(arguments)
         self._say(r"* FLAGS (\Answered \Flagged \Deleted \Seen \Draft)")
-        self._say(f"* {len(folder.messages)} EXISTS")
+        self._told = len(folder.messages)
+        self._say(f"* {self._told} EXISTS")
         self._say("* 0 RECENT")
         self._say(f"* OK [UIDVALIDITY {folder.validity}] valid")
         self._say(f"* OK [UIDNEXT {folder.next_uid}] next")
@@ -245,11 +247,10 @@ class _Connection(socketserver.BaseRequestHandler):
         """Tell what comes until the client says DONE."""
         folder = self._selected()
         self._say("+ idling")
-        told = len(folder.messages)
         while not self.server.stopping.is_set() and not self._has_something_to_say():
-            if len(folder.messages) != told:
-                told = len(folder.messages)
-                self._say(f"* {told} EXISTS")
+            if len(folder.messages) != self._told:
+                self._told = len(folder.messages)
+                self._say(f"* {self._told} EXISTS")
         done = self._reader.readline(_LINE)
         return "OK done" if done.strip().upper() == b"DONE" else "BAD DONE expected"
 
@@ -342,6 +343,7 @@ class _Connection(socketserver.BaseRequestHandler):
         for message in gone:
             number = next(at for at, one in enumerate(folder.messages, 1) if one is message)
             folder.messages.remove(message)
+            self._told -= 1
             self._say(f"* {number} EXPUNGE")
 
     def _found(self, uids: str) -> Iterable[tuple[int, Message]]:
