@@ -294,6 +294,7 @@ BROKEN: list[tuple[str, str, Callable[[Resource], Any]]] = [
     ("rel-approbation-1", "CarePlan/exemple-pps", lambda one: one["extension"][0].pop("extension")),
     ("rel-texte-1", "Goal/exemple-objectif", lambda one: one.update(description={"coding": [{"code": "x"}]})),
     ("rel-probleme-1", "Condition/exemple-diabete", lambda one: one["code"].pop("text")),
+    ("rel-action-1", "ServiceRequest/exemple-action", lambda one: one.update(code={"coding": [{"code": "x"}]})),
     ("rel-disposition-1", "Observation/exemple-apa", lambda one: one.update(valueString=str(one.pop("valueBoolean")))),
     ("rel-disposition-2", "Observation/exemple-apa", lambda one: one["component"][0].update(valueInteger=7)),
     (

@@ -4,6 +4,7 @@ Id: relais-tache-transmission
 Title: "Tâche de transmission"
 Description: "La réponse à `$transmit`, écrite par Relais seul : rien de tenté (requested), en cours (in-progress), arrivé partout (completed), un destinataire abandonné (failed), annulé (cancelled), refusé par les règles (rejected). Chaque tentative et chaque accusé est une sortie."
 * status MS
+* status ^short = "Où en est l'envoi"
 * status from relais-transmission-status (required)
 * statusReason MS
 * statusReason ^short = "Pourquoi un envoi est abandonné ou refusé"
@@ -12,17 +13,24 @@ Description: "La réponse à `$transmit`, écrite par Relais seul : rien de tent
 * businessStatus ^short = "Ce qu'il y a à regarder"
 * intent = #order
 * priority MS
+* priority ^short = "Priorité de l'ordre"
 * code 1..1 MS
+* code ^short = "Transmission ou retrait"
 * code from relais-transmission-kind (required)
 * focus MS
 * focus only Reference(CarePlan or Appointment or Communication or CommunicationRequest or Patient or DocumentReference)
 * focus ^short = "Ce dont le document est transmis, dans la version transmise"
 * for MS
+* for ^short = "La personne"
 * for only Reference(RelaisPatient or RelaisPatientINS)
 * authoredOn 1..1 MS
+* authoredOn ^short = "Date de l'ordre"
 * lastModified 1..1 MS
+* lastModified ^short = "Dernière tentative ou dernier accusé"
 * requester MS
+* requester ^short = "Qui a ordonné"
 * input MS
+* input ^short = "Par où, à qui"
 * input ^slicing.discriminator.type = #pattern
 * input ^slicing.discriminator.path = "type"
 * input ^slicing.rules = #closed
@@ -33,6 +41,7 @@ Description: "La réponse à `$transmit`, écrite par Relais seul : rien de tent
 * input[recipient].type = $transmission#recipient
 * input[recipient].value[x] only string
 * output MS
+* output ^short = "Document, tentatives, accusés"
 * output ^slicing.discriminator.type = #pattern
 * output ^slicing.discriminator.path = "type"
 * output ^slicing.rules = #closed
