@@ -21,6 +21,8 @@ import msgspec
 
 from relais.cda.errors import Issue, RelaisError
 from relais.server import commands, reception, validate_command
+from relais.server.delivery import ledger
+from relais.server.delivery.outbox import State
 from relais.server.document_forms import LEVELS, Level
 from relais.server.settings import Settings, reference
 
@@ -234,6 +236,69 @@ def send(what: str, channels: tuple[str, ...], recipients: tuple[str, ...], pati
         task = commands.task(task["id"], Settings.load())
     _answer(task, f"Task/{task['id']}: {task['status']}", as_json)
     sys.exit(1 if task["status"] == "failed" else 0)
+
+
+@main.group()
+def deliveries() -> None:
+    """Look after delivery orders: what was delivered, what waits, what was given up and why."""
+
+
+@deliveries.command("list")
+@click.option("--state", "states", multiple=True, type=click.Choice(ledger.STATES), help="Only these; repeats.")
+@click.option("--limit", type=int, default=50, show_default=True, help="Most orders, newest first.")
+@_json_option
+def list_(states: tuple[State, ...], limit: int, as_json: bool) -> None:
+    """List orders, counts and circuits."""
+    with ledger.opened(Settings.load()) as repository:
+        said = ledger.listing(repository, states, limit)
+    _answer(said, ledger.listing_as_text(said), as_json)
+
+
+@deliveries.command()
+@click.argument("task")
+@_json_option
+def show(task: str, as_json: bool) -> None:
+    """Show an order with every attempt; TASK is the id of its Task."""
+    with ledger.opened(Settings.load()) as repository:
+        said = ledger.shown(repository, task)
+    _answer(said, ledger.as_text(said), as_json)
+
+
+@deliveries.command()
+@click.argument("tasks", nargs=-1)
+@click.option("--all", "every", is_flag=True, help="Every order that has a delivery given up.")
+@_json_option
+def resume(tasks: tuple[str, ...], every: bool, as_json: bool) -> None:
+    """Try again what was given up, with the same identifiers."""
+    if bool(tasks) == every:
+        raise click.UsageError("name the Tasks, or say --all")
+    with ledger.opened(Settings.load()) as repository:
+        count = ledger.resume_dead(repository) if every else sum(ledger.resume(repository, task) for task in tasks)
+    _answer({"resumed": count}, f"{count} deliveries resumed", as_json)
+
+
+@deliveries.command()
+@click.argument("task")
+@click.option("--reason", required=True, help="Why; the Task says it.")
+@_json_option
+def cancel(task: str, reason: str, as_json: bool) -> None:
+    """Give up what waits of an order; what was delivered stays so."""
+    with ledger.opened(Settings.load()) as repository:
+        count = ledger.cancel(repository, task, reason)
+    _answer({"cancelled": count}, f"{count} deliveries cancelled", as_json)
+
+
+@deliveries.command()
+@click.argument("task")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="ZIP archive to write.")
+@click.option("--redacted", is_flag=True, help="Without health data: outlines instead of contents.")
+@_json_option
+def evidence(task: str, output: Path, redacted: bool, as_json: bool) -> None:
+    """Write the sealed requests and responses of an order."""
+    settings = Settings.load()
+    with ledger.opened(settings) as repository:
+        content = ledger.evidence_pack(repository, task, settings, redacted=redacted)
+    _write(content, output, as_json, {"redacted": redacted})
 
 
 @main.command()

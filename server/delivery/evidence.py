@@ -190,6 +190,7 @@ def pack(
     *,
     redacted: bool,
     certificate: Path | None = None,
+    passphrase: str = "",
 ) -> bytes:
     """The evidence of an order as a ZIP archive; `certificate` is a PEM file of the signer's certificate and key.
 
@@ -211,7 +212,7 @@ def pack(
     manifest["files"] = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     said = json.dumps(manifest, indent=2, ensure_ascii=False).encode()
     if certificate is not None:
-        files["manifest.p7s"] = _signature(said, certificate)
+        files["manifest.p7s"] = _signature(said, certificate, passphrase)
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as written:
         for name, data in {"manifest.json": said, **files}.items():
@@ -287,15 +288,15 @@ def _name(one: Kept) -> str:
     return f"{one.delivery}/{one.attempt:02}-{one.number:02}-{one.step}"
 
 
-def _signature(data: bytes, certificate: Path) -> bytes:
+def _signature(data: bytes, certificate: Path, passphrase: str) -> bytes:
     """A detached CMS signature in DER: `openssl cms -verify -inform DER -in manifest.p7s -content manifest.json`."""
     try:
         pem = certificate.read_bytes()
-        signer, key = x509.load_pem_x509_certificate(pem), load_pem_private_key(pem, password=None)
+        signer, key = x509.load_pem_x509_certificate(pem), load_pem_private_key(pem, passphrase.encode() or None)
     except (OSError, ValueError, TypeError) as error:
-        message = "a PEM file with the certificate and its key, without password, is expected"
-        raise RelaisError(Issue("error", "not-found", message, "evidence_certificate")) from error
+        message = "a PEM file with the certificate and its key, and the right passphrase, are expected"
+        raise RelaisError(Issue("error", "not-found", message, "dmp_signing_certificate")) from error
     if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
-        raise RelaisError(Issue("error", "not-supported", "an RSA or EC key is expected", "evidence_certificate"))
+        raise RelaisError(Issue("error", "not-supported", "an RSA or EC key is expected", "dmp_signing_certificate"))
     builder = pkcs7.PKCS7SignatureBuilder().set_data(data).add_signer(signer, key, hashes.SHA256())
     return builder.sign(Encoding.DER, [pkcs7.PKCS7Options.DetachedSignature, pkcs7.PKCS7Options.Binary])

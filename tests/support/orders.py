@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import relais.server.app  # noqa: F401 - registers the operations
@@ -47,7 +48,8 @@ def settings_of(**more: Any) -> Settings:
         for spec in fields(deployment)
         if spec.name in known and getattr(deployment, spec.name) is not None
     }
-    return Settings(**{"base_url": BASE, **of_deployment, **CHANNELS, **more})
+    no_packages = str(Path(__file__).parent)
+    return Settings(**{"base_url": BASE, "fhir_packages": no_packages, **of_deployment, **CHANNELS, **more})
 
 
 class FakeChannel:
@@ -76,7 +78,7 @@ def trouble(code: str = "transient", *, retry: bool = True) -> DeliveryError:
 
 
 class Office:
-    """A facade and a worker on one store; `now` is the time for both."""
+    """A facade and a worker on one store; `now` is the time for both, `backstage` what operators work on."""
 
     def __init__(self, store: Store, *, check: Check | None = None, **settings: Any) -> None:
         self.now = NOW
@@ -85,9 +87,9 @@ class Office:
         self.facade = Facade(self.settings, store)
         self.facade.repository.clock = lambda: self.now
         self.channels = {name: FakeChannel(name) for name in gate.CHANNELS}
-        repository = Repository(store, BASE, check_references=False, clock=lambda: self.now)
+        self.backstage = Repository(store, BASE, check_references=False, clock=lambda: self.now)
         self.worker = Worker(
-            repository,
+            self.backstage,
             self.channels,
             {name: gate.destination(name, self.settings) for name in self.channels},
             check or (lambda _content, _channel: []),
