@@ -15,6 +15,7 @@ from relais.profiles.fhirpath.items import IncomparableError, Item, compare
 from relais.profiles.issues import Severity
 from relais.profiles.messages import Message, RuleText
 from relais.profiles.places import Spot
+from relais.profiles.prose import prose_check
 from relais.profiles.references import type_named
 from relais.profiles.run import Check, Run
 
@@ -185,6 +186,8 @@ def invariant_check(constraint: Mapping[str, Any], profile: str) -> Check:
     key = str(constraint.get("key", ""))
     text = constraint.get("expression")
     if not text:
+        if (coded := prose_check(key, profile)) is not None:
+            return coded
         return _never_checked(key, Message("invariant-prose", key=key, human=constraint.get("human", "")))
     try:
         expression = compile_expression(str(text))
