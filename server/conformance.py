@@ -17,7 +17,7 @@ from relais.profiles.messages import Language
 from relais.profiles.packages import DEFINITION_FAULTS, MISSING, PackageError, Registry, Resource, load
 from relais.profiles.positions import JsonPositions, Position, xml_position
 from relais.profiles.validator import Mode, Validator
-from relais.server import identity_rules
+from relais.server import deposit_rules, identity_rules
 from relais.server.fhir import json_format, xml_format
 from relais.server.search import declare, settle
 from relais.server.search.parameters import forget_declared
@@ -100,10 +100,13 @@ class Conformance:
         language: Language = "en",
         required: Mapping[str, tuple[str, ...]] = _NOT_REQUIRED,
     ) -> list[Issue]:
-        """Every issue of a resource: R4, the profiles it claims or is asked or `required` to meet, identity rules."""
-        found = self.validator.validate(resource, profiles, mode, language=language, required=required)
+        """Every issue of a resource: R4, profiles claimed, asked for or `required`, identity, deposits."""
+        wanted = tuple(profiles)
+        found = self.validator.validate(resource, wanted, mode, language=language, required=required)
         if mode != "delete":
             found += identity_rules.check(resource, self._environment, language)
+            if deposit_rules.concerns(resource, wanted):
+                found += deposit_rules.check(resource, language)
         return found
 
     def validate_file(self, data: bytes, profiles: Iterable[str] = (), language: Language = "en") -> list[Located]:

@@ -16,7 +16,7 @@ from relais.mappings.context import Resource
 from relais.profiles import definitions
 from relais.profiles.issues import Issue as StructureIssue
 from relais.profiles.messages import Language
-from relais.server import identity_rules
+from relais.server import deposit_rules, identity_rules
 from relais.server.conformance import Conformance
 from relais.server.fhir.outcome import FhirError
 from relais.server.fhir.repository import moved
@@ -85,6 +85,8 @@ class WritePolicy:
                 inside = _ENTRY.fullmatch(issue.path)
                 place = _place(int(inside[1])) if inside else ""
                 verdict.add([issue], modes.get(place, "off") if inside else own, "")
+        if deposit_rules.concerns(bundle):
+            verdict.add(deposit_rules.check(bundle, language), own, "")
         for place, resource in entries.items():
             self._judge_identity(resource, place, verdict, language)
         return verdict.given()

@@ -12,9 +12,12 @@ import relais.profiles
 from relais.profiles import definitions
 from relais.profiles.messages import LANGUAGES, Message, RuleText, table
 from relais.profiles.primitives import TESTS
-from relais.server import identity_rules
+from relais.server import deposit_rules, identity_rules
 
-SPEAKERS = [*Path(next(iter(relais.profiles.__path__))).rglob("*.py"), Path(identity_rules.__file__)]
+SPEAKERS = [
+    *Path(next(iter(relais.profiles.__path__))).rglob("*.py"),
+    *(Path(module.__file__) for module in (identity_rules, deposit_rules)),
+]
 SOURCES = "\n".join(path.read_text(encoding="utf-8") for path in SPEAKERS)
 
 
