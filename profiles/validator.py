@@ -67,6 +67,12 @@ class Validator:
         with self._turn:
             return self._validate(resource, tuple(profiles), mode, language, required, must_support=must_support)
 
+    def prepare(self, profiles: Iterable[str]) -> None:
+        """Compile profiles now rather than when they are first needed: for processes that fork from this one."""
+        with self._turn:
+            for url in profiles:
+                self._compiler.profile_check(url)
+
     def _validate(
         self,
         resource: Any,

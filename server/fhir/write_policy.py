@@ -50,6 +50,7 @@ class WritePolicy:
         idle = [name for name in required if modes.get(name, modes[_ANY]) == "off"]
         if idle:
             raise _wrong("required_profiles", f"the setting profiles does not say what {idle[0]} meets: warn or refuse")
+        conformance.validator.prepare(url for urls in required.values() for url in urls)
         by_environment: Mode = "refuse" if settings.ins_environment == "production" else "warn"
         identity = next((mode for mode in _MODES if mode == settings.identity_rules), by_environment)
         return cls(conformance, modes, required, identity, settings.ins_environment)
