@@ -160,6 +160,8 @@ def convert(plan: Path, output: Path | None, level: Level, stylesheet: str, as_j
 @_json_option
 def import_(document: Path, output: Path | None, store: bool, as_json: bool) -> None:
     """Turn a CDA document into a FHIR document Bundle."""
+    if store and output:
+        raise click.UsageError("--store keeps the resources in the database: --output has nothing to write")
     if store:
         filed = commands.store_document(document.read_bytes(), Settings.load())
         _notes(filed.issues, as_json)

@@ -93,6 +93,7 @@ def _addresses(endpoint: Endpoint) -> list[tuple[str, str]]:
 def _operation(endpoint: Endpoint, path: str, method: str, resource_type: str, types: list[str]) -> dict[str, Any]:
     described: dict[str, Any] = {
         "summary": summary(endpoint),
+        "description": " ".join((endpoint.run.__doc__ or "").split()),
         "operationId": re.sub(r"[^A-Za-z0-9]+", "-", f"{method.lower()} {path}").strip("-"),
         "parameters": [*_path_parameters(path, types), *_query_parameters(endpoint), *_header_parameters(endpoint)],
         "responses": {"default": {"description": "A resource, or an OperationOutcome.", "content": _content()}},
