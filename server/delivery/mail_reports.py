@@ -25,7 +25,7 @@ Outcome = Literal["positive", "negative", "waiting"]
 
 _ONE_LINE_HEADERS = SMTP.clone(max_line_length=998)
 _NOTIFICATIONS = uuid.UUID("1b6bd57e-54c0-5ad2-8a0e-27b5d5d0a4a1")
-_DELIVERED = frozenset({"delivered", "relayed", "expanded"})
+_DELIVERED = frozenset({"delivered", "relayed"})
 _KO = re.compile(r"\[(?:KO Int[ée]gration syst[èe]me|Erreur d'int[ée]gration) ?!\]\s*\[(?P<code>\d+)\]", re.IGNORECASE)
 _XDM = re.compile(r"(?:\[[^\]]*\]|(?:re|tr|fwd?) ?:|\s)*XDM/1\.0/DDM", re.IGNORECASE)
 _DISPOSITION = re.compile(
