@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -18,17 +19,19 @@ import pytest
 from lxml import etree
 
 from relais.cda.errors import RelaisError
+from relais.cda.model import II
 from relais.cda.parsing import SDTC, V3, parse
 from relais.cda.reader import read
 from relais.cda.writer import write
-from relais.mappings.context import Emission
+from relais.mappings.context import DocumentVersion, Emission
 from relais.mappings.from_cda import to_bundle
 from relais.mappings.to_cda import convert
+from relais.profiles.definitions import elements
 from support.appointments import AGENDAS
-from support.header_cases import HEADERS
 from support.notifications import EMISSION as NOTICE_EMISSION
 from support.notifications import NOTICES
 from support.plans import EMISSION, PLANS
+from support.table_cases import AGENDA_CASES, NOTICE_CASES, PLAN_CASES, WITHDRAWN
 
 Resource = dict[str, Any]
 
@@ -72,8 +75,9 @@ def named(cell: str, pattern: re.Pattern[str]) -> list[str]:
 def documents() -> list[tuple[Resource, Emission, bytes]]:
     """Bundles and the documents they give: those of the tests, and what each of these documents comes back as."""
     stated = [
-        *((bundle, EMISSION) for bundle in (*HEADERS.values(), *PLANS.values(), *AGENDAS.values())),
-        *((bundle, NOTICE_EMISSION) for bundle in NOTICES.values()),
+        *((bundle, EMISSION) for cases in (PLAN_CASES, PLANS, AGENDA_CASES, AGENDAS) for bundle in cases.values()),
+        *((bundle, NOTICE_EMISSION) for cases in (NOTICE_CASES, NOTICES) for bundle in cases.values()),
+        (WITHDRAWN, replace(NOTICE_EMISSION, version=DocumentVersion(2, II("1.2.250.1.999.77.1")))),
     ]
     found = [(bundle, emission, written(bundle, emission)) for bundle, emission in stated]
     back = [(to_bundle(read(data).document, data).bundle, emission) for _, emission, data in found]
@@ -158,11 +162,12 @@ def _items(value: Any) -> list[Any]:
 
 def without(bundle: Resource, path: str) -> Resource | None:
     """The Bundle without the elements at a path; None when it has none."""
+    if next(places(bundle, path), None) is None:
+        return None
     changed = copy.deepcopy(bundle)
-    found = list(places(changed, path))
-    for holder, key in reversed(found):
+    for holder, key in reversed(list(places(changed, path))):
         del holder[key]
-    return changed if found else None
+    return changed
 
 
 def is_read(path: str) -> bool:
@@ -209,3 +214,76 @@ def test_the_header_is_as_its_table_says(row: Row) -> None:
     assert missing(fhir, is_read) == []
     assert missing(named(back, _FHIR), is_made) == []
     assert not back.startswith("=") or any(map(is_made, fhir))
+
+
+# --- the bodies ---------------------------------------------------------------------------------------------------
+
+PAGES = {
+    "mapping-pps.md": {
+        "1. Problems": ("Condition",),
+        "2. Directives": ("Consent", "Observation"),
+        "4. Plan": ("Goal", "ServiceRequest", "Task", "Appointment", "CarePlan", "Observation"),
+        "": ("CarePlan",),
+    },
+    "mapping-agenda.md": {"": ("Appointment",)},
+    "mapping-notification.md": {"": ("CommunicationRequest", "Communication")},
+}
+"""Types whose elements the tables of a page name, by the beginning of the heading above the table."""
+
+
+def body_rows() -> Iterator[tuple[str, Row, tuple[str, ...]]]:
+    """(page, row, types) of every row that says what is read and what is written."""
+    for page, by_heading in PAGES.items():
+        for row in rows(page):
+            if "FHIR path" in row.cells:
+                types = next(types for heading, types in by_heading.items() if row.place.startswith(heading))
+                yield page, row, types
+
+
+def fhir_paths(cell: str, types: tuple[str, ...]) -> list[list[str]]:
+    """The paths that a cell names, each as it is in every type that has it; words that are no elements are passed."""
+    found = []
+    for token in re.findall(r"`([^`]+)`", cell):
+        plain = re.sub(r"\[(\d|\.|\*)+\]", "", token)
+        if _FHIR.fullmatch(plain):
+            found.append([plain])
+        elif re.fullmatch(rf"{_STEP}(\.{_STEP})*|[a-z]\w+\[x\]", plain):
+            first = re.split(r"[.\[(]", plain)[0]
+            spelt = [f"{kind}.{name}" for kind in types for name in _spellings(kind, first)]
+            found.append([path + plain.removesuffix("[x]").removeprefix(first) for path in spelt])
+    return [paths for paths in found if paths]
+
+
+def _spellings(kind: str, name: str) -> list[str]:
+    """The JSON names of an element of a type: one, or one for each type of a choice."""
+    return [one for element in elements(kind) for one in element.json_names() if name in (one, element.name)]
+
+
+BODIES = list(body_rows())
+GIVEN_AS_ARGUMENTS = {"Schedule.planningHorizon"}
+"""What a whole agenda takes from its caller: `test_agenda` has it."""
+
+
+def test_the_tables_of_the_bodies_are_found() -> None:
+    assert len(BODIES) > 110
+    assert sum(len(fhir_paths(row.cells["FHIR path"], types)) for _, row, types in BODIES) > 120
+
+
+@pytest.mark.parametrize(("page", "row", "types"), BODIES, ids=[f"{page} {row.place}" for page, row, _ in BODIES])
+def test_a_body_is_as_its_table_says(page: str, row: Row, types: tuple[str, ...]) -> None:
+    written_as = next(cell for name, cell in row.cells.items() if name.startswith("CDA path"))
+    assert missing(named(written_as, _CDA), is_written) == []
+    if written_as != "–":  # else the row says what is refused, or left out and said
+        paths = [
+            paths for paths in fhir_paths(row.cells["FHIR path"], types) if not GIVEN_AS_ARGUMENTS.issuperset(paths)
+        ]
+        assert [each for each in paths if not any(map(is_read, each))] == []
+
+
+BACK = [(page, row, types[""]) for page, types in PAGES.items() for row in rows(page) if "comes back" in row.cells]
+
+
+@pytest.mark.parametrize(("page", "row", "types"), BACK, ids=[f"{page} {row.place}" for page, row, _ in BACK])
+def test_what_comes_back_is_as_its_table_says(page: str, row: Row, types: tuple[str, ...]) -> None:
+    paths = fhir_paths(row.cells["FHIR"], (*types, "Composition"))
+    assert [each for each in paths if not any(map(is_made, each))] == []

@@ -1,11 +1,14 @@
-"""Invented Bundles that state in the header what the plans of `plans` leave to defaults."""
+"""Invented Bundles that state what those of `plans`, `appointments` and `notifications` leave to defaults: with them,
+every row of the mapping tables has an example."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
 from typing import Any
 
 from relais.mappings import extensions
+from support.appointments import AGENDAS
+from support.notifications import NOTICES
 from support.plans import LOINC, PLAN_NUMBERS, R02, Plan, concept, full_plan, minimal_plan
 
 Resource = dict[str, Any]
@@ -129,13 +132,10 @@ def _kept_by_the_team() -> Resource:
     return plan.bundle()
 
 
-def _person(**elements: Any) -> Callable[[], Resource]:
-    def make() -> Resource:
-        plan = minimal_plan("person")
-        plan["patient"] |= elements
-        return plan.bundle()
-
-    return make
+def _person(**elements: Any) -> Resource:
+    plan = minimal_plan("person")
+    plan["patient"] |= elements
+    return plan.bundle()
 
 
 def _device() -> Resource:
@@ -160,12 +160,73 @@ def _qualified() -> Resource:
     return plan.bundle()
 
 
-HEADERS: dict[str, Resource] = {
+def _periods() -> Resource:
+    plan = minimal_plan("periods")
+    plan.condition(
+        "asthma",
+        concept("http://hl7.org/fhir/sid/icd-10", "J45", "Asthme"),
+        onsetPeriod={"start": "2019-05"},
+        abatementPeriod={"start": "2025-01-02"},
+    )
+    plan["asthma"]["clinicalStatus"]["coding"][0]["code"] = "resolved"
+    plan.add(
+        "directive",
+        "Observation",
+        status="final",
+        code=concept(LOINC, "42348-3"),
+        subject=plan.ref("patient"),
+        effectivePeriod={"start": "2024-06-01"},
+        valueBoolean=True,
+    )
+    return plan.bundle()
+
+
+def _outcomes() -> Resource:
+    plan = minimal_plan("outcomes")
+    plan.action("walk", "Marcher chaque jour", plan.ref("goal-1"))
+    for key, words in (("half", "À mi-chemin"), ("done", "Marche une heure")):
+        plan.observation(key, "ORG-012", valueString=words, effectiveDateTime="2026-02-20")
+    plan["plan"].pop("supportingInfo")
+    plan["goal-1"]["outcomeReference"] = [plan.ref("half")]
+    plan["plan"]["activity"][0]["outcomeReference"] = [plan.ref("done")]
+    return plan.bundle()
+
+
+def _changed(bundle: Resource, resource_type: str, **elements: Any) -> Resource:
+    changed = copy.deepcopy(bundle)
+    for entry in changed["entry"]:
+        if entry["resource"]["resourceType"] == resource_type:
+            entry["resource"] |= elements
+    return changed
+
+
+RESTRICTED = {"security": [{"system": CONFIDENTIALITY, "code": "R"}]}
+
+PLAN_CASES: dict[str, Resource] = {
     "composed": _composed(),
     "kept-by-the-team": _kept_by_the_team(),
-    "address-in-words": _person(address=[{"use": "temp", "text": "Chez sa sœur\n3 rue des Lilas"}])(),
-    "date-of-death": _person(deceasedDateTime="2026-02-20", multipleBirthInteger=2)(),
-    "alive": _person(deceasedBoolean=False, multipleBirthBoolean=True)(),
+    "address-in-words": _person(address=[{"use": "temp", "text": "Chez sa sœur\n3 rue des Lilas"}]),
+    "date-of-death": _person(deceasedDateTime="2026-02-20", multipleBirthInteger=2),
+    "alive": _person(deceasedBoolean=False, multipleBirthBoolean=True),
     "device-with-model": _device(),
     "qualified": _qualified(),
+    "periods": _periods(),
+    "outcomes": _outcomes(),
 }
+AGENDA_CASES: dict[str, Resource] = {
+    "restricted": _changed(AGENDAS["minimal"], "Appointment", meta=RESTRICTED),
+}
+NOTICE_CASES: dict[str, Resource] = {
+    "suspended": _changed(
+        NOTICES["discharge"],
+        "CommunicationRequest",
+        status="on-hold",
+        statusReason={"text": "Sortie reportée"},
+        reasonReference=[{"display": "Chute à domicile"}],
+    ),
+}
+
+WITHDRAWN = _changed(
+    NOTICES["discharge"], "CommunicationRequest", status="revoked", statusReason={"text": "Déclarée par erreur"}
+)
+"""A notification that is withdrawn: the next version of one that was sent."""
