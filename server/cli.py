@@ -127,13 +127,16 @@ def settings_() -> None:
 @click.option("--folder", type=click.Path(path_type=Path), default=Path("sandbox"), show_default=True)
 @click.option("--smtp-port", type=int, default=2587, show_default=True)
 @click.option("--https-port", type=int, default=2443, show_default=True)
+@click.option("--imap-port", type=int, default=2143, show_default=True)
+@click.option("--mllp-port", type=int, default=2575, show_default=True)
 @_json_option
-def sandbox(folder: Path, smtp_port: int, https_port: int, as_json: bool) -> None:
-    """Play an MSSanté mailbox and a DMP-like repository that check what they receive."""
+def sandbox(folder: Path, smtp_port: int, https_port: int, imap_port: int, mllp_port: int, as_json: bool) -> None:
+    """Play an MSSanté operator, a DMP and an HL7 v2 platform that check what they receive."""
     from relais.server.sandbox import Sandbox
 
     stop = _stop_event()
-    with Sandbox(folder, smtp_port=smtp_port, https_port=https_port) as counterparts:
+    ports = {"smtp_port": smtp_port, "https_port": https_port, "imap_port": imap_port, "mllp_port": mllp_port}
+    with Sandbox(folder, **ports) as counterparts:
         found = {"folder": str(folder), **counterparts.settings}
         _answer(found, "\n".join(f"{name}: {value}" for name, value in found.items()), as_json)
         sys.stdout.flush()

@@ -104,11 +104,21 @@ def add(name: str, value: str) -> Change:
     return lambda message: message._headers.append((name, value))  # type: ignore[attr-defined]
 
 
+def zipped(message: EmailMessage) -> EmailMessage:
+    """The attachment that is the archive."""
+    return next(part for part in message.iter_attachments() if part.get_filename() == "IHE_XDM.ZIP")
+
+
+def pdf(change: Callable[[EmailMessage], object]) -> Change:
+    """Change the PDF that stands beside the archive."""
+    return lambda message: change(next(p for p in message.iter_attachments() if p is not zipped(message)))
+
+
 def archive(name: str, data: bytes | None = None) -> Change:
     """Change, add or take out (None) a file of the archive."""
 
     def change(message: EmailMessage) -> None:
-        [part] = message.iter_attachments()
+        part = zipped(message)
         output = io.BytesIO()
         with zipfile.ZipFile(io.BytesIO(part.get_content())) as old, zipfile.ZipFile(output, "w") as new:
             for info in old.infolist():
@@ -129,13 +139,13 @@ def as_text(message: EmailMessage) -> None:
 
 def twice(message: EmailMessage) -> None:
     """Attach the archive twice."""
-    [part] = message.iter_attachments()
+    part = zipped(message)
     message.attach(part)
 
 
 def archive_type(message: EmailMessage) -> None:
     """Announce the archive as something else."""
-    [part] = message.iter_attachments()
+    part = zipped(message)
     part.set_type("application/octet-stream")
 
 
@@ -163,6 +173,9 @@ def test_a_conforming_message_is_taken() -> None:
             ("ECO.2.3.2", "Disposition-Notification-To"),
         ),
         (add("X-MSS-INS", "N"), ("RFC 5322", "X-MSS-INS")),
+        (lambda message: message.get_payload().pop(), ("ECO.2.1.5", "attachment")),
+        (pdf(lambda part: part.set_payload("eA==")), ("ECO.2.1.5", "attachment")),
+        (pdf(lambda part: part.set_param("filename", "a.pdf", "Content-Disposition")), ("ECO.2.1.6", "attachment")),
         (header("X-MSS-CODECDA", "11506-3"), ("ECO.2.4.1", "X-MSS-CODECDA")),
         (header("X-MSS-CODECDA", None), ("ECO.2.4.1", "X-MSS-CODECDA")),
         (header("X-MSS-INS", "O"), ("ECO.2.4.2", "X-MSS-INS")),
@@ -217,9 +230,10 @@ def two_documents(second: Document) -> EmailMessage:
         shipments[0].submission.submission_set,
         sender=xdm.Sender("Hélène LEMOINE", "Cabinet des Tilleuls"),
     )
-    [part] = message.iter_attachments()
+    part = zipped(message)
     part.set_payload(None)
     part.set_content(packed, "application", "zip", filename="IHE_XDM.ZIP")
+    message.attach(message.get_payload()[-1])
     header("X-MSS-CODECDA", "18776-5,18776-5")(message)
     header("Subject", "XDM/1.0/DDM+2 documents PATTERSON DOMINIQUE")(message)
     return message
@@ -283,7 +297,9 @@ def test_a_qualified_ins_must_be_announced() -> None:
 def submit(sandbox: Sandbox, raw: bytes, *, tls: bool = True) -> dict[str, tuple[int, bytes]]:
     with smtplib.SMTP("127.0.0.1", sandbox.smtp_port, local_hostname="test") as smtp:
         if tls:
-            smtp.starttls(context=ssl.create_default_context(cafile=str(sandbox.ca_file)))
+            context = ssl.create_default_context(cafile=str(sandbox.ca_file))
+            context.load_cert_chain(sandbox.settings["mss_certificate"])
+            smtp.starttls(context=context)
         return smtp.sendmail(SENDER, [PROFESSIONAL], raw)
 
 
