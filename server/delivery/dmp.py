@@ -14,9 +14,9 @@ from relais.cda.xds import Association, DocumentEntry, Submission
 from relais.cda.xds_registry import APPROVED, DELETED, RegisteredEntry
 from relais.server.delivery import vihf
 from relais.server.delivery.channel import DeliveryError, Receipt, Shipment, check_integrity
-from relais.server.delivery.dmp_http import LostAnswerError
 from relais.server.delivery.dmp_patients import DmpPatients
 from relais.server.delivery.dmp_soap import Dmp, failure
+from relais.server.delivery.https import LostAnswerError
 from relais.server.delivery.xds_client import DmpDocuments
 from relais.server.delivery.xds_errors import CHANGE, DUPLICATE
 from relais.server.settings import Settings

@@ -19,7 +19,7 @@ from relais.cda import parsing
 from relais.cda.errors import Issue, UnreadableError
 from relais.server.delivery import dmp_identity, mtom, vihf
 from relais.server.delivery.channel import DeliveryError, quoted, record
-from relais.server.delivery.dmp_http import Answer, Connections, LostAnswerError
+from relais.server.delivery.https import Answer, Connections, LostAnswerError, Peer
 from relais.server.delivery.vihf import Requester
 from relais.server.settings import Settings
 
@@ -31,6 +31,8 @@ MAX_ANSWER = 5_000_000
 
 TRANSIENT_STATUS = frozenset({408, 429, 502, 503, 504})
 """HTTP statuses after which the same request may be sent again."""
+
+_DMP = Peer("the DMP", "dmp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,7 @@ class Dmp:
         context = dmp_identity.tls_context(self.settings)
         if self._connections is None or context is not self._context:
             self._context = context
-            self._connections = Connections(context, self.settings.sender_timeout)
+            self._connections = Connections(context, self.settings.sender_timeout, _DMP)
         return self._connections
 
 

@@ -1,4 +1,4 @@
-"""HTTPS to the DMP: one POST at a time on connections that are kept for the next one, within a deadline.
+"""HTTPS to the DMP or another receiver: one exchange at a time, on connections kept for the next one, in a deadline.
 
 An error says whether the request can have been carried out: `LostAnswerError` when it can, a plain DeliveryError when
 nothing, or nothing that makes sense, reached the other side.
@@ -55,23 +55,39 @@ class Answer:
     body: bytes | mmap.mmap
 
 
-class Connections:
-    """Connections made with `context`; safe for threads."""
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is at the other side: its `name` in messages, and the `prefix` of the settings of its certificates."""
 
-    def __init__(self, context: ssl.SSLContext, timeout: float) -> None:
+    name: str
+    prefix: str
+
+
+class Connections:
+    """Connections to one receiver made with `context`; safe for threads."""
+
+    def __init__(self, context: ssl.SSLContext, timeout: float, peer: Peer) -> None:
         """`timeout` is the longest wait for one step; an exchange lasts at most ATTEMPT times as long."""
         self._context = context
         self._timeout = timeout
+        self._peer = peer
         self._lock = threading.Lock()
         self._idle: list[tuple[float, str, http.client.HTTPSConnection]] = []
 
     def post(self, url: str, headers: Mapping[str, str], body: Sequence[bytes], limit: int) -> Answer:
         """Send the pieces of `body` and read an answer of at most `limit` bytes. Raises DeliveryError."""
+        return self._request("POST", url, headers, body, limit)
+
+    def get(self, url: str, headers: Mapping[str, str], limit: int) -> Answer:
+        """Read what is at the address, at most `limit` bytes. Raises DeliveryError."""
+        return self._request("GET", url, headers, (), limit)
+
+    def _request(self, method: str, url: str, headers: Mapping[str, str], body: Sequence[bytes], limit: int) -> Answer:
         address = urlsplit(url)
         with Deadline(ATTEMPT * self._timeout) as deadline:
             try:
                 connection = self._connected(address, deadline)
-                answer = self._exchange(connection, address, headers, body, limit)
+                answer = self._exchange(connection, method, address, headers, body, limit)
             except DeliveryError as error:
                 if deadline.expired and isinstance(error, LostAnswerError):
                     raise _late() from error
@@ -106,7 +122,7 @@ class Connections:
             connection.connect()
         except OSError as error:
             connection.close()
-            raise _no_connection(error) from error
+            raise _no_connection(error, self._peer) from error
         return connection
 
     def _kept(self, netloc: str) -> http.client.HTTPSConnection | None:
@@ -126,16 +142,17 @@ class Connections:
     def _exchange(
         self,
         connection: http.client.HTTPSConnection,
+        method: str,
         address: SplitResult,
         headers: Mapping[str, str],
         body: Sequence[bytes],
         limit: int,
     ) -> Answer:
         path = address.path + (f"?{address.query}" if address.query else "")
-        length = {"Content-Length": str(sum(map(len, body)))}
+        length = {} if method == "GET" else {"Content-Length": str(sum(map(len, body)))}
         try:
-            with _losing_the_answer():
-                _send(connection, path, {**headers, **length}, body)
+            with _losing_the_answer(self._peer):
+                _send(connection, method, path, {**headers, **length}, body)
                 with connection.getresponse() as response:
                     content = _read(response, limit)
                 answer = Answer(response.status, response.headers.get("Content-Type", ""), content)
@@ -151,10 +168,10 @@ class Connections:
 
 
 def _send(
-    connection: http.client.HTTPSConnection, path: str, headers: Mapping[str, str], body: Sequence[bytes]
+    connection: http.client.HTTPSConnection, method: str, path: str, headers: Mapping[str, str], body: Sequence[bytes]
 ) -> None:
     try:
-        connection.request("POST", path, body=_pieces(body), headers=dict(headers))
+        connection.request(method, path, body=_pieces(body) if body else None, headers=dict(headers))
     except (BrokenPipeError, ConnectionResetError):
         if connection.sock is not None:
             connection.sock.recv(1)  # why the other side hung up, when it said so in TLS
@@ -186,40 +203,42 @@ def _read(response: http.client.HTTPResponse, limit: int) -> bytes | mmap.mmap:
 
 
 @contextlib.contextmanager
-def _losing_the_answer() -> Iterator[None]:
+def _losing_the_answer(peer: Peer) -> Iterator[None]:
     """What goes wrong once the request is on its way."""
     try:
         yield
     except TimeoutError as error:
         raise LostAnswerError("timeout", "no answer in time") from error
     except ssl.SSLError as error:
-        raise _refused_certificate(error) or LostAnswerError("transient", "the TLS connection broke") from error
+        raise _refused_certificate(error, peer) or LostAnswerError("transient", "the TLS connection broke") from error
     except http.client.IncompleteRead as error:
         raise LostAnswerError("incomplete", "the answer was cut short") from error
     except (OSError, http.client.HTTPException) as error:
         raise LostAnswerError("transient", "the connection was cut before an answer") from error
 
 
-def _no_connection(error: OSError) -> DeliveryError:
+def _no_connection(error: OSError, peer: Peer) -> DeliveryError:
     if isinstance(error, ssl.SSLCertVerificationError):
         reason = _REASONS.get(error.verify_code, "is not trusted")
-        setting = "dmp_crl_file" if error.verify_code in (3, 12) else "dmp_ca_file"
-        return _failure("security", f"the certificate of the DMP {reason}: nothing was sent", setting, rule="TLS")
+        setting = f"{peer.prefix}_crl_file" if error.verify_code in (3, 12) else f"{peer.prefix}_ca_file"
+        return _failure("security", f"the certificate of {peer.name} {reason}: nothing was sent", setting, rule="TLS")
     if isinstance(error, TimeoutError):
-        return _failure("timeout", "the DMP does not answer the connection", retry=True)
+        return _failure("timeout", f"{peer.name} does not answer the connection", retry=True)
     if isinstance(error, ssl.SSLError):
-        refused = _refused_certificate(error)
+        refused = _refused_certificate(error, peer)
         return refused or _failure("transient", "the TLS connection could not be set up", retry=True, rule="TLS")
     return _failure("transient", "the connection failed", retry=True)
 
 
-def _refused_certificate(error: ssl.SSLError) -> DeliveryError | None:
+def _refused_certificate(error: ssl.SSLError, peer: Peer) -> DeliveryError | None:
     """The refusal that a TLS alert about our own certificate is; TLS 1.3 sends it after the handshake."""
     alert = (error.reason or "").partition("ALERT_")[2]
     if "CERTIFICATE" not in alert and alert not in ("UNKNOWN_CA", "ACCESS_DENIED"):
         return None
     told = alert.replace("_", " ").lower()
-    return _failure("security", f"the DMP refuses our client certificate ({told})", "dmp_certificate", rule="TLS")
+    return _failure(
+        "security", f"{peer.name} refuses our client certificate ({told})", f"{peer.prefix}_certificate", rule="TLS"
+    )
 
 
 def _late() -> LostAnswerError:
