@@ -87,7 +87,8 @@ def _without_example(element: Resource) -> Resource:
 
 def _narrative(definition: Resource) -> Resource:
     words = "".join(f"<p>{escape(definition[name])}</p>" for name in ("title", "description") if name in definition)
-    return {"status": "generated", "div": f'<div xmlns="http://www.w3.org/1999/xhtml" lang="fr">{words}</div>'}
+    start = '<div xmlns="http://www.w3.org/1999/xhtml" lang="fr" xml:lang="fr">'
+    return {"status": "generated", "div": f"{start}{words}</div>"}
 
 
 def _is_example(guide: Resource, resource: Resource) -> bool:

@@ -21,11 +21,22 @@ from markupsafe import Markup
 from ig import trees
 from ig.packing import Guide, key, manifest
 from ig.sushi import HERE
+from relais.profiles.definitions import resource_types
 
 Resource = dict[str, Any]
 
 _R4 = "https://hl7.org/fhir/R4/"
 _HL7 = "http://hl7.org/fhir/"
+_TYPE_PAGES = {
+    "BackboneElement": "backboneelement.html",
+    "Element": "element.html",
+    "Extension": "extensibility.html",
+    "Meta": "resource.html#Meta",
+    "Narrative": "narrative.html",
+    "Reference": "references.html",
+    "Resource": "resource.html",
+    "DomainResource": "domainresource.html",
+}
 _DIAGRAM = re.compile(r"<p>\[diagramme : (?P<name>\w+)\]</p>")
 
 
@@ -171,10 +182,9 @@ class Site:
         url = canonical.partition("|")[0]
         if found := self._local.get(url):
             return f"{page_of(found)}.html"
-        for folder in ("StructureDefinition/", "ValueSet/"):
-            if url.startswith(f"{_HL7}{folder}"):
-                name = url.removeprefix(f"{_HL7}{folder}").lower()
-                return f"{_R4}{'valueset-' if folder == 'ValueSet/' else ''}{name}.html"
+        folder, _, name = url.removeprefix(_HL7).partition("/")
+        if url.startswith(_HL7) and "/" not in name and folder in ("StructureDefinition", "ValueSet"):
+            return _R4 + (f"valueset-{name}.html" if folder == "ValueSet" else _structure_of_r4(name))
         return url if url.startswith(("http://", "https://")) else ""
 
     def title(self, resource: Resource) -> str:
@@ -231,6 +241,14 @@ _TEMPLATES = {
 def page_of(resource: Resource) -> str:
     """The name of a resource's page, without suffix."""
     return f"{resource['resourceType']}-{resource['id']}"
+
+
+def _structure_of_r4(name: str) -> str:
+    if name in resource_types():
+        return f"{name.lower()}.html"
+    if "-" in name:
+        return f"extension-{name.lower()}.html"
+    return _TYPE_PAGES.get(name, f"datatypes.html#{name}")
 
 
 def _between_documents(text: str) -> str:

@@ -6,12 +6,13 @@ Sources: `mappings/data/*.tsv` (each names its own in its first line) and the pu
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, NamedTuple
 
 from relais.mappings import terminology
+from relais.mappings.terminology import Concept
 from relais.mappings.to_cda import actions, appointments, goals, notification, pps
 
 Resource = dict[str, Any]
@@ -19,8 +20,8 @@ Resource = dict[str, Any]
 BASE = terminology.RELAIS_CODES.removesuffix("CodeSystem/")
 """Canonical base of the guide, with its slash."""
 
-_ACT_STATUS = "http://terminology.hl7.org/CodeSystem/v3-ActStatus"
-_EVENT_STATUS_OID = "1.2.250.1.213.3.3.250"
+_HL7 = "http://hl7.org/fhir/"
+_ACT_STATUS = "2.16.840.1.113883.5.14"
 
 
 def resources() -> list[Resource]:
@@ -64,8 +65,7 @@ def _value_set(codes: _Codes) -> Resource:
     included: dict[str, list[Resource]] = {}
     for concept in terminology.value_set(codes.table).values():
         if codes.keep(concept.code):
-            system = terminology.uri_of(concept.system) or ""
-            included.setdefault(system, []).append({"code": concept.code, "display": concept.display})
+            included.setdefault(_uri(concept.system), []).append({"code": concept.code, "display": concept.display})
     return _described("ValueSet", codes.id, codes.title, codes.table) | {
         "compose": {"include": [{"system": system, "concept": found} for system, found in included.items()]}
     }
@@ -75,14 +75,12 @@ def _value_set(codes: _Codes) -> Resource:
 
 
 class _Pair(NamedTuple):
-    """One correspondence; systems are URIs. An empty `code` stands for every code that is not listed."""
+    """One correspondence. `system` is a URI; an empty `code` stands for every code that is not listed."""
 
     system: str
     code: str
     display: str
-    target_system: str
-    target: str
-    target_display: str
+    target: Concept
 
 
 @dataclass(frozen=True)
@@ -98,132 +96,105 @@ class _Map:
 
 def _types() -> Iterator[_Pair]:
     for row in _rows("xds_type_class"):
-        target = terminology.value_set("xds_class")[row["class"]]
         kind = terminology.concept("J07", row["code"], row["system"])
-        yield _Pair(
-            terminology.uri_of(row["system"]) or "",
-            row["code"],
-            kind.display if kind else "",
-            terminology.uri_of(target.system) or "",
-            target.code,
-            target.display,
-        )
+        target = terminology.value_set("xds_class")[row["class"]]
+        yield _Pair(_uri(row["system"]), row["code"], kind.display if kind else "", target)
 
 
 def _formats() -> Iterator[_Pair]:
     for row in _rows("xds_format"):
-        source = "urn:ietf:bcp:13" if "/" in row["model"] else f"{terminology.RELAIS_CODES}cda-template-id"
-        yield _Pair(source, row["model"], "", terminology.uri_of(row["system"]) or "", row["code"], row["display"])
+        system = "urn:ietf:bcp:13" if "/" in row["model"] else f"{terminology.RELAIS_CODES}cda-template-id"
+        yield _Pair(system, row["model"], "", Concept(row["code"], row["system"], row["display"]))
 
 
-def _kinship() -> Iterator[_Pair]:
-    relations = terminology.value_set("J11")
-    for concept in terminology.value_set("kinship").values():
-        system = terminology.uri_of(concept.system) or ""
-        target = relations[concept.display]
-        yield _Pair(system, concept.code, "", terminology.uri_of(target.system) or "", target.code, target.display)
-
-
-def _cancellation() -> Iterator[_Pair]:
-    motives = terminology.value_set("event_motive")
-    for concept in terminology.value_set("cancellation_reason").values():
-        target = motives[concept.display]
-        system = terminology.uri_of(concept.system) or ""
-        yield _Pair(system, concept.code, "", terminology.uri_of(target.system) or "", target.code, target.display)
+def _named(table: str, targets: str) -> Callable[[], Iterable[_Pair]]:
+    """The third column of `table` is a code of the value set `targets`."""
+    return lambda: (
+        _Pair(_uri(one.system), one.code, "", terminology.value_set(targets)[one.display])
+        for one in terminology.value_set(table).values()
+    )
 
 
 def _appointments() -> Iterator[_Pair]:
-    business = terminology.value_set("event_status")
     for status, state in appointments.STATES.items():
-        target = business[state.business]
-        yield _Pair(
-            "http://hl7.org/fhir/appointmentstatus",
-            status,
-            state.words,
-            terminology.uri_of(_EVENT_STATUS_OID) or "",
-            target.code,
-            target.display,
-        )
+        target = terminology.value_set("event_status")[state.business]
+        yield _Pair(f"{_HL7}appointmentstatus", status, state.words, target)
 
 
-def _plan() -> Iterator[_Pair]:
-    written = terminology.value_set("pps_status")
-    for status, code in pps.STATUSES.items():
-        target = written[code]
-        yield _Pair(
-            "http://hl7.org/fhir/request-status",
-            status,
-            "",
-            terminology.uri_of(target.system) or "",
-            code,
-            target.display,
-        )
+def _coded(system: str, codes: Mapping[str, str], targets: str) -> Callable[[], Iterable[_Pair]]:
+    """FHIR codes of `system`, each written as a code of the value set `targets`."""
+    return lambda: (
+        _Pair(f"{_HL7}{system}", code, "", terminology.value_set(targets)[written]) for code, written in codes.items()
+    )
 
 
-def _priorities() -> Iterator[_Pair]:
-    known = terminology.value_set("act_priority")
-    for priority, code in notification.PRIORITIES.items():
-        target = known[code]
-        yield _Pair(
-            "http://hl7.org/fhir/request-priority",
-            priority,
-            "",
-            terminology.uri_of(target.system) or "",
-            code,
-            target.display,
-        )
-
-
-def _act_statuses(system: str, statuses: dict[str, str]) -> Callable[[], Iterable[_Pair]]:
-    return lambda: (_Pair(system, status, "", _ACT_STATUS, written, "") for status, written in statuses.items())
+def _act_statuses(system: str, statuses: Mapping[str, str]) -> Callable[[], Iterable[_Pair]]:
+    return lambda: (
+        _Pair(f"{_HL7}{system}", status, "", Concept(written, _ACT_STATUS, "")) for status, written in statuses.items()
+    )
 
 
 _CONCEPT_MAPS = (
     _Map("type-document-classe", "Type de document → classe (XDS)", "xds_type_class", "wider", _types),
     _Map("modele-format", "Modèle de document → formatCode (XDS)", "xds_format", "relatedto", _formats),
-    _Map("parente", "Lien de parenté → relation du document (JDV_J11)", "kinship", "wider", _kinship),
-    _Map("motif-annulation", "Motif d'annulation → motif du CI-SIS", "cancellation_reason", "wider", _cancellation),
+    _Map("parente", "Lien de parenté → relation du document (JDV_J11)", "kinship", "wider", _named("kinship", "J11")),
+    _Map(
+        "motif-annulation",
+        "Motif d'annulation → motif du CI-SIS",
+        "cancellation_reason",
+        "wider",
+        _named("cancellation_reason", "event_motive"),
+    ),
     _Map("statut-rendez-vous", "Statut du rendez-vous → FR-Statut", "appointments.STATES", "relatedto", _appointments),
     _Map(
         "statut-rendez-vous-acte",
         "Statut du rendez-vous → statusCode",
         "appointments.STATES",
         "relatedto",
-        _act_statuses(
-            "http://hl7.org/fhir/appointmentstatus",
-            {status: state.status for status, state in appointments.STATES.items()},
-        ),
+        _act_statuses("appointmentstatus", {code: state.status for code, state in appointments.STATES.items()}),
     ),
-    _Map("statut-plan", "Statut du plan → statut du document", "pps.STATUSES", "relatedto", _plan),
+    _Map(
+        "statut-plan",
+        "Statut du plan → statut du document",
+        "pps.STATUSES",
+        "relatedto",
+        _coded("request-status", pps.STATUSES, "pps_status"),
+    ),
     _Map(
         "statut-objectif",
         "Statut de l'objectif → statusCode",
         "goals.STATUSES",
         "relatedto",
-        _act_statuses("http://hl7.org/fhir/goal-status", goals.STATUSES),
+        _act_statuses("goal-status", goals.STATUSES),
     ),
     _Map(
         "statut-tache",
         "Statut d'une action (Task) → statusCode",
         "actions.STATUSES",
         "relatedto",
-        _act_statuses("http://hl7.org/fhir/task-status", actions.STATUSES["Task"]),
+        _act_statuses("task-status", actions.STATUSES["Task"]),
     ),
     _Map(
         "statut-activite",
         "Statut d'une activité du plan → statusCode",
         "actions.STATUSES",
         "relatedto",
-        _act_statuses("http://hl7.org/fhir/care-plan-activity-status", actions.STATUSES[""]),
+        _act_statuses("care-plan-activity-status", actions.STATUSES[""]),
     ),
     _Map(
         "statut-notification",
         "Statut de la notification → statusCode",
         "notification.STATUSES",
         "relatedto",
-        _act_statuses("http://hl7.org/fhir/request-status", notification.STATUSES),
+        _act_statuses("request-status", notification.STATUSES),
     ),
-    _Map("priorite", "Priorité → priorityCode", "notification.PRIORITIES", "equivalent", _priorities),
+    _Map(
+        "priorite",
+        "Priorité → priorityCode",
+        "notification.PRIORITIES",
+        "equivalent",
+        _coded("request-priority", notification.PRIORITIES, "act_priority"),
+    ),
 )
 
 
@@ -234,13 +205,13 @@ def _concept_map(stated: _Map) -> Resource:
         if not pair.code:
             unlisted.append(pair)
             continue
-        systems = (pair.system, pair.target_system)
+        systems = (pair.system, _uri(pair.target.system))
         group = groups.setdefault(systems, {"source": systems[0], "target": systems[1], "element": []})
-        target = _shown({"code": pair.target, "display": pair.target_display}) | {"equivalence": stated.equivalence}
-        group["element"].append(_shown({"code": pair.code, "display": pair.display}) | {"target": [target]})
+        target = _shown(code=pair.target.code, display=pair.target.display, equivalence=stated.equivalence)
+        group["element"].append(_shown(code=pair.code, display=pair.display) | {"target": [target]})
     for pair in unlisted:
-        fixed = {"mode": "fixed", "code": pair.target, "display": pair.target_display}
-        groups[pair.system, pair.target_system]["unmapped"] = fixed
+        fixed = {"mode": "fixed", "code": pair.target.code, "display": pair.target.display}
+        groups[pair.system, _uri(pair.target.system)]["unmapped"] = fixed
     return _described("ConceptMap", stated.id, stated.title, stated.origin) | {"group": list(groups.values())}
 
 
@@ -268,8 +239,12 @@ def _provenance(origin: str) -> str:
     return f"Fait à partir de `mappings/data/{origin}.tsv`, que la conversion lit. Source : {first}."
 
 
-def _shown(element: Resource) -> Resource:
+def _shown(**element: str) -> Resource:
     return {name: value for name, value in element.items() if value}
+
+
+def _uri(oid: str) -> str:
+    return terminology.uri_of(oid) or ""
 
 
 def _text(table: str) -> str:
