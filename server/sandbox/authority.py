@@ -6,6 +6,7 @@ signatures, in the name of an invented structure. `revoke` puts a certificate on
 
 from __future__ import annotations
 
+import functools
 import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -76,8 +77,7 @@ class Authority:
         passphrase: str = "",
     ) -> Path:
         """A new ORG SIGN, chain and key as one PEM file."""
-        key = rsa.generate_private_key(65537, 2048)
-        return self._issue(name, key, None, not_before, not_after, passphrase)
+        return self._issue(name, _signing_key(), None, not_before, not_after, passphrase)
 
     def revoke(self, certificate: Path) -> None:
         """Put a certificate on the list, which running servers read again."""
@@ -133,14 +133,22 @@ class Authority:
 
     def _write_crl(self) -> None:
         now = datetime.now(UTC)
+        # Of two lists OpenSSL believes the later one, to the second.
+        issued = now - _MARGIN + timedelta(seconds=len(self._revoked))
         builder = x509.CertificateRevocationListBuilder(
-            issuer_name=self.certificate.subject, last_update=now - _MARGIN, next_update=now + _LIFE
+            issuer_name=self.certificate.subject, last_update=issued, next_update=now + _LIFE
         ).add_extension(x509.CRLNumber(len(self._revoked) + 1), critical=False)
         for serial, since in self._revoked.items():
             entry = x509.RevokedCertificateBuilder(serial_number=serial, revocation_date=since).build()
             builder = builder.add_revoked_certificate(entry)
         crl = builder.sign(self._key, hashes.SHA256())  # type: ignore[arg-type]  # trustme's keys are EC
         self.crl_file.write_bytes(crl.public_bytes(Encoding.PEM))
+
+
+@functools.cache
+def _signing_key() -> rsa.RSAPrivateKey:
+    """One for all: to make it takes longer than all the rest."""
+    return rsa.generate_private_key(65537, 2048)
 
 
 def _subject(name: str) -> x509.Name:

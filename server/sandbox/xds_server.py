@@ -25,6 +25,7 @@ from relais.server.sandbox.registry import (
     DELETED,
     HIDDEN_FROM_PROFESSIONALS,
     REPOSITORY_ID,
+    Registry,
     StoredDocument,
     contributors,
 )
@@ -262,8 +263,8 @@ class XdsServer:
     def _retrieve(self, received: SoapRequest, caller: Caller) -> Response:
         _check_mode(caller)
         found, parts, errors = [], [], []
-        visible = _visibility(caller)
         with self._repository.reading() as registry:
+            visible = _visibility(caller, registry)
             for asked in received.payload.iterfind("xds:DocumentRequest", soap.NAMESPACES):
                 repository = asked.findtext("xds:RepositoryUniqueId", "", soap.NAMESPACES)
                 unique_id = asked.findtext("xds:DocumentUniqueId", "", soap.NAMESPACES)
@@ -292,7 +293,7 @@ class XdsServer:
             _check_mode(caller)
         try:
             with self._repository.reading() as registry:
-                found = stored_queries.answer(received.payload, registry, _visibility(caller))
+                found = stored_queries.answer(received.payload, registry, _visibility(caller, registry))
         except stored_queries.QueryError as error:
             return _said(received, soap.query_response([], [error.error]))
         return _said(received, soap.query_response([] if fault is RegistryFault.BLIND else found))
@@ -336,14 +337,15 @@ def _check_mode(caller: Caller) -> None:
         raise SoapFaultError("this mode of authentication does not open consultation")
 
 
-def _visibility(caller: Caller) -> Callable[[StoredDocument], bool]:
+def _visibility(caller: Caller, registry: Registry) -> Callable[[StoredDocument], bool]:
     """What the caller sees: documents of the patient of the VIHF; masked ones only when they are its own."""
     own = {caller.identifier, caller.structure}
 
     def visible(document: StoredDocument) -> bool:
         if document.entry.patient_id != caller.patient:
             return False
-        masks = {code.code for code in document.entry.confidentiality}
+        current = registry.newest(document.entry.unique_id) or document
+        masks = {code.code for code in current.entry.confidentiality}
         return HIDDEN_FROM_PROFESSIONALS not in masks or bool(own & contributors(document.entry.authors))
 
     return visible

@@ -8,10 +8,14 @@ import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +33,27 @@ Answer = Callable[[Request, socket.socket], None]
 class ScriptedServer:
     """Gives every request, with its connection, to `answer`; the connection is closed afterwards.
 
-    `url` is its address, `requests` what it received; its certificate is issued by `authority`, kept in `ca_file`.
+    `url` is its address, `requests` what it received; its certificate is of an authority kept in `ca_file`, whose
+    revocation list is `crl_file`.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        host: str = "127.0.0.1",
+        *,
+        not_before: datetime | None = None,
+        not_after: datetime | None = None,
+        revoked: bool = False,
+    ) -> None:
         authority = trustme.CA()
         self.ca_file = folder / "ca.pem"
         authority.cert_pem.write_to_path(str(self.ca_file))
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert("127.0.0.1").configure_cert(self._context)
+        certificate = authority.issue_cert(host, not_before=not_before, not_after=not_after)
+        certificate.configure_cert(self._context)
+        self.crl_file = folder / "crl.pem"
+        self.crl_file.write_bytes(_crl(authority, certificate if revoked else None))
         self.answer: Answer = lambda request, connection: None
         self.requests: list[Request] = []
         self.released = threading.Event()
@@ -68,14 +84,29 @@ class ScriptedServer:
         self._thread.join()
         self._server.server_close()
 
+    def serve(self, connection: ssl.SSLSocket) -> None:
+        """Read one request and answer it; an answer may do it once more on the same connection."""
+        request = _read(connection)
+        self.requests.append(request)
+        self.answer(request, connection)
+
     def _serve(self, raw: socket.socket) -> None:
         try:
             with self._context.wrap_socket(raw, server_side=True) as connection:
-                request = _read(connection)
-                self.requests.append(request)
-                self.answer(request, connection)
+                self.serve(connection)
         except OSError:
             pass  # the client left, which is what some tests are about
+
+
+def _crl(authority: trustme.CA, revoked: trustme.LeafCert | None) -> bytes:
+    now = datetime.now(UTC)
+    issuer = x509.load_pem_x509_certificate(authority.cert_pem.bytes()).subject
+    builder = x509.CertificateRevocationListBuilder(issuer, now - timedelta(days=1), now + timedelta(days=1))
+    if revoked is not None:
+        serial = x509.load_pem_x509_certificate(revoked.cert_chain_pems[0].bytes()).serial_number
+        builder = builder.add_revoked_certificate(x509.RevokedCertificateBuilder(serial, now).build())
+    key: Any = load_pem_private_key(authority.private_key_pem.bytes(), None)
+    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
 
 
 def _read(connection: socket.socket) -> Request:
