@@ -20,7 +20,6 @@ from relais.profiles.validator import Mode, Validator
 from relais.server import deposit_rules, identity_rules
 from relais.server.fhir import json_format, xml_format
 from relais.server.search import declare, settle
-from relais.server.search.parameters import forget_declared
 from relais.server.settings import Settings
 from relais.server.store import Store
 
@@ -51,7 +50,7 @@ class Conformance:
     def load(cls, settings: Settings) -> Conformance:
         """Read the packages and serve their search parameters: in this process and in those that it forks.
 
-        What cannot be read or is missing is logged and left out. Raises RelaisError for a folder or a package that a
+        What cannot be read is logged and left out, what is missing is left to `report`. Raises RelaisError for a folder or a package that a
         setting names and that cannot be used.
         """
         absent = [folder for folder in settings.package_folders if settings.fhir_packages and not folder.is_dir()]
@@ -64,9 +63,10 @@ class Conformance:
         except PackageError as error:
             issue = RelaisIssue("fatal", "not-found", str(error), "fhir_package_names")
             raise RelaisError(issue) from error
-        found = cls(registry, settings, _served(registry))
-        found.report()
-        return found
+        for issue in registry.issues:
+            if issue.severity == "error":
+                _log.warning("FHIR packages: %s", issue)
+        return cls(registry, settings, _served(registry))
 
     def settle(self, store: Store) -> None:
         """Say which search parameters of the packages wait for a reindex of what was stored before."""
@@ -82,13 +82,13 @@ class Conformance:
         return sorted({name for package in self.registry.packages for name in package.dependencies} - here)
 
     def report(self) -> None:
-        """Log what was loaded, what is missing, and what is wrong with the rest."""
+        """Log what was loaded, what is missing, and what of it is not used."""
         if self.registry.packages:
             _log.info("FHIR packages: %s", ", ".join(package.label for package in self.registry.packages))
         if self.missing:
             _log.warning("FHIR packages not here, what only they define is not checked: %s", ", ".join(self.missing))
         for issue in self.issues:
-            if issue.severity != "information" and issue.rule != MISSING:
+            if issue.severity == "warning" and issue.rule != MISSING:
                 _log.warning("FHIR packages: %s", issue)
 
     def validate(
@@ -137,7 +137,6 @@ class Conformance:
 
 def _served(registry: Registry) -> list[Issue]:
     """Serve the search parameters of these packages, and of no others; what cannot be served."""
-    forget_declared()
     resources: list[Resource] = []
     issues: list[Issue] = []
     for definition in registry.definitions("SearchParameter"):
@@ -145,5 +144,5 @@ def _served(registry: Registry) -> list[Issue]:
             resources.append(definition.resource)
         except DEFINITION_FAULTS:
             issues.append(Issue("warning", "structure", "is no FHIR JSON", definition.canonical, "search-parameter"))
-    unserved = (issue for issue in declare(resources))
+    unserved = (issue for issue in declare(resources, only=True))
     return [*issues, *(Issue("warning", one.code, one.message, one.path, "search-parameter") for one in unserved)]

@@ -36,6 +36,7 @@ class Asked:
     """What the command line asks for. `output` is a file, or a folder that gets one report for each file."""
 
     rule_sets: tuple[str, ...]
+    profiles: tuple[str, ...]
     form: str
     output: Path | None
     language: Language
@@ -57,7 +58,7 @@ def validate(paths: Sequence[Path], settings: Settings, asked: Asked) -> int:
         _say(words("compiling the official rules: a few seconds, once"))
     logging.getLogger("relais.cda.validation_pool").setLevel(logging.WARNING)  # said above, once
     processes = min(asked.processes or os.cpu_count() or 1, len(files))
-    with judge_pool(settings, asked.rule_sets, processes, warm=warm) as pool:
+    with judge_pool(settings, asked.rule_sets, processes, asked.profiles, warm=warm) as pool:
         reports = judge_files(files, pool, processes, asked.language, asked.timeout)
         with _progress(reports, len(files), words, on_terminal=asked.output is None) as shown:
             verdict = _write(shown, files, asked)
@@ -134,6 +135,9 @@ def options(command: Command) -> Command:
     for option in reversed(
         (
             click.option("--rule-set", "rule_sets", multiple=True, help="Rule set, by name; repeats: all must be met."),
+            click.option(
+                "--profile", "profiles", multiple=True, help="Profile that FHIR resources must meet; repeats."
+            ),
             click.option("--format", "form", type=click.Choice(list(FORMS)), default="text", show_default=True),
             click.option("--json", "as_json", is_flag=True, help="As --format json."),
             click.option(

@@ -34,6 +34,7 @@ class Facade:
         self.settings = settings
         self.store = store
         self.conformance = Conformance.load(settings)
+        self.conformance.report()
         self.conformance.settle(store)
         self.terminology = ServerTerminology(self.conformance.registry, settings.fhir_base)
         self.content_judge = ContentJudge(settings)

@@ -73,13 +73,15 @@ def parameters(resource_type: str) -> Mapping[str, SearchParameter]:
 _declared: list[tuple[str, SearchParameter]] = []
 
 
-def declare(search_parameters: Iterable[Mapping[str, Any]]) -> list[Issue]:
+def declare(search_parameters: Iterable[Mapping[str, Any]], *, only: bool = False) -> list[Issue]:
     """Serve SearchParameter resources of packages too, in this process and those it forks; before anything is indexed.
 
-    What was stored before is found by them after `reindex`. A code that a type has already keeps its meaning. Gives
-    what is not served, and why: composite parameters, expressions outside of what is served, unknown types.
+    What was stored before is found by them after `reindex`. A code that a type has already keeps its meaning. `only`
+    forgets what was declared before. Gives what is not served, and why: composite parameters, expressions outside of
+    what is served, unknown types.
     """
     issues: list[Issue] = []
+    found: list[tuple[str, SearchParameter]] = [] if only else [*_declared]
     for resource in search_parameters:
         code = str(resource.get("code", ""))
         if reason := _unserved(resource):
@@ -88,8 +90,10 @@ def declare(search_parameters: Iterable[Mapping[str, Any]]) -> list[Issue]:
         parameter = SearchParameter(
             str(resource["url"]), code, resource["type"], resource["expression"], tuple(resource.get("target", ()))
         )
-        _declared.extend(pair for base in resource["base"] if (pair := (base, parameter)) not in _declared)
-    _forget()
+        found.extend(pair for base in resource["base"] if (pair := (base, parameter)) not in found)
+    if found != _declared:
+        _declared[:] = found
+        _forget()
     return issues
 
 

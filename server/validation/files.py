@@ -58,10 +58,15 @@ def find(paths: Sequence[Path]) -> Found:
 
 
 def judge_pool(
-    settings: Settings, rule_sets: Sequence[str] = (), processes: int = 1, *, warm: bool = True
+    settings: Settings,
+    rule_sets: Sequence[str] = (),
+    processes: int = 1,
+    profiles: Sequence[str] = (),
+    *,
+    warm: bool = True,
 ) -> JudgePool:
     """Processes that each hold a Judge; `warm` ones compile the official rules before their first job."""
-    return ProcessPool(partial(_start, settings, tuple(rule_sets), warm), processes)
+    return ProcessPool(partial(_start, settings, tuple(rule_sets), tuple(profiles), warm), processes)
 
 
 def needs_rules(files: Sequence[Path]) -> bool:
@@ -110,8 +115,10 @@ def _not_run(error: RelaisError, language: Language) -> Check:
     return Check("validation", "relais", not_run=of_issues(error.issues, language))
 
 
-def _start(settings: Settings, rule_sets: tuple[str, ...], warm: bool) -> Callable[[Job], Report]:
-    judge = Judge(settings, rule_sets)
+def _start(
+    settings: Settings, rule_sets: tuple[str, ...], profiles: tuple[str, ...], warm: bool
+) -> Callable[[Job], Report]:
+    judge = Judge(settings, rule_sets, profiles)
     if warm:
         judge.warm_up()
     return lambda job: judge.judge(*job)

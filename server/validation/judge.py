@@ -29,12 +29,14 @@ _RECOGNITION = "recognition"
 class Judge:
     """Checks files by the rule sets and packages of the settings. Compiled rules stay warm; serves one thread.
 
-    `rule_sets` are names, or `name=folder`, in place of those of the settings. Raises RulesError for one that is not
+    `rule_sets` are names, or `name=folder`, in place of those of the settings; `profiles` are the canonical URLs that
+    FHIR resources must meet besides those that they claim. Raises RulesError for one that is not
     there.
     """
 
-    def __init__(self, settings: Settings, rule_sets: Iterable[str] = ()) -> None:
+    def __init__(self, settings: Settings, rule_sets: Iterable[str] = (), profiles: Iterable[str] = ()) -> None:
         self._settings = settings
+        self._profiles = tuple(profiles)
         named = tuple(rule_sets) or settings.rule_set_names
         folder = settings.rules_folder
         self._validators = [Validator(folder, name) for name in named] if folder else []
@@ -77,7 +79,7 @@ class Judge:
             yield from message_parts(data, place, self._policy, inside, language)
         elif kind == "fhir":
             max_depth = self._settings.max_depth
-            yield from resource_parts(data, place, self._conformance, max_depth, inside, language)
+            yield from resource_parts(data, place, self._conformance, self._profiles, max_depth, inside, language)
         else:
             yield unreadable(data, place, "not-supported", _not_recognised(data), language)
 

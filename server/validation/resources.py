@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from relais.cda.errors import RelaisError
@@ -23,11 +23,17 @@ _NO_PACKAGE = "no FHIR package is loaded: base R4 only, no profile was checked"
 
 
 def resource_parts(
-    data: bytes, place: str, conformance: Conformance, max_depth: int, parts_of: PartsOf, language: Language
+    data: bytes,
+    place: str,
+    conformance: Conformance,
+    profiles: Sequence[str],
+    max_depth: int,
+    parts_of: PartsOf,
+    language: Language,
 ) -> Iterator[Part]:
-    """The resource, and the content of a Binary."""
+    """The resource, which is to meet `profiles` too, and the content of a Binary."""
     try:
-        located = conformance.validate_file(data, language=language)
+        located = conformance.validate_file(data, profiles, language)
     except RelaisError as error:
         findings = of_issues(error.issues, language)
         yield Part.of(place, "fhir", data, [Check("resource", _R4, findings=findings)])

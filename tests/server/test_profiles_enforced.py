@@ -247,6 +247,8 @@ def test_what_is_missing_or_broken_is_logged_and_left_out(tmp_path: Path, caplog
     assert [package.label for package in conformance.registry.packages] == ["org.example.plans#1.0.0"]
     assert conformance.missing == ["hl7.absent"]
     assert "broken.tgz" in caplog.text
+    assert "hl7.absent" not in caplog.text
+    conformance.report()
     assert "hl7.absent" in caplog.text
 
 
