@@ -1,10 +1,11 @@
 """What checks say, in English and French: the table `messages.tsv` holds the words, code holds keys and arguments;
-`invariants.tsv` holds the French of the rules that R4 publishes in English.
+`invariants.tsv` and `package_invariants.tsv` hold the French of the rules that R4 and packages publish in English.
 """
 
 from __future__ import annotations
 
 import csv
+import hashlib
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
@@ -46,7 +47,10 @@ class RuleText(Message):
 
     def render(self, language: Language) -> str:
         """The text in a language."""
-        return self._human if language == "en" else _french_rules().get((self.key, self._human), self._human)
+        if language == "en":
+            return self._human
+        known = _french_rules().get((self.key, self._human))
+        return known or _french_package_rules().get((self.key, text_digest(self._human)), self._human)
 
 
 def rule_text(rule: Invariant) -> Message:
@@ -63,6 +67,17 @@ def _french_rules() -> Mapping[tuple[str, str], str]:
         for rule in definitions.invariants(row["path"])
         if rule.key == row["key"]
     }
+
+
+@cache
+def _french_package_rules() -> Mapping[tuple[str, str], str]:
+    """The French of invariants that packages publish in English, by key and digest of the published text."""
+    return {(row["key"], row["digest"]): row["fr"] for row in _rows("package_invariants.tsv")}
+
+
+def text_digest(text: str) -> str:
+    """What tells whether a published text is the one that was translated."""
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 @cache

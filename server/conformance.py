@@ -61,8 +61,7 @@ class Conformance:
         try:
             registry = load(folders, names)
         except PackageError as error:
-            issue = RelaisIssue("fatal", "not-found", str(error), "fhir_package_names")
-            raise RelaisError(issue) from error
+            raise RelaisError(RelaisIssue("fatal", "not-found", str(error), "fhir_package_names")) from error
         for issue in registry.issues:
             if issue.severity == "error":
                 _log.warning("FHIR packages: %s", issue)

@@ -11,6 +11,7 @@ import pytest
 import relais.profiles
 from relais.profiles import definitions
 from relais.profiles.messages import LANGUAGES, Message, RuleText, table
+from relais.profiles.packages import Registry
 from relais.profiles.primitives import TESTS
 from relais.server import deposit_rules, identity_rules
 
@@ -49,3 +50,17 @@ def test_rules_of_r4_in_french() -> None:
     assert RuleText(rule.key, rule.human).render("en") == rule.human
     assert RuleText(rule.key, rule.human).render("fr") == "Le début ne peut suivre la fin."
     assert RuleText("mine-1", "my rule").render("fr") == "my rule"
+
+
+def test_rules_of_packages_in_french(registry: Registry) -> None:
+    """Every rule of an official package that is published in English, or in French already."""
+    published = {
+        (str(rule["key"]), str(rule.get("human")))
+        for definition in registry.definitions("StructureDefinition")
+        if definition.header.kind == "resource" and not definition.package.startswith("hl7.fhir.r4.core#")
+        for element in definition.resource["snapshot"]["element"]
+        for rule in element.get("constraint", ())
+        if rule.get("expression")
+    }
+    english = {key for key, human in published if RuleText(key, human).render("fr") == human}
+    assert english <= {"req-met-1", "req-met", "event-subject"}  # published in French
