@@ -33,10 +33,18 @@ MAX_ELEMENTS = 300_000
 def present(document: Document, language: str = "fr") -> Presentation:
     """The page of a document; `language` (BCP 47) is that of its narrative when it states none.
 
-    Raises RelaisError for a narrative of more than MAX_ELEMENTS elements.
+    Raises RelaisError for a document of two patients, and for a narrative of more than MAX_ELEMENTS elements.
     """
+    _check_patient(document)
     _check_cost(document)
     return _Page(document).presentation(language)
+
+
+def _check_patient(document: Document) -> None:
+    if document.header.other_patients:
+        message = "a document has exactly one patient: whose narrative is it?"
+        rule = "CI-SIS Structuration minimale, recordTarget"
+        raise RelaisError(Issue("error", "business-rule", message, "/ClinicalDocument/recordTarget", rule))
 
 
 def _check_cost(document: Document) -> None:

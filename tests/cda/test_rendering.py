@@ -229,6 +229,13 @@ def test_narrative_beyond_measure_is_refused() -> None:
     ]
 
 
+def test_document_of_two_patients_is_not_shown() -> None:
+    document = small_document()
+    document.header.other_patients = [document.header.patient]
+    with pytest.raises(RelaisError, match="exactly one patient"):
+        to_html(document)
+
+
 def test_large_table_is_shown_whole() -> None:
     page = page_of([table(["N°", "Texte"], [[[str(number)], ["é" * 20]] for number in range(5_000)])])
     assert len(page.findall(".//tr")) == 5_001
