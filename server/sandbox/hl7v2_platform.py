@@ -55,6 +55,7 @@ class PlatformFault(enum.Enum):
     CUT_AFTER = "the connection is cut, message kept"
     OTHER_ID = "the ACK of another message, message kept"
     GARBAGE = "an answer that is not HL7, message kept"
+    ACK_TWICE = "the acknowledgement comes twice, message kept"
 
 
 _BEFORE = (PlatformFault.REFUSES, PlatformFault.SILENT_BEFORE)
@@ -196,6 +197,8 @@ class Hl7v2Platform:
             return _answer(replace(header, fields=tuple(fields)))
         elif fault is PlatformFault.GARBAGE:
             return b"<html><body>Maintenance</body></html>"
+        elif fault is PlatformFault.ACK_TWICE:
+            return b"".join((answer, mllp.END, mllp.CR, mllp.START, answer))
         return answer
 
     # --- ZAM out ---

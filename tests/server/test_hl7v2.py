@@ -215,6 +215,15 @@ def test_what_was_taken_survives_a_restart(platform: Hl7v2Platform, channel: Hl7
     assert len(platform.messages()) == 1
 
 
+def test_an_acknowledgement_that_comes_twice_is_not_taken_for_the_next(
+    platform: Hl7v2Platform, channel: Hl7v2Channel
+) -> None:
+    platform.faults.play(PlatformFault.ACK_TWICE)
+    other = replace(small_shipment(), message_id="<3f5c9a04-53ce-4d5f-8b4c-6a2f6d1f0b11@relais.mssante.fr>")
+    assert channel.send(small_shipment()) != channel.send(other)
+    assert len(platform.messages()) == 2
+
+
 # --- not taken ----------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,240 @@
+"""The HL7 v2 listener on a store: documents filed, deletions, doubts, business acknowledgements; as a process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relais.cda.errors import RelaisError
+from relais.cda.model import II, RelatedDocument
+from relais.mappings.context import Resource
+from relais.mappings.hl7v2.acknowledgement import Acknowledgement, ErrorCondition, read_acknowledgement
+from relais.mappings.hl7v2.order import Endpoint
+from relais.mappings.hl7v2.zam import Zam, write_zam
+from relais.server import reception
+from relais.server.delivery.hl7v2 import beginning_of_message_id, control_id
+from relais.server.delivery.mllp import MllpClient
+from relais.server.delivery.service import worker
+from relais.server.delivery.tls import client_context
+from relais.server.delivery.transmit import Wanted, transmit_document
+from relais.server.sandbox.authority import Authority
+from relais.server.sandbox.hl7v2_platform import Hl7v2Platform
+from relais.server.search import search
+from relais.server.settings import Settings
+from relais.server.store import Store
+from support.documents import small_document
+from support.hl7v2 import message, order, to_both
+from support.shipments import NURSE, PROFESSIONAL, small_shipment
+
+
+class Office:
+    """A Relais that listens for HL7 v2 messages."""
+
+    def __init__(self, store: Store, **changes: Any) -> None:
+        self.settings = Settings.of({"hl7v2_listen_port": 0, "fhir_packages": "none", **changes})
+        self.repository = reception.repository_of(self.settings, store)
+        self.server = reception.hl7v2_server(self.repository, self.settings)
+
+    def send(self, data: bytes) -> Acknowledgement:
+        with MllpClient(self.server.host, self.server.port, timeout=20) as client:
+            return read_acknowledgement(client.exchange(data, lambda _: True))
+
+    def references(self) -> list[str]:
+        """The status of each DocumentReference, in the order in which they were filed."""
+        with self.repository.snapshot() as connection:
+            found = search(connection, self.repository.base, "DocumentReference", []).matches
+        loaded: list[Resource] = [self.repository.load("DocumentReference", one.id) for one in found]
+        return sorted(one["status"] for one in loaded)
+
+
+@pytest.fixture
+def office(store: Store) -> Iterator[Office]:
+    made = Office(store)
+    with made.server:
+        yield made
+
+
+@pytest.fixture
+def quick_office(tmp_path: Path) -> Iterator[Office]:
+    """On SQLite alone, where the store is not what matters."""
+    store = Store.open(f"sqlite:///{tmp_path / 'quick.sqlite'}")
+    made = Office(store)
+    with made.server:
+        yield made
+    store.close()
+
+
+def codes(answer: Acknowledgement) -> tuple[str, list[str]]:
+    return answer.code, [error.application or error.code for error in answer.errors]
+
+
+@pytest.mark.parametrize("kind", ["MDM", "ORU"])
+def test_a_document_is_filed_once(office: Office, kind: Any) -> None:
+    data = message(to_both(message=kind, control_id="RELAIS01"))
+    assert codes(office.send(data)) == ("AA", [])
+    assert codes(office.send(data)) == ("AA", [])
+    assert office.references() == ["current"]
+    assert codes(office.send(message(to_both(message=kind, control_id="RELAIS02")))) == ("AA", [])
+    assert office.references() == ["current"]
+
+
+def test_a_replacement_and_a_deletion(quick_office: Office) -> None:
+    former = small_document()
+    later = small_document()
+    later.header.id = II("2.25.99")
+    later.header.version_number = 2
+    later.header.related_documents = [RelatedDocument([former.header.id])]
+    quick_office.send(message(order(control_id="RELAIS01"), former))
+    assert codes(quick_office.send(message(order(control_id="RELAIS02", action="replace"), later))) == ("AA", [])
+    assert quick_office.references() == ["current", "superseded"]
+    assert codes(quick_office.send(message(order(control_id="RELAIS03", action="delete"), later))) == ("AA", [])
+    assert quick_office.references() == ["entered-in-error", "superseded"]
+
+
+def test_a_deletion_of_what_is_not_here_is_refused(quick_office: Office) -> None:
+    assert codes(quick_office.send(message(order(action="delete"), small_document()))) == ("AE", ["906"])
+    assert quick_office.references() == []
+
+
+def test_another_content_under_the_same_document_id_is_refused(quick_office: Office) -> None:
+    quick_office.send(message(order(control_id="RELAIS01")))
+    other = small_document()
+    other.header.title = "Autre titre"
+    assert codes(quick_office.send(message(order(control_id="RELAIS02"), other))) == ("AE", ["906"])
+
+
+def test_a_patient_who_is_not_quite_the_same_is_refused(quick_office: Office) -> None:
+    quick_office.send(message(order(control_id="RELAIS01")))
+    other = small_document()
+    other.header.id = other.header.set_id = II("2.25.98")
+    other.header.patient.birth_time = "19790329"
+    assert codes(quick_office.send(message(order(control_id="RELAIS02"), other))) == ("AE", ["904"])
+    assert quick_office.references() == ["current"]
+
+
+# --- business acknowledgements --------------------------------------------------------------------------------------
+
+
+def test_control_ids_lead_back_to_their_message() -> None:
+    name = "<2f5c9a04-53ce-4d5f-8b4c-6a2f6d1f0b11@relais.mssante.fr>"
+    assert control_id(name) == "2F5C9A0453CE4D5F8B4C"
+    assert name.startswith(beginning_of_message_id(control_id(name)))
+    assert beginning_of_message_id(control_id("<autre@relais.mssante.fr>")) == ""
+
+
+def test_acknowledgements_of_a_platform_find_their_order(office: Office, tmp_path: Path) -> None:
+    with Hl7v2Platform(tmp_path / "platform", None) as platform:
+        settings = replace(
+            office.settings,
+            hl7v2_host="127.0.0.1",
+            hl7v2_port=platform.port,
+            hl7v2_tls=False,
+            hl7v2_receiving_application="PFI",
+            hl7v2_receiving_facility="GHT",
+            organization_name="DAC",
+        )
+        with office.repository.transaction() as transaction:
+            wanted = Wanted(("hl7v2",), (NURSE,))
+            task = transmit_document(transaction, small_shipment().document, wanted, settings, transaction.now)
+        assert worker(office.repository, settings, lambda *_: []).step()
+        [taken] = platform.messages()
+        answers = platform.emit(taken.control_id, office.server.host, office.server.port)
+    assert [answer.code for answer in answers] == ["AA"] * len(answers)
+    outputs = office.repository.load("Task", task.id)["output"]
+    said = [one["valueString"] for one in outputs if one["type"]["coding"][0]["code"].startswith("acknowledgement")]
+    assert any("Z02" in line for line in said)
+    assert any("Z03" in line for line in said)
+
+
+def test_an_acknowledgement_of_nothing_of_ours_is_refused(quick_office: Office) -> None:
+    zam = Zam(
+        "Z02",
+        "PFI0001",
+        "2F5C9A0453CE4D5F8B4C",
+        False,
+        "20260112090501+0100",
+        Endpoint("PFI", "GHT"),
+        Endpoint("RELAIS", "DAC"),
+        mailbox=PROFESSIONAL,
+        error=ErrorCondition("207", application="550", application_label="Inconnu"),
+    )
+    assert codes(quick_office.send(write_zam(zam))) == ("AE", ["906"])
+
+
+# --- process --------------------------------------------------------------------------------------------------------
+
+
+def test_the_command_listens_under_mutual_tls_and_ends_when_told(tmp_path: Path) -> None:
+    authority = Authority(tmp_path, "127.0.0.1")
+    server = tmp_path / "server.pem"
+    server.write_bytes(
+        authority._server.private_key_pem.bytes() + b"".join(pem.bytes() for pem in authority._server.cert_chain_pems)
+    )
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    values = {
+        "DATABASE_URL": f"sqlite:///{tmp_path / 'store.sqlite'}",
+        "HL7V2_LISTEN_PORT": str(port),
+        "HL7V2_LISTEN_CERTIFICATE": str(server),
+        "HL7V2_LISTEN_CA_FILE": str(authority.ca_file),
+        "FHIR_PACKAGES": "none",
+    }
+    environment = os.environ | {f"RELAIS_{name}": value for name, value in values.items()}
+    process = subprocess.Popen([sys.executable, "-m", "relais.server.cli", "hl7v2"], env=environment)
+    try:
+        _wait_for(port)
+        known = Settings.of(
+            {"hl7v2_ca_file": str(authority.ca_file), "hl7v2_certificate": str(authority.client_certificate())}
+        )
+        with MllpClient("127.0.0.1", port, timeout=30, context=lambda: client_context(known, "hl7v2")) as client:
+            answer = read_acknowledgement(client.exchange(message(to_both()), lambda _: True))
+        assert answer.code == "AA"
+        stranger = replace(known, hl7v2_certificate="")
+        client = MllpClient("127.0.0.1", port, timeout=30, context=lambda: client_context(stranger, "hl7v2"))
+        with client, pytest.raises(OSError):
+            client.exchange(message(to_both()), lambda _: True)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 0
+
+
+def _wait_for(port: int) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return
+
+
+@pytest.mark.parametrize(
+    ("changes", "path"),
+    [
+        ({"hl7v2_listen_ca_file": "x.pem"}, "hl7v2_listen_certificate"),
+        ({"hl7v2_listen_certificate": "absent.pem"}, "hl7v2_listen_certificate"),
+        ({"hl7v2_listen_certificate": __file__}, "hl7v2_listen_certificate"),
+    ],
+)
+def test_certificates_that_cannot_be_used(tmp_path: Path, changes: dict[str, str], path: str) -> None:
+    store = Store.open(f"sqlite:///{tmp_path / 'store.sqlite'}")
+    try:
+        with pytest.raises(RelaisError) as caught:
+            Office(store, **changes)
+        assert caught.value.issues[0].path == path
+    finally:
+        store.close()
