@@ -172,7 +172,7 @@ def _send(
 ) -> None:
     try:
         connection.request(method, path, body=_pieces(body) if body else None, headers=dict(headers))
-    except (BrokenPipeError, ConnectionResetError):
+    except (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
         if connection.sock is not None:
             connection.sock.recv(1)  # why the other side hung up, when it said so in TLS
         raise
