@@ -12,8 +12,8 @@ from relais.cda.errors import Issue
 from relais.cda.model import Code, Document
 from relais.mappings.document_metadata import format_row, type_row
 
-Destination = Literal["dmp", "mss", "hl7v2"]
-"""A way out: the DMP, a mailbox of MSSanté, another system of the structure by HL7v2."""
+Destination = Literal["dmp", "mss", "hl7v2", "mhd"]
+"""A way out: the DMP, a mailbox of MSSanté, another system of the structure by HL7v2, a FHIR document share (PDSm)."""
 
 DESTINATIONS: tuple[Destination, ...] = get_args(Destination)
 

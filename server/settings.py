@@ -229,6 +229,14 @@ class Settings:
     hl7v2_crl_file: str = field(
         default="", metadata={"doc": "PEM of the revocation lists that the platform's certificate is checked against."}
     )
+    mhd_url: str = field(
+        default="", metadata={"doc": "FHIR base (https) of the document share that the channel mhd (PDSm) sends to."}
+    )
+    mhd_ca_file: str = field(default="", metadata={"doc": "PEM of the authorities trusted for the share."})
+    mhd_certificate: str = field(default="", metadata={"doc": "PEM of our client certificate and key for the share."})
+    mhd_crl_file: str = field(
+        default="", metadata={"doc": "PEM of the revocation lists that the share's certificate is checked against."}
+    )
     hl7v2_timeout: float = field(default=30.0, metadata={"doc": "Longest wait for the platform's acknowledgement."})
     hl7v2_message: str = field(
         default="MDM",

@@ -17,9 +17,9 @@ from relais.mappings.identity import may_leave
 from relais.server.settings import Settings
 
 CHANNELS: tuple[Destination, ...] = document_rules.DESTINATIONS
-REPLACING = frozenset({"dmp"})
+REPLACING = frozenset({"dmp", "mhd"})
 """Channels whose receiver is told which entry a document replaces; elsewhere its header says so."""
-WITHDRAWING = frozenset({"hl7v2"})
+WITHDRAWING = frozenset({"dmp", "hl7v2", "mhd"})
 """Channels by which a document can be withdrawn. A mail that was taken cannot."""
 ACKNOWLEDGING = frozenset({"mss", "hl7v2"})
 """Channels whose receivers can be asked for acknowledgements."""
@@ -27,7 +27,12 @@ ACKNOWLEDGING = frozenset({"mss", "hl7v2"})
 
 def is_configured(channel: str, settings: Settings) -> bool:
     """Whether the settings say where a channel leads."""
-    configured = {"mss": settings.mss_sender, "dmp": settings.dmp_url, "hl7v2": settings.hl7v2_host}
+    configured = {
+        "mss": settings.mss_sender,
+        "dmp": settings.dmp_url,
+        "hl7v2": settings.hl7v2_host,
+        "mhd": settings.mhd_url,
+    }
     return bool(configured.get(channel))
 
 
@@ -37,6 +42,7 @@ def destination(channel: str, settings: Settings) -> str:
         "mss": f"{settings.mss_host}:{settings.mss_port}",
         "dmp": urlsplit(settings.dmp_url).netloc,
         "hl7v2": f"{settings.hl7v2_host}:{settings.hl7v2_port}",
+        "mhd": urlsplit(settings.mhd_url).netloc,
     }
     return f"{channel} {places.get(channel, '')}".rstrip()
 

@@ -10,6 +10,7 @@ from relais.server.delivery import circuits, gate
 from relais.server.delivery.channel import Channel
 from relais.server.delivery.dmp import DmpChannel
 from relais.server.delivery.hl7v2 import Hl7v2Channel
+from relais.server.delivery.mhd import MhdChannel
 from relais.server.delivery.mss import MssChannel
 from relais.server.delivery.wakeup import waker
 from relais.server.delivery.worker import Check, Conduct, Worker
@@ -18,7 +19,12 @@ from relais.server.settings import Settings
 from relais.server.store import Store
 
 LEASE = timedelta(seconds=30)  # how long a killed worker holds a delivery up
-_MAKERS: dict[str, Callable[[Settings], Channel]] = {"mss": MssChannel, "dmp": DmpChannel, "hl7v2": Hl7v2Channel}
+_MAKERS: dict[str, Callable[[Settings], Channel]] = {
+    "mss": MssChannel,
+    "dmp": DmpChannel,
+    "hl7v2": Hl7v2Channel,
+    "mhd": MhdChannel,
+}
 
 
 def run(settings: Settings, check: Check, stop: threading.Event, *, lease: timedelta = LEASE) -> None:

@@ -21,7 +21,7 @@ from relais.server.fhir.repository import instant
 CODE_SYSTEM = "https://relais.example/fhir/CodeSystem/relais-transmission"
 _KINDS = {"send": ("transmit", "Transmission d'un document"), "withdraw": ("withdraw", "Retrait d'un document")}
 _ACKNOWLEDGEMENTS = {"reception": "Accusé de réception", "reading": "Accusé de lecture"}
-CHANNEL_NAMES = {"mss": "MSSanté", "dmp": "DMP", "hl7v2": "HL7v2"}
+CHANNEL_NAMES = {"mss": "MSSanté", "dmp": "DMP", "hl7v2": "HL7v2", "mhd": "PDSm"}
 
 
 def task_of(

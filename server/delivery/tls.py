@@ -1,4 +1,4 @@
-"""TLS of mail and HL7 v2 connections: whom to trust, who we are, what was revoked (référentiel MSSanté, ECO.1.1).
+"""TLS of mail, HL7 v2 and FHIR connections: whom to trust, who we are, what was revoked (référentiel MSSanté, ECO.1.1).
 
 TLS 1.2 at least. A certificate that is expired, revoked, not trusted or of another host ends the handshake: nothing has
 been said then but the greeting of the protocol. Files are read for each connection, so a renewed one needs no restart.
@@ -17,7 +17,7 @@ from relais.cda.errors import Issue
 from relais.server.delivery.channel import DeliveryError
 from relais.server.settings import Settings
 
-Peer = Literal["mss", "hl7v2"]
+Peer = Literal["mss", "hl7v2", "mhd"]
 """Whose settings are meant: `<peer>_ca_file`, `<peer>_certificate`, `<peer>_crl_file`."""
 
 _REASONS = {  # X509_V_ERR_* of OpenSSL

@@ -346,9 +346,9 @@ class _Maker:
         entry = document_entry(
             self.model,
             self.document.content,
-            entry_id=entry_uuid(self.document.key) if channel == "dmp" else "Document01",
+            entry_id=entry_uuid(self.document.key) if channel in gate.REPLACING else "Document01",
             uri="DOC00001.XML" if channel == "mss" else None,
-            destination="dmp" if channel == "dmp" else "mss",
+            destination="dmp" if channel in gate.REPLACING else "mss",
         )
         hidden = tuple(_HIDING[audience] for audience in self.wanted.hidden_from)
         entry = replace(entry, confidentiality=(*entry.confidentiality, *hidden))

@@ -1,0 +1,235 @@
+"""The channel to a FHIR document share (PDSm, MHD): a running facade behind TLS, and servers that fail."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from relais.cda.model import II
+from relais.cda.reader import read
+from relais.cda.xds import REPLACE, Association
+from relais.mappings import pdsm
+from relais.server.conformance import Conformance
+from relais.server.delivery.channel import DeliveryError, Shipment, entry_uuid, recording
+from relais.server.delivery.mhd import MhdChannel, Share
+from relais.server.settings import Settings
+from support.documents import small_document
+from support.facade import RunningFacade, running_facade
+from support.https import Request, ScriptedServer
+from support.https import http as answer_of
+from support.shipments import small_shipment, with_entry
+
+
+@pytest.fixture(scope="module")
+def share(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningFacade]:
+    with running_facade(tmp_path_factory.mktemp("share"), workers=1) as facade:
+        yield facade
+
+
+@pytest.fixture
+def front(share: RunningFacade, tmp_path: Path) -> Iterator[ScriptedServer]:
+    """The share, behind TLS."""
+    with ScriptedServer(tmp_path) as running:
+        running.answer = lambda request, connection: connection.sendall(forwarded(share, request))
+        yield running
+
+
+def forwarded(share: RunningFacade, request: Request) -> bytes:
+    method, address, _ = request.line.split(" ")
+    base = urlsplit(share.base)
+    connection = http.client.HTTPConnection(base.hostname or "", base.port, timeout=30)
+    headers = {name: request.headers[name] for name in ("content-type", "accept") if name in request.headers}
+    connection.request(method, address.replace("/repository", base.path), request.body, headers)
+    answer = connection.getresponse()
+    body = answer.read()
+    connection.close()
+    head = f"HTTP/1.1 {answer.status} x\r\nContent-Type: {answer.getheader('Content-Type')}\r\n"
+    return f"{head}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body
+
+
+def settings(server: ScriptedServer, **changes: object) -> Settings:
+    return Settings.of({"mhd_url": server.url, "mhd_ca_file": str(server.ca_file), "sender_timeout": 20.0} | changes)
+
+
+def shipment(number: str, *, version: int = 1, replaces: str = "") -> Shipment:
+    """A shipment of a document of its own."""
+    document = small_document()
+    document.header.id = II(f"2.25.{number}")
+    document.header.version_number = version
+    made = with_entry(small_shipment(document), entry_id=entry_uuid(f"2.25.{number}"))
+    if replaces:
+        association = Association(REPLACE, made.submission.entries[0].entry_id, entry_uuid(f"2.25.{replaces}"))
+        made = replace(made, submission=replace(made.submission, associations=(association,)))
+    return made
+
+
+def fiche(share: RunningFacade, number: str) -> dict[str, object]:
+    found = share.get(f"DocumentReference?identifier={pdsm.URI}|urn:oid:2.25.{number}").json()
+    assert found["total"] == 1
+    resource: dict[str, object] = found["entry"][0]["resource"]
+    return resource
+
+
+# --- the share takes it -----------------------------------------------------------------------------------------------
+
+
+def test_a_document_is_deposited_once_and_comes_back_as_it_was(share: RunningFacade, front: ScriptedServer) -> None:
+    channel, sent = MhdChannel(settings(front)), shipment("1001")
+    with recording() as exchanges:
+        assert channel.send(sent).detail == "stored by the share"
+    assert [exchange.step for exchange in exchanges] == ["ITI-67", "ITI-65"]
+    assert channel.send(sent).detail == "held by the share already"
+    stored = Share(settings(front)).find("urn:oid:2.25.1001")
+    assert stored is not None
+    assert Share(settings(front)).retrieve(stored) == sent.document
+    lists = share.get(f"List?patient={stored['subject']['reference']}&code=submissionset").json()
+    assert [one["item"]["reference"] for one in lists["entry"][0]["resource"]["entry"]] == [
+        f"DocumentReference/{stored['id']}"
+    ]
+    channel.close()
+
+
+def test_a_patient_is_found_by_the_ins(share: RunningFacade, front: ScriptedServer) -> None:
+    channel = MhdChannel(settings(front))
+    channel.send(shipment("1011"))
+    channel.send(shipment("1012"))
+    assert fiche(share, "1011")["subject"] == fiche(share, "1012")["subject"]
+    channel.close()
+
+
+def test_a_replaced_document_is_superseded(share: RunningFacade, front: ScriptedServer) -> None:
+    channel = MhdChannel(settings(front))
+    channel.send(shipment("1021"))
+    channel.send(shipment("1022", version=2, replaces="1021"))
+    former, current = fiche(share, "1021"), fiche(share, "1022")
+    assert (former["status"], current["status"]) == ("superseded", "current")
+    assert current["relatesTo"] == [{"code": "replaces", "target": {"reference": f"DocumentReference/{former['id']}"}}]
+    with pytest.raises(DeliveryError, match="does not hold the document to replace") as refused:
+        channel.send(shipment("1024", replaces="1023"))
+    assert not refused.value.retry
+    channel.close()
+
+
+def test_a_withdrawn_document_is_out_of_use(share: RunningFacade, front: ScriptedServer) -> None:
+    channel, sent = MhdChannel(settings(front)), shipment("1031")
+    withdrawal = replace(sent, action="withdraw")
+    with pytest.raises(DeliveryError, match="does not hold"):
+        channel.send(withdrawal)
+    channel.send(sent)
+    assert channel.send(withdrawal).detail == "taken out of use on the share"
+    assert fiche(share, "1031")["status"] == "superseded"
+    assert channel.send(withdrawal).detail == "out of use already"
+    channel.close()
+
+
+def test_another_document_of_the_same_identifier_is_never_taken_for_it(front: ScriptedServer) -> None:
+    channel = MhdChannel(settings(front))
+    channel.send(shipment("1041"))
+    with pytest.raises(DeliveryError, match="another document has this identifier") as refused:
+        channel.send(shipment("1041", version=2))
+    assert not refused.value.retry
+    channel.close()
+
+
+def test_a_lost_answer_does_not_double_the_document(share: RunningFacade, front: ScriptedServer) -> None:
+    channel, sent = MhdChannel(settings(front)), shipment("1051")
+
+    def losing(request: Request, connection: socket.socket) -> None:
+        content = forwarded(share, request)
+        if "_search" in request.line:
+            connection.sendall(content)  # else the connection is closed without a word
+
+    front.answer = losing
+    with pytest.raises(DeliveryError) as lost:
+        channel.send(sent)
+    assert lost.value.retry
+    assert channel.send(sent).detail == "held by the share already"
+    assert fiche(share, "1051")["status"] == "current"
+    channel.close()
+
+
+def test_the_deposit_meets_the_profiles_of_the_volet(cisis: Path) -> None:
+    sent = shipment("1061")
+    bundle = pdsm.deposit(read(sent.document).document, sent.document, sent.submission)
+    found = Conformance.load(Settings.of({"cisis_pack": str(cisis)})).validate(bundle)
+    assert [str(issue) for issue in found if issue.severity in ("error", "fatal")] == []
+    assert pdsm.deposit(read(sent.document).document, sent.document, sent.submission) == bundle
+
+
+# --- the share fails --------------------------------------------------------------------------------------------------
+
+NOTHING_FOUND = answer_of(b'{"resourceType":"Bundle","type":"searchset"}', content_type="application/fhir+json")
+OUTCOME = b'{"resourceType":"OperationOutcome","issue":[{"severity":"error","code":"x","diagnostics":"closed"}]}'
+
+
+@pytest.mark.parametrize(
+    ("answer", "message", "retry"),
+    [
+        (answer_of(OUTCOME, status=422), "answers 422: closed", False),
+        (answer_of(OUTCOME, status=403), "answers 403: closed", False),
+        (answer_of(b"", status=503), "HTTP 503", True),
+        (answer_of(b"<html>", status=200), "answers no transaction-response", True),
+        (answer_of(b'{"resourceType":"Bundle","type":"transaction-response"}'), "no valid FHIR", True),
+        (answer_of(b'{"resourceType":"Bundle","type":"transaction-response","entry":[1]}'), "no valid FHIR", True),
+        (
+            answer_of(
+                b'{"resourceType":"Bundle","type":"transaction-response","entry":[{"response":{"status":"201"}}]}'
+            ),
+            "does not answer every entry",
+            True,
+        ),
+        (b"", "cut before an answer", True),
+    ],
+)
+def test_answers_that_are_no_success(tmp_path: Path, answer: bytes, message: str, retry: bool) -> None:
+    with ScriptedServer(tmp_path) as server:
+        server.answer = lambda request, connection: connection.sendall(
+            NOTHING_FOUND if "_search" in request.line else answer
+        )
+        channel = MhdChannel(settings(server))
+        with pytest.raises(DeliveryError, match=message) as failed:
+            channel.send(shipment("1071"))
+        assert failed.value.retry is retry
+        assert "279035121518989" not in str(failed.value)
+        channel.close()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b'{"resourceType":"Bundle","type":"searchset","entry":[3]}',
+        b'{"resourceType":"Bundle","type":"searchset","entry":3}',
+    ],
+)
+def test_a_search_answer_that_is_no_fhir(tmp_path: Path, answer: bytes) -> None:
+    with ScriptedServer(tmp_path) as server:
+        server.answer = lambda request, connection: connection.sendall(answer_of(answer))
+        channel = MhdChannel(settings(server))
+        with pytest.raises(DeliveryError, match="no valid FHIR"):
+            channel.send(shipment("1081"))
+        assert len(server.requests) == 1  # nothing was deposited
+        channel.close()
+
+
+def test_nothing_leaves_without_tls_or_to_a_stranger(front: ScriptedServer, tmp_path: Path) -> None:
+    with pytest.raises(DeliveryError, match="https only"):
+        MhdChannel(Settings.of({"mhd_url": "http://127.0.0.1:9/fhir"})).send(shipment("1091"))
+    with pytest.raises(DeliveryError, match="is not trusted: nothing was sent") as refused:
+        MhdChannel(settings(front, mhd_ca_file="")).send(shipment("1091"))
+    assert not refused.value.retry
+    assert front.requests == []
+
+
+def test_a_share_that_is_down_is_tried_again() -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        url = f"https://127.0.0.1:{nobody.getsockname()[1]}/fhir"
+    with pytest.raises(DeliveryError) as failed:
+        MhdChannel(Settings.of({"mhd_url": url})).send(shipment("1101"))
+    assert failed.value.retry
