@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from relais.cda.datatypes import is_ts
-from relais.cda.errors import Issue, MappingError
-from relais.cda.model import Document, Header, Patient
+from relais.cda.model import Document
 from relais.mappings import identity
 from relais.mappings.context import Imported, Resource
 from relais.mappings.from_cda.events import EventsReading, has_events
@@ -13,6 +11,7 @@ from relais.mappings.from_cda.original import document_reference, instant, prove
 from relais.mappings.from_cda.patient import read_patient
 from relais.mappings.from_cda.pps import CarePlanReading, is_pps
 from relais.mappings.from_cda.reading import Reading
+from relais.mappings.from_cda.refusals import refuse_unusable
 from relais.mappings.from_cda.sections import composition_section
 
 __all__ = ["to_bundle"]
@@ -25,7 +24,7 @@ def to_bundle(document: Document, data: bytes) -> Imported:
     Bundle. Tolerant of legacy documents; raises MappingError for one that does not say which document it is, of when,
     or of whom.
     """
-    _refuse_unidentified(document.header)
+    refuse_unusable(document)
     reading = Reading(document)
     subject = read_patient(reading)
     head = composition(reading, subject)
@@ -45,42 +44,6 @@ def to_bundle(document: Document, data: bytes) -> Imported:
         "entry": [first, *others],
     }
     return Imported(bundle, list(dict.fromkeys(reading.issues)))
-
-
-def _refuse_unidentified(header: Header) -> None:
-    issues = []
-    if identity.identifier_of(header.id) is None:
-        issues.append(
-            Issue(
-                "error",
-                "required",
-                "an OID or UUID that names the document",
-                "id/@root",
-                "CI-SIS Structuration minimale, id",
-            )
-        )
-    if not header.effective_time or not is_ts(header.effective_time):
-        issues.append(
-            Issue(
-                "error",
-                "required",
-                "when the document was made",
-                "effectiveTime/@value",
-                "CI-SIS Structuration minimale, effectiveTime",
-            )
-        )
-    if header.other_patients or header.patient == Patient():
-        issues.append(
-            Issue(
-                "error",
-                "business-rule",
-                "a document has exactly one patient",
-                "recordTarget",
-                "CI-SIS Structuration minimale, recordTarget",
-            )
-        )
-    if issues:
-        raise MappingError(issues)
 
 
 def _sections(reading: Reading, head: Resource, original: Resource, team: Resource | None) -> list[Resource]:

@@ -359,6 +359,43 @@ def test_a_patient_without_identifier_nor_name() -> None:
     assert refusal(write(small(change))).issues[0].path == "recordTarget/patientRole"
 
 
+def unstructured(body: Media) -> bytes:
+    """A document whose body is that file."""
+
+    def change(document: Document) -> None:
+        document.sections, document.non_xml_body = [], body
+
+    return write(small(change))
+
+
+@pytest.mark.parametrize(
+    ("data", "path", "message"),
+    [
+        (unstructured(Media("application/pdf", b"bonjour")), "component/nonXMLBody/text/@mediaType", "no file of"),
+        (unstructured(Media("image/jpeg", b"%PDF-1.4")), "component/nonXMLBody/text/@mediaType", "no file of"),
+        (unstructured(Media("application/pdf", b"%PDF-1.4\n1 0 obj")), "component/nonXMLBody/text", "cut short"),
+        (unstructured(Media("application/pdf")), "component/nonXMLBody/text", "no content"),
+        (
+            unstructured(Media("application/pdf", b"%PDF-1.4\n%%EOF\n")).replace(b"JVBERi", b"JVBER"),
+            "component/nonXMLBody/text",
+            "Base64",
+        ),
+    ],
+)
+def test_a_file_that_nobody_could_read(data: bytes, path: str, message: str) -> None:
+    (issue,) = refusal(data).issues
+    assert issue.path == path
+    assert message in issue.message
+    assert issue.rule == "CI-SIS corps non structuré"
+
+
+def test_a_document_of_two_bodies() -> None:
+    def change(document: Document) -> None:
+        document.non_xml_body = Media("application/pdf", b"%PDF-1.4\n%%EOF\n")
+
+    assert [issue.path for issue in refusal(write(small(change))).issues] == ["component"]
+
+
 # --- patient ----------------------------------------------------------------------------------------------------------
 
 
