@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import time
+from collections.abc import Callable
+
 import pytest
 
 from relais.cda.validation import Validator
 from relais.server.settings import Settings
+from relais.server.validation.files import Job
 from relais.server.validation.judge import Judge
 from relais.server.validation.report import Report
 
@@ -33,3 +38,16 @@ def rules(report: Report, place: str | None = None) -> list[str]:
 def outcomes(report: Report) -> dict[str, str]:
     """The outcome of each check, by part and name."""
     return {f"{part.place}|{check.name}": check.outcome for part in report.parts for check in part.checks}
+
+
+def troubled() -> Callable[[Job], Report]:
+    """What a process of a pool runs that is killed by one job, hangs on another, and answers the others."""
+
+    def answer(job: Job) -> Report:
+        if job.data == b"{kill":
+            os.abort()
+        if job.data == b"{hang":
+            time.sleep(600)
+        return Report(job.name, ())
+
+    return answer

@@ -1,0 +1,188 @@
+"""`relais validate` as a conformance tester meets it: official examples, folders, forms, exit codes, bad files."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relais.cda.errors import RelaisError
+from relais.cda.rule_sets import RulesError
+from relais.cda.validation import Validator
+from relais.cda.writer import write
+from relais.server import validate_command
+from relais.server.settings import Settings
+from relais.server.validate_command import Asked, validate
+from relais.server.validation.files import JudgePool, find, judge_files
+from support.documents import small_document
+from support.hl7v2 import message
+from support.judged import troubled
+from support.rules import CANCER_PPS, DISCHARGE_LETTER, EXAMPLES, PPS, UNSTRUCTURED, example
+
+FHIR_ONLY = Settings(fhir_packages="none")
+PATIENT = b'{"resourceType": "Patient"}'
+
+
+def asked(**changes: Any) -> Asked:
+    """The defaults of the command line, with changes; one process."""
+    return Asked(
+        **(
+            {
+                "rule_sets": (),
+                "form": "json",
+                "output": None,
+                "language": "en",
+                "processes": 1,
+                "timeout": 60.0,
+                "profiles": (),
+            }
+            | changes
+        )
+    )
+
+
+@pytest.fixture(scope="module")
+def run(cisis: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[bytes]]:
+    """One run of the command on a folder of the official examples and other files."""
+    folder = tmp_path_factory.mktemp("validate")
+    for name in EXAMPLES:
+        (folder / name).write_bytes(example(cisis, name))
+    (folder / "message.er7").write_bytes(message())
+    (folder / "patient.txt").write_bytes(PATIENT)
+    (folder / "README.md").write_text("# Not for us")
+    (folder / "empty.xml").touch()
+    command = [sys.executable, "-m", "relais.server.cli", "validate", str(folder), "--json", "--language", "en"]
+    environ = os.environ | {"RELAIS_FHIR_PACKAGES": "none"}
+    return folder, subprocess.run(command, cwd=folder, env=environ, capture_output=True, timeout=240, check=False)
+
+
+def reports(run: tuple[Path, subprocess.CompletedProcess[bytes]]) -> dict[str, Any]:
+    return {Path(report["file"]).name: report for report in json.loads(run[1].stdout)}
+
+
+def test_folder_is_judged_in_the_order_of_its_names_and_the_worst_verdict_is_the_exit_code(
+    run: tuple[Path, subprocess.CompletedProcess[bytes]],
+) -> None:
+    folder, done = run
+    assert done.returncode == 1, done.stderr
+    verdicts = {name: report["verdict"] for name, report in reports(run).items()}
+    assert list(verdicts) == sorted({path.name for path in folder.iterdir()} - {"README.md"})
+    assert verdicts == {
+        CANCER_PPS: "doubtful",  # conformant for ANS; references of its narrative lead nowhere
+        UNSTRUCTURED: "conformant",
+        DISCHARGE_LETTER: "doubtful",
+        PPS: "not-conformant",
+        "empty.xml": "not-judged",
+        "message.er7": "not-conformant",
+        "patient.txt": "conformant",
+    }
+    said = done.stderr.decode()
+    assert "README.md: left out" in said
+    assert "compiling the official rules" in said
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_verdict_on_an_official_example_is_the_recorded_one(
+    run: tuple[Path, subprocess.CompletedProcess[bytes]], cisis: Path, name: str
+) -> None:
+    baseline = json.loads((cisis / "cda" / "baseline.json").read_text(encoding="utf-8"))["profiles"]
+    [part] = reports(run)[name]["parts"]
+    official = [check for check in part["checks"] if check["official"] and check["name"] in baseline]
+    assert len(official) >= 5
+    for check in official:
+        expected = baseline[check["name"]]["examples"][name]
+        assert (check["rules_fired"], check["checks_made"]) == (expected["fired"], expected["checked"])
+        found = sorted((item["rule"], item["line"], item["message"]) for item in check["findings"])
+        assert found == sorted((item["rule"], item["line"], item["text"]) for item in expected["failed"])
+        assert check["not_run"] == expected["not_run"] == []
+    failed = any(baseline[check["name"]]["examples"][name]["failed"] for check in official)
+    assert (reports(run)[name]["verdict"] == "not-conformant") == failed
+
+
+def test_two_rule_sets_are_judged_side_by_side(
+    validator: Validator, validator_of_2023_12: Validator, cisis: Path
+) -> None:
+    both = Judge(Settings(cisis_pack=str(cisis), fhir_packages="none"), ("tcc-3.0", "tcc-2023-12"))
+    both._validators = [validator, validator_of_2023_12]
+    report = both.judge(example(cisis, PPS))
+    assert [used.name for used in report.rule_sets] == ["tcc-3.0", "tcc-2023-12"]
+    outcomes = {
+        check.authority.partition("@")[0]: check.outcome
+        for check in report.parts[0].checks
+        if check.name == "terminologies"
+    }
+    assert outcomes == {"tcc-3.0": "failed", "tcc-2023-12": "passed"}
+
+
+def test_unknown_rule_set_is_refused_before_anything_starts(cisis: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.xml").write_bytes(b"<ClinicalDocument/>")
+    with pytest.raises(RulesError, match="unknown rule set"):
+        validate([tmp_path / "x.xml"], Settings(cisis_pack=str(cisis)), asked(rule_sets=("tcc-9",)))
+
+
+def test_without_the_official_rules_a_document_is_not_judged(tmp_path: Path) -> None:
+    (tmp_path / "x.xml").write_bytes(write(small_document()))
+    settings = Settings(cisis_pack=str(tmp_path), fhir_packages="none")
+    assert validate([tmp_path / "x.xml"], settings, asked(output=tmp_path / "report.json")) == 4
+    assert "RELAIS_CISIS_PACK" in (tmp_path / "report.json").read_text()
+
+
+def test_output_is_a_file_or_a_folder_with_a_report_for_each(tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    for place in ("a", "b"):
+        (source / place).mkdir(parents=True)
+        (source / place / "patient.json").write_bytes(PATIENT)
+    assert validate([source], FHIR_ONLY, asked(form="html", output=tmp_path / "all.html")) == 0
+    assert (tmp_path / "all.html").read_text().count("<article") == 2
+    assert validate([source], FHIR_ONLY, asked(form="svrl", output=tmp_path / "each")) == 0
+    assert sorted(path.name for path in (tmp_path / "each").iterdir()) == ["a_patient.json.svrl", "b_patient.json.svrl"]
+
+
+def test_nothing_to_validate_is_said(tmp_path: Path) -> None:
+    with pytest.raises(RelaisError, match="nothing to validate"):
+        validate([tmp_path], FHIR_ONLY, asked())
+
+
+def test_files_that_cannot_be_read_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    large = tmp_path / "large.xml"
+    with large.open("wb") as file:
+        file.truncate(200_000_000)
+    os.mkfifo(tmp_path / "pipe")
+    paths = [tmp_path / "absent.xml", large, tmp_path / "pipe"]
+    with JudgePool(lambda: None) as pool:  # type: ignore[arg-type, return-value]  # never started
+        found = list(judge_files(paths, pool, 1, "en", 1.0))
+    messages = [report.parts[0].checks[0].not_run[0].message for report in found]
+    assert messages == ["not a file", "larger than 100000000 bytes", "not a file"]
+    assert {report.verdict for report in found} == {"not-judged"}
+
+
+def test_folders_are_walked_by_name_without_following_links(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "z.json").write_bytes(PATIENT)
+    (tmp_path / "a.json").write_bytes(PATIENT)
+    (tmp_path / "b" / "back").symlink_to(tmp_path, target_is_directory=True)
+    found = find([tmp_path, tmp_path / "b" / "z.json"])
+    assert [path.relative_to(tmp_path).as_posix() for path in found.files] == ["a.json", "b/z.json", "b/z.json"]
+
+
+def test_process_that_dies_or_hangs_gives_a_report_that_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[1]))  # processes import what they run
+    for name, data in {"1": b"{kill", "2": b"{hang", "3": b"{fine"}.items():
+        (tmp_path / name).write_bytes(data)
+    with JudgePool(troubled) as pool:
+        killed, hung, fine = judge_files([tmp_path / "1", tmp_path / "2", tmp_path / "3"], pool, 1, "en", 2.0)
+    assert "died twice" in killed.parts[0].checks[0].not_run[0].message
+    assert "too long" in hung.parts[0].checks[0].not_run[0].message
+    assert killed.verdict == hung.verdict == "not-judged"
+    assert fine.parts == ()
+
+
+def test_every_verdict_has_its_exit_code() -> None:
+    assert validate_command.EXIT_CODES == {"conformant": 0, "not-conformant": 1, "doubtful": 3, "not-judged": 4}
