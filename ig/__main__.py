@@ -39,8 +39,9 @@ def build(output: Path, packages: Path) -> packing.Guide:
     compiled = sushi.compile_sources(output / "sushi", packages, tables.resources())
     guide = compiled[0]
     facade.state_levels(compiled)
-    compiled.append(facade.statement(compiled, guide["date"]))
-    listed = {"reference": {"reference": "CapabilityStatement/relais-facade"}, "exampleBoolean": False}
+    statement = facade.statement(compiled, guide["date"])
+    compiled.append(statement)
+    listed = {"reference": {"reference": packing.key(statement)}, "name": statement["title"], "exampleBoolean": False}
     guide["definition"]["resource"].append(listed)
     made = packing.assemble(compiled, packages)
     packing.judge(made)

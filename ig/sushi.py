@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,11 @@ Resource = dict[str, Any]
 
 HERE = Path(__file__).parent
 SUSHI = HERE / "node_modules" / ".bin" / "sushi"
+_MESSAGE = re.compile(r"(error|warn|info)\s")
+_EXPECTED = re.compile(
+    r"Failed to load automatically-provided"  # packages that SUSHI adds by itself and this guide does not use
+    r"|The (copyrightYear|releaseLabel) configuration"  # would be parameters of codes that R4 does not have
+)
 _NO_REGISTRY = "http://127.0.0.1:9"  # refuses at once: what is not in the folder is not fetched
 
 
@@ -33,7 +39,7 @@ def compile_sources(work: Path, packages: Path, made: Iterable[Resource]) -> lis
     """Every resource of the guide: those that SUSHI makes of the FSH sources, and `made`, which FSH may refer to.
 
     `work` is a folder that is emptied first. The ImplementationGuide is the first. Raises GuideError with what SUSHI
-    finds wrong.
+    finds wrong or doubtful.
     """
     shutil.rmtree(work, ignore_errors=True)
     vocabulary = work / "input" / "vocabulary"
@@ -64,6 +70,16 @@ def _run(work: Path, home: Path) -> None:
     result = subprocess.run(  # noqa: S603 - a fixed command
         [str(SUSHI), "build", str(work)], env=environment, capture_output=True, text=True, check=False
     )
-    if result.returncode:
-        said = [line for line in result.stdout.splitlines() if line.startswith(("error", "  File", "  Line"))]
+    said = list(_faults(result.stdout))
+    if result.returncode or said:
         raise GuideError("\n".join(["SUSHI refuses the sources:", *(said or [result.stdout, result.stderr])]))
+
+
+def _faults(output: str) -> Iterator[str]:
+    """The errors and warnings of SUSHI that are not expected, each with the lines that say where."""
+    meant = False
+    for line in output.splitlines():
+        if kind := _MESSAGE.match(line):
+            meant = kind[1] != "info" and not _EXPECTED.search(line)
+        if meant and line.strip():
+            yield line

@@ -52,17 +52,20 @@ class Guide(NamedTuple):
         return {one["url"] for one in self.of_type(resource_type)}
 
 
-@pytest.fixture(scope="module")
-def guide(cisis: Path, tmp_path_factory: pytest.TempPathFactory) -> Guide:
+def build(folder: Path, *options: str | Path, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run the build, as anybody does."""
     if shutil.which("node") is None:
         pytest.skip("Node.js is not on this machine: the guide cannot be compiled")
     if not (ROOT / "ig" / "node_modules" / ".bin" / "sushi").exists():
         pytest.skip("SUSHI is not installed: npm ci --prefix ig")
+    command = [sys.executable, "-m", "ig", "--output", folder, *options]
+    return subprocess.run(command, cwd=ROOT, env=os.environ | settings, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def guide(cisis: Path, tmp_path_factory: pytest.TempPathFactory) -> Guide:
     folder = tmp_path_factory.mktemp("guide")
-    command = [sys.executable, "-m", "ig", "--output", folder]
-    built = subprocess.run(
-        command, cwd=ROOT, env=os.environ | {"RELAIS_CISIS_PACK": str(cisis)}, capture_output=True, text=True
-    )
+    built = build(folder, RELAIS_CISIS_PACK=str(cisis))
     assert built.returncode == 0, built.stderr
     with tarfile.open(folder / "package.tgz") as archive:
         held = {member.name: json.load(archive.extractfile(member)) for member in archive}  # type: ignore[arg-type]
@@ -221,6 +224,17 @@ def test_statuses_of_appointments_are_as_documented(guide: Guide) -> None:
     assert found["booked"] == "PLANIFIE"
     assert found["noshow"] == found["cancelled"] == "ANNULE"
     assert "entered-in-error" not in found
+
+
+def test_sources_that_do_not_compile_are_told_and_leave_no_package(tmp_path: Path) -> None:
+    """Without the official packages the parents of our profiles are unknown."""
+    (tmp_path / "packages").mkdir()
+    built = build(tmp_path / "guide", "--packages", tmp_path / "packages")
+    assert built.returncode == 1
+    assert "SUSHI refuses the sources" in built.stderr
+    assert "hl7.fhir.fr.core" in built.stderr
+    assert "Traceback" not in built.stderr
+    assert not (tmp_path / "guide" / "package.tgz").exists()
 
 
 # The package ----------------------------------------------------------------------------------------------------------

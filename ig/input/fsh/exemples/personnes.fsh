@@ -5,11 +5,10 @@ RuleSet: Etat-civil
 * identifier[=].type = $v2-0203#PI
 * identifier[=].system = "urn:oid:1.2.250.1.999.42.1"
 * identifier[=].value = "EX-000417"
-* name[+].use = #official
-* name[=].family = "EXEMPLE-BRUN"
-* name[=].given = "MARTHE"
-* name[=].extension[+].url = "https://hl7.fr/ig/fhir/core/StructureDefinition/fr-core-patient-birth-list-given-name"
-* name[=].extension[=].valueString = "MARTHE LOUISE"
+* name[officialName].use = #official
+* name[officialName].family = "EXEMPLE-BRUN"
+* name[officialName].given = "MARTHE"
+* name[officialName].extension[birth-list-given-name].valueString = "MARTHE LOUISE"
 * gender = #female
 * birthDate = "1955-06-18"
 
@@ -26,9 +25,9 @@ Description: "Une personne d'identité qualifiée, avec un INS de test et un num
 * identifier[=].system = "urn:oid:1.2.250.1.213.1.4.10"
 * identifier[=].value = "255069999999934"
 * insert Etat-civil
-* name[+].use = #usual
-* name[=].family = "EXEMPLE-BRUN"
-* name[=].given = "Marthe"
+* name[usualName].use = #usual
+* name[usualName].family = "EXEMPLE-BRUN"
+* name[usualName].given = "Marthe"
 * telecom[+].system = #phone
 * telecom[=].value = "01 99 00 00 01"
 * telecom[=].use = #home
@@ -47,9 +46,9 @@ Description: "Sans INS : le document porte le numéro local."
 * identifier[=].type = $v2-0203#PI
 * identifier[=].system = "urn:oid:1.2.250.1.999.42.1"
 * identifier[=].value = "EX-000512"
-* name[+].use = #usual
-* name[=].family = "ESSAI-TILLEUL"
-* name[=].given = "Paul"
+* name[usualName].use = #usual
+* name[usualName].family = "ESSAI-TILLEUL"
+* name[usualName].given = "Paul"
 * gender = #male
 * birthDate = "1948-02"
 
