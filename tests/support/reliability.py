@@ -1,0 +1,285 @@
+"""Many deliveries to a sandbox that fails, by workers that are killed: what was accepted, what the receivers hold."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from email import message_from_bytes, policy
+from pathlib import Path
+from typing import Any
+
+from relais.cda import templates, xdm
+from relais.cda.model import II, Document, RelatedDocument
+from relais.cda.reader import read
+from relais.cda.writer import write
+from relais.server.delivery import outbox
+from relais.server.delivery.hl7v2 import control_id
+from relais.server.delivery.transmit import Wanted, transmit_document
+from relais.server.fhir.repository import Repository
+from relais.server.sandbox import Sandbox
+from relais.server.sandbox.faults import Faults
+from relais.server.sandbox.hl7v2_platform import PlatformFault
+from relais.server.sandbox.mail_server import MailFault
+from relais.server.sandbox.xds_server import RepositoryFault
+from relais.server.settings import Settings
+from relais.server.store import Store
+from support.documents import small_document
+from support.plans import full_ins
+
+CHANNELS = (("dmp",), ("mss",), ("hl7v2",), ("dmp", "mss", "hl7v2"))
+_TESTS = Path(__file__).resolve().parents[1]
+# Silence, and what is no answer, lasts a whole time-out each time: left to the tests of each channel.
+FAULTS: Mapping[str, tuple[Any, ...]] = {
+    "dmp": tuple(fault for fault in RepositoryFault if not fault.name.startswith(("SILENT", "SLOW"))),
+    "mail": (MailFault.BUSY, MailFault.BUSY_AFTER_DATA, MailFault.CUT_AFTER_DATA, MailFault.FAREWELL),
+    "hl7v2": (PlatformFault.REFUSES, *[PlatformFault.CUT_AFTER] * 3),
+}
+
+
+@dataclass(slots=True)
+class Ordered:
+    """One accepted order: its Task, the exact bytes, the patient it is about."""
+
+    task: str
+    content: bytes
+    matricule: str
+    unique_id: str
+    replaces: str | None
+
+
+@dataclass(slots=True)
+class Trial:
+    """One run: a store, a sandbox, orders."""
+
+    folder: Path
+    settings: dict[str, Any]
+    sandbox: Sandbox
+    ordered: list[Ordered] = field(default_factory=list)
+
+    def repository(self) -> Repository:
+        """The stored resources; close its store."""
+        settings = Settings.of(self.settings)
+        return Repository(Store.open(settings.database_url), settings.fhir_base, check_references=False)
+
+    def order(self, deliveries: int, seed: int) -> None:
+        """Place orders until there are so many deliveries; every fourth document has a second version at once."""
+        settings, chance = Settings.of(self.settings), random.Random(seed)
+        repository, placed, number = self.repository(), 0, 0
+        try:
+            while placed < deliveries:
+                number += 1
+                channels = chance.choice(CHANNELS)
+                first = document_of(number, 1)
+                versions = [first, document_of(number, 2)] if number % 4 == 0 else [first]
+                for document in versions:
+                    self._place(repository, settings, document, channels, number)
+                    placed += len(channels)
+        finally:
+            repository.store.close()
+
+    def _place(
+        self, repository: Repository, settings: Settings, document: Document, channels: tuple[str, ...], number: int
+    ) -> None:
+        content = write(document)
+        mailboxes = (f"p{number}@cabinet.mssante.fr",) if "mss" in channels else ()
+        with repository.transaction() as transaction:
+            wanted = Wanted(channels, mailboxes)
+            stored = transmit_document(transaction, content, wanted, settings, transaction.now)
+        header = document.header
+        related = [parent.root for one in header.related_documents for parent in one.parent_ids]
+        self.ordered.append(
+            Ordered(
+                stored.id,
+                content,
+                header.patient.ids[0].extension or "",
+                header.id.root or "",
+                next(iter(related), None),
+            )
+        )
+
+    # --- what came of it ---
+
+    def pending(self) -> int:
+        """Deliveries that have not ended."""
+        repository = self.repository()
+        try:
+            return outbox.pending(repository.store)
+        finally:
+            repository.store.close()
+
+    def wait(self, patience: float) -> None:
+        """Until every delivery has ended. Raises AssertionError when that takes too long."""
+        deadline = time.monotonic() + patience
+        while left := self.pending():
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{left} deliveries have not ended")
+            time.sleep(0.2)
+
+    def verdict(self) -> Counter[str]:
+        """How many deliveries ended how. Raises AssertionError for what must never happen."""
+        repository = self.repository()
+        try:
+            with repository.store.snapshot() as connection:
+                found = {one.task: outbox.order(connection, one.task) for one in self.ordered}
+        finally:
+            repository.store.close()
+        held = _Held(self.sandbox)
+        ended: Counter[str] = Counter()
+        for ordered in self.ordered:
+            order = found[ordered.task]
+            assert order is not None, "an accepted order is gone"
+            for delivery in order[1]:
+                assert delivery.state in ("delivered", "dead", "unconfirmed"), delivery.state
+                assert delivery.state == "delivered" or delivery.reason, "given up without a reason"
+                held.check(ordered, delivery)
+                ended[delivery.state] += 1
+                ended["attempts"] += len(delivery.attempts)
+        held.check_nothing_else(self.ordered)
+        return ended
+
+
+class _Held:
+    """What the receivers hold."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._stored: dict[str, list[tuple[bytes, str, str | None]]] = {}
+        for document in sandbox.documents():
+            row = (document.path.read_bytes(), document.entry.patient_id, document.replaces)
+            self._stored.setdefault(document.entry.unique_id, []).append(row)
+        self._mailed: dict[str, list[tuple[bytes, tuple[str, ...]]]] = {}
+        for message in sandbox.messages():
+            self._mailed.setdefault(message.message_id, []).append((_archived(message.path), message.recipients))
+        self._taken: dict[str, set[bytes]] = {}
+        for taken in sandbox.platform_messages():
+            self._taken.setdefault(taken.control_id, set()).add(taken.document.read_bytes())
+        self._known: set[str] = set()
+
+    def check(self, ordered: Ordered, delivery: outbox.Delivery) -> None:
+        """One delivery: its receiver holds the document once, or not at all when it says so, and nobody else's."""
+        if delivery.channel == "dmp":
+            copies = [row[0] for row in self._stored.get(ordered.unique_id, ())]
+            patients = [row[1] for row in self._stored.get(ordered.unique_id, ())]
+            assert all(ordered.matricule in patient for patient in patients), "a document reached another patient"
+        elif delivery.channel == "mss":
+            copies = [row[0] for row in self._mailed.get(delivery.message_id, ())]
+            boxes = [row[1] for row in self._mailed.get(delivery.message_id, ())]
+            assert all(box == (delivery.recipient,) for box in boxes), "a mail reached another mailbox"
+        else:
+            copies = list(self._taken.get(control_id(delivery.message_id), ()))
+        assert len(copies) <= 1, "a receiver holds a document twice"
+        assert all(copy == ordered.content for copy in copies), "a receiver holds another document"
+        if delivery.state == "delivered":
+            assert copies, f"{delivery.channel}: said to be delivered, and not there"
+        if delivery.state == "dead":
+            assert not copies, f"{delivery.channel}: said not to be there, and held: {delivery.reason}"
+        self._known.update(hashlib.sha256(copy).hexdigest() for copy in copies)
+
+    def check_nothing_else(self, ordered: list[Ordered]) -> None:
+        """No receiver holds what was never ordered; about whom a document is, its own bytes say."""
+        expected = {hashlib.sha256(one.content).hexdigest(): one.matricule for one in ordered}
+        held = [row[0] for rows in self._stored.values() for row in rows]
+        held += [row[0] for rows in self._mailed.values() for row in rows]
+        held += [content for contents in self._taken.values() for content in contents]
+        for content in held:
+            matricule = expected[hashlib.sha256(content).hexdigest()]
+            assert matricule in [one.extension for one in read(content).document.header.patient.ids]
+
+
+def _archived(path: Path) -> bytes:
+    mail = message_from_bytes(path.read_bytes(), policy=policy.default)
+    zipped = next(part for part in mail.iter_attachments() if part.get_content_type() == "application/zip")
+    (packed,) = xdm.unpack(zipped.get_content()).documents
+    return packed.data
+
+
+def document_of(number: int, version: int) -> Document:
+    """A document about a patient of its own, invented as its number."""
+    document = small_document()
+    header = document.header
+    header.id = II(f"2.25.77{number:06}{version}")
+    header.set_id = II(f"2.25.77{number:06}0")
+    header.version_number = version
+    header.patient.ids = [II(templates.INS_NIR_TEST, full_ins(f"27903512{number:05}"))]
+    header.title = f"Plan {number}, version {version}"
+    if version > 1:
+        header.related_documents = [RelatedDocument([II(f"2.25.77{number:06}{version - 1}")])]
+    return document
+
+
+@contextmanager
+def trial(folder: Path, database_url: str, **more: Any) -> Iterator[Trial]:
+    """A trial on an empty database, with its sandbox running."""
+    with Sandbox(folder / "sandbox") as sandbox:
+        settings: dict[str, Any] = {
+            "database_url": database_url,
+            "organization_name": "DAC DE TEST",
+            "mss_sender": "coordination@dac.mssante.fr",
+            "mss_product_reference": "relais-test",
+            "hl7v2_sending_facility": "DAC DE TEST",
+            "dmp_existence_check": False,
+            "retry_base": 0.05,
+            "retry_attempts": 12,
+            "circuit_failures": 4,
+            "circuit_pause": 0.1,
+            "sender_timeout": 5,
+            "hl7v2_timeout": 5,
+            **sandbox.settings,
+            **more,
+        }
+        yield Trial(folder, settings, sandbox)
+
+
+@contextmanager
+def failing(sandbox: Sandbox, faults: int, seed: int) -> Iterator[None]:
+    """Inside the block the counterparts play so many faults in all, each now and then, one after another."""
+    stop, chance = threading.Event(), random.Random(seed)
+    players: dict[str, Faults[Any]] = {
+        "dmp": sandbox.dmp.faults,
+        "mail": sandbox.mail.faults,
+        "hl7v2": sandbox.hl7v2.faults,
+    }
+
+    def play() -> None:
+        left = faults
+        while left and not stop.wait(chance.uniform(0, 0.1)):
+            name = chance.choice(sorted(players))
+            if not players[name]._waiting:
+                players[name].play(chance.choice(FAULTS[name]))
+                left -= 1
+
+    thread = threading.Thread(target=play, name="faults")
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+@contextmanager
+def mortal_workers(trial: Trial, number: int, deaths: int, seed: int) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """So many workers at a time, each killed so often before one lives; stopped at the end of the block."""
+    stop = trial.folder / "stop"
+    stop.unlink(missing_ok=True)
+    environment = os.environ | {f"RELAIS_{name.upper()}": str(value) for name, value in trial.settings.items()}
+    environment["PYTHONPATH"] = os.pathsep.join([str(_TESTS), environment.get("PYTHONPATH", "")])
+    processes = []
+    try:
+        for index in range(number):
+            with (trial.folder / f"mortal-{index}.log").open("ab") as log:
+                command = [sys.executable, "-m", "support.mortal", str(deaths), str(seed + index), str(stop)]
+                processes.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
+        yield processes
+    finally:
+        stop.touch()
+        for process in processes:
+            process.wait(timeout=60)
