@@ -20,8 +20,9 @@ import click
 import msgspec
 
 from relais.cda.errors import Issue, RelaisError
-from relais.server import commands, reception, validate_command
+from relais.server import commands, dmp_commands, reception, validate_command
 from relais.server.delivery import ledger
+from relais.server.delivery.dmp_web import PAGES
 from relais.server.delivery.outbox import State
 from relais.server.document_forms import LEVELS, Level
 from relais.server.settings import Settings, reference
@@ -228,7 +229,7 @@ def validate(paths: tuple[Path, ...], as_json: bool, **asked: Any) -> None:
 
 @main.command()
 @click.argument("what")
-@click.option("--channel", "channels", multiple=True, required=True, help="mss or dmp; repeats.")
+@click.option("--channel", "channels", multiple=True, required=True, help="mss, dmp, hl7v2 or mhd; repeats.")
 @click.option("--recipient", "recipients", multiple=True, help="MSSanté mailbox; repeats.")
 @click.option("--wait", "patience", type=float, default=0.0, help="Seconds to wait for a worker to finish the order.")
 @_json_option
@@ -304,6 +305,94 @@ def evidence(task: str, output: Path, redacted: bool, as_json: bool) -> None:
     with ledger.opened(settings) as repository:
         content = ledger.evidence_pack(repository, task, settings, redacted=redacted)
     _write(content, output, as_json, {"redacted": redacted})
+
+
+@main.group()
+def dmp() -> None:
+    """Ask a DMP and change what this installation sent there; INS is the matricule of the patient, with its key."""
+
+
+def _target(ins: str, oid: str) -> dmp_commands.Target:
+    return dmp_commands.Target(Settings.load(), ins, oid)
+
+
+def _ins(command: F) -> F:
+    """The patient: matricule INS, and its OID when it is not the INS-NIR of the environment."""
+    option = click.option("--oid", default="", help="OID of the INS, when it is not the INS-NIR of the environment.")
+    return click.argument("ins")(option(command))
+
+
+@dmp.command("status")
+@_ins
+@_json_option
+def dmp_status(ins: str, oid: str, as_json: bool) -> None:
+    """Say whether the patient has a DMP and whether it is open (TD0.2)."""
+    found = dmp_commands.status(_target(ins, oid))
+    _answer({"status": found}, found, as_json)
+
+
+@dmp.command("find")
+@_ins
+@click.option("--status", "statuses", multiple=True, type=click.Choice(list(dmp_commands.STATUSES)), help="Repeats.")
+@_json_option
+def dmp_find(ins: str, oid: str, statuses: tuple[str, ...], as_json: bool) -> None:
+    """List documents (TD3.1)."""
+    found = dmp_commands.find(_target(ins, oid), statuses)
+    _answer({"documents": found}, dmp_commands.as_text(found), as_json)
+
+
+@dmp.command("retrieve")
+@_ins
+@click.argument("unique_id")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="File to write.")
+@_json_option
+def dmp_retrieve(ins: str, oid: str, unique_id: str, output: Path, as_json: bool) -> None:
+    """Read a document (TD3.2)."""
+    found = dmp_commands.retrieve(_target(ins, oid), unique_id, output)
+    _answer(found, f"{output}: {found['size']} bytes", as_json)
+
+
+def _visibility(hide: bool) -> None:
+    @dmp.command("hide" if hide else "show", help=f"{'Hide' if hide else 'Show'} a document (TD3.3a, TD3.3b).")
+    @_ins
+    @click.argument("unique_id")
+    @click.option(
+        "--from" if hide else "--to",
+        "audiences",
+        multiple=True,
+        required=True,
+        type=click.Choice(list(dmp_commands.AUDIENCES)),
+        help="Repeats.",
+    )
+    @_json_option
+    def command(ins: str, oid: str, unique_id: str, audiences: tuple[str, ...], as_json: bool) -> None:
+        found = dmp_commands.change_visibility(_target(ins, oid), unique_id, audiences, hide=hide)
+        _answer(found, dmp_commands.as_text([found]), as_json)
+
+
+_visibility(hide=True)
+_visibility(hide=False)
+
+
+@dmp.command("change")
+@_ins
+@click.argument("unique_id")
+@click.argument("change", type=click.Choice(["archive", "unarchive", "delete"]))
+@_json_option
+def dmp_change(ins: str, oid: str, unique_id: str, change: dmp_commands.Change, as_json: bool) -> None:
+    """Archive a document, take it back, or delete it (TD3.3c, TD3.3d)."""
+    found = dmp_commands.change_status(_target(ins, oid), unique_id, change)
+    _answer(found, dmp_commands.as_text([found]), as_json)
+
+
+@dmp.command("web")
+@_ins
+@click.option("--page", type=click.Choice(PAGES), default=PAGES[0], show_default=True)
+@_json_option
+def dmp_web(ins: str, oid: str, page: str, as_json: bool) -> None:
+    """Say the address of the Web access on this patient (TD0.9)."""
+    address = dmp_commands.web_address(_target(ins, oid), page)
+    _answer({"address": address}, address, as_json)
 
 
 @main.command()
