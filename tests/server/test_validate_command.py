@@ -19,6 +19,7 @@ from relais.server import validate_command
 from relais.server.settings import Settings
 from relais.server.validate_command import Asked, validate
 from relais.server.validation.files import JudgePool, find, judge_files
+from relais.server.validation.judge import Judge
 from support.documents import small_document
 from support.hl7v2 import message
 from support.judged import troubled
