@@ -80,8 +80,7 @@ def compose(shipment: Shipment, settings: Settings, trust: TrustSpace | None = N
     check_integrity(shipment)
     _check_envelope(shipment, settings)
     with making_the_message():
-        document = reader.read(shipment.document).document
-        header = document.header
+        header = _header(shipment.document)
         qualified = has_qualified_ins(header.patient)
         _check_recipients(shipment, header, trust, qualified=qualified or settings.ins_environment == "test")
         archive = _archive(shipment, settings)
@@ -136,9 +135,16 @@ def _common(header: Header, settings: Settings) -> dict[str, str]:
     }
 
 
+# One document goes to several mailboxes, each in a message of its own.
+
+
+@lru_cache(maxsize=4)
+def _header(document: bytes) -> Header:
+    return reader.read(document).document.header
+
+
 @lru_cache(maxsize=4)
 def _readable(document: bytes) -> bytes:
-    """The PDF of a document; one document goes to several mailboxes, each in a message of its own."""
     return to_pdf(reader.read(document).document)
 
 

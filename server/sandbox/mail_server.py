@@ -15,7 +15,7 @@ import threading
 import weakref
 from dataclasses import dataclass
 from email import message_from_bytes, policy
-from email.message import EmailMessage
+from email.message import EmailMessage, Message
 from email.utils import getaddresses
 from pathlib import Path
 
@@ -253,12 +253,12 @@ class MailServer:
                 self.mailboxes.deliver(recipient, raw, sender=sender)
             if not sender:
                 continue
-            message = message_from_bytes(raw, policy=policy.default)
+            message = _head(raw)
             for _ in range(wants_report + (wants_report and fault is MailFault.REPORT_TWICE)):
                 action, status = ("delivered", "2.0.0") if arrives else ("failed", "5.1.1")
-                self._send_report(str(message["Message-ID"]), sender, recipient, action, status)
+                self._send_report(str(message["Message-ID"]).strip(), sender, recipient, action, status)
             if arrives and recipient in self.readers and "Disposition-Notification-To" in message:
-                self.acknowledge(str(message["Message-ID"]), recipient, self.readers[recipient], self.mdn_form)
+                self.acknowledge(str(message["Message-ID"]).strip(), recipient, self.readers[recipient], self.mdn_form)
 
     def _take(self, raw: bytes, sender: str, recipients: list[str]) -> str:
         if not sender:
@@ -269,7 +269,7 @@ class MailServer:
             write_whole(self._refused / f"{name}.eml", raw)
             write_whole(self._refused / f"{name}.txt", "\n".join(map(str, issues)).encode())
             return _reply("554 5.6.0", "; ".join(map(str, issues)))
-        message_id = str(message_from_bytes(raw, policy=policy.default)["Message-ID"])
+        message_id = str(_head(raw)["Message-ID"]).strip()
         path = self._accepted / f"{hashlib.sha256(message_id.encode()).hexdigest()[:32]}.eml"
         if not path.exists():
             write_whole(path, raw)
@@ -333,6 +333,11 @@ def _stored(path: Path) -> StoredMessage:
         codes=tuple(_header(message, "X-MSS-CODECDA").split(",")),
         path=path,
     )
+
+
+def _head(raw: bytes) -> Message:
+    """The headers of a message; its body is not parsed."""
+    return message_from_bytes(raw[: raw.find(b"\r\n\r\n") + 4])
 
 
 def _header(message: EmailMessage, name: str) -> str:
