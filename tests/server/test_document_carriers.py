@@ -1,9 +1,11 @@
-"""Documents of stored appointments, notifications and agendas, and both levels, on both engines: sources, versions."""
+"""Documents of stored appointments, notifications and agendas, at both levels: sources; versions on both engines."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from threading import Barrier, Thread
 
 import pytest
@@ -33,6 +35,14 @@ CARRIERS = {
     "Communication": NOTICES["note"],
     "CommunicationRequest": NOTICES["admission"],
 }
+
+
+@pytest.fixture
+def small_store(tmp_path: Path) -> Iterator[Store]:
+    """An empty store on SQLite, for what does not depend on the engine."""
+    opened = Store.open(f"sqlite:///{tmp_path / 'small.sqlite'}")
+    yield opened
+    opened.close()
 
 
 def desk_of(store: Store, bundle: Resource) -> Desk:
@@ -65,8 +75,10 @@ def words(document: Document) -> str:
 
 
 @pytest.mark.parametrize("kind", CARRIERS)
-def test_official_rules_accept_both_levels_of_what_is_issued(store: Store, validator: Validator, kind: str) -> None:
-    desk = desk_of(store, CARRIERS[kind])
+def test_official_rules_accept_both_levels_of_what_is_issued(
+    small_store: Store, validator: Validator, kind: str
+) -> None:
+    desk = desk_of(small_store, CARRIERS[kind])
     for level in ("n3", "n1"):
         report = validator.validate(desk.issue(desk.first(kind), level=level).content)
         assert report.conformant, report.to_text()
@@ -90,8 +102,8 @@ def test_a_change_of_the_patient_gives_the_next_version(store: Store, kind: str)
     assert_next(first, desk.issue(desk.first(kind)))
 
 
-def test_a_type_that_carries_no_document_is_refused(store: Store) -> None:
-    desk = desk_of(store, PLANS["full"])
+def test_a_type_that_carries_no_document_is_refused(small_store: Store) -> None:
+    desk = desk_of(small_store, PLANS["full"])
     with pytest.raises(RelaisError, match="no document is made of it"):
         desk.issue(desk.first("Goal"))
 
@@ -112,23 +124,23 @@ def test_a_moved_then_cancelled_appointment_gives_versions_that_replace_each_oth
     assert header(cancelled).title == "Annulation de rendez-vous"
 
 
-def test_an_appointment_entered_in_error_has_no_document(store: Store) -> None:
-    desk = desk_of(store, AGENDAS["minimal"])
+def test_an_appointment_entered_in_error_has_no_document(small_store: Store) -> None:
+    desk = desk_of(small_store, AGENDAS["minimal"])
     desk.issue(desk.first("Appointment"))
     desk.change("Appointment", status="entered-in-error")
     with pytest.raises(MappingError, match="withdraw the former one"):
         desk.issue(desk.first("Appointment"))
 
 
-def test_what_an_appointment_refers_to_is_gathered_from_end_to_end(store: Store) -> None:
-    desk = desk_of(store, AGENDAS["every-detail"])
+def test_what_an_appointment_refers_to_is_gathered_from_end_to_end(small_store: Store) -> None:
+    desk = desk_of(small_store, AGENDAS["every-detail"])
     document = read(desk.issue(desk.first("Appointment")).content).document
     said = words(document)
     for expected in ("ORME", "LEFRANC", "Cabinet des Tilleuls", "Échographe portable", "NESSI", "Agenda du docteur"):
         assert expected in said
 
 
-def test_the_content_of_an_attachment_that_is_a_binary_goes_with_the_document(store: Store) -> None:
+def test_the_content_of_an_attachment_that_is_a_binary_goes_with_the_document(small_store: Store) -> None:
     agenda = Agenda("binary")
     binary = agenda.add("scan", "Binary", contentType="application/pdf", data=base64_of(PDF))
     letter = agenda.add(
@@ -140,20 +152,20 @@ def test_the_content_of_an_attachment_that_is_a_binary_goes_with_the_document(st
         content=[{"attachment": {"contentType": "application/pdf", "url": binary["reference"]}}],
     )
     agenda.appointment(supportingInformation=[letter])
-    desk = desk_of(store, agenda.bundle())
+    desk = desk_of(small_store, agenda.bundle())
     assert base64_of(PDF) in desk.issue(desk.first("Appointment")).content.decode()
 
 
-def test_another_appointment_is_no_part_of_the_document(store: Store) -> None:
-    desk = desk_of(store, AGENDAS["week"])
+def test_another_appointment_is_no_part_of_the_document(small_store: Store) -> None:
+    desk = desk_of(small_store, AGENDAS["week"])
     assert len(entries(desk.issue(desk.first("Appointment")))) == 1
 
 
 # --- agendas ----------------------------------------------------------------------------------------------------
 
 
-def test_an_agenda_states_every_appointment_of_the_patient_by_start(store: Store) -> None:
-    desk = desk_of(store, AGENDAS["week"])
+def test_an_agenda_states_every_appointment_of_the_patient_by_start(small_store: Store) -> None:
+    desk = desk_of(small_store, AGENDAS["week"])
     found = entries(desk.issue(desk.first("Patient")))
     starts = [one.time.low or "" for one in found if one.time]
     assert len(found) == 5
@@ -171,13 +183,13 @@ def test_an_agenda_states_every_appointment_of_the_patient_by_start(store: Store
         (Selection(start="2026-03-01", statuses=("fulfilled", "waitlist")), 1),
     ],
 )
-def test_an_agenda_of_a_period_and_of_statuses(store: Store, selection: Selection, expected: int) -> None:
-    desk = desk_of(store, AGENDAS["week"])
+def test_an_agenda_of_a_period_and_of_statuses(small_store: Store, selection: Selection, expected: int) -> None:
+    desk = desk_of(small_store, AGENDAS["week"])
     assert len(entries(desk.issue(desk.first("Patient"), selection=selection))) == expected
 
 
-def test_an_agenda_without_appointment_is_refused(store: Store) -> None:
-    desk = desk_of(store, AGENDAS["week"])
+def test_an_agenda_without_appointment_is_refused(small_store: Store) -> None:
+    desk = desk_of(small_store, AGENDAS["week"])
     with pytest.raises(MappingError, match="an agenda document is never empty"):
         desk.issue(desk.first("Patient"), selection=Selection(start="2027-01-01"))
 
@@ -200,7 +212,7 @@ def test_a_cancelled_appointment_is_stated_once(store: Store) -> None:
     assert [one.status for one in entries(third)] == ["active"]
 
 
-def test_the_other_patients_of_a_group_appointment_are_not_in_the_agenda(store: Store) -> None:
+def test_the_other_patients_of_a_group_appointment_are_not_in_the_agenda(small_store: Store) -> None:
     agenda = Agenda("group")
     other = agenda.add(
         "other",
@@ -210,14 +222,14 @@ def test_the_other_patients_of_a_group_appointment_are_not_in_the_agenda(store: 
         birthDate="1950-05-05",
     )
     agenda.appointment("rdv", agenda.ref("doctor"), other)
-    content = desk_of(store, agenda.bundle())
+    content = desk_of(small_store, agenda.bundle())
     document = content.issue(content.first("Patient"))
     assert len(entries(document)) == 1
     assert b"AUTREPERSONNE" not in document.content
 
 
-def test_a_patient_who_bears_the_number_of_another_does_not_take_over_the_agenda(store: Store) -> None:
-    desk = desk_of(store, AGENDAS["minimal"])
+def test_a_patient_who_bears_the_number_of_another_does_not_take_over_the_agenda(small_store: Store) -> None:
+    desk = desk_of(small_store, AGENDAS["minimal"])
     desk.issue(desk.first("Patient"))
     twin = copy.deepcopy(AGENDAS["minimal"])
     for entry in twin["entry"]:
@@ -228,8 +240,8 @@ def test_a_patient_who_bears_the_number_of_another_does_not_take_over_the_agenda
         desk.issue(other)
 
 
-def test_the_agenda_and_the_document_of_an_appointment_are_two_lineages(store: Store) -> None:
-    desk = desk_of(store, AGENDAS["minimal"])
+def test_the_agenda_and_the_document_of_an_appointment_are_two_lineages(small_store: Store) -> None:
+    desk = desk_of(small_store, AGENDAS["minimal"])
     assert desk.issue(desk.first("Patient")).lineage != desk.issue(desk.first("Appointment")).lineage
 
 
@@ -237,8 +249,8 @@ def test_the_agenda_and_the_document_of_an_appointment_are_two_lineages(store: S
 
 
 @pytest.mark.parametrize("kind", ["Communication", "CommunicationRequest"])
-def test_a_notification_is_corrected_then_withdrawn(store: Store, kind: str) -> None:
-    desk = desk_of(store, CARRIERS[kind])
+def test_a_notification_is_corrected_then_withdrawn(small_store: Store, kind: str) -> None:
+    desk = desk_of(small_store, CARRIERS[kind])
     first = desk.issue(desk.first(kind))
     desk.change(kind, payload=[{"contentString": "Message corrigé"}])
     corrected = desk.issue(desk.first(kind))
@@ -251,8 +263,8 @@ def test_a_notification_is_corrected_then_withdrawn(store: Store, kind: str) -> 
     assert desk.issue(desk.first(kind)) == withdrawn
 
 
-def test_the_first_version_can_be_withdrawn(store: Store, validator: Validator) -> None:
-    desk = desk_of(store, NOTICES["discharge"])
+def test_the_first_version_can_be_withdrawn(small_store: Store, validator: Validator) -> None:
+    desk = desk_of(small_store, NOTICES["discharge"])
     first = desk.issue(desk.first("CommunicationRequest"))
     desk.change("CommunicationRequest", status="revoked")
     withdrawn = desk.issue(desk.first("CommunicationRequest"))
@@ -261,15 +273,15 @@ def test_the_first_version_can_be_withdrawn(store: Store, validator: Validator) 
     assert report.conformant, report.to_text()
 
 
-def test_nothing_that_was_never_issued_is_withdrawn(store: Store) -> None:
-    desk = desk_of(store, NOTICES["discharge"])
+def test_nothing_that_was_never_issued_is_withdrawn(small_store: Store) -> None:
+    desk = desk_of(small_store, NOTICES["discharge"])
     desk.change("CommunicationRequest", status="revoked")
     with pytest.raises(MappingError, match="none is known"):
         desk.issue(desk.first("CommunicationRequest"))
 
 
-def test_a_notification_posted_again_as_revoked_withdraws_the_one_that_is_gone(store: Store) -> None:
-    desk = desk_of(store, NOTICES["discharge"])
+def test_a_notification_posted_again_as_revoked_withdraws_the_one_that_is_gone(small_store: Store) -> None:
+    desk = desk_of(small_store, NOTICES["discharge"])
     first = desk.issue(desk.first("CommunicationRequest"))
     source = desk.load(desk.first("CommunicationRequest"))
     desk.delete(desk.first("CommunicationRequest"))
@@ -279,8 +291,8 @@ def test_a_notification_posted_again_as_revoked_withdraws_the_one_that_is_gone(s
 # --- levels -----------------------------------------------------------------------------------------------------
 
 
-def test_the_unstructured_form_is_a_lineage_of_its_own_with_the_pdf_of_the_structured_one(store: Store) -> None:
-    desk = desk_of(store, PLANS["full-ppcs"])
+def test_the_unstructured_form_is_a_lineage_of_its_own_with_the_pdf_of_the_structured_one(small_store: Store) -> None:
+    desk = desk_of(small_store, PLANS["full-ppcs"])
     plan = desk.first("CarePlan")
     structured, made = desk.issue(plan), desk.issue(plan, level="n1")
     body = read(made.content).document.non_xml_body
@@ -301,8 +313,10 @@ def test_versions_of_the_unstructured_form_follow_those_of_the_structured_one(st
     assert_next(first, desk.issue(plan, level="n1"))
 
 
-def test_the_first_unstructured_form_replaces_nothing_whatever_its_version(store: Store, validator: Validator) -> None:
-    desk = desk_of(store, PLANS["full"])
+def test_the_first_unstructured_form_replaces_nothing_whatever_its_version(
+    small_store: Store, validator: Validator
+) -> None:
+    desk = desk_of(small_store, PLANS["full"])
     plan = desk.first("CarePlan")
     desk.issue(plan)
     desk.change(plan, title="Plan revu")
@@ -349,8 +363,8 @@ def test_a_lineage_never_passes_to_another_patient(store: Store) -> None:
         desk.issue(appointment)
 
 
-def test_the_arc_of_the_emitter_names_both_forms(store: Store) -> None:
-    desk = desk_of(store, PLANS["minimal"])
+def test_the_arc_of_the_emitter_names_both_forms(small_store: Store) -> None:
+    desk = desk_of(small_store, PLANS["minimal"])
     desk.deployment = replace(DEPLOYMENT, oid_arc="1.2.250.1.999.1")
     for level in ("n3", "n1"):
         assert (header(desk.issue(desk.first("CarePlan"), level=level)).id.root or "").startswith("1.2.250.1.999.1.")
