@@ -115,7 +115,9 @@ def conditional_delete(transaction: Transaction, call: Call) -> Reply:
         transaction.delete(call.resource_type, found)
         for found in matching(transaction, call.resource_type, call.query, "the query", most)
     ]
-    return _deleted(gone[0] if gone else None, call)
+    first = gone[0] if gone else None
+    call.id = first.id if first else ""
+    return _deleted(first, call)
 
 
 def history(reader: Reader, call: Call) -> Reply:
