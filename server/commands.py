@@ -25,6 +25,7 @@ from relais.server.conformance import Conformance
 from relais.server.delivery import gate, service
 from relais.server.delivery.channel import DeliveryError
 from relais.server.delivery.transmit import Wanted, transmit, transmit_document
+from relais.server.delivery.verdicts import Verdicts
 from relais.server.delivery.worker import Check
 from relais.server.document_forms import Level, at_level, serialised
 from relais.server.document_imports import Filed
@@ -165,9 +166,7 @@ def work(settings: Settings, stop: threading.Event) -> None:
 
 def departure_check(settings: Settings) -> Check:
     """The check that a worker makes before each attempt: what may leave at all, then the official rules."""
-    validator = open_validator(settings) if settings.rules_folder else None
-    if validator:
-        validator.warm_up()
+    verdicts = Verdicts(lambda: _warm_validator(settings), _forbidding) if settings.rules_folder else None
 
     def check(content: bytes, channel: str) -> list[Issue]:
         document = read(content).document
@@ -176,14 +175,22 @@ def departure_check(settings: Settings) -> Check:
         ]
         if refused:
             return refused
-        if validator is None:
+        if verdicts is None:
             return [] if settings.rules_required is False else _rules_absent()
-        report = validator.validate(content)
-        return (
-            [] if report.acceptable else [issue for issue in report.to_issues() if issue.severity in ("fatal", "error")]
-        )
+        return verdicts.of(content)
 
     return check
+
+
+def _warm_validator(settings: Settings) -> Validator:
+    validator = open_validator(settings)
+    validator.warm_up()
+    return validator
+
+
+def _forbidding(validator: Validator, content: bytes) -> list[Issue]:
+    report = validator.validate(content)
+    return [] if report.acceptable else [one for one in report.to_issues() if one.severity in ("fatal", "error")]
 
 
 def _rules_absent() -> NoReturn:

@@ -24,6 +24,7 @@ from relais.cda.errors import Issue, RelaisError
 from relais.mappings.context import Resource
 from relais.server.delivery import acknowledgements, circuits, evidence, ledger, outbox, redaction, wakeup
 from relais.server.delivery.channel import DeliveryError, Exchange, Shipment, record, recording
+from relais.server.delivery.verdicts import Verdicts
 from relais.server.store import Store, StoreError, migrations
 from relais.server.store.database import Database
 from support.orders import NOW, Office, trouble
@@ -517,3 +518,28 @@ def test_orders_of_a_store_made_before_there_were_revisions_are_delivered(store_
     assert found is not None
     assert (found[0].priority, found[0].action, found[1][0].message_id) == ("routine", "send", "<1@b.mssante.fr>")
     store.close()
+
+
+# --- official rules ---------------------------------------------------------------------------------------------
+
+
+def test_a_document_is_judged_once_and_by_one_thread() -> None:
+    judged: list[tuple[int, bytes]] = []
+
+    def judge(validator: int, content: bytes) -> list[Issue]:
+        assert threading.get_ident() == validator
+        judged.append((validator, content))
+        return [Issue("error", "invalid", "no")] if content == b"wrong" else []
+
+    verdicts = Verdicts(threading.get_ident, judge)
+    found: list[list[Issue]] = []
+    threads = [threading.Thread(target=lambda: found.append(verdicts.of(b"wrong"))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [issue.code for issues in found for issue in issues] == ["invalid"] * 4
+    count = len(judged)
+    assert verdicts.of(b"wrong") == found[0]
+    assert verdicts.of(b"right") == []
+    assert len(judged) == count + 1
