@@ -20,6 +20,7 @@ from relais.server.settings import Settings
 Peer = Literal["mss", "hl7v2", "mhd"]
 """Whose settings are meant: `<peer>_ca_file`, `<peer>_certificate`, `<peer>_crl_file`."""
 
+_LOCKED = ""  # instead of asking a terminal for the pass phrase of a key: that key cannot be used
 _REASONS = {  # X509_V_ERR_* of OpenSSL
     3: "the revocation list of its issuer is missing from {crl_file}",
     9: "is not valid yet",
@@ -42,7 +43,7 @@ def client_context(settings: Settings, peer: Peer) -> ssl.SSLContext:
     if certificate:
         _check_validity(certificate, f"{peer}_certificate")
         try:
-            context.load_cert_chain(certificate)
+            context.load_cert_chain(certificate, password=_LOCKED)
         except OSError as error:
             raise _unusable("the client certificate or its key cannot be read", f"{peer}_certificate") from error
     if crl_file:
@@ -64,7 +65,7 @@ def server_context(certificate: str, ca_file: str) -> ssl.SSLContext:
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(certificate)
+    context.load_cert_chain(certificate, password=_LOCKED)
     if ca_file:
         context.load_verify_locations(ca_file)
         context.verify_mode = ssl.CERT_REQUIRED
