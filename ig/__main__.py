@@ -39,7 +39,7 @@ def build(output: Path, packages: Path) -> packing.Guide:
     compiled = sushi.compile_sources(output / "sushi", packages, tables.resources())
     guide = compiled[0]
     facade.state_levels(compiled)
-    statement = facade.statement(compiled, guide["date"])
+    statement = facade.statement(guide, compiled, packages)
     compiled.append(statement)
     listed = {"reference": {"reference": packing.key(statement)}, "name": statement["title"], "exampleBoolean": False}
     guide["definition"]["resource"].append(listed)

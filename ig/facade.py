@@ -18,16 +18,20 @@ Resource = dict[str, Any]
 _OF_AN_INSTANCE = ("software", "implementation", "text")
 
 
-def statement(definitions: Iterable[Resource], date: str) -> Resource:
-    """What a facade with every interaction and operation offers, as requirements, with the profiles of each type."""
+def statement(guide: Resource, definitions: Iterable[Resource], packages: Path) -> Resource:
+    """What a facade with the official packages and every operation offers, as requirements; our profiles by type."""
     with tempfile.TemporaryDirectory() as folder:
-        database = f"sqlite:///{Path(folder) / 'guide.sqlite'}"
-        settings = Settings(base_url=BASE.removesuffix("/"), administration=True, database_url=database)
+        settings = Settings(
+            base_url=BASE.removesuffix("/"),
+            administration=True,
+            database_url=f"sqlite:///{Path(folder) / 'guide.sqlite'}",
+            fhir_packages=str(packages),
+        )
         found: Resource = create_app(settings).test_client().get("/fhir/metadata").get_json()
     profiles: dict[str, list[str]] = {}
     for one in definitions:
         if one["resourceType"] == "StructureDefinition" and one["derivation"] == "constraint":
-            profiles.setdefault(one["type"], []).append(one["url"])
+            profiles.setdefault(one["type"], []).append(f"{one['url']}|{guide['version']}")
     for served in found["rest"][0]["resource"]:
         if mine := profiles.get(served["type"]):
             served["supportedProfile"] = [*served.get("supportedProfile", ()), *mine]
@@ -37,7 +41,7 @@ def statement(definitions: Iterable[Resource], date: str) -> Resource:
         "name": "RelaisFacade",
         "title": "Façade Relais",
         "status": "draft",
-        "date": date,
+        "date": guide["date"],
         "kind": "requirements",
         "format": [media for media in found["format"] if "/" in media],
         "description": (

@@ -21,9 +21,8 @@ from lxml import html
 from relais.mappings import extensions, terminology
 from relais.profiles.packages import Registry, load
 from relais.profiles.validator import Validator
-from relais.server.app import create_app
+from relais.server import app as _  # noqa: F401 - registers the operations
 from relais.server.fhir.operations import OPERATIONS
-from relais.server.settings import Settings
 from support.facade import RunningFacade, running_facade
 
 Resource = dict[str, Any]
@@ -161,20 +160,25 @@ def test_operations_are_those_the_facade_serves(guide: Guide) -> None:
 
 
 def test_the_statement_of_the_facade_names_every_operation_profile_and_parameter(
-    guide: Guide, tmp_path: Path, registry: Registry
+    guide: Guide, cisis: Path, tmp_path: Path
 ) -> None:
-    settings = Settings(database_url=f"sqlite:///{tmp_path / 'a.sqlite'}", administration=True, base_url=BASE[:-1])
-    running = create_app(settings).test_client().get("/fhir/metadata").get_json()["rest"][0]
+    packages = cisis / "fhir"
+    with running_facade(tmp_path, administration="true", base_url=BASE[:-1], fhir_packages=packages) as facade:
+        running = facade.get("metadata").json()["rest"][0]
     stated = copy.deepcopy(guide.definitions["CapabilityStatement/relais-facade"]["rest"][0])
-    profiles = {url for one in stated["resource"] for url in one.pop("supportedProfile", ()) if url.startswith(BASE)}
-    for one in running["resource"]:
-        one.pop("supportedProfile", None)
+    ours: set[str] = set()
+    for one in stated["resource"]:
+        own = [url for url in one.get("supportedProfile", ()) if url.startswith(BASE)]
+        one["supportedProfile"] = [url for url in one.get("supportedProfile", ()) if url not in own]
+        if not one["supportedProfile"]:
+            del one["supportedProfile"]
+        ours.update(own)
     assert stated == running
     types = {one["type"] for one in stated["resource"]}
     structures = [one for one in guide.of_type("StructureDefinition") if one["type"] in types]
-    assert profiles == {one["url"] for one in structures}
-    own = {one["definition"] for each in [stated, *stated["resource"]] for one in each.get("operation", ())}
-    assert {url for url in own if url.startswith(BASE)} == guide.defined("OperationDefinition")
+    assert ours == {f"{one['url']}|{one['version']}" for one in structures}
+    operations = {one["definition"] for each in [stated, *stated["resource"]] for one in each.get("operation", ())}
+    assert {url for url in operations if url.startswith(BASE)} == guide.defined("OperationDefinition")
 
 
 def test_actors_name_only_what_is_defined(guide: Guide) -> None:
