@@ -157,18 +157,31 @@ def take_zam(transaction: Transaction, zam: Zam) -> None:
     if message_id is None:
         message = "no message was sent under this MSH-10"
         raise RelaisError(Issue("error", "not-found", message, "OBX[1]-4", "hl7v2.zam"))
-    who = f" {zam.mailbox}" if zam.mailbox else ""
+    kind, who = _KINDS[zam.trigger], quoted(f"{zam.trigger} {zam.mailbox}".strip())
+    if zam.positive and _refused_elsewhere(transaction, message_id, kind, who):
+        return
     said = "yes" if zam.positive else f"no: {zam.error}"
     tasks = acknowledgements.record(
         transaction.connection,
         message_id,
-        _KINDS[zam.trigger],
+        kind,
         positive=zam.positive,
-        detail=quoted(f"{zam.trigger}{who} {said}"),
+        detail=quoted(f"{who}: {said}"),
         now=transaction.now,
     )
     for task in tasks:
         write_task(transaction, task)
+
+
+def _refused_elsewhere(transaction: Transaction, message_id: str, kind: Acknowledgement, who: str) -> bool:
+    """Whether another receiver of the message has refused it: what one says does not take back what another said."""
+    known = acknowledgements.acknowledgement_table
+    details = transaction.connection.scalars(
+        select(known.c.detail)
+        .join(delivery_table, delivery_table.c.key == known.c.delivery)
+        .where(delivery_table.c.message_id == message_id, known.c.kind == kind, known.c.state == "negative")
+    )
+    return any(not (detail or "").startswith(f"{who}:") for detail in details)
 
 
 def _message_id(transaction: Transaction, control_id: str) -> str | None:

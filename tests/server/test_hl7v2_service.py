@@ -132,28 +132,46 @@ def test_control_ids_lead_back_to_their_message() -> None:
     assert beginning_of_message_id(control_id("<autre@relais.mssante.fr>")) == ""
 
 
+def ordered(office: Office, platform: Hl7v2Platform, *mailboxes: str) -> tuple[str, str]:
+    """Order the small document for these mailboxes, and deliver it to the platform: the Task, and the MSH-10."""
+    settings = replace(
+        office.settings,
+        hl7v2_host="127.0.0.1",
+        hl7v2_port=platform.port,
+        hl7v2_tls=False,
+        hl7v2_receiving_application="PFI",
+        hl7v2_receiving_facility="GHT",
+        organization_name="DAC",
+    )
+    with office.repository.transaction() as transaction:
+        wanted = Wanted(("hl7v2",), mailboxes)
+        task = transmit_document(transaction, small_shipment().document, wanted, settings, transaction.now)
+    assert worker(office.repository, settings, lambda *_: []).step()
+    [taken] = platform.messages()
+    return task.id, taken.control_id
+
+
+def said(office: Office, task: str) -> list[str]:
+    """What the Task says of acknowledgements."""
+    outputs = office.repository.load("Task", task)["output"]
+    return [one["valueString"] for one in outputs if one["type"]["coding"][0]["code"].startswith("acknowledgement")]
+
+
 def test_acknowledgements_of_a_platform_find_their_order(office: Office, tmp_path: Path) -> None:
     with Hl7v2Platform(tmp_path / "platform", None) as platform:
-        settings = replace(
-            office.settings,
-            hl7v2_host="127.0.0.1",
-            hl7v2_port=platform.port,
-            hl7v2_tls=False,
-            hl7v2_receiving_application="PFI",
-            hl7v2_receiving_facility="GHT",
-            organization_name="DAC",
-        )
-        with office.repository.transaction() as transaction:
-            wanted = Wanted(("hl7v2",), (NURSE,))
-            task = transmit_document(transaction, small_shipment().document, wanted, settings, transaction.now)
-        assert worker(office.repository, settings, lambda *_: []).step()
-        [taken] = platform.messages()
-        answers = platform.emit(taken.control_id, office.server.host, office.server.port)
+        task, name = ordered(office, platform, NURSE)
+        answers = platform.emit(name, office.server.host, office.server.port)
     assert [answer.code for answer in answers] == ["AA"] * len(answers)
-    outputs = office.repository.load("Task", task.id)["output"]
-    said = [one["valueString"] for one in outputs if one["type"]["coding"][0]["code"].startswith("acknowledgement")]
-    assert any("Z02" in line for line in said)
-    assert any("Z03" in line for line in said)
+    assert any("Z02" in line for line in said(office, task))
+    assert any("Z03" in line for line in said(office, task))
+
+
+def test_one_mailbox_that_refuses_is_told_whatever_others_say(quick_office: Office, tmp_path: Path) -> None:
+    with Hl7v2Platform(tmp_path / "platform", None) as platform:
+        task, name = ordered(quick_office, platform, PROFESSIONAL, NURSE)
+        platform.unknown.add(PROFESSIONAL)
+        platform.emit(name, quick_office.server.host, quick_office.server.port)
+    assert any(f"Z02 {PROFESSIONAL}: no" in line for line in said(quick_office, task))
 
 
 def test_an_acknowledgement_of_nothing_of_ours_is_refused(quick_office: Office) -> None:
