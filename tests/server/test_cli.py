@@ -45,7 +45,7 @@ def refusal(done: subprocess.CompletedProcess[bytes]) -> str:
 def test_convert_validate_pack_unpack_give_the_document_back(folder: Path) -> None:
     validated = relais("validate", "pps.xml", "--json", folder=folder)
     assert validated.returncode == 0, validated.stdout
-    assert json.loads(validated.stdout)[0]["conformant"] is True
+    assert json.loads(validated.stdout)[0]["verdict"] == "conformant"
     assert relais("pack", "pps.xml", "-o", "IHE_XDM.ZIP", folder=folder).returncode == 0
     unpacked = relais("unpack", "IHE_XDM.ZIP", "-o", "out", "--json", folder=folder)
     assert unpacked.returncode == 0, unpacked.stderr
@@ -72,7 +72,8 @@ def test_a_fhir_resource_is_judged_by_base_r4(folder: Path) -> None:
     (folder / "patient.json").write_text('{"resourceType": "Patient", "colour": "red"}')
     done = relais("validate", "patient.json", "--json", folder=folder)
     assert done.returncode == 1
-    assert json.loads(done.stdout)[0]["issues"][0]["path"] == "Patient.colour"
+    [report] = json.loads(done.stdout)
+    assert report["parts"][0]["checks"][0]["findings"][0]["path"] == "Patient.colour"
 
 
 @pytest.mark.parametrize(
@@ -85,8 +86,6 @@ def test_a_fhir_resource_is_judged_by_base_r4(folder: Path) -> None:
         ("import", b'<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]><x>&e;</x>', "DTD"),
         ("import", b"<html/>", "ClinicalDocument"),
         ("pack", b"<html/>", "ClinicalDocument"),
-        ("validate", b"<!DOCTYPE a><a/>", "DTD"),
-        ("validate", b"", "no element found"),
     ],
 )
 def test_unreadable_input_is_one_line(tmp_path: Path, command: str, content: bytes, expected: str) -> None:
@@ -150,7 +149,7 @@ def test_an_order_is_placed_for_a_document_made_elsewhere(folder: Path, monkeypa
         (["send", "CarePlan/none", "--channel", "dmp"], "does not exist"),
         (["send", "nothing.xml", "--channel", "dmp"], "No such file"),
         (["send", "CarePlan/none", "--channel", "hl7v2"], "not configured"),
-        (["send", "CarePlan/none", "--channel", "fax"], "one of dmp, mss, hl7v2"),
+        (["send", "CarePlan/none", "--channel", "fax"], "one of dmp, mss, hl7v2, mhd"),
         (["send", "CarePlan/none", "--channel", "mss"], "recipient"),
     ],
 )

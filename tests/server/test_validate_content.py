@@ -1,0 +1,76 @@
+"""`$validate` over HTTP of what is no FHIR: the verdict as an OperationOutcome or a page, by processes of its own."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from relais.cda.writer import write
+from support.documents import small_document
+from support.facade import RunningFacade, issues, running_facade
+from support.hl7v2 import message
+from support.rules import PPS, UNSTRUCTURED, example
+
+
+@pytest.fixture(scope="module")
+def facade(cisis: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningFacade]:
+    folder = tmp_path_factory.mktemp("content")
+    with running_facade(folder, cisis_pack=cisis, workers=1, threads=4, fhir_packages="none") as running:
+        yield running
+
+
+def validate(
+    facade: RunningFacade, body: object, content_type: str, **headers: str
+) -> tuple[int, list[dict[str, object]]]:
+    """Status and issues."""
+    answer = facade.request("POST", "$validate", body, Content_Type=content_type, **headers)
+    return answer.status_code, issues(answer)
+
+
+@pytest.mark.timeout(600)
+def test_whatever_comes_is_recognised_and_judged(facade: RunningFacade, cisis: Path) -> None:
+    document = example(cisis, UNSTRUCTURED)
+    status, found = validate(facade, document, "text/xml; charset=utf-8")
+    assert status == 200
+    assert found[0]["severity"] == "information"
+    assert str(found[0]["diagnostics"]).startswith("CONFORMANT")
+    assert str(found[0]["details"]).count("tcc-3.0@") == 1
+
+    status, found = validate(facade, example(cisis, PPS), "application/octet-stream", Accept_Language="fr")
+    assert (status, found[0]["severity"]) == (200, "error")
+    assert str(found[0]["diagnostics"]).startswith("NON CONFORME")
+    assert any("terminologie.sch:30" in str(one["details"]) for one in found)
+    assert not any("MED-057" in str(one["diagnostics"]) for one in found)  # no issue quotes the document
+
+    status, found = validate(facade, message(), "x-application/hl7-v2+er7")
+    assert status == 200
+    assert any(str(one.get("expression", "")).startswith("['OBX-5#") for one in found)
+
+    binary = {"resourceType": "Binary", "contentType": "text/xml", "data": base64.b64encode(document).decode()}
+    status, found = validate(facade, binary, "application/fhir+json")
+    assert (status, found[0]["severity"]) == (200, "information")
+
+    page = facade.request("POST", "$validate", document, Content_Type="text/xml", Accept="text/html")
+    assert (page.status_code, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert page.text.startswith("<!DOCTYPE html>")
+    assert "sandbox" in page.headers["Content-Security-Policy"]
+
+
+def test_what_is_nothing_of_that_is_refused(facade: RunningFacade) -> None:
+    status, found = validate(facade, b"hello", "text/plain")
+    assert (status, found[0]["code"]) == (415, "not-supported")
+
+
+def test_fhir_in_plain_xml_stays_a_resource(facade: RunningFacade) -> None:
+    status, found = validate(facade, b'<Patient xmlns="http://hl7.org/fhir"><gender value="x"/></Patient>', "text/xml")
+    assert (status, found[0]["expression"]) == (200, ["Patient.gender"])
+    status, _ = validate(facade, b"<html/>", "application/xml")
+    assert status == 400
+
+
+def test_document_is_no_patient(facade: RunningFacade) -> None:
+    answer = facade.request("POST", "Patient/$validate", write(small_document()), Content_Type="text/xml")
+    assert answer.status_code == 400
