@@ -18,10 +18,10 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from lxml import html
 
+import relais.server.app  # noqa: F401 - registers the operations
 from relais.mappings import extensions, terminology
 from relais.profiles.packages import Registry, load
 from relais.profiles.validator import Validator
-from relais.server import app as _  # noqa: F401 - registers the operations
 from relais.server.fhir.operations import OPERATIONS
 from support.facade import RunningFacade, running_facade
 
