@@ -14,6 +14,9 @@ from relais.cda.writer import write
 from relais.mappings.context import Deployment, DocumentVersion
 from relais.mappings.to_cda.unstructured import unstructured
 
+CDA_TYPES = ("text/xml", "application/xml")
+"""Media types of a CDA document; the first is the one that Relais writes."""
+
 Level = Literal["n1", "n3"]
 LEVELS: tuple[Level, ...] = get_args(Level)
 

@@ -6,7 +6,6 @@ Patient the agenda of his or her appointments.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -25,15 +24,11 @@ from relais.mappings.to_cda.notification import notification_document
 from relais.mappings.to_cda.pps import pps_document
 from relais.server.fhir import references
 from relais.server.fhir.json_format import load
-from relais.server.fhir.repository import Transaction, existing
+from relais.server.fhir.repository import existing
 from relais.server.search import search
 from relais.server.store.store import StoredVersion, read_current
 
-CDA_TYPES = ("text/xml", "application/xml")
 CARRIERS = ("Appointment", "CarePlan", "Communication", "CommunicationRequest", "Patient")
-
-RECEIVED = "DocumentReference"
-"""The type that holds a document that was received."""
 
 _ROLE = ("PractitionerRole", (("practitioner", ""), ("active:not", "false")), "Practitioner")
 _PROVISIONS = ",".join(
@@ -136,35 +131,6 @@ def gather(connection: Connection, base: str, carrier: str, selection: Selection
     appointments = [one for name, one in parsed.items() if name.startswith("Appointment/")]
     chosen = tuple(one for one in appointments if selection.may_hold(one)) if carrier.startswith("Patient/") else ()
     return Sources(parsed[carrier], chosen, ResourceSet.of(parsed.values(), base), selection)
-
-
-def received(transaction: Transaction, reference: str) -> tuple[bytes, Resource]:
-    """The CDA that a `DocumentReference/[id]` holds, byte for byte, and the Patient whom it is filed with.
-
-    Raises FhirError 404 or 410, RelaisError when it holds no such content or was entered in error.
-    """
-    resource = transaction.load(*reference.split("/"))
-    if resource.get("status") == "entered-in-error":
-        raise _refusal("business-rule", "entered in error: no document", f"{RECEIVED}.status")
-    subject = _local(transaction, resource.get("subject", {}).get("reference", ""), "Patient")
-    if subject is None:
-        raise _refusal("required", "a reference to a Patient stored here", f"{RECEIVED}.subject")
-    for content in resource.get("content", ()):
-        attachment = content.get("attachment", {})
-        if attachment.get("contentType", "").partition(";")[0].strip().lower() not in CDA_TYPES:
-            continue
-        holder = attachment if "data" in attachment else _local(transaction, attachment.get("url", ""), "Binary")
-        if holder is not None and "data" in holder:
-            return base64.b64decode(holder["data"]), subject
-    raise _refusal("not-found", "no CDA document (text/xml) whose bytes are stored here", f"{RECEIVED}.content")
-
-
-def _local(transaction: Transaction, reference: str, resource_type: str) -> Resource | None:
-    """The stored resource that a reference names, when it is of that type and here."""
-    target = references.restful(reference)
-    if target is None or target[0] not in ("", transaction.repository.base) or target[1] != resource_type:
-        return None
-    return transaction.load(resource_type, target[2])
 
 
 def _refusal(code: str, message: str, path: str) -> RelaisError:

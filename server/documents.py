@@ -21,12 +21,11 @@ from relais.cda.model import II, Document, Header
 from relais.cda.reader import read
 from relais.cda.templates import INS_ROOTS
 from relais.cda.writer import write
-from relais.mappings import identity
 from relais.mappings.context import Deployment, DocumentVersion, Emission, Mapped
 from relais.mappings.to_cda.unstructured import own_lineage
 from relais.server.delivery import outbox
 from relais.server.document_forms import Level, at_level
-from relais.server.document_sources import EVERYTHING, RECEIVED, Selection, Sources, gather, received
+from relais.server.document_sources import EVERYTHING, Selection, Sources, gather
 from relais.server.fhir.repository import Transaction
 from relais.server.store.schema import Bytewise, metadata
 from relais.server.store.store import to_datetime, to_microseconds
@@ -104,17 +103,11 @@ def issue(
 ) -> IssuedDocument:
     """The document of `carrier` (`Type/[id]`) as it stands, issuing the next version if it would differ from the last.
 
-    `selection` chooses the appointments of an agenda, whose carrier is the Patient. The document of a DocumentReference
-    is the CDA that it holds, as it was received. The unstructured form (`n1`) is a
+    `selection` chooses the appointments of an agenda, whose carrier is the Patient. The unstructured form (`n1`) is a
     document of its own lineage, with one version at most for each of the structured one. Raises MappingError when the
     resources lack what the document requires, FhirError when there is no such resource, RelaisError when its
     identifier belongs to another one or to another patient.
     """
-    if carrier.startswith(f"{RECEIVED}/"):
-        if level != "n3":
-            message = "a document that was received goes out as it came"
-            raise RelaisError(Issue("error", "not-supported", message, "level"))
-        return _received(transaction, carrier, now)
     transaction.exclusively(f"documents of {carrier}")
     structured = _issue_structured(transaction, carrier, deployment, now, selection)
     if level == "n3":
@@ -127,7 +120,7 @@ def _issue_structured(
 ) -> IssuedDocument:
     connection = transaction.connection
     sources = gather(connection, transaction.repository.base, carrier, selection)
-    former = _newest(connection, document_table.c.carrier == carrier)
+    former = last_issued(connection, carrier)
     set_id = former.identity.set_id if former else _lineage_of(sources, deployment, now)
     transaction.exclusively(f"lineage {name_of(set_id)}")
     last = newest_of(connection, name_of(set_id))
@@ -154,18 +147,6 @@ def _issue_unstructured(
     version = DocumentVersion(structured.version, replaced.identity.id if replaced else None)
     made = at_level(document, "n1", deployment, version)
     return _keep(connection, _document_of(made, structured.carrier + _UNSTRUCTURED, structured.issues, now))
-
-
-def _received(transaction: Transaction, carrier: str, now: datetime) -> IssuedDocument:
-    """The CDA that a DocumentReference holds, byte for byte. Raises RelaisError when it is about another patient."""
-    content, patient = received(transaction, carrier)
-    transaction.exclusively(f"lineage {lineage_of(read(content).document.header)}")
-    document = register(transaction.connection, content, now)
-    identifiers = tuple(ii for ii in map(identity.any_ii_of, patient.get("identifier", ())) if ii)
-    if not _same_person(identifiers, document.identity.patient):
-        message = "the document is about another patient than the DocumentReference that holds it"
-        raise RelaisError(Issue("error", "conflict", message, "DocumentReference.subject", "CI-SIS: recordTarget"))
-    return document
 
 
 def lineage_of(header: Header) -> str:
@@ -277,9 +258,10 @@ def issued(connection: Connection, key: str) -> IssuedDocument | None:
     return _document(row) if row else None
 
 
-def last_issued(connection: Connection, carrier: str) -> IssuedDocument | None:
-    """The newest document of `Type/[id]`."""
-    return _newest(connection, document_table.c.carrier == carrier)
+def last_issued(connection: Connection, carrier: str, level: Level = "n3") -> IssuedDocument | None:
+    """The newest document of `Type/[id]`, at that level."""
+    name = carrier + _UNSTRUCTURED if level == "n1" else carrier
+    return _newest(connection, document_table.c.carrier == name)
 
 
 def newest_of(connection: Connection, lineage: str) -> IssuedDocument | None:

@@ -24,10 +24,9 @@ MODELS = {
     "CarePlan": "pps",
     "Communication": "notification",
     "CommunicationRequest": "notification",
-    "DocumentReference": "",
     "Patient": "agenda",
 }
-"""The model of the document of each carrier; a received document has its own."""
+"""The model of the document of each carrier."""
 
 _GENERAL = frozenset({"_format", "_pretty"})
 _OF_CARRIERS = frozenset({"level", "model"})
@@ -69,7 +68,7 @@ def of_carrier(call: Call) -> OfCarrier:
     if model is None and call.resource_type == "Patient":
         raise FhirError.of(400, "required", f"model={expected} is expected: the document to make of a Patient", "model")
     if model is not None and model.value != expected:
-        message = f"the document of a {call.resource_type} has the model {expected or 'that it came with'}"
+        message = f"the document of a {call.resource_type} is of model {expected}"
         raise FhirError.of(400, "code-invalid", message, model.place)
     return OfCarrier(_level(given), _selection(given))
 

@@ -12,8 +12,9 @@ from relais.cda.errors import Issue
 from relais.mappings.context import Emission
 from relais.mappings.to_cda import convert
 from relais.server import documents
-from relais.server.document_forms import at_level, serialised
-from relais.server.document_sources import CARRIERS, CDA_TYPES, RECEIVED
+from relais.server.delivery import stored_documents
+from relais.server.document_forms import CDA_TYPES, at_level, serialised
+from relais.server.document_sources import CARRIERS
 from relais.server.fhir.cda_parameters import of_bundle, of_carrier
 from relais.server.fhir.exchange import Call, Reply
 from relais.server.fhir.facade import Facade
@@ -21,19 +22,18 @@ from relais.server.fhir.json_format import dump
 from relais.server.fhir.negotiation import FHIR_JSON
 from relais.server.fhir.operations import operation
 from relais.server.fhir.outcome import all_well, operation_outcome
+from relais.server.fhir.parameters import simple_parameters
 
 CDA_TYPE = CDA_TYPES[0]
 
 
-@operation(
-    "$to-cda", level="instance", resource_types=(*CARRIERS, RECEIVED), methods=("GET", "POST"), produces=CDA_TYPES
-)
+@operation("$to-cda", level="instance", resource_types=CARRIERS, methods=("GET", "POST"), produces=CDA_TYPES)
 def stored_to_cda(facade: Facade, call: Call) -> Reply:
-    """The CDA document of a stored resource: PPS, agenda, notification, or a document that was received.
+    """The CDA document of a stored resource: PPS, agenda, notification.
 
-    Unchanged sources give the same bytes, a change gives the next version; a received document is as it came.
-    Parameters: `level` (n3, n1); of a Patient `model` (agenda), `start` and `end` or `period`, `status` (repeats).
-    With `Prefer: return=OperationOutcome` the remarks of the mapping are answered instead of the document.
+    Unchanged sources give the same bytes, a change gives the next version. Parameters: `level` (n3, n1); of a Patient
+    `model` (agenda), `start` and `end` or `period`, `status` (repeats). With `Prefer: return=OperationOutcome` the
+    remarks of the mapping are answered instead of the document.
     """
     wanted = of_carrier(call)
     deployment, carrier = facade.settings.deployment, f"{call.resource_type}/{call.id}"
@@ -41,6 +41,20 @@ def stored_to_cda(facade: Facade, call: Call) -> Reply:
         document = documents.issue(
             transaction, carrier, deployment, transaction.now, selection=wanted.selection, level=wanted.level
         )
+    return _answer(call, document.content, document.issues)
+
+
+@operation(
+    "$to-cda", level="instance", resource_types=("DocumentReference",), methods=("GET", "POST"), produces=CDA_TYPES
+)
+def received_to_cda(facade: Facade, call: Call) -> Reply:
+    """The CDA document that a DocumentReference points to, byte for byte, when it is about the subject."""
+    simple_parameters(call, ())
+    with facade.repository.transaction() as transaction:
+        reference = transaction.load(call.resource_type, call.id)
+        content = stored_documents.content_of(transaction, reference)
+        document = documents.register(transaction.connection, content, transaction.now)
+        stored_documents.check_patient(transaction, reference, document)
     return _answer(call, document.content, document.issues)
 
 

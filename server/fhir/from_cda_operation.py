@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from relais.mappings.context import Resource
 from relais.server import document_imports
+from relais.server.document_forms import CDA_TYPES
 from relais.server.document_imports import Filed, Received
-from relais.server.document_sources import CDA_TYPES
 from relais.server.fhir.bodies import sound_body
 from relais.server.fhir.exchange import Call, Reply
 from relais.server.fhir.facade import Facade

@@ -382,7 +382,7 @@ def test_a_document_that_is_moved_to_another_patient_does_not_go_out(facade: Run
 
 def test_a_received_document_has_no_other_level(facade: RunningFacade) -> None:
     names = file(facade, write(new_document(new_ins())))
-    assert refused(facade.get(f"{names[0]}/$to-cda?level=n1"), 422)["expression"] == ["level"]
+    assert refused(facade.get(f"{names[0]}/$to-cda?level=n1"), 400)["expression"] == ["level"]
 
 
 def test_a_reference_without_document_here_has_none_to_give(facade: RunningFacade) -> None:
@@ -390,7 +390,8 @@ def test_a_reference_without_document_here_has_none_to_give(facade: RunningFacad
     reference = facade.get(names[0]).json()
     elsewhere = {"attachment": {"contentType": XML, "url": "https://ailleurs.example/1.xml"}}
     assert facade.put(names[0], reference | {"content": [elsewhere]}).status_code == 200
-    assert refused(facade.get(f"{names[0]}/$to-cda"), 422)["expression"] == ["DocumentReference.content"]
+    issue = refused(facade.get(f"{names[0]}/$to-cda"), 422)
+    assert issue["expression"] == ["DocumentReference.content[0].attachment.url"]
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------
