@@ -81,6 +81,18 @@ class DmpDocuments:
         found = self._query(xds_queries.FIND_DOCUMENTS, slots, patient).entries
         return [entry for entry in found if not entry.is_signature]
 
+    def find_by_reference(
+        self, patient: str, references: Sequence[str], criteria: Criteria | None = None
+    ) -> list[RegisteredEntry]:
+        """FindDocumentsByReferenceId: entries that bear one of these references (CXi: accession number, order…)."""
+        self._check_reading()
+        slots = [
+            ("$XDSDocumentEntryPatientId", xds_queries.text(patient)),
+            ("$XDSDocumentEntryReferenceIdList", xds_queries.texts(references)),
+            *(criteria or Criteria()).slots(),
+        ]
+        return list(self._query(xds_queries.FIND_BY_REFERENCE, slots, patient).entries)
+
     def find_sets(self, patient: str, since: str = "") -> RegistryObjects:
         """FindSubmissionSets: the lots of `patient`, those submitted from `since` (DTM) on."""
         self._check_reading()

@@ -100,6 +100,7 @@ class Registry:
 
     def __init__(self) -> None:
         self._versions: dict[str, StoredDocument] = {}
+        self._newest: dict[str, str] = {}  # entryUUID by uniqueId
         self._sets: dict[str, StoredSet] = {}
         self._associations: list[RegisteredAssociation] = []
 
@@ -126,12 +127,13 @@ class Registry:
 
     def newest(self, unique_id: str) -> StoredDocument | None:
         """The newest version of the entry of a document."""
-        found = [one for one in self._versions.values() if one.entry.unique_id == unique_id]
-        return found[-1] if found else None
+        found = self._newest.get(unique_id)
+        return None if found is None else self._versions[found]
 
     def add(self, document: StoredDocument) -> None:
         """Register a version."""
         self._versions[document.entry_uuid] = document
+        self._newest[document.entry.unique_id] = document.entry_uuid
 
     def add_set(self, lot: StoredSet) -> None:
         """Register a lot."""

@@ -175,6 +175,14 @@ def test_criteria(settings: Settings, documents: DmpDocuments, criteria: Criteri
     assert bool(documents.find(PATIENT_ID, criteria)) is found
 
 
+def test_documents_are_found_by_reference(settings: Settings, documents: DmpDocuments) -> None:
+    accession = "A-17^^^&1.2.250.1.999.7&ISO^urn:ihe:iti:xds:2013:accession"
+    DmpChannel(settings).send(with_entry(other_shipment(7), reference_ids=(accession,)))
+    sent(settings, 8)
+    assert [one.entry.unique_id for one in documents.find_by_reference(PATIENT_ID, [accession, "other"])] == ["2.25.7"]
+    assert documents.find_by_reference(PATIENT_ID, ["other"]) == []
+
+
 def test_nothing_of_another_patient_is_found(settings: Settings, documents: DmpDocuments) -> None:
     sent(settings, 7)
     assert documents.find(OTHER_PATIENT) == []
