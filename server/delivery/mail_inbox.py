@@ -12,7 +12,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from email.message import EmailMessage
 from email.utils import getaddresses
 from typing import Literal
@@ -59,7 +59,7 @@ State = Literal["new", "imported", "report", "other", "duplicate", "quarantined"
 """`other`: neither a report nor an archive, for people to read."""
 
 MOST_TRIES = 3
-_ANSWER_EVERY = timedelta(minutes=1)
+_ANSWER_AGAIN = timedelta(minutes=1)
 _ARCHIVE_TYPES = ("application/zip", "application/x-zip-compressed", "application/octet-stream")
 
 received_table = Table(
@@ -149,21 +149,33 @@ class MailInbox:
     def answer(self) -> int:
         """Send the MDN that are owed; how many were taken by the mail server."""
         now, sent = self._repository.clock(), 0
-        due = and_(received_table.c.answer_due.is_not(None), received_table.c.answer_due <= to_microseconds(now))
         with self._repository.snapshot() as connection:
             owed = connection.execute(
-                select(received_table.c.key, received_table.c.answer, received_table.c.answer_to).where(due)
+                select(received_table.c.key, received_table.c.answer, received_table.c.answer_to).where(
+                    received_table.c.answer_due <= to_microseconds(now)
+                )
             ).all()
         for row in owed:
-            later: int | None = None
+            if not self._claim(row.key, now):
+                continue
             try:
                 self._client.submit(Envelope("", (row.answer_to,)), row.answer)
-                sent += 1
             except DeliveryError as error:
                 log.warning("mail %d: its answer could not be sent: %s", row.key, error)
-                later = to_microseconds(now + _ANSWER_EVERY) if error.retry else None
-            self._write(row.key, {"answer_due": later})
+                if error.retry:
+                    continue
+            else:
+                sent += 1
+            self._write(row.key, {"answer_due": None})
         return sent
+
+    def _claim(self, key: int, now: datetime) -> bool:
+        """Put an answer off, so that no other reader sends it meanwhile; False when one has."""
+        due = received_table.c.answer_due
+        claim = update(received_table).where(received_table.c.key == key, due <= to_microseconds(now))
+        with self._repository.transaction() as transaction:
+            later = to_microseconds(now + _ANSWER_AGAIN)
+            return transaction.connection.execute(claim.values(answer_due=later)).rowcount == 1
 
     def close(self) -> None:
         """End the connections to the submission server."""

@@ -181,7 +181,7 @@ def _readable(mail: Mail) -> Iterator[Issue]:
     for part, document in zip(pdfs, mail.documents, strict=True):
         content = bytes(part.get_content())
         held = document.findtext("h:component/h:nonXMLBody/h:text[@mediaType='application/pdf']", None, _HL7)
-        if not content.startswith(b"%PDF-1.4"):
+        if held is None and not content.startswith(b"%PDF-1.4"):
             yield _issue("not a PDF/A-1", "attachment", "ECO.2.1.5")
         if held is not None and base64.b64decode(held) != content:
             yield _issue("not the PDF that the document holds", "attachment", "ECO.2.1.5")

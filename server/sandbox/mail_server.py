@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import hashlib
+import logging
 import socket
 import ssl
 import threading
@@ -28,6 +29,8 @@ from relais.server.sandbox.listening import listen
 from relais.server.sandbox.mail_checks import check, check_report
 from relais.server.sandbox.mail_reports import MdnForm
 from relais.server.sandbox.mailboxes import Mailboxes
+
+logging.getLogger("mail.log").setLevel(logging.ERROR)  # the library warns of client certificates, which are meant
 
 MAX_MESSAGE = 10_000_000
 TRUST_SPACE = ".mssante.fr"

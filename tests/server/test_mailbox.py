@@ -267,13 +267,26 @@ def test_a_connection_that_breaks_loses_and_doubles_nothing(quick_office: Office
 
 
 def test_an_answer_that_cannot_be_sent_now_is_sent_later(quick_office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mail_inbox, "_ANSWER_EVERY", mail_inbox.timedelta(0))
+    monkeypatch.setattr(mail_inbox, "_ANSWER_AGAIN", mail_inbox.timedelta(0))
     quick_office.send()
     quick_office.post.mail.faults.play(MailFault.BUSY)
     quick_office.read()
     assert quick_office.post.mail.reports() == []
     quick_office.read()
     assert len(quick_office.post.mail.reports()) == 1
+
+
+def test_two_readers_send_one_answer(quick_office: Office) -> None:
+    inboxes = [MailInbox(quick_office.repository, quick_office.settings, reception.file_document) for _ in range(2)]
+    inboxes[0].take(Mail(NURSE, 1, 1, b"Return-Path: <%b>\r\n%b" % (SENDER.encode(), message().as_bytes())))
+    threads = [threading.Thread(target=inbox.answer) for inbox in inboxes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for inbox in inboxes:
+        inbox.close()
+    assert len(quick_office.post.mail.mailboxes.contents(SENDER)) == 1
 
 
 def test_a_login_that_is_refused_is_said(quick_office: Office) -> None:
