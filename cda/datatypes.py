@@ -159,10 +159,11 @@ def ts_from_fhir(value: str) -> str:
     Precision is kept; fractions of a second are dropped. Raises ValueError.
     """
     if _FHIR_DATE.fullmatch(value):
-        ts = value.replace("-", "")
-        if not is_ts(ts):
-            raise ValueError("not a FHIR date: no such day")
-        return ts
+        try:
+            date.fromisoformat(f"{value}-01-01"[:10])
+        except ValueError:
+            raise ValueError("not a FHIR date: no such day") from None
+        return value.replace("-", "")
     match = _FHIR_TIME.fullmatch(value)
     if match is None:
         raise ValueError("not a FHIR date or dateTime: YYYY, YYYY-MM, YYYY-MM-DD or YYYY-MM-DDThh:mm:ss±zz:zz expected")

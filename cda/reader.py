@@ -194,6 +194,8 @@ def _string(element: _XML | None) -> str | None:
     """The text of an element, white space at its ends removed; that of a mixed element without its children's."""
     if element is None:
         return None
+    if not len(element):
+        return (element.text or "").strip(_WHITE_SPACE) or None
     pieces = [element.text, *(child.tail for child in element)]
     return " ".join(stripped for piece in pieces if piece and (stripped := piece.strip(_WHITE_SPACE))) or None
 
@@ -219,18 +221,20 @@ def _ii(element: _XML | None) -> II | None:
 def _code(element: _XML | None) -> Code | None:
     if element is None:
         return None
-    parts = _parts(element)
+    get = element.get
     code = Code(
-        code=_get(element, "code"),
-        system=_get(element, "codeSystem"),
-        display=_get(element, "displayName"),
-        system_name=_get(element, "codeSystemName"),
-        system_version=_get(element, "codeSystemVersion"),
-        null_flavor=_get(element, "nullFlavor"),
-        original_text=_text(parts.first("originalText")),
-        translations=parts.every("translation", _code),
-        qualifiers=parts.every("qualifier", _qualifier),
+        code=get("code") or None,
+        system=get("codeSystem") or None,
+        display=get("displayName") or None,
+        system_name=get("codeSystemName") or None,
+        system_version=get("codeSystemVersion") or None,
+        null_flavor=get("nullFlavor") or None,
     )
+    if len(element):
+        parts = _Parts(element)
+        code.original_text = _text(parts.first("originalText"))
+        code.translations = parts.every("translation", _code)
+        code.qualifiers = parts.every("qualifier", _qualifier)
     return _said(code)
 
 
@@ -291,26 +295,31 @@ def _name_part(element: _XML) -> NamePart | None:
 def _address(element: _XML | None) -> Address | None:
     if element is None:
         return None
+    address = Address(use=_get(element, "use"), null_flavor=_get(element, "nullFlavor"))
     parts = _parts(element)
-    address = Address(
-        house_number=_string(parts.first("houseNumber")),
-        house_number_numeric=_string(parts.first("houseNumberNumeric")),
-        street_name_type=_string(parts.first("streetNameType")),
-        street_name=_string(parts.first("streetName")),
-        additional_locator=_string(parts.first("additionalLocator")),
-        unit_id=_string(parts.first("unitID")),
-        post_box=_string(parts.first("postBox")),
-        precinct=_string(parts.first("precinct")),
-        postal_code=_string(parts.first("postalCode")),
-        city=_string(parts.first("city")),
-        state=_string(parts.first("state")),
-        county=_string(parts.first("county")),
-        country=_string(parts.first("country")),
-        lines=parts.every("streetAddressLine", _string),
-        use=_get(element, "use"),
-        null_flavor=_get(element, "nullFlavor"),
-    )
+    for name, field in _ADDRESS_PARTS.items():
+        if (part := parts.first(name)) is not None:
+            setattr(address, field, _string(part))
+    address.lines = parts.every("streetAddressLine", _string)
     return _said(address)
+
+
+_ADDRESS_PARTS = {
+    "houseNumber": "house_number",
+    "houseNumberNumeric": "house_number_numeric",
+    "streetNameType": "street_name_type",
+    "streetName": "street_name",
+    "additionalLocator": "additional_locator",
+    "unitID": "unit_id",
+    "postBox": "post_box",
+    "precinct": "precinct",
+    "postalCode": "postal_code",
+    "city": "city",
+    "state": "state",
+    "county": "county",
+    "country": "country",
+}
+"""Component of an address → field of the model."""
 
 
 def _telecom(element: _XML) -> Telecom | None:

@@ -69,7 +69,8 @@ ADDRESS_PARTS = {
 
 def extensions(element: Resource, url: str) -> Iterator[Resource]:
     """Every extension of `element` with that URL."""
-    return (extension for extension in element.get("extension", ()) if extension.get("url") == url)
+    stated = element.get("extension")
+    return (extension for extension in stated if extension.get("url") == url) if stated else iter(())
 
 
 def value(element: Resource, url: str) -> Any:

@@ -103,6 +103,8 @@ def asked_version(reference: Resource | str | None) -> str | None:
 
 def is_other_version(reference: Resource | str | None, resource: Resource) -> bool:
     """Whether a Reference asks for a version that `resource` is not, or does not say it is."""
+    if _VERSION not in _target(reference):
+        return False
     version = asked_version(reference)
     return version is not None and resource.get("meta", {}).get("versionId") != version
 

@@ -7,6 +7,7 @@ qualifiers, numbers without type digit.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from relais.cda.datatypes import is_oid
 from relais.cda.model import II, Address, Code, Interval, PersonName, Telecom
@@ -190,13 +191,18 @@ def coding(code: Code) -> Resource | None:
     if not token:
         return None
     found = {"code": token}
-    if code.system and is_oid(code.system):
-        found["system"] = terminology.uri_of(code.system) or ""
+    if code.system and (system := _system(code.system)):
+        found["system"] = system
     if code.system_version:
         found["version"] = code.system_version
     if code.display:
         found["display"] = code.display
     return found
+
+
+@lru_cache(maxsize=1024)
+def _system(oid: str) -> str | None:
+    return terminology.uri_of(oid) if is_oid(oid) else None
 
 
 def codings(code: Code | None) -> list[Resource]:

@@ -87,11 +87,14 @@ def _element(node: Element) -> str:
     content = _markup(node.children)
     if node.tag == "renderMultiMedia":
         content = escape(f"[Document joint : {node.attributes.get('referencedObject', '')}] ") + content
-    for style in node.attributes.get("styleCode", "").split():
-        if tag := _STYLES.get(style):
-            content = f"<{tag}>{content}</{tag}>"
+    if "styleCode" in node.attributes:
+        for style in node.attributes["styleCode"].split():
+            if tag := _STYLES.get(style):
+                content = f"<{tag}>{content}</{tag}>"
     tag = _tag(node)
-    attributes = "".join(f" {name}={quoteattr(value)}" for name, value in _attributes(node).items())
+    attributes = ""
+    if node.attributes:
+        attributes = "".join([f" {name}={quoteattr(value)}" for name, value in _attributes(node).items()])
     return f"<{tag}{attributes}>{content}</{tag}>" if content else f"<{tag}{attributes}/>"
 
 

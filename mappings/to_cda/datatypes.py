@@ -55,6 +55,8 @@ _NAME_USES = ("usual", "official", None, "nickname", "anonymous", "temp", "maide
 def current_name(names: Iterable[Resource]) -> Resource | None:
     """The name a person goes by: usual, then official, then any that is not a former one."""
     current = [name for name in names if name.get("use") != "old"]
+    if len(current) == 1:
+        return current[0]
     return min(current, key=lambda name: _NAME_USES.index(name.get("use")), default=None)
 
 
