@@ -1,8 +1,8 @@
 """Documents issued for stored resources: which bytes, under which id, as which version of their lineage.
 
 The next version is issued when the document would say something else than the last one; asking again while nothing has
-changed gives the same bytes. It replaces the last version that Relais sent, or, when none was sent, the last one issued
-(CI-SIS Structuration minimale: id, setId, versionNumber, relatedDocument). The bytes are kept: they are what is
+changed gives the same bytes. It replaces the last version that receivers know, or, when they know none, the last one
+issued (CI-SIS Structuration minimale: id, setId, versionNumber, relatedDocument). The bytes are kept: they are what is
 validated, hashed, sent and owed to a later replacement.
 """
 
@@ -13,7 +13,20 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import BigInteger, Column, Connection, Index, Integer, LargeBinary, Row, Table, insert, select
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Index,
+    Integer,
+    LargeBinary,
+    Row,
+    Table,
+    and_,
+    insert,
+    or_,
+    select,
+)
 
 from relais.cda.datatypes import PARIS
 from relais.cda.errors import Issue, MappingError, RelaisError
@@ -128,7 +141,7 @@ def _issue_structured(
         _check_heir(transaction, last, carrier)
         if _would_say_the_same(connection, sources, deployment, last):
             return last
-    replaced = (_last_sent(connection, name_of(set_id)) or last) if last else None
+    replaced = (_last_known(connection, name_of(set_id)) or last) if last else None
     version = DocumentVersion(last.version + 1 if last else 1, replaced.identity.id if replaced else None, set_id)
     mapped = _map(connection, sources, deployment, now, version)
     return _keep(connection, _document_of(mapped.document, carrier, tuple(mapped.issues), now))
@@ -143,7 +156,7 @@ def _issue_unstructured(
     last = newest_of(connection, name_of(set_id))
     if last and last.version == structured.version:
         return last
-    replaced = (_last_sent(connection, name_of(set_id)) or last) if last else None
+    replaced = (_last_known(connection, name_of(set_id)) or last) if last else None
     version = DocumentVersion(structured.version, replaced.identity.id if replaced else None)
     made = at_level(document, "n1", deployment, version)
     return _keep(connection, _document_of(made, structured.carrier + _UNSTRUCTURED, structured.issues, now))
@@ -269,9 +282,11 @@ def newest_of(connection: Connection, lineage: str) -> IssuedDocument | None:
     return _newest(connection, document_table.c.lineage == lineage)
 
 
-def _last_sent(connection: Connection, lineage: str) -> IssuedDocument | None:
-    """The newest version of a lineage that some channel delivered, may have delivered, or still owes."""
-    return _newest(connection, document_table.c.key.in_(outbox.sent(connection, lineage)))
+def _last_known(connection: Connection, lineage: str) -> IssuedDocument | None:
+    """The newest version of a lineage that receivers know: that some channel delivered, may have delivered or still
+    owes, or that was made elsewhere."""
+    known = or_(document_table.c.carrier == "", document_table.c.key.in_(outbox.sent(connection, lineage)))
+    return _newest(connection, and_(document_table.c.lineage == lineage, known))
 
 
 def _newest(connection: Connection, condition: Any) -> IssuedDocument | None:

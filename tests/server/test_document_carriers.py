@@ -12,13 +12,15 @@ import pytest
 
 from relais.cda import media
 from relais.cda.errors import MappingError, RelaisError
-from relais.cda.model import Document, Header, Statement
+from relais.cda.model import II, Document, Header, RelatedDocument, Statement
 from relais.cda.narrative import plain_text
 from relais.cda.pdf import to_pdf
 from relais.cda.reader import read
 from relais.cda.templates import INS_NIR_TEST
 from relais.cda.validation import Validator
+from relais.cda.writer import write
 from relais.mappings.context import Resource
+from relais.server import documents
 from relais.server.document_sources import Selection
 from relais.server.documents import IssuedDocument
 from relais.server.store import Store
@@ -286,6 +288,24 @@ def test_a_notification_posted_again_as_revoked_withdraws_the_one_that_is_gone(s
     source = desk.load(desk.first("CommunicationRequest"))
     desk.delete(desk.first("CommunicationRequest"))
     assert_next(first, desk.issue(desk.create(source | {"status": "revoked"})))
+
+
+# --- versions made elsewhere ------------------------------------------------------------------------------------
+
+
+def test_the_next_version_replaces_the_one_that_was_made_elsewhere(store: Store) -> None:
+    desk = desk_of(store, PLANS["full"])
+    first = desk.issue(desk.first("CarePlan"))
+    theirs = read(first.content).document
+    theirs.header.id, theirs.header.version_number = II("2.25.77"), 2
+    theirs.header.related_documents = [RelatedDocument([first.identity.id])]
+    with desk.repository.transaction() as transaction:
+        documents.register(transaction.connection, write(theirs), desk.now)
+    for number in (3, 4):
+        desk.change("CarePlan", title=f"Plan revu {number}")
+        found = header(desk.issue(desk.first("CarePlan")))
+        assert found.version_number == number
+        assert [one.parent_ids for one in found.related_documents] == [[II("2.25.77")]]
 
 
 # --- levels -----------------------------------------------------------------------------------------------------
