@@ -25,6 +25,7 @@ LOT_PROFILE = f"{PDSM}/pdsm-submissionset-comprehensive"
 URI = "urn:ietf:rfc:3986"
 
 _MHD = "https://profiles.ihe.net/ITI/MHD"
+LISTS = f"{_MHD}/CodeSystem/MHDlistTypes"
 _TYPES_OF_NUMBERS = "https://hl7.fr/ig/fhir/core/CodeSystem/fr-core-cs-v2-0203"
 _LINKS_OF_PATIENT = frozenset({"generalPractitioner", "managingOrganization", "link", "contact"})
 _PARTIES: dict[str, frozenset[str]] = {
@@ -172,7 +173,7 @@ def _lot(lot: SubmissionSet, original: Resource, resources: Mapping[str, Resourc
         "status": "current",
         "mode": "working",
         "title": lot.title or original.get("description"),
-        "code": {"coding": [{"system": f"{_MHD}/CodeSystem/MHDlistTypes", "code": "submissionset"}]},
+        "code": {"coding": [{"system": LISTS, "code": "submissionset"}]},
         "subject": {"reference": names.of("Patient")},
         "date": _instant(lot.submission_time),
         "source": parties.local(original["author"][0]),

@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import quote
 
 from relais.cda.datatypes import urn_from_root
@@ -23,6 +22,7 @@ from relais.mappings.from_cda import to_bundle
 from relais.server import documents, patient_matching
 from relais.server.documents import IssuedDocument
 from relais.server.fhir import references
+from relais.server.fhir.deposits import fiches_of, number_of
 from relais.server.fhir.json_format import load
 from relais.server.fhir.outcome import FhirError
 from relais.server.fhir.repository import Stored, Transaction
@@ -149,7 +149,7 @@ def _stated_before(transaction: Transaction, received: Received, resource: Resou
         bearers = [
             one
             for one in received.resources()
-            if one["resourceType"] == kind and _pair(identifier) in map(_pair, one.get("identifier", ()))
+            if one["resourceType"] == kind and number_of(identifier) in map(number_of, one.get("identifier", ()))
         ]
         asked = [("_source", source), ("identifier", token(identifier))]
         if len(bearers) == 1:
@@ -208,26 +208,13 @@ def _replaced(transaction: Transaction, received: Received, subject: str) -> lis
     found: list[Resource] = []
     for related in received.document.header.related_documents:
         for identifier in filter(None, map(identity.identifier_of, related.parent_ids)):
-            former = _by_number(transaction, identifier)
+            former = fiches_of(transaction, identifier)
             if any(one.get("subject", {}).get("reference") != subject for one in former):
                 message = "the document that it replaces is filed with another patient"
                 place = f"{_RELATED}/parentDocument"
                 raise FhirError(409, Issue("error", "conflict", message, place, REPLACEMENT_RULE))
             found += former
     return found
-
-
-def _by_number(transaction: Transaction, identifier: Resource) -> list[Resource]:
-    """The stored DocumentReferences whose masterIdentifier is that."""
-    asked = [("identifier", token(identifier))]
-    with transaction.snapshot() as connection:
-        matches = search(connection, transaction.repository.base, "DocumentReference", asked).matches
-    found = [load(one.content or b"") for one in matches]
-    return [one for one in found if _pair(one.get("masterIdentifier", {})) == _pair(identifier)]
-
-
-def _pair(identifier: dict[str, Any]) -> tuple[Any, Any]:
-    return identifier.get("system"), identifier.get("value")
 
 
 def _chain(reference: Resource, registered: IssuedDocument, replaced: list[Resource], *, late: bool) -> Iterator[Issue]:

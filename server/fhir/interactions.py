@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from urllib.parse import parse_qsl
 
+from relais.server.fhir import deposits
 from relais.server.fhir.exchange import Call, Reply
 from relais.server.fhir.histories import history_bundle
 from relais.server.fhir.json_format import dump, load
@@ -36,7 +37,8 @@ def create(transaction: Transaction, call: Call) -> Reply:
     """POST [base]/[type]; with If-None-Exist only when nothing matches (200 and the match otherwise)."""
     if not call.id and (found := identify_create(transaction, call)):
         return found
-    stored = transaction.create(call.resource(), resource_id=call.id, place=call.place, checked=True)
+    resource = deposits.accepted(transaction, call.resource(), call.id, call.place)
+    stored = transaction.create(resource, resource_id=call.id, place=call.place, checked=True)
     return written(stored, 201, call)
 
 

@@ -31,7 +31,7 @@ _NO_ACKNOWLEDGEMENT = "none"
 def transmit_stored(facade: Facade, call: Call) -> Reply:
     """Order the delivery of the document of a resource, or of the one that a DocumentReference points to.
 
-    Parameters: `channel` (repeats; mss, dmp, hl7v2), `recipient` (repeats; mailboxes, by default those of the care
+    Parameters: `channel` (repeats; mss, dmp, hl7v2, mhd), `recipient` (repeats; mailboxes, by default those of the care
     team), `patient` (boolean: to the patient's mailbox too), `intent` (send, replace, withdraw), `hideFrom` (repeats;
     professionals, patient, representatives), `acknowledgement` (repeats; reception, reading, or none; all by default),
     `priority` (routine, urgent, asap, stat), `requester` (Reference), `dryRun` (boolean: refuse or accept, store

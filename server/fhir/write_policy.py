@@ -87,7 +87,7 @@ class WritePolicy:
                 place = _place(int(inside[1])) if inside else ""
                 verdict.add([issue], modes.get(place, "off") if inside else own, "")
         if deposit_rules.concerns(bundle):
-            verdict.add(deposit_rules.check(bundle, language), own, "")
+            verdict.add(deposit_rules.check(bundle, language), "refuse", "")  # never by halves
         for place, resource in entries.items():
             self._judge_identity(resource, place, verdict, language)
         return verdict.given()

@@ -23,7 +23,7 @@ def test_types_of_the_dmp_go_everywhere(code: str) -> None:
 
 @pytest.mark.parametrize("code", ["56446-8", "51851-4"])
 def test_management_documents_stay_out_of_the_dmp(code: str) -> None:
-    assert destinations(loinc(code)) == {"mss", "hl7v2"}
+    assert destinations(loinc(code)) == {"mss", "hl7v2", "mhd"}
 
 
 @pytest.mark.parametrize("kind", [loinc("00000-0"), Code("18776-5", "1.2.3"), Code(null_flavor="UNK")])
