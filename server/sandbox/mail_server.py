@@ -34,6 +34,15 @@ logging.getLogger("mail.log").setLevel(logging.ERROR)  # the library warns of cl
 
 MAX_MESSAGE = 10_000_000
 TRUST_SPACE = ".mssante.fr"
+BEHAVIOURS = {
+    "inconnu": "refused at once",
+    "retour": "taken, then bounced",
+    "lecteur": "answers that it has integrated the mail",
+    "refus": "answers that the patient is unknown (902)",
+}
+"""What the first word of a mailbox makes it do (`retour.medecin@cabinet.mssante.fr`)."""
+
+UNKNOWN_PATIENT = "902^Identifiant de patient inconnu^applicationErrorCondition"
 NOBODY = "<>"
 """The sender of a report, as the library names it."""
 SILENCE = 60.0
@@ -74,7 +83,8 @@ class MailServer:
     `folder`/refused, reports in `folder`/reports.
 
     `unknown` names the mailboxes that are refused at once, `bounces` those that are taken and found missing later,
-    `readers` those whose software answers what it reads, and with which error (empty: none).
+    `readers` those whose software answers what it reads, and with which error (empty: none). So do mailboxes whose name
+    begins with a word of `BEHAVIOURS`.
     """
 
     def __init__(
@@ -223,7 +233,7 @@ class MailServer:
         """RCPT TO, one recipient at a time."""
         if not address.lower().endswith(TRUST_SPACE):
             return "550 5.7.1 Recipient outside the trust space"
-        if address in self.unknown:
+        if address in self.unknown or _behaviour(address) == "inconnu":
             return "550 5.1.1 No such mailbox"
         envelope.rcpt_tos.append(address)
         envelope.rcpt_options.extend(options)
@@ -251,7 +261,7 @@ class MailServer:
         """Into the mailboxes of this operator; who asked is told of it."""
         fault = self.faults.take(MailFault.TWICE, MailFault.REPORT_TWICE)
         for recipient in recipients:
-            arrives = recipient not in self.bounces
+            arrives = recipient not in self.bounces and _behaviour(recipient) != "retour"
             for _ in range(arrives + (arrives and fault is MailFault.TWICE)):
                 self.mailboxes.deliver(recipient, raw, sender=sender)
             if not sender:
@@ -260,8 +270,9 @@ class MailServer:
             for _ in range(wants_report + (wants_report and fault is MailFault.REPORT_TWICE)):
                 action, status = ("delivered", "2.0.0") if arrives else ("failed", "5.1.1")
                 self._send_report(str(message["Message-ID"]).strip(), sender, recipient, action, status)
-            if arrives and recipient in self.readers and "Disposition-Notification-To" in message:
-                self.acknowledge(str(message["Message-ID"]).strip(), recipient, self.readers[recipient], self.mdn_form)
+            answer = self.readers.get(recipient, _ANSWERS.get(_behaviour(recipient)))
+            if arrives and answer is not None and "Disposition-Notification-To" in message:
+                self.acknowledge(str(message["Message-ID"]).strip(), recipient, answer, self.mdn_form)
 
     def _take(self, raw: bytes, sender: str, recipients: list[str]) -> str:
         if not sender:
@@ -302,6 +313,13 @@ class _Submission(SMTP):
         await super().smtp_RCPT(_without(arg, "NOTIFY", "ORCPT"))
         if arg and " NOTIFY=" in arg.upper() and self.envelope is not None:
             self.envelope.rcpt_options.append("NOTIFY")
+
+
+_ANSWERS = {"lecteur": "", "refus": UNKNOWN_PATIENT}
+
+
+def _behaviour(mailbox: str) -> str:
+    return mailbox.partition("@")[0].partition(".")[0].lower()
 
 
 def _without(arg: str | None, *names: str) -> str | None:

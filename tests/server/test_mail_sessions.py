@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from relais.server.delivery.channel import DeliveryError, recording
+from relais.server.delivery.mail_reports import parse, read_reports
 from relais.server.delivery.mss import MssChannel
 from relais.server.sandbox.authority import Authority
 from relais.server.sandbox.mail_server import MailFault, MailServer
-from support.operator import Operator, operator
+from support.operator import SENDER, Operator, operator
 from support.shipments import NURSE, PROFESSIONAL, small_shipment
 
 
@@ -124,6 +125,21 @@ def test_delivery_reports_are_asked_for_as_ordered(post: Operator, channel: MssC
     channel.send(shipment(2))
     [report] = post.mail.mailboxes.contents("plateforme@relais.mssante.fr")
     assert b"Original-Envelope-Id: 2@relais.mssante.fr" in report
+
+
+def test_mailboxes_that_behave_by_their_name(post: Operator, channel: MssChannel) -> None:
+    with pytest.raises(DeliveryError, match="No such mailbox"):
+        channel.send(shipment(1, "inconnu.medecin@cabinet.mssante.fr"))
+    for number, name in enumerate(("retour", "lecteur", "refus"), start=2):
+        channel.send(shipment(number, f"{name}.medecin@cabinet.mssante.fr"))
+    came = [report for mail in post.mail.mailboxes.contents(SENDER) for report in read_reports(parse(mail))]
+    assert sorted((report.message_id[1], report.kind, report.outcome) for report in came) == [
+        ("2", "reception", "negative"),
+        ("3", "reading", "positive"),
+        ("3", "reception", "positive"),
+        ("4", "reading", "negative"),
+        ("4", "reception", "positive"),
+    ]
 
 
 # --- certificates ---------------------------------------------------------------------------------------------------
