@@ -260,3 +260,17 @@ def test_official_packages_load_quickly(packages: Path) -> None:
     assert len(registry.packages) == 14
     assert {issue.rule for issue in registry.issues} == {"package-missing", "package-version"}
     assert sum(1 for _ in registry.definitions("StructureDefinition")) == 514
+
+
+def test_packages_of_several_folders(tmp_path: Path) -> None:
+    write(tmp_path / "one", "a#1.0.0", needs={"b": "1.0.0"})
+    write(tmp_path / "two", "b#1.0.0", value_set("v"))
+    registry = load([tmp_path / "one", tmp_path / "two", tmp_path / "absent"])
+    assert [package.label for package in registry.packages] == ["b#1.0.0", "a#1.0.0"]
+    assert rules(registry) == []
+
+
+def test_a_named_package_that_cannot_be_read_is_told_with_the_fault(tmp_path: Path) -> None:
+    archive(tmp_path / "a.tgz", ("package/package.json", b"{"))
+    with pytest.raises(PackageError, match=r"not among the packages that can be read .*package\.json"):
+        load(tmp_path, ["a"])

@@ -295,3 +295,61 @@ def test_official_value_sets_expand(registry: Registry) -> None:
 def test_official_concept_maps(registry: Registry) -> None:
     matches = Terminology(registry).translate("18776-5", "http://loinc.org")
     assert {(match.equivalence, match.target.code) for match in matches} == {("equivalent", "44")}
+
+
+def test_a_map_is_read_backwards(terminology: Terminology) -> None:
+    back = Match("equivalent", Coding(ANIMALS, "cat"), str(MAP["url"]))
+    assert terminology.translate("448169003", SNOMED, reverse=True) == [back]
+    assert terminology.translate("448169003", SNOMED, target=ANIMALS, reverse=True) == [back]
+    assert terminology.translate("cat", ANIMALS, reverse=True) == []
+
+
+def test_codes_above_and_below(terminology: Terminology) -> None:
+    assert terminology.below(ANIMALS, "bird") == {"owl", "eagle"}
+    assert terminology.above(ANIMALS, "eagle") == {"bird", "animal"}
+    for system, code in ((ANIMALS, "dragon"), (SNOMED, "1"), ("http://example.org/CodeSystem/part", "known")):
+        with pytest.raises(TerminologyError):
+            terminology.below(system, code)
+
+
+def test_a_value_set_that_is_given_counts_beside_the_others(terminology: Terminology) -> None:
+    given, name = terminology.with_value_set({"resourceType": "ValueSet", **VALUE_SETS["nested"]})
+    assert [coding.code for coding in given.expand(name)] == ["cat", "owl"]
+    regex = {"resourceType": "ValueSet", **filtered("code", "regex", "o.*")}
+    given, name = terminology.with_value_set(regex)
+    with pytest.raises(TerminologyError, match="regex"):
+        given.expand(name)
+    assert terminology.expand("http://example.org/ValueSet/whole")  # untouched
+
+
+def test_a_value_set_of_too_many_codes_is_not_expanded(
+    terminology: Terminology, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relais.profiles.terminology._MAX_LISTED", 6)
+    twice = {"compose": {"include": [{"system": ANIMALS}, {"system": ANIMALS}]}}
+    given, name = terminology.with_value_set({"resourceType": "ValueSet", **twice})
+    with pytest.raises(TerminologyError, match="more codes"):
+        given.expand(name)
+    assert given.check(name, "cat", ANIMALS).result is None
+
+
+def test_required_value_sets_of_r4_are_known_without_a_package() -> None:
+    terminology = Terminology(Registry([]))
+    gender = "http://hl7.org/fhir/ValueSet/administrative-gender"
+    assert {coding.code for coding in terminology.expand(gender)} == {"male", "female", "other", "unknown"}
+    assert terminology.check(gender, "male").result is True
+    assert terminology.check(gender, "m").result is False
+
+
+def test_a_package_is_right_and_a_second_address_lists_nothing_twice() -> None:
+    registry = Registry([])
+    first = {"resourceType": "ValueSet", "url": "http://example.org/v", **VALUE_SETS["listed"]}
+    registry.add_resource(first)
+    other = registry.copy()
+    other.add_resource({**first, **VALUE_SETS["whole"]})
+    (kept,) = other.definitions("ValueSet")
+    assert kept.resource["compose"] == first["compose"]
+    other.add_address("ValueSet/v", kept)
+    assert other.find("ValueSet", "ValueSet/v") is kept
+    assert len(list(other.definitions("ValueSet"))) == 1
+    assert registry.find("ValueSet", "ValueSet/v") is None

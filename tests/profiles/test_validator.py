@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import copy
 import time
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -976,3 +977,31 @@ def test_damaged_definitions_raise_nothing(validator: Validator, data: st.DataOb
     except PackageError:
         return  # told apart when it is read
     assert all(issue.rule for issue in Validator(registry).validate(INS))
+
+
+def test_required_profiles_count_whatever_is_claimed(packages: Path) -> None:
+    validator = Validator(load(packages))
+    url = f"{FR}fr-core-patient-ins"
+    patient = {"resourceType": "Patient"}
+    bundle = {
+        "resourceType": "Bundle",
+        "type": "collection",
+        "entry": [{"fullUrl": "urn:uuid:00000000-0000-4000-8000-000000000001", "resource": patient}],
+    }
+    for resource, place in ((patient, "Patient"), (bundle, "Bundle.entry[0].resource")):
+        assert not any(one.severity == "error" for one in validator.validate(resource))
+        required = validator.validate(resource, required={"Patient": (url,)})
+        assert place in {one.path for one in required if one.severity == "error"}
+    assert not any(
+        one.severity == "error"
+        for one in validator.validate({"resourceType": "Basic", "code": {"text": "x"}}, required={"Patient": (url,)})
+    )
+
+
+def test_threads_share_a_validator(packages: Path) -> None:
+    fresh, known = Validator(load(packages)), Validator(load(packages))
+    resource = {"resourceType": "Patient", "name": [{"family": "X"}], "meta": {"profile": [f"{FR}fr-core-patient-ins"]}}
+    expected = known.validate(resource)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: fresh.validate(resource), range(16)))
+    assert found == [expected] * 16
