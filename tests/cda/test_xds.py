@@ -216,6 +216,14 @@ def test_any_text_survives(title: str, comments: str, display: str, family: str,
     assert xds.read_submission(parsed) == whole
 
 
+def test_an_empty_document_has_the_size_0() -> None:
+    shipment = small_shipment()
+    empty = replace(shipment.submission.entries[0], size=0, hash="da39a3ee5e6b4b0d3255bfef95601890afd80709")
+    element = xds.submit_objects_request(replace(shipment.submission, entries=(empty,)))
+    assert element.xpath("string(//rim:Slot[@name='size'])", namespaces=NS).strip() == "0"
+    assert xds.read_submission(element).entries[0].size == 0
+
+
 def test_hash_and_size_may_be_left_to_the_repository(submission: xds.Submission) -> None:
     entry = replace(submission.entries[0], hash="", size=0)
     element = xds.submit_objects_request(replace(submission, entries=(entry,)))
