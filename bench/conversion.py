@@ -1,9 +1,11 @@
-"""PPS conversion, documents per second on one core, against building the same XML tree with bare lxml.
+"""PPS conversion and import, documents per second on one core, against building the same XML tree with bare lxml.
 
     .venv/bin/python bench/conversion.py [seconds]
 
 The baseline builds the very tree of the document, element by element with `etree.SubElement` from values prepared
-beforehand, and serialises it: what remains when mapping, checks and document model cost nothing.
+beforehand, and serialises it: what remains when mapping, checks and document model cost nothing. The import reads the
+document that Relais wrote, then the same one laid out otherwise, which must be compared element by element to find what
+the model lost.
 """
 
 from __future__ import annotations
@@ -17,8 +19,10 @@ from pathlib import Path
 
 from lxml import etree
 
+from relais.cda.reader import read
 from relais.cda.writer import write
 from relais.mappings.context import Deployment, Emission
+from relais.mappings.from_cda import to_bundle
 from relais.mappings.to_cda import convert
 from relais.server.fhir.json_format import load
 
@@ -37,13 +41,19 @@ def main() -> None:
     assert _canonical(_rebuild(prepared)) == _canonical(document), "the baseline must build the same document"
     baseline = _rate(lambda: _rebuild(prepared), seconds)
     conversion = _rate(lambda: write(convert(bundle, EMISSION).document), seconds)
+    foreign = etree.tostring(etree.fromstring(document), encoding="UTF-8", pretty_print=True)
+    imported = _rate(lambda: to_bundle(read(document).document, document), seconds)
+    compared = _rate(lambda: to_bundle(read(foreign).document, foreign), seconds)
     print(f"document                {len(document)} bytes, {len(prepared)} elements")
-    print(f"bare lxml               {baseline:8.0f} documents/s")
-    print(f"FHIR → PPS (Relais)     {conversion:8.0f} documents/s")
-    print(f"ratio                   {conversion / baseline:8.2f}")
-    print(
-        json.dumps({"bench": "conversion", "baseline": baseline, "relais": conversion, "ratio": conversion / baseline})
-    )
+    for name, rate in (
+        ("bare lxml", baseline),
+        ("FHIR → PPS", conversion),
+        ("PPS → FHIR", imported),
+        ("PPS → FHIR, other layout", compared),
+    ):
+        print(f"{name:<24}{rate:8.0f} documents/s, ratio {rate / baseline:.2f}")
+    figures = {"baseline": baseline, "conversion": conversion, "import": imported, "import_foreign": compared}
+    print(json.dumps({"bench": "conversion", **figures}))
 
 
 def _prepare(root: etree._Element) -> list[tuple[int, str, dict[str, str], str | None, str | None]]:

@@ -140,12 +140,23 @@ def losses(source: _XML, copy: _XML) -> Iterator[Issue]:
 
 
 def _losses(source: _XML, copy: _XML, places: Places) -> Iterator[Issue]:
-    for name, value in ((str(name), str(value)) for name, value in source.items()):
-        if not _is_attribute_kept(source, name, value, copy.get(name)):
-            local = local_name(name) if name.startswith("{") else name
-            yield _loss(f"{places.of(source)}/@{local}", "attribute")
+    stated = source.items()
+    if stated != copy.items():
+        for name, value in ((str(name), str(value)) for name, value in stated):
+            if not _is_attribute_kept(source, name, value, copy.get(name)):
+                local = local_name(name) if name.startswith("{") else name
+                yield _loss(f"{places.of(source)}/@{local}", "attribute")
     if not _same_text(source, copy):
         yield _loss(places.of(source), "text")
+    if [child.tag for child in source] == [child.tag for child in copy]:
+        for original, twin in zip(source, copy, strict=True):
+            yield from _losses(original, twin, places)
+    else:
+        yield from _losses_by_tag(source, copy, places)
+
+
+def _losses_by_tag(source: _XML, copy: _XML, places: Places) -> Iterator[Issue]:
+    """The losses among children of which some are missing, or stand in another order."""
     twins = _by_tag(copy)
     ours = _by_tag(source)
     for tag in ours | twins:
@@ -181,6 +192,8 @@ def _type(name: str) -> str:
 
 
 def _same_text(source: _XML, copy: _XML) -> bool:
+    if source.text == copy.text and not len(source) and not len(copy):
+        return True
     said, copied = _direct_text(source), _direct_text(copy)
     if said == copied:
         return True
