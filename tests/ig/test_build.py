@@ -103,6 +103,8 @@ def facade(guide: Guide, cisis: Path, tmp_path_factory: pytest.TempPathFactory) 
         cisis_pack=cisis,
         fhir_packages=f"{cisis / 'fhir'},{guide.folder}",
         profiles="*=refuse",
+        administration="true",
+        base_url=BASE.removesuffix("/"),
         guide_folder=guide.folder / "site",
         mss_sender="relais@exemple.mssante.fr",
         dmp_url="http://127.0.0.1:9/dmp",
@@ -159,24 +161,17 @@ def test_operations_are_those_the_facade_serves(guide: Guide) -> None:
     assert defined == served
 
 
-def test_the_statement_of_the_facade_names_every_operation_profile_and_parameter(
-    guide: Guide, cisis: Path, tmp_path: Path
-) -> None:
-    packages = cisis / "fhir"
-    with running_facade(tmp_path, administration="true", base_url=BASE[:-1], fhir_packages=packages) as facade:
-        running = facade.get("metadata").json()["rest"][0]
+def test_the_statement_of_the_guide_is_that_of_a_facade_with_its_package(guide: Guide, facade: RunningFacade) -> None:
+    running = facade.get("metadata").json()["rest"][0]
     stated = copy.deepcopy(guide.definitions["CapabilityStatement/relais-facade"]["rest"][0])
-    ours: set[str] = set()
-    for one in stated["resource"]:
-        own = [url for url in one.get("supportedProfile", ()) if url.startswith(BASE)]
-        one["supportedProfile"] = [url for url in one.get("supportedProfile", ()) if url not in own]
-        if not one["supportedProfile"]:
-            del one["supportedProfile"]
-        ours.update(own)
+    for one in [*running["resource"], *stated["resource"]]:
+        one["supportedProfile"] = set(one.get("supportedProfile", ()))
     assert stated == running
+    profiles = {url for one in stated["resource"] for url in one["supportedProfile"]}
     types = {one["type"] for one in stated["resource"]}
-    structures = [one for one in guide.of_type("StructureDefinition") if one["type"] in types]
-    assert ours == {f"{one['url']}|{one['version']}" for one in structures}
+    ours = {f"{one['url']}|{one['version']}" for one in guide.of_type("StructureDefinition") if one["type"] in types}
+    assert ours
+    assert {url for url in profiles if url.startswith(BASE)} == ours
     operations = {one["definition"] for each in [stated, *stated["resource"]] for one in each.get("operation", ())}
     assert {url for url in operations if url.startswith(BASE)} == guide.defined("OperationDefinition")
 
