@@ -121,14 +121,14 @@ def unpack(data: bytes, folder: Path) -> tuple[list[Path], list[Issue]]:
 # --- validation -----------------------------------------------------------------------------------------------
 
 
-def open_validator(settings: Settings, rule_set: str = "") -> Validator:
-    """The official rules, compiled. Raises RelaisError where they are not on this machine."""
+def open_validators(settings: Settings) -> list[Validator]:
+    """The rule sets of the settings, all to be met. Raises RelaisError where they are not on this machine."""
     folder = settings.rules_folder
     if folder is None:
         raise RelaisError(
             Issue("fatal", "not-found", "official CI-SIS rules not found: set RELAIS_CISIS_PACK to their folder")
         )
-    return Validator(folder, rule_set) if rule_set else Validator(folder)
+    return [Validator(folder, name) for name in settings.rule_set_names]
 
 
 # --- delivery -------------------------------------------------------------------------------------------------
@@ -166,7 +166,7 @@ def work(settings: Settings, stop: threading.Event) -> None:
 
 def departure_check(settings: Settings) -> Check:
     """The check that a worker makes before each attempt: what may leave at all, then the official rules."""
-    verdicts = Verdicts(lambda: _warm_validator(settings), _forbidding) if settings.rules_folder else None
+    verdicts = Verdicts(lambda: _warm_validators(settings), _forbidding) if settings.rules_folder else None
 
     def check(content: bytes, channel: str) -> list[Issue]:
         document = read(content).document
@@ -182,15 +182,18 @@ def departure_check(settings: Settings) -> Check:
     return check
 
 
-def _warm_validator(settings: Settings) -> Validator:
-    validator = open_validator(settings)
-    validator.warm_up()
-    return validator
+def _warm_validators(settings: Settings) -> list[Validator]:
+    validators = open_validators(settings)
+    for validator in validators:
+        validator.warm_up()
+    return validators
 
 
-def _forbidding(validator: Validator, content: bytes) -> list[Issue]:
-    report = validator.validate(content)
-    return [] if report.acceptable else [one for one in report.to_issues() if one.severity in ("fatal", "error")]
+def _forbidding(validators: Sequence[Validator], content: bytes) -> list[Issue]:
+    """What any of the rule sets holds against a document, once."""
+    reports = [validator.validate(content) for validator in validators]
+    refused = [issue for report in reports if not report.acceptable for issue in report.to_issues()]
+    return list(dict.fromkeys(issue for issue in refused if issue.severity in ("fatal", "error")))
 
 
 def _rules_absent() -> NoReturn:

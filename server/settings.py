@@ -15,6 +15,7 @@ from typing import Any, get_type_hints
 
 from relais.cda.datatypes import uuid_oid
 from relais.cda.errors import Issue, RelaisError
+from relais.cda.rule_sets import CURRENT
 from relais.mappings.context import Deployment
 
 
@@ -89,7 +90,7 @@ class Settings:
         },
     )
     rule_sets: str = field(
-        default="tcc-3.0",
+        default=CURRENT,
         metadata={
             "doc": "Official rule sets, by commas, all of which must be met: a name, or name=folder for another."
         },
@@ -313,8 +314,8 @@ class Settings:
 
     @property
     def rule_set_names(self) -> tuple[str, ...]:
-        """The names in `rule_sets`."""
-        return tuple(name.strip() for name in self.rule_sets.split(",") if name.strip())
+        """The names in `rule_sets`; never none."""
+        return tuple(name.strip() for name in self.rule_sets.split(",") if name.strip()) or (CURRENT,)
 
     @property
     def package_folders(self) -> tuple[Path, ...]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,21 +13,24 @@ from typing import Any
 
 import pytest
 
+from relais.cda import consistency
 from relais.cda.errors import RelaisError
 from relais.cda.rule_sets import RulesError
 from relais.cda.validation import Validator
 from relais.cda.writer import write
-from relais.server import validate_command
+from relais.server import commands, validate_command
 from relais.server.settings import Settings
 from relais.server.validate_command import Asked, validate
 from relais.server.validation.files import JudgePool, find, judge_files
 from relais.server.validation.judge import Judge
+from relais.server.validation.language import translated
 from support.documents import small_document
 from support.hl7v2 import message
 from support.judged import troubled
-from support.rules import CANCER_PPS, DISCHARGE_LETTER, EXAMPLES, PPS, UNSTRUCTURED, example
+from support.rules import CANCER_PPS, DISCHARGE_LETTER, EXAMPLES, PPS, UNSTRUCTURED, altered, example, remove
 
 FHIR_ONLY = Settings(fhir_packages="none")
+MESSAGE = re.compile(r"(?!v3:|self::)\w[\w']* [^@=]* [^@=]*[\w)]")
 PATIENT = b'{"resourceType": "Patient"}'
 
 
@@ -187,3 +192,24 @@ def test_process_that_dies_or_hangs_gives_a_report_that_says_so(
 
 def test_every_verdict_has_its_exit_code() -> None:
     assert validate_command.EXIT_CODES == {"conformant": 0, "not-conformant": 1, "doubtful": 3, "not-judged": 4}
+
+
+def test_a_document_leaves_only_when_every_rule_set_lets_it(
+    validator: Validator, validator_of_2023_12: Validator, cisis: Path
+) -> None:
+    both = [validator, validator_of_2023_12]
+    assert commands._forbidding(both, example(cisis, UNSTRUCTURED)) == []
+    broken = altered(example(cisis, UNSTRUCTURED), "/*/v3:setId", remove)
+    alone, together = commands._forbidding(both[:1], broken), commands._forbidding(both, broken)
+    assert alone == together != []  # said once
+
+
+def test_messages_of_relais_own_checks_have_their_french() -> None:
+    source = ast.parse(Path(consistency.__file__).read_text(encoding="utf-8"))
+    messages = {
+        node.value
+        for node in ast.walk(source)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and MESSAGE.fullmatch(node.value)
+    }
+    assert len(messages) > 15
+    assert [text for text in messages if translated(text, "fr") == text] == []
