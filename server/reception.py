@@ -14,13 +14,13 @@ from pathlib import Path
 from sqlalchemy import select
 
 from relais.cda.errors import Issue, RelaisError
-from relais.mappings.hl7v2.reading import Policy, Received
+from relais.mappings.hl7v2.reading import Received
 from relais.mappings.hl7v2.zam import Trigger, Zam
 from relais.server import document_imports
 from relais.server.conformance import Conformance
 from relais.server.delivery import acknowledgements, tls
 from relais.server.delivery.channel import Acknowledgement, quoted
-from relais.server.delivery.hl7v2 import beginning_of_message_id
+from relais.server.delivery.hl7v2 import beginning_of_message_id, policy_of
 from relais.server.delivery.hl7v2_inbox import Inbox
 from relais.server.delivery.mail_inbox import MailInbox
 from relais.server.delivery.mailbox import Mailbox
@@ -101,8 +101,7 @@ def file_document(transaction: Transaction, content: bytes) -> None:
 
 def hl7v2_server(repository: Repository, settings: Settings) -> MllpServer:
     """The listener of the settings, not started. Raises RelaisError when its certificate cannot be used."""
-    policy = Policy(strict=settings.hl7v2_strict, ins_environment=settings.deployment.ins_environment)
-    inbox = Inbox(repository, policy, take_document, take_zam)
+    inbox = Inbox(repository, policy_of(settings), take_document, take_zam)
     return MllpServer(
         inbox.answer,
         host=settings.hl7v2_listen_host,

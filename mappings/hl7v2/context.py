@@ -17,13 +17,13 @@ class Policy:
     """How a receiver reads the volet.
 
     `strict` keeps to its letter: the closed list of legal combinations, base64 with its padding. Otherwise what is
-    harmless is a warning. `ins_environment` says which INS may arrive; `mailbox_domains` are those of the trust space;
-    `may_mask_and_hide` that the DMP takes both masks together.
+    harmless is a warning. `ins_environment` says which INS may arrive; `mailbox_domains` are those of the trust space,
+    `.x` standing for every one below x; `may_mask_and_hide` that the DMP takes both masks together.
     """
 
     strict: bool = False
     ins_environment: Literal["test", "production"] = "production"
-    mailbox_domains: tuple[str, ...] = ("mssante.fr",)
+    mailbox_domains: tuple[str, ...] = ("mssante.fr", ".mssante.fr")
     may_mask_and_hide: bool = False
     processing: frozenset[str] = frozenset("PTD")
 

@@ -136,4 +136,4 @@ def _mailbox(context: Context, prt: Segment, *, required: bool) -> str:
 
 
 def _trusted(domain: str, domains: tuple[str, ...]) -> bool:
-    return any(domain == trusted or domain.endswith(f".{trusted}") for trusted in domains)
+    return domain in domains or any(trusted.startswith(".") and domain.endswith(trusted) for trusted in domains)

@@ -46,6 +46,7 @@ from relais.server.delivery.channel import (
 )
 from relais.server.delivery.mllp import MllpClient, UnansweredError
 from relais.server.delivery.tls import client_context, failure
+from relais.server.delivery.trust_space import NATIONAL, TrustSpace
 from relais.server.settings import Settings
 
 _HIDDEN = {
@@ -66,6 +67,7 @@ class Hl7v2Channel:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._policy = policy_of(settings)
         self._client: MllpClient | None = None
 
     def send(self, shipment: Shipment) -> Receipt:
@@ -78,7 +80,7 @@ class Hl7v2Channel:
         with making_the_message():
             document = reader.read(shipment.document).document
             order = order_of(shipment, document, self._settings)
-            message = compose(document, shipment.document, order, _policy(self._settings))
+            message = compose(document, shipment.document, order, self._policy)
         started, answer = datetime.now(UTC), None
         try:
             answer = self._connection().exchange(message, lambda data: _answers(data, order.control_id))
@@ -166,9 +168,14 @@ def beginning_of_message_id(control_id: str) -> str:
     return f"<{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:]}-"
 
 
-def _policy(settings: Settings) -> Policy:
-    environment = settings.deployment.ins_environment
-    return Policy(strict=settings.hl7v2_strict, ins_environment=environment)
+def policy_of(settings: Settings) -> Policy:
+    """How messages are read and written here. Raises RelaisError when the list of the trust space cannot be read."""
+    listed = TrustSpace.of(settings).domains
+    return Policy(
+        strict=settings.hl7v2_strict,
+        ins_environment=settings.deployment.ins_environment,
+        mailbox_domains=(NATIONAL, f".{NATIONAL}") if listed is None else tuple(sorted(listed)),
+    )
 
 
 def _sender(author: MetadataAuthor) -> Party:

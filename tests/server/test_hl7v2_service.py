@@ -33,6 +33,7 @@ from relais.server.search import search
 from relais.server.settings import Settings
 from relais.server.store import Store
 from support.documents import small_document
+from support.hl7v2 import NURSE as HL7_NURSE
 from support.hl7v2 import message, order, to_both
 from support.shipments import NURSE, PROFESSIONAL, small_shipment
 
@@ -256,3 +257,15 @@ def test_certificates_that_cannot_be_used(tmp_path: Path, changes: dict[str, str
         assert caught.value.issues[0].path == path
     finally:
         store.close()
+
+
+def test_the_listed_trust_space_is_that_of_messages_too(tmp_path: Path) -> None:
+    listed = tmp_path / "domaines.txt"
+    listed.write_text("ssiad.mssante.fr\npatient.mssante.fr\n")
+    store = Store.open(f"sqlite:///{tmp_path / 'store.sqlite'}")
+    office = Office(store, mss_domains_file=str(listed))
+    elsewhere = order(recipients=(replace(HL7_NURSE, mailbox="infirmier@autre.ssiad.mssante.fr"),))
+    with office.server:
+        assert office.send(message(order())).code == "AA"
+        assert office.send(message(replace(elsewhere, control_id="RELAIS0002"))).code == "AE"
+    store.close()
