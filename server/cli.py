@@ -79,6 +79,7 @@ def _notes(issues: Any, as_json: bool) -> None:
 def main() -> None:
     """FHIR care plans in, CI-SIS documents out: to the DMP and to MSSanté mailboxes."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # tells of every start, not only of migrations
 
 
 @main.command()

@@ -150,7 +150,7 @@ def test_an_order_is_placed_for_a_document_made_elsewhere(folder: Path, monkeypa
         (["send", "nothing.xml", "--channel", "dmp"], "No such file"),
         (["send", "CarePlan/none", "--channel", "hl7v2"], "not configured"),
         (["send", "CarePlan/none", "--channel", "fax"], "one of dmp, mss, hl7v2, mhd"),
-        (["send", "CarePlan/none", "--channel", "mss"], "recipient"),
+        (["send", "CarePlan/none", "--channel", "mss"], "does not exist"),
     ],
 )
 def test_an_order_that_cannot_be_placed(
