@@ -29,7 +29,7 @@ def main(engine: str, deliveries: int, deaths: int, seed: int) -> None:
         run.order(deliveries, seed)
         print(f"{engine}: {len(run.ordered)} orders accepted in {time.monotonic() - start:.0f} s")
         start = time.monotonic()
-        with failing(run.sandbox, deliveries // 3, seed), mortal_workers(run, 2, deaths, seed):
+        with failing(run.sandbox, 0.15, seed), mortal_workers(run, 2, deaths, seed):
             run.wait(patience=3600)
         print(f"ended after {time.monotonic() - start:.0f} s: {dict(run.verdict())}")
         for log in sorted(folder.glob("mortal-*.log")):

@@ -81,14 +81,20 @@ def known(connection: Connection) -> list[Circuit]:
     ]
 
 
-def passable(connection: Connection, destinations: Iterable[str], now: datetime) -> frozenset[str]:
-    """Those of the destinations to which a delivery may go now; probes that another worker may be sending are not."""
+def passable(
+    connection: Connection, destinations: Iterable[str], now: datetime
+) -> tuple[frozenset[str], frozenset[str]]:
+    """Of the destinations, those whose circuit is half-open and wait for a probe, and those whose circuit is closed.
+
+    A probe that another worker may be sending at this moment is none of them.
+    """
     shut = set(connection.scalars(select(circuit_table.c.destination).where(circuit_table.c.retry_at.is_not(None))))
-    if shut:
-        ready = circuit_table.c.retry_at <= to_microseconds(now)
-        mine = select(circuit_table.c.destination).where(ready).with_for_update(skip_locked=True)
-        shut -= set(connection.scalars(mine))
-    return frozenset(destinations) - shut
+    if not shut:
+        return frozenset(), frozenset(destinations)
+    over = circuit_table.c.retry_at <= to_microseconds(now)
+    mine = select(circuit_table.c.destination).where(over).with_for_update(skip_locked=True)
+    half_open = frozenset(connection.scalars(mine)).intersection(destinations)
+    return half_open, frozenset(destinations) - shut
 
 
 def probe(connection: Connection, destination: str, until: datetime) -> None:

@@ -230,9 +230,16 @@ def place(
 
 
 def lease(
-    connection: Connection, now: datetime, duration: timedelta, channels: Collection[str] | None = None
+    connection: Connection,
+    now: datetime,
+    duration: timedelta,
+    channels: Collection[str] | None = None,
+    *,
+    sparing: bool = False,
 ) -> Leased | None:
     """Take the next delivery that is due by one of the channels (any by default), for `duration`; None without one.
+
+    `sparing` takes the one tried least, for a probe that may fail: no delivery is to use its attempts up on probes.
 
     The attempt is recorded before anything is sent, so that one that never comes back is seen.
     """
@@ -248,12 +255,15 @@ def lease(
     free = or_(delivery_table.c.leased_until.is_(None), delivery_table.c.leased_until <= time)
     ready = [delivery_table.c.state == "waiting", delivery_table.c.due <= time, free, ~blocked]
     if channels is not None:
+        if not channels:
+            return None
         ready.append(delivery_table.c.channel.in_(channels))
+    tried = [delivery_table.c.attempts] if sparing else []
     row = connection.execute(
         select(delivery_table, order_table.c.document, order_table.c.action)
         .join(order_table)
         .where(*ready)
-        .order_by(delivery_table.c.rank, delivery_table.c.key)
+        .order_by(*tried, delivery_table.c.rank, delivery_table.c.key)
         .limit(1)
         .with_for_update(skip_locked=True, of=delivery_table)
     ).first()

@@ -116,12 +116,15 @@ class Worker:
 
     def _lease(self, connection: Connection) -> Leased | None:
         now, duration = self._repository.clock(), self._conduct.lease
-        passable = circuits.passable(connection, self._destinations.values(), now)
-        channels = [channel for channel, destination in self._destinations.items() if destination in passable]
-        leased = outbox.lease(connection, now, duration, channels)
-        if leased is not None:
-            circuits.probe(connection, self._destinations[leased.channel], now + duration)
+        half_open, closed = circuits.passable(connection, self._destinations.values(), now)
+        probe = outbox.lease(connection, now, duration, self._leading_to(half_open), sparing=True)
+        leased = probe or outbox.lease(connection, now, duration, self._leading_to(closed))
+        if probe is not None:
+            circuits.probe(connection, self._destinations[probe.channel], now + duration)
         return leased
+
+    def _leading_to(self, destinations: frozenset[str]) -> list[str]:
+        return [channel for channel, destination in self._destinations.items() if destination in destinations]
 
     def _try(self, leased: Leased, document: IssuedDocument | None) -> _Settlement:
         try:

@@ -36,7 +36,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 def test_every_accepted_order_ends_and_no_receiver_holds_what_it_must_not(tmp_path: Path, database_url: str) -> None:
     with trial(tmp_path, database_url) as run:
         run.order(DELIVERIES, seed=1)
-        with failing(run.sandbox, DELIVERIES // 3, seed=2), mortal_workers(run, 2, DEATHS, seed=3):
+        with failing(run.sandbox, 0.15, seed=2), mortal_workers(run, 2, DEATHS, seed=3):
             run.wait(patience=180)
         ended = run.verdict()
     logs = "".join(path.read_text() for path in tmp_path.glob("mortal-*.log"))

@@ -7,7 +7,6 @@ import os
 import random
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -64,6 +63,7 @@ class Trial:
     settings: dict[str, Any]
     sandbox: Sandbox
     ordered: list[Ordered] = field(default_factory=list)
+    _repository: Repository | None = None
 
     def repository(self) -> Repository:
         """The stored resources; close its store."""
@@ -85,6 +85,17 @@ class Trial:
                     placed += len(channels)
         finally:
             repository.store.close()
+
+    def place(self, number: int, channels: tuple[str, ...]) -> None:
+        """Place the order of one document."""
+        if self._repository is None:
+            self._repository = self.repository()
+        self._place(self._repository, Settings.of(self.settings), document_of(number, 1), channels, number)
+
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        if self._repository is not None:
+            self._repository.store.close()
 
     def _place(
         self, repository: Repository, settings: Settings, document: Document, channels: tuple[str, ...], number: int
@@ -235,34 +246,35 @@ def trial(folder: Path, database_url: str, **more: Any) -> Iterator[Trial]:
             **sandbox.settings,
             **more,
         }
-        yield Trial(folder, settings, sandbox)
+        run = Trial(folder, settings, sandbox)
+        yield run
+        run.close()
+
+
+class RandomFaults(Faults[Any]):
+    """Faults at random: one of `menu` in some of the exchanges."""
+
+    def __init__(self, menu: tuple[Any, ...], share: float, seed: int) -> None:
+        super().__init__()
+        self._menu, self._share, self._chance = menu, share, random.Random(seed)
+
+    def take(self, *wanted: Any) -> Any:
+        """See Faults."""
+        possible = [fault for fault in self._menu if fault in wanted]
+        return self._chance.choice(possible) if possible and self._chance.random() < self._share else None
 
 
 @contextmanager
-def failing(sandbox: Sandbox, faults: int, seed: int) -> Iterator[None]:
-    """Inside the block the counterparts play so many faults in all, each now and then, one after another."""
-    stop, chance = threading.Event(), random.Random(seed)
-    players: dict[str, Faults[Any]] = {
-        "dmp": sandbox.dmp.faults,
-        "mail": sandbox.mail.faults,
-        "hl7v2": sandbox.hl7v2.faults,
-    }
-
-    def play() -> None:
-        left = faults
-        while left and not stop.wait(chance.uniform(0, 0.1)):
-            name = chance.choice(sorted(players))
-            if not players[name]._waiting:
-                players[name].play(chance.choice(FAULTS[name]))
-                left -= 1
-
-    thread = threading.Thread(target=play, name="faults")
-    thread.start()
+def failing(sandbox: Sandbox, share: float, seed: int) -> Iterator[None]:
+    """Inside the block each counterpart plays a fault in that share of exchanges, before or after it stores."""
+    former = sandbox.dmp.faults, sandbox.mail.faults, sandbox.hl7v2.faults
+    sandbox.dmp.faults = RandomFaults(FAULTS["dmp"], share, seed)
+    sandbox.mail.faults = RandomFaults(FAULTS["mail"], share, seed)
+    sandbox.hl7v2.faults = RandomFaults(FAULTS["hl7v2"], share, seed)
     try:
         yield
     finally:
-        stop.set()
-        thread.join()
+        sandbox.dmp.faults, sandbox.mail.faults, sandbox.hl7v2.faults = former
 
 
 @contextmanager
