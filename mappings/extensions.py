@@ -11,7 +11,10 @@ from typing import Any
 
 from relais.mappings.context import Resource
 
-RELAIS = "https://relais.example/fhir/StructureDefinition/"
+CANONICAL_BASE = "https://relais.example/fhir"
+"""Of the definitions that Relais publishes: the guide in `ig/`."""
+
+RELAIS = f"{CANONICAL_BASE}/StructureDefinition/"
 FR_CORE = "https://hl7.fr/ig/fhir/core/StructureDefinition/"
 NDE = "https://interop.esante.gouv.fr/ig/fhir/nde/StructureDefinition/"
 HL7 = "http://hl7.org/fhir/StructureDefinition/"

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import Any
 
 from relais.mappings.context import Resource
+from relais.mappings.extensions import CANONICAL_BASE
 from relais.profiles.definitions import FHIR_VERSION, SearchParameter, compartments
 from relais.server.fhir.negotiation import FHIR_JSON, FHIR_XML
 from relais.server.fhir.operations import Operation
@@ -47,7 +48,7 @@ def statement(registry: Registry, settings: Settings, profiles: Mapping[str, Seq
                 "resource": [_resource(name, registry, settings, profiles) for name in sorted(registry.resource_types)],
                 "interaction": [{"code": code} for code in _system_codes(registry)],
                 "compartment": [f"http://hl7.org/fhir/CompartmentDefinition/{_kebab(name)}" for name in compartments()],
-                **_operations((one for one in registry.operations if one.level == "system"), settings.fhir_base),
+                **_operations(one for one in registry.operations if one.level == "system"),
             }
         ],
     }
@@ -75,7 +76,7 @@ def _resource(
     stated["searchRevInclude"] = _referring(name, registry)
     stated["searchParam"] = [{"name": found.code, "definition": found.url, "type": found.type} for found in found_by]
     mine = (operation for operation in registry.operations if operation.level != "system" and operation.serves(name))
-    return {key: value for key, value in stated.items() if value != []} | _operations(mine, settings.fhir_base)
+    return {key: value for key, value in stated.items() if value != []} | _operations(mine)
 
 
 def searched(name: str) -> list[SearchParameter]:
@@ -94,11 +95,14 @@ def _referring(name: str, registry: Registry) -> list[str]:
     ]
 
 
-def _operations(operations: Iterable[Operation], base: str) -> dict[str, list[dict[str, str]]]:
+def _operations(operations: Iterable[Operation]) -> dict[str, list[dict[str, str]]]:
     """`operation`, once per name, or nothing when there is none."""
     named = {operation.name: operation.definition for operation in operations if not operation.address}
     stated = [
-        {"name": name.removeprefix("$"), "definition": definition or f"{base}/OperationDefinition/relais-{name[1:]}"}
+        {
+            "name": name.removeprefix("$"),
+            "definition": definition or f"{CANONICAL_BASE}/OperationDefinition/relais-{name[1:]}",
+        }
         for name, definition in named.items()
     ]
     return {"operation": stated} if stated else {}
