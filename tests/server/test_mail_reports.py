@@ -52,6 +52,7 @@ def mail(returned: str = SENDER, **headers: str) -> bytes:
         ("delivered", "2.0.0", "positive"),
         ("relayed", "2.0.0", "positive"),
         ("delayed", "4.4.1", "waiting"),
+        ("expanded", "2.0.0", "waiting"),
         ("failed", "5.1.1", "negative"),
     ],
 )
