@@ -142,6 +142,8 @@ def _gather(connection: Connection, base: str, carrier: str, selection: Selectio
     found = {carrier: existing(read_current(connection, kind, carrier_id), kind, carrier_id)}
     if kind == "Patient":
         found |= _appointments(connection, base, carrier, selection)
+    if kind != "CarePlan":  # whose consents are among what is recorded about its patient
+        found |= _consents(connection, base, carrier, load(found[carrier].content or b""))
     ends = _ENDS.get(kind, _ENDS["Appointment"])
     waiting = list(found)
     while waiting:
@@ -168,6 +170,18 @@ def _appointments(connection: Connection, base: str, patient: str, selection: Se
         message = f"more than {_MOST_APPOINTMENTS} appointments"
         raise _refusal("too-costly", message, "Patient")
     return {f"Appointment/{one.id}": one for one in matches.matches if selection.may_hold(load(one.content or b""))}
+
+
+def _consents(connection: Connection, base: str, carrier: str, resource: Resource) -> dict[str, StoredVersion]:
+    """What the patient of a document permits and opposes. Consents of other people who are met are not asked for."""
+    actors = [resource.get("subject"), *(one.get("actor") for one in resource.get("participant", ()))]
+    stated = [carrier, *(actor.get("reference", "") for actor in actors if actor)]
+    targets = filter(None, map(references.restful, stated))
+    patient = next((one for one in targets if one[0] in ("", base) and one[1] == "Patient"), None)
+    if patient is None:
+        return {}
+    asked = [("patient", f"Patient/{patient[2]}"), ("_count", str(_MOST_SOURCES))]
+    return {f"Consent/{one.id}": one for one in search(connection, base, "Consent", asked).matches}
 
 
 def _linked(connection: Connection, base: str, name: str, resource: Resource, *, plan: bool) -> Iterator[StoredVersion]:

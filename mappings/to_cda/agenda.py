@@ -18,7 +18,8 @@ from relais.mappings import identity, terminology
 from relais.mappings.context import Emission, Mapped, Resource
 from relais.mappings.resources import ResourceSet
 from relais.mappings.to_cda.appointments import CANCELLED, RULE, STATES, Visit, french_slot, read_visit, times
-from relais.mappings.to_cda.conversion import Conversion
+from relais.mappings.to_cda.consents import read_oppositions
+from relais.mappings.to_cda.conversion import CONSENT_RULE, Conversion
 from relais.mappings.to_cda.datatypes import codings, original
 from relais.mappings.to_cda.datatypes import period as read_period
 from relais.mappings.to_cda.enclosures import Enclosures
@@ -59,6 +60,8 @@ def appointment_document(
         conversion.refuse("Appointment.participant.actor", "a reference to the Patient", "docs/mapping-agenda.md")
         conversion.finish()
     conversion.patient = patients[0]
+    read_oppositions(conversion)
+    conversion.say_opposed(appointment, "Appointment")
     conversion.lineage = _stated_lineage(composition) or II(uuid_oid("set", KIND, _key(appointment)))
     enclosures = Enclosures()
     visit = read_visit(conversion, appointment, "Appointment", enclosures)
@@ -95,6 +98,7 @@ def agenda_document(
     """
     conversion = Conversion(resources, emission)
     conversion.patient = patient
+    read_oppositions(conversion)
     key = (_patient_key(conversion), _key(schedule) if schedule else "RDV")
     conversion.lineage = _stated_lineage(composition) or II(uuid_oid("set", KIND, *key))
     former = _cancelled_in(previous)
@@ -105,6 +109,8 @@ def agenda_document(
         reason = _left_out(conversion, appointment, period, statuses, former)
         if reason:
             conversion.inform(path, reason, "docs/mapping-agenda.md")
+        elif id(appointment) in conversion.opposed:
+            conversion.warn(path, "the person opposes its sharing: left out", CONSENT_RULE)
         elif visit := read_visit(conversion, appointment, path, enclosures, split_groups=split_groups):
             found.append(visit)
     found.sort(key=lambda visit: (_instant(visit.time.low), visit.path))

@@ -108,11 +108,16 @@ class Conversion:
         target = self.resources.resolve(reference, container)
         if target is None and reference.get("reference"):
             self.refuse(path, "reference to a resource that is not provided", "FHIR R4 references", "not-found")
-        if target is not None and id(target) in self.opposed:
-            self.warn(path, "the person opposes the sharing of this resource", OPPOSITION_RULE)
+        if target is not None:
+            self.say_opposed(target, path)
         if target is not None and is_other_version(reference, target):
             self.warn(path, "another version of the resource than the one referred to", "FHIR R4 references")
         return target
+
+    def say_opposed(self, resource: Resource, path: str) -> None:
+        """Warn that a document may not be transmitted, when the person opposes the sharing of what it is made of."""
+        if id(resource) in self.opposed:
+            self.warn(path, "the person opposes the sharing of this resource", OPPOSITION_RULE)
 
     def references(
         self, element_of: Resource, element: str, path: str, container: Resource | None = None

@@ -28,6 +28,7 @@ from relais.mappings import extensions, identity, terminology
 from relais.mappings.context import Emission, Mapped, Resource
 from relais.mappings.resources import ResourceSet
 from relais.mappings.to_cda.appointments import STRUCTURE, check_extensions, check_identifiers, french_slot
+from relais.mappings.to_cda.consents import read_oppositions
 from relais.mappings.to_cda.conversion import Conversion
 from relais.mappings.to_cda.datatypes import concept_text, current_name, display_name, from_jdv, period
 from relais.mappings.to_cda.enclosures import Enclosures, is_plain_text, read_media
@@ -128,6 +129,8 @@ def notification_document(
         conversion.refuse(f"{path}.subject", "a reference to the Patient whom the event concerns", RULE)
         conversion.finish()
     conversion.patient = patient or {}
+    read_oppositions(conversion)
+    conversion.say_opposed(communication, path)
     conversion.lineage = _lineage(communication, composition)
     if composition:
         conversion.same_patient(composition, "subject", "Composition")

@@ -74,6 +74,7 @@ def pps_document(
     if composition:
         conversion.same_patient(composition, "subject", "Composition")
     read_oppositions(conversion)
+    conversion.say_opposed(care_plan, "CarePlan")
     approval = read_approval(conversion, care_plan)
     document = Document(
         header(conversion, _carrier(conversion, care_plan, approval), composition, document_id),

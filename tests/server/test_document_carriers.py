@@ -20,6 +20,7 @@ from relais.cda.templates import INS_NIR_TEST
 from relais.cda.validation import Validator
 from relais.cda.writer import write
 from relais.mappings.context import Resource
+from relais.mappings.to_cda.conversion import OPPOSITION_RULE
 from relais.server import documents
 from relais.server.document_sources import Selection
 from relais.server.documents import IssuedDocument
@@ -288,6 +289,51 @@ def test_a_notification_posted_again_as_revoked_withdraws_the_one_that_is_gone(s
     source = desk.load(desk.first("CommunicationRequest"))
     desk.delete(desk.first("CommunicationRequest"))
     assert_next(first, desk.issue(desk.create(source | {"status": "revoked"})))
+
+
+# --- what the person opposes ------------------------------------------------------------------------------------
+
+
+def opposition(patient: str, *instances: str) -> Resource:
+    """A Consent that denies the sharing of some resources, of everything without any."""
+    denied: Resource = {"type": "deny"}
+    if instances:
+        data = [{"meaning": "instance", "reference": {"reference": name}} for name in instances]
+        denied = {"type": "permit", "provision": [{"type": "deny", "data": data}]}
+    return {
+        "resourceType": "Consent",
+        "status": "active",
+        "scope": {
+            "coding": [{"system": "http://terminology.hl7.org/CodeSystem/consentscope", "code": "patient-privacy"}]
+        },
+        "category": [{"coding": [{"system": "http://loinc.org", "code": "59284-0"}]}],
+        "patient": {"reference": patient},
+        "policyRule": {"text": "Partage dans le cercle de soins"},
+        "provision": denied,
+    }
+
+
+@pytest.mark.parametrize("kind", [kind for kind in CARRIERS if kind != "CommunicationRequest"])
+def test_an_opposition_is_said_of_every_document(small_store: Store, kind: str) -> None:
+    desk = desk_of(small_store, CARRIERS[kind])
+    desk.create(opposition(desk.first("Patient")))
+    assert OPPOSITION_RULE in {issue.rule for issue in desk.issue(desk.first(kind)).issues}
+
+
+@pytest.mark.parametrize("kind", ["CarePlan", "Appointment", "Communication"])
+def test_an_opposition_to_what_the_document_is_about_is_said(small_store: Store, kind: str) -> None:
+    desk = desk_of(small_store, CARRIERS[kind])
+    desk.create(opposition(desk.first("Patient"), desk.first(kind)))
+    said = [issue.path for issue in desk.issue(desk.first(kind)).issues if issue.rule == OPPOSITION_RULE]
+    assert kind in said
+
+
+def test_an_appointment_that_the_person_keeps_for_himself_is_not_in_the_agenda(small_store: Store) -> None:
+    desk = desk_of(small_store, AGENDAS["week"])
+    desk.create(opposition(desk.first("Patient"), desk.first("Appointment")))
+    document = desk.issue(desk.first("Patient"))
+    assert len(entries(document)) == 4
+    assert any("opposes its sharing: left out" in issue.message for issue in document.issues)
 
 
 # --- versions made elsewhere ------------------------------------------------------------------------------------
