@@ -137,8 +137,9 @@ def sandbox(folder: Path, smtp_port: int, https_port: int, imap_port: int, mllp_
     from relais.server.sandbox import Sandbox
 
     stop = _stop_event()
-    ports = {"smtp_port": smtp_port, "https_port": https_port, "imap_port": imap_port, "mllp_port": mllp_port}
-    with Sandbox(folder, **ports) as counterparts:
+    with Sandbox(
+        folder, smtp_port=smtp_port, https_port=https_port, imap_port=imap_port, mllp_port=mllp_port
+    ) as counterparts:
         found = {"folder": str(folder), **counterparts.settings}
         _answer(found, "\n".join(f"{name}: {value}" for name, value in found.items()), as_json)
         sys.stdout.flush()

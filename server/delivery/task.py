@@ -14,11 +14,12 @@ from datetime import datetime
 from relais.cda.datatypes import urn_from_root
 from relais.cda.errors import Issue
 from relais.mappings.context import Resource
+from relais.mappings.extensions import CANONICAL_BASE
 from relais.server.delivery.acknowledgements import Awaited
 from relais.server.delivery.outbox import Attempt, Delivery, Order
 from relais.server.fhir.repository import instant
 
-CODE_SYSTEM = "https://relais.example/fhir/CodeSystem/relais-transmission"
+CODE_SYSTEM = f"{CANONICAL_BASE}/CodeSystem/relais-transmission"
 _KINDS = {"send": ("transmit", "Transmission d'un document"), "withdraw": ("withdraw", "Retrait d'un document")}
 _ACKNOWLEDGEMENTS = {"reception": "Accusé de réception", "reading": "Accusé de lecture"}
 CHANNEL_NAMES = {"mss": "MSSanté", "dmp": "DMP", "hl7v2": "HL7v2", "mhd": "PDSm"}
@@ -98,8 +99,8 @@ def _name(delivery: Delivery) -> str:
     return f"{name} {delivery.recipient}" if delivery.recipient else name
 
 
-def _concept(code: str, text: str) -> Resource:
-    return {"coding": [{"system": CODE_SYSTEM, "code": code, "display": text}], "text": text}
+def _concept(code: str, display: str, text: str = "") -> Resource:
+    return {"coding": [{"system": CODE_SYSTEM, "code": code, "display": display}], "text": text or display}
 
 
 def _channel(channel: str) -> Resource:
@@ -129,7 +130,7 @@ def _attempt(delivery: Delivery, attempt: Attempt) -> Resource:
     text = f"{_name(delivery)}, tentative {attempt.number}"
     line = f"{instant(attempt.ended or attempt.started)} {outcome}"
     return {
-        "type": _concept("attempt", text),
+        "type": _concept("attempt", "Tentative", text),
         "valueString": f"{line}: {attempt.detail}" if attempt.detail else line,
     }
 
@@ -138,7 +139,7 @@ def _acknowledgement(delivery: Delivery, awaited: Awaited) -> Resource:
     text = f"{_name(delivery)}, {_ACKNOWLEDGEMENTS[awaited.kind].lower()}"
     line = f"{instant(awaited.received or awaited.due)} {awaited.state}"
     return {
-        "type": _concept("acknowledgement", text),
+        "type": _concept("acknowledgement", "Accusé", text),
         "valueString": f"{line}: {awaited.detail}" if awaited.detail else line,
     }
 

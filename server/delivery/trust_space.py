@@ -62,7 +62,7 @@ def ascii_domain(name: str) -> str:
 
 
 def _xml_names(data: bytes) -> list[str]:
-    names = ("".join(element.itertext()).strip() for element in parsing.parse(data).getroot().iter(_NAME))
+    names = ("".join(map(str, element.itertext())).strip() for element in parsing.parse(data).getroot().iter(_NAME))
     return [name for name in names if name]
 
 

@@ -66,6 +66,7 @@ Description: "Par où un document part."
 * #mss "MSSanté" "Courriel sécurisé de santé avec IHE_XDM.ZIP."
 * #dmp "DMP" "Dépôt XDS.b ITI-41."
 * #hl7v2 "HL7 v2" "Message MDM ou ORU vers la plateforme de l'établissement."
+* #mhd "PDSm" "Dépôt dans un partage de documents FHIR (volet PDSm, IHE MHD ITI-65)."
 
 CodeSystem: RelaisCdaTemplateId
 Id: cda-template-id
