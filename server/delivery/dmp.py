@@ -17,7 +17,7 @@ from relais.server.delivery.channel import DeliveryError, Receipt, Shipment, che
 from relais.server.delivery.dmp_patients import DmpPatients
 from relais.server.delivery.dmp_soap import Dmp, failure
 from relais.server.delivery.https import LostAnswerError
-from relais.server.delivery.xds_client import DmpDocuments
+from relais.server.delivery.xds_client import PROVIDE_AND_REGISTER, DmpDocuments
 from relais.server.delivery.xds_errors import CHANGE, DUPLICATE
 from relais.server.settings import Settings
 
@@ -42,6 +42,7 @@ class DmpChannel:
         been stored, and the same shipment may be sent again: the registry is asked first what it holds.
         """
         check_integrity(shipment)
+        self._dmp.address(PROVIDE_AND_REGISTER.endpoint)
         self._check_size(shipment)
         lot = shipment.submission.submission_set
         who = vihf.sender(lot.author, self._settings)
@@ -59,7 +60,6 @@ class DmpChannel:
         return Receipt("; ".join(["stored by the repository", *remark, *warnings]))
 
     def _check_size(self, shipment: Shipment) -> None:
-        self._dmp.address("dmp_url")
         if len(shipment.document) > self._settings.dmp_max_size:
             message = f"the document has {len(shipment.document)} bytes, more than {self._settings.dmp_max_size}"
             raise failure("too-long", message, "dmp_max_size")

@@ -16,7 +16,7 @@ from lxml import etree
 
 from relais.cda.xds_types import CX
 from relais.server.delivery.channel import quoted
-from relais.server.delivery.dmp_soap import Dmp, Transaction, failure, incomprehensible
+from relais.server.delivery.dmp_soap import Dmp, Transaction, failure
 from relais.server.delivery.vihf import Requester
 from relais.server.settings import Settings
 
@@ -93,7 +93,7 @@ def read_status(answer: etree._Element, patient: CX) -> Existence:
     """What a PRPA_IN201308UV02 says of the patient that was asked for. Raises DeliveryError."""
     names = {"h": HL7}
     if answer.tag != f"{{{HL7}}}PRPA_IN201308UV02":
-        raise incomprehensible(200, "no PRPA_IN201308UV02 in the answer")
+        raise EXISTENCE.unclear("no PRPA_IN201308UV02 in the answer")
     acknowledged = _code(answer, "h:acknowledgement/h:typeCode")
     if acknowledged != "AA":
         detail = answer.find("h:acknowledgement/h:acknowledgementDetail", names)
@@ -106,7 +106,7 @@ def read_status(answer: etree._Element, patient: CX) -> Existence:
         return "absent"
     found = answer.find(".//h:registrationEvent//h:patient", names)
     if found is None:
-        raise incomprehensible(200, "the answer neither shows nor denies a patient")
+        raise EXISTENCE.unclear("the answer neither shows nor denies a patient")
     ids = {(one.get("root"), one.get("extension")) for one in found.iterfind("h:id", names)}
     if (patient.oid, patient.id) not in ids:
         raise failure("conflict", "the DMP answers about another patient", rule="TD0.2")

@@ -37,11 +37,23 @@ _DMP = Peer("the DMP", "dmp")
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """A kind of request: its name in evidence (`ITI-18`), its action, and the setting that holds its endpoint."""
+    """A kind of request: its name in evidence (`ITI-18`), its action, the setting of its endpoint.
+
+    A lost answer leaves doubt only about one that `changes` something.
+    """
 
     name: str
     action: str
     endpoint: str
+    changes: bool = False
+
+    def unclear(self, message: str) -> DeliveryError:
+        """The error of an answer that makes no sense, though it reports success."""
+        return self.doubted(LostAnswerError("incomplete", message, rule=self.name))
+
+    def doubted(self, error: LostAnswerError) -> DeliveryError:
+        """The same error, without doubt when there is nothing to doubt."""
+        return error if self.changes else DeliveryError(error.issues, retry=error.retry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +110,14 @@ class Dmp:
         sent = b"".join([f"Content-Type: {content_type}\r\n\r\n".encode(), *body])
         try:
             answer = connections.post(url, headers, body, limit)
-        except DeliveryError:
+        except DeliveryError as error:
             record(transaction.name, url, started, sent, None)
+            if isinstance(error, LostAnswerError):
+                raise transaction.doubted(error) from None
             raise
         received = f"HTTP {answer.status}\r\nContent-Type: {answer.content_type}\r\n\r\n".encode() + bytes(answer.body)
         record(transaction.name, url, started, sent, received)
-        return _read(answer, message_id, limit)
+        return _read(answer, message_id, limit, transaction)
 
     def close(self) -> None:
         """Close the connections that are kept."""
@@ -148,32 +162,32 @@ def _envelope(payload: etree._Element, action: str, url: str, message_id: str, a
     return etree.tostring(envelope, xml_declaration=True, encoding="UTF-8")
 
 
-def _read(answer: Answer, message_id: str, limit: int) -> Reply:
+def _read(answer: Answer, message_id: str, limit: int, transaction: Transaction) -> Reply:
     if answer.status in TRANSIENT_STATUS:
         raise failure("transient", f"the DMP is not available (HTTP {answer.status})", retry=True, rule="HTTP")
     try:
         message = mtom.parse(answer.content_type, answer.body, limit=limit)
         envelope = parsing.parse(message.envelope).getroot()
     except UnreadableError as error:
-        raise incomprehensible(answer.status, f"the answer cannot be read: {error.issues[0].message}") from error
+        raise _unclear(answer, transaction, f"the answer cannot be read: {error.issues[0].message}") from error
     if envelope.tag != f"{{{SOAP}}}Envelope":
-        raise incomprehensible(answer.status, "the answer is no SOAP 1.2 envelope")
+        raise _unclear(answer, transaction, "the answer is no SOAP 1.2 envelope")
     body = envelope.find(f"{{{SOAP}}}Body")
     fault = None if body is None else body.find(f"{{{SOAP}}}Fault")
     if fault is not None:
         raise _fault(fault)
     if answer.status != 200 or body is None or len(body) != 1:
-        raise incomprehensible(answer.status, "the body of the answer holds not one element")
+        raise _unclear(answer, transaction, "the body of the answer holds not one element")
     if (envelope.findtext(f"{{{SOAP}}}Header/{{{WSA}}}RelatesTo") or "").strip() != message_id:
-        raise incomprehensible(answer.status, "the answer does not relate to our message (wsa:RelatesTo)")
+        raise _unclear(answer, transaction, "the answer does not relate to our message (wsa:RelatesTo)")
     return Reply(body[0], message.parts)
 
 
-def incomprehensible(status: int, message: str) -> DeliveryError:
+def _unclear(answer: Answer, transaction: Transaction, message: str) -> DeliveryError:
     """An HTTP error is a refusal; a success we cannot make sense of leaves open whether the request was carried out."""
-    if status == 200:
-        return LostAnswerError("incomplete", message, rule="SOAP")
-    return failure("processing", f"{message} (HTTP {status})", rule="HTTP")
+    if answer.status == 200:
+        return transaction.unclear(message)
+    return failure("processing", f"{message} (HTTP {answer.status})", rule="HTTP")
 
 
 def _fault(fault: etree._Element) -> DeliveryError:

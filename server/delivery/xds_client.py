@@ -23,16 +23,16 @@ from relais.cda.xds_registry import APPROVED, ARCHIVED, DELETED, DEPRECATED, Reg
 from relais.cda.xds_types import CX
 from relais.server.delivery import dmp_identity, lot_signature, mtom, xds_errors, xds_queries
 from relais.server.delivery.channel import making_the_message
-from relais.server.delivery.dmp_soap import Dmp, Transaction, failure, incomprehensible
+from relais.server.delivery.dmp_soap import Dmp, Transaction, failure
 from relais.server.delivery.vihf import Requester
 from relais.server.delivery.xds_queries import QUERY, Criteria, Slots
 
 XDS = "urn:ihe:iti:xds-b:2007"
 
-PROVIDE_AND_REGISTER = Transaction("ITI-41", "urn:ihe:iti:2007:ProvideAndRegisterDocumentSet-b", "dmp_url")
+PROVIDE_AND_REGISTER = Transaction("ITI-41", "urn:ihe:iti:2007:ProvideAndRegisterDocumentSet-b", "dmp_url", True)
 STORED_QUERY = Transaction("ITI-18", "urn:ihe:iti:2007:RegistryStoredQuery", "dmp_registry_url")
 RETRIEVE = Transaction("ITI-43", "urn:ihe:iti:2007:RetrieveDocumentSet", "dmp_url")
-UPDATE = Transaction("ITI-57", "urn:ihe:iti:2010:UpdateDocumentSet", "dmp_registry_url")
+UPDATE = Transaction("ITI-57", "urn:ihe:iti:2010:UpdateDocumentSet", "dmp_registry_url", True)
 
 BATCH = 20
 """Most documents named in one query or retrieval (EX_3.1-1020)."""
@@ -172,7 +172,7 @@ class DmpDocuments:
         xds_errors.check(response, partial=True)
         objects = response.find(f"{{{RIM}}}RegistryObjectList")
         if response.tag != f"{{{QUERY}}}AdhocQueryResponse" or objects is None:
-            raise incomprehensible(200, "the answer to the query holds no RegistryObjectList")
+            raise STORED_QUERY.unclear("the answer to the query holds no RegistryObjectList")
         found = xds_registry.read_objects(objects)
         if any(_named(entry.entry.patient_id) != _named(patient) for entry in found.entries):
             raise failure("conflict", "the registry answers with a document of another patient", rule="ITI-18")
@@ -194,7 +194,7 @@ class DmpDocuments:
         reply = self._dmp.call(RETRIEVE, payload, self._who, patient, limit=MAX_RETRIEVED)
         response = reply.body.find(f"{{{xds_errors.RS}}}RegistryResponse")
         if reply.body.tag != f"{{{XDS}}}RetrieveDocumentSetResponse" or response is None:
-            raise incomprehensible(200, "the answer holds no RetrieveDocumentSetResponse")
+            raise RETRIEVE.unclear("the answer holds no RetrieveDocumentSetResponse")
         xds_errors.check(response, partial=True)
         wanted = {entry.entry.unique_id: entry for entry in entries}
         return [
@@ -241,7 +241,7 @@ class DmpDocuments:
     ) -> etree._Element:
         body = self._dmp.call(transaction, payload, self._who, patient, attachments).body
         if etree.QName(body).localname not in ("RegistryResponse", "AdhocQueryResponse"):
-            raise incomprehensible(200, "no RegistryResponse in the answer")
+            raise transaction.unclear("no RegistryResponse in the answer")
         return body
 
 
