@@ -18,7 +18,11 @@ class Lines:
     """The lines of a text; long ones are cut around a column."""
 
     def __init__(self, data: bytes, encoding: str = "utf-8") -> None:
-        self._lines = data.decode(encoding, "replace").splitlines()
+        try:
+            text = data.decode(encoding, "replace")
+        except LookupError:  # one that the XML parser knows and Python does not
+            text = data.decode("latin-1")
+        self._lines = text.splitlines()
 
     def at(self, line: int, column: int = 1) -> str:
         """The line of that number (from 1), without the blanks around it; empty when there is none."""
@@ -37,6 +41,7 @@ class Elements:
     def __init__(self, data: bytes, tree: etree._ElementTree) -> None:
         encoding = tree.docinfo.encoding or "utf-8"
         self._root = tree.getroot()
+        self._children: dict[tuple[etree._Element, str], list[etree._Element]] = {}
         self._lines = Lines(data, "utf-8" if encoding.upper() == "ASCII" else encoding)
 
     def at(self, path: str, line: int) -> str:
@@ -58,7 +63,9 @@ class Elements:
                     return None
                 element = self._root
                 continue
-            children = element.findall(tag)
+            if (element, tag) not in self._children:
+                self._children[element, tag] = element.findall(tag)
+            children = self._children[element, tag]
             index = int(step["index"] or 1)
             if index > len(children):
                 return element

@@ -17,7 +17,7 @@ from relais.server.validation.findings import of_issue
 from relais.server.validation.report import Check, Finding, Part
 
 _VOLET = "CI-SIS, Transmission de documents CDA-R2 en HL7v2 2.1"
-_FRAME = b"\x0b\x1c"
+_FRAME = b"\x0b\x1c\r\n"
 _LINE_FEEDS = "the file ends its lines with line feeds: it was read as a message whose segments end with CR"
 _PLACE_OF_DOCUMENT = "OBX-5"
 

@@ -182,6 +182,8 @@ def test_message_in_a_file_with_line_feeds_is_read_and_said(judge: Judge) -> Non
     report = judge.judge(message().replace(b"\r", b"\r\n"))
     assert report.parts[0].verdict == "conformant"
     assert next(found.rule for part, _, found in report.findings() if part.kind == "hl7v2") == "hl7v2.syntax"
+    framed = judge.judge(b"\x0b" + message() + b"\x1c\r")
+    assert (framed.kind, framed.parts[0].verdict) == ("hl7v2", "conformant")
 
 
 def test_resource_is_judged_in_json_and_xml_and_what_a_binary_holds(judge: Judge) -> None:
