@@ -2,9 +2,9 @@
 
     python bench/delivery.py [sqlite|postgresql] [documents]
 
-Orders accepted and deliveries by channel with one worker process, by the clock and in processor time, and the time from
-an accepted order to its delivery when nothing else is done. The official rules are left out (`bench` of validation has them). Figures are in
-docs/performance.md.
+Orders accepted and deliveries by channel with one worker process, by the clock and in processor time (of Relais and the
+sandbox together), and the time from an accepted order to its delivery when nothing else is done. The official rules are
+left out. Figures are in docs/performance.md.
 """
 
 from __future__ import annotations

@@ -48,7 +48,8 @@ State = Literal["waiting", "delivered", "unconfirmed", "dead", "cancelled"]
 """`unconfirmed`: given up, but the receiver may hold the document; `dead`: given up, it does not."""
 Priority = Literal["routine", "urgent", "asap", "stat"]
 """Task.priority (R4 request-priority), least urgent first."""
-Outcome = Literal["delivered", "retry", "refused"]
+Outcome = Literal["delivered", "retry", "unanswered", "refused"]
+"""`unanswered`: to be tried again as after `retry`, but the receiver may have the document already."""
 
 order_table = Table(
     "delivery_order",
@@ -156,8 +157,9 @@ class Delivery:
 class Leased:
     """A delivery that this worker, and no other, may try until the lease runs out.
 
-    `attempt` is its number, `tries` how many of them count: those since the delivery was last resumed. `replaced` is
-    the document of the same lineage that the receiver holds, or may hold, from this channel.
+    `attempt` is its number, `tries` how many of them count: those since the delivery was last resumed. `doubtful` says
+    that an earlier one may have reached the receiver. `replaced` is the document of the same lineage that the receiver
+    holds, or may hold, from this channel.
     """
 
     key: int
@@ -166,6 +168,7 @@ class Leased:
     channel: str
     attempt: int
     tries: int
+    doubtful: bool
     action: Action
     consignment: Consignment
     replaced: str | None
@@ -283,10 +286,18 @@ def lease(
         row.channel,
         number,
         number - row.spent,
+        _is_doubtful(connection, row.key, number),
         row.action,
         _decode_consignment(row.consignment),
         _newest_before(connection, row),
     )
+
+
+def _is_doubtful(connection: Connection, delivery: int, number: int) -> bool:
+    """Whether an attempt before that one was not answered, or never came back."""
+    lost = or_(attempt_table.c.ended.is_(None), attempt_table.c.outcome == "unanswered")
+    mine = (attempt_table.c.delivery == delivery, attempt_table.c.number < number)
+    return connection.execute(select(attempt_table.c.number).where(*mine, lost).limit(1)).first() is not None
 
 
 def _newest_before(connection: Connection, row: Row[Any]) -> str | None:

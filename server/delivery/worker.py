@@ -42,6 +42,7 @@ log = logging.getLogger("relais.delivery")
 LONGEST_WAIT = timedelta(hours=1)
 _IDLE = 0.25  # longest time, in seconds, between two looks for deliveries whose time has come
 _HOUSEKEEPING = 10.0  # seconds
+_UNANSWERED = frozenset({"timeout", "incomplete", "exception"})  # issue codes of an answer that was lost
 
 Check = Callable[[bytes, str], list[Issue]]
 """What forbids a document to leave by a channel, empty when nothing does. May raise DeliveryError(retry=True)."""
@@ -108,7 +109,7 @@ class Worker:
                 return False
             document = documents.issued(transaction.connection, leased.document)
         with recording() as exchanges:
-            settlement = self._try(leased, document)
+            settlement = _doubted(self._try(leased, document), exchanges)
         self._record(leased, settlement, exchanges)
         return True
 
@@ -176,7 +177,8 @@ class Worker:
         trouble = circuits.is_trouble(error.issues)
         if (error.retry or trouble) and leased.tries < self._conduct.retry_attempts:
             due = self._next_try(leased.tries)
-            return _Settlement("retry", str(error), "waiting", due, trouble=trouble)
+            unanswered = any(issue.code in _UNANSWERED for issue in error.issues)
+            return _Settlement("retry", str(error), "waiting", due, trouble, unanswered)
         return _Settlement("refused", str(error), _last_state(leased, error), trouble=trouble)
 
     def _next_try(self, tries: int) -> datetime:
@@ -257,13 +259,17 @@ class Worker:
 
 @dataclass(frozen=True, slots=True)
 class _Settlement:
-    """How an attempt ended and what the delivery owes next; `trouble`: because of the destination."""
+    """How an attempt ended and what the delivery owes next.
+
+    `trouble`: because of the destination. `unanswered`: the document may have arrived.
+    """
 
     outcome: outbox.Outcome
     detail: str
     state: outbox.State
     due: datetime | None = None
     trouble: bool = False
+    unanswered: bool = False
 
 
 def _shipment(leased: Leased, content: bytes) -> Shipment:
@@ -284,6 +290,14 @@ def _shipment(leased: Leased, content: bytes) -> Shipment:
 
 
 def _last_state(leased: Leased, error: DeliveryError) -> outbox.State:
-    """Given up after failures that pass by themselves, or refused as a duplicate of itself: it may have arrived."""
+    """Given up after failures that pass by themselves, or refused after an attempt that may have arrived."""
     repeated = leased.attempt > 1 and any(issue.code == "duplicate" for issue in error.issues)
-    return "unconfirmed" if error.retry or repeated else "dead"
+    return "unconfirmed" if error.retry or leased.doubtful or repeated else "dead"
+
+
+def _doubted(settlement: _Settlement, exchanges: Sequence[Exchange]) -> _Settlement:
+    """The settlement, `unanswered` where a request that went out got no answer, or none that says how it ended."""
+    silent = any(exchange.response is None for exchange in exchanges)
+    if settlement.outcome == "retry" and (silent or settlement.unanswered):
+        return replace(settlement, outcome="unanswered")
+    return settlement

@@ -543,3 +543,16 @@ def test_a_document_is_judged_once_and_by_one_thread() -> None:
     assert verdicts.of(b"wrong") == found[0]
     assert verdicts.of(b"right") == []
     assert len(judged) == count + 1
+
+
+def test_a_refusal_after_an_attempt_that_nobody_answered_leaves_a_doubt(lite: Office) -> None:
+    refusal = DeliveryError(Issue("error", "invalid", "no"), retry=False)
+    states = []
+    for number, first in enumerate((trouble("timeout"), trouble("transient"))):
+        lite.channels["hl7v2"].failures = [first, refusal]
+        task = lite.order(plan_of(lite, number), "hl7v2")
+        lite.work()
+        lite.wait(seconds=10)
+        lite.work()
+        states.append([lite.deliveries(task)[0].state, *(one.outcome for one in lite.deliveries(task)[0].attempts)])
+    assert states == [["unconfirmed", "unanswered", "refused"], ["dead", "retry", "refused"]]

@@ -88,9 +88,12 @@ class Trial:
 
     def place(self, number: int, channels: tuple[str, ...]) -> None:
         """Place the order of one document."""
+        self._place(self._kept(), Settings.of(self.settings), document_of(number, 1), channels, number)
+
+    def _kept(self) -> Repository:
         if self._repository is None:
             self._repository = self.repository()
-        self._place(self._repository, Settings.of(self.settings), document_of(number, 1), channels, number)
+        return self._repository
 
     def close(self) -> None:
         """Close the connections that are kept."""
@@ -121,11 +124,7 @@ class Trial:
 
     def pending(self) -> int:
         """Deliveries that have not ended."""
-        repository = self.repository()
-        try:
-            return outbox.pending(repository.store)
-        finally:
-            repository.store.close()
+        return outbox.pending(self._kept().store)
 
     def wait(self, patience: float) -> None:
         """Until every delivery has ended. Raises AssertionError when that takes too long."""
