@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 import requests
 
 from relais.mappings.context import Resource
 from support.appointments import AGENDAS
-from support.facade import RunningFacade, issues
+from support.facade import RunningFacade, issues, running_facade
 from support.notifications import NOTICES
 from support.plans import PLANS
 
@@ -24,18 +24,23 @@ CARRIERS = {
 }
 
 
+SETTINGS = {
+    "organization_name": "Dispositif d'appui à la coordination du Val d'Orge",
+    "organization_finess": "910019447",
+    "responsible_rpps": "10101234567",
+    "responsible_family": "ORME",
+    "responsible_given": "Claire",
+    "mss_sender": "coordination@dac.mssante.fr",
+    "dmp_url": "https://dmp.example/",
+    "hl7v2_host": "127.0.0.1",
+}
+
+
 @pytest.fixture(scope="module")
-def facade_settings() -> dict[str, Any]:
-    return {
-        "organization_name": "Dispositif d'appui à la coordination du Val d'Orge",
-        "organization_finess": "910019447",
-        "responsible_rpps": "10101234567",
-        "responsible_family": "ORME",
-        "responsible_given": "Claire",
-        "mss_sender": "coordination@dac.mssante.fr",
-        "dmp_url": "https://dmp.example/",
-        "hl7v2_host": "127.0.0.1",
-    }
+def facade(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningFacade]:
+    """A facade that has every channel; nobody is there."""
+    with running_facade(tmp_path_factory.mktemp("facade"), **SETTINGS) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
