@@ -57,7 +57,7 @@ _bounded = settings(
 
 
 def _answer(facade: RunningFacade, method: str, address: str, **more: Any) -> requests.Response:
-    answer = requests.request(method, f"{facade.base}/{address}", timeout=20, allow_redirects=False, **more)
+    answer = requests.request(method, f"{facade.base}/{address}", timeout=60, allow_redirects=False, **more)
     assert answer.status_code < 500, answer.text
     return answer
 
@@ -92,7 +92,7 @@ def test_requests_made_from_the_openapi_description(facade: RunningFacade) -> No
     command = shutil.which("schemathesis", path=str(Path(sys.executable).parent))
     if command is None:
         pytest.skip("schemathesis is not installed")
-    options = ["--checks=not_a_server_error", f"--max-time={SECONDS}", "--max-examples=8", "--request-timeout=20"]
+    options = ["--checks=not_a_server_error", f"--max-time={SECONDS}", "--max-examples=8", "--request-timeout=60"]
     options += ["--phases=coverage,fuzzing", "--generation-deterministic", "--no-color"]
     done = subprocess.run(
         [command, "run", f"{facade.base}/openapi.json", *options],
