@@ -17,11 +17,13 @@ import pytest
 import trustme
 from alembic import command
 from alembic.config import Config
+from click.testing import CliRunner
 from cryptography.hazmat.primitives.serialization import pkcs7
 from sqlalchemy import text
 
 from relais.cda.errors import Issue, RelaisError
 from relais.mappings.context import Resource
+from relais.server import cli
 from relais.server.delivery import acknowledgements, circuits, evidence, ledger, outbox, redaction, wakeup
 from relais.server.delivery.channel import DeliveryError, Exchange, Shipment, record, recording
 from relais.server.delivery.verdicts import Verdicts
@@ -556,3 +558,25 @@ def test_a_refusal_after_an_attempt_that_nobody_answered_leaves_a_doubt(lite: Of
         lite.work()
         states.append([lite.deliveries(task)[0].state, *(one.outcome for one in lite.deliveries(task)[0].attempts)])
     assert states == [["unconfirmed", "unanswered", "refused"], ["dead", "retry", "refused"]]
+
+
+def test_the_command_line_of_deliveries(lite: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RELAIS_DATABASE_URL", f"sqlite:///{tmp_path / 'orders.sqlite'}")
+    task = give_up(lite)["id"]
+    run = CliRunner()
+
+    def deliveries(*words: str, code: int = 0) -> str:
+        answer = run.invoke(cli.main, ["deliveries", *words])
+        assert answer.exit_code == code, answer.output
+        return answer.output
+
+    assert f"Task/{task}" in deliveries("list", "--state", "dead")
+    assert json.loads(deliveries("list", "--json"))["orders"][0]["task"] == task
+    assert "unknown code" in deliveries("show", task)
+    assert "1 deliveries resumed" in deliveries("resume", "--all")
+    assert "1 deliveries cancelled" in deliveries("cancel", task, "--reason", "not wanted any more")
+    assert "nothing to resume" in deliveries("resume", task, code=1)
+    deliveries("resume", code=2)
+    deliveries("evidence", task, "-o", str(tmp_path / "pack.zip"), "--redacted")
+    assert zipfile.is_zipfile(tmp_path / "pack.zip")
+    assert "no delivery order" in deliveries("show", "none", code=1)
