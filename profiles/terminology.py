@@ -20,6 +20,7 @@ Subsumption = Literal["equivalent", "subsumes", "subsumed-by", "not-subsumed"]
 _LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z]{4})?(?:-(?:[A-Za-z]{2}|[0-9]{3}))?(?:-[A-Za-z0-9]{1,8})*")
 _MEDIA_TYPE = re.compile(
     r"[A-Za-z0-9][\w!#$&^.+-]*/[A-Za-z0-9*][\w!#$&^.+-]*(?: ?; ?[\w!#$&^.+-]+=(?:[^\s;\"]+|\"[^\"]*\"))*"
+    r"|xml|json|ttl"  # how R4 names its own formats (CapabilityStatement.format)
 )
 
 GRAMMARS: Mapping[str, re.Pattern[str]] = {"urn:ietf:bcp:13": _MEDIA_TYPE, "urn:ietf:bcp:47": _LANGUAGE_TAG}
