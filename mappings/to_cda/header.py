@@ -1,4 +1,4 @@
-"""The CI-SIS header from FHIR, whatever the document (CI-SIS Structuration minimale; docs/mapping-pps.md).
+"""The CI-SIS header from FHIR, whatever the document (CI-SIS Structuration minimale; docs/mapping-header.md).
 
 What a Composition says wins over the carrier (the main resource of the document), which wins over the configuration.
 """

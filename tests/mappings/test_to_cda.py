@@ -1,4 +1,4 @@
-"""FHIR → CDA header, row by row of docs/mapping-pps.md: what comes out of a plan, seen in the document model."""
+"""FHIR → CDA header, row by row of docs/mapping-header.md: what comes out of a plan, seen in the document model."""
 
 from __future__ import annotations
 
