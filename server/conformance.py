@@ -50,8 +50,8 @@ class Conformance:
     def load(cls, settings: Settings) -> Conformance:
         """Read the packages and serve their search parameters: in this process and in those that it forks.
 
-        What cannot be read is logged and left out, what is missing is left to `report`. Raises RelaisError for a folder or a package that a
-        setting names and that cannot be used.
+        What cannot be read is logged and left out, what is missing is left to `report`. Raises RelaisError for a folder
+        or a package that a setting names and that cannot be used.
         """
         absent = [folder for folder in settings.package_folders if settings.fhir_packages and not folder.is_dir()]
         if absent:
