@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+_LAST_CHUNK = b"\r\n0\r\n\r\n"  # nothing else ends so: JSON on one line has no line feed
+
 
 @dataclass(frozen=True)
 class Figures:
@@ -63,18 +65,31 @@ def _client(host: str, port: int, requests: Sequence[bytes], seconds: float, off
     return latencies, time.perf_counter() - started
 
 
+class RefusedError(RuntimeError):
+    """An answer that is no 2xx; it was read to its end, so that the connection can be used again."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"the server refused: {status}")
+        self.status = status
+
+
 def read_answer(connection: socket.socket) -> None:
-    """Wait for the whole answer; raises RuntimeError when it is no 2xx."""
+    """Wait for the whole answer; raises RefusedError when it is no 2xx."""
     received = b""
     while b"\r\n\r\n" not in received:
         received += _receive(connection)
     head, _, body = received.partition(b"\r\n\r\n")
-    if head[9:10] != b"2":
-        raise RuntimeError(f"the server refused: {head[:60]!r}")
-    length = next(int(line[15:]) for line in head.split(b"\r\n") if line[:15].lower() == b"content-length:")
-    missing = length - len(body)
-    while missing > 0:
-        missing -= len(_receive(connection))
+    fields = dict(line.lower().split(b":", 1) for line in head.split(b"\r\n")[1:])
+    if b"content-length" in fields:
+        missing = int(fields[b"content-length"]) - len(body)
+        while missing > 0:
+            missing -= len(_receive(connection))
+    elif b"transfer-encoding" in fields:
+        while not body.endswith(_LAST_CHUNK):
+            body += _receive(connection)
+    status = int(head[9:12])
+    if status not in range(200, 300):
+        raise RefusedError(status)
 
 
 def _receive(connection: socket.socket) -> bytes:

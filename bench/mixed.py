@@ -14,14 +14,16 @@ import json
 import multiprocessing
 import random
 import socket
+import sys
 import time
-from collections import defaultdict
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from load import get, post, read_answer
+from load import RefusedError, get, post, read_answer
 from servers import fresh_database, running
 
 from relais.server.fhir.repository import Repository
@@ -67,7 +69,9 @@ def plan(subject: str) -> dict[str, Any]:
 def _transaction(chance: random.Random, _patients: int) -> dict[str, Any]:
     subject = "urn:uuid:61ebe359-bfdc-4613-8bf2-c5e300945f0a"
     resources = [patient(f"t{chance.randrange(10**9)}"), *(observation(n, subject) for n in range(19))]
-    entries = [{"resource": each, "request": {"method": "POST", "url": each["resourceType"]}} for each in resources]
+    entries: list[dict[str, Any]] = [
+        {"resource": each, "request": {"method": "POST", "url": each["resourceType"]}} for each in resources
+    ]
     entries[0]["fullUrl"] = subject
     return {"resourceType": "Bundle", "type": "transaction", "entry": entries}
 
@@ -78,7 +82,8 @@ def _body(resource: dict[str, Any]) -> bytes:
 
 def _update(chance: random.Random, patients: int) -> bytes:
     number = chance.randrange(patients)
-    body = _body({**patient(number), "id": f"p{number}", "active": True})
+    # A new birth date: a server may leave an unchanged resource as it is.
+    body = _body({**patient(number), "id": f"p{number}", "birthDate": _day(chance)})
     return post(f"/fhir/Patient/p{number}", body).replace(b"POST", b"PUT", 1)
 
 
@@ -105,6 +110,24 @@ KINDS: Requests = {
 MIX = {"read": 40, "create": 10, "update": 8, "token": 16, "date": 6, "chained": 10, "history": 8, "transaction": 2}
 
 
+@dataclass(frozen=True)
+class Run:
+    """What the clients met: latencies in milliseconds by kind of request, refusals by kind and status, their time."""
+
+    latencies: dict[str, list[float]]
+    refused: Counter[str]
+    seconds: float
+
+    @property
+    def per_second(self) -> float:
+        """Accepted requests of all clients."""
+        return sum(map(len, self.latencies.values())) / self.seconds
+
+    def table(self) -> dict[str, dict[str, float]]:
+        """Count and percentiles by kind, in the order of the mix."""
+        return {kind: _percentiles(self.latencies[kind]) for kind in MIX if kind in self.latencies}
+
+
 def main() -> None:
     """Fill, serve, measure, print a table and a JSON line."""
     asked = _arguments()
@@ -112,29 +135,27 @@ def main() -> None:
         filled = fill(url, asked.resources)
         with running(url, workers=asked.workers) as server:
             run(server.base, asked.resources // PER_PATIENT, 2, asked.clients)  # warm up
-            latencies, elapsed = run(server.base, asked.resources // PER_PATIENT, asked.seconds, asked.clients)
+            found = run(server.base, asked.resources // PER_PATIENT, asked.seconds, asked.clients)
             memory = server.memory()
-    count = sum(map(len, latencies.values()))
+    if found.refused:
+        sys.exit(f"refused: {dict(found.refused)}")
     speed = f"filled at {asked.resources / filled:.0f}/s" if filled else "filled before"
     print(f"{asked.engine}, {asked.resources} resources ({speed})")
     print(f"{asked.workers} processes, {asked.clients} clients")
-    print(f"ready in {server.start_up:.2f} s, {memory:.0f} MB, {count / elapsed:.0f} requests/s")
-    table = {}
-    for kind, found in sorted(latencies.items(), key=lambda pair: list(MIX).index(pair[0])):
-        found.sort()
-        table[kind] = {"n": len(found)} | {f"p{p}": round(_share(found, p / 100), 2) for p in (50, 95, 99)}
-        print(f"{kind:12}" + "".join(f"{name:>5} {value:<9}" for name, value in table[kind].items()))
+    print(f"ready in {server.start_up:.2f} s, {memory:.0f} MB, {found.per_second:.0f} requests/s")
+    for kind, line in found.table().items():
+        print(f"{kind:12}" + "".join(f"{name:>5} {value:<9}" for name, value in line.items()))
     figures = {
         "bench": "mixed",
         "engine": asked.engine,
         "resources": asked.resources,
         "workers": asked.workers,
         "clients": asked.clients,
-        "per_second": round(count / elapsed),
+        "per_second": round(found.per_second),
         "memory_mb": round(memory),
         "start_up_s": round(server.start_up, 2),
     }
-    print(json.dumps(figures | {"latency_ms": table}))
+    print(json.dumps(figures | {"latency_ms": found.table()}))
 
 
 def _arguments() -> argparse.Namespace:
@@ -146,59 +167,75 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def belongings(owner: int) -> Iterator[dict[str, Any]]:
+    """A patient and the care plan and observations of theirs: `PER_PATIENT` resources."""
+    subject = f"Patient/p{owner}"
+    yield patient(owner)
+    yield plan(subject)
+    for place in range(2, PER_PATIENT):
+        yield observation(PER_PATIENT * owner + place, subject)
+
+
 def fill(url: str, resources: int) -> float:
     """Store that many resources; the seconds it took, 0 when they were there."""
     started = time.monotonic()
     repository = Repository(Store.open(url), "http://bench/fhir", check_references=False)
-    if repository.current("Patient", f"p{(resources - 1) // PER_PATIENT}"):
+    if repository.current("Patient", f"p{resources // PER_PATIENT - 1}"):
         repository.store.close()
         return 0
     for start in range(0, resources, BATCH):
         with repository.transaction() as transaction:
-            for number in range(start, min(start + BATCH, resources)):
-                owner, place = divmod(number, PER_PATIENT)
-                subject = f"Patient/p{owner}"
-                if place == 0:
-                    transaction.create(patient(owner), resource_id=f"p{owner}")
-                else:
-                    transaction.create(plan(subject) if place == 1 else observation(number, subject))
+            for owner in range(start // PER_PATIENT, min(start + BATCH, resources) // PER_PATIENT):
+                head, *others = belongings(owner)
+                transaction.create(head, resource_id=f"p{owner}")
+                for resource in others:
+                    transaction.create(resource)
     repository.store.close()
     return time.monotonic() - started
 
 
-def run(base: str, patients: int, seconds: float, clients: int) -> tuple[dict[str, list[float]], float]:
-    """Latencies in milliseconds by kind of request."""
+def run(base: str, patients: int, seconds: float, clients: int, mix: Mapping[str, int] = MIX) -> Run:
+    """Requests of the kinds of `mix`, by their weights, from that many clients for that long."""
     context = multiprocessing.get_context("fork")
     with context.Pool(clients) as pool:
-        jobs = [pool.apply_async(_client, (base, patients, seconds, number)) for number in range(clients)]
+        jobs = [pool.apply_async(_client, (base, patients, seconds, number, mix)) for number in range(clients)]
         results = [job.get() for job in jobs]
     latencies: dict[str, list[float]] = defaultdict(list)
-    for result in results:
-        for kind, latency in result:
+    for accepted, _refused, _elapsed in results:
+        for kind, latency in accepted:
             latencies[kind].append(1000 * latency)
-    return latencies, seconds
+    refused = sum((found for _accepted, found, _elapsed in results), Counter[str]())
+    return Run(dict(latencies), refused, sum(elapsed for _accepted, _refused, elapsed in results) / clients)
 
 
-def _client(base: str, patients: int, seconds: float, number: int) -> list[tuple[str, float]]:
+def _client(
+    base: str, patients: int, seconds: float, number: int, mix: Mapping[str, int]
+) -> tuple[list[tuple[str, float]], Counter[str], float]:
     chance = random.Random(f"{number} {time.time()}")
+    kinds, weights = list(mix), list(mix.values())
     place = urlsplit(base)
-    found: list[tuple[str, float]] = []
+    accepted: list[tuple[str, float]] = []
+    refused: Counter[str] = Counter()
     with socket.create_connection((place.hostname or "", place.port or 0)) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        end = time.perf_counter() + seconds
-        for kind in iter(lambda: chance.choices(list(MIX), list(MIX.values()))[0], None):
+        started = before = time.perf_counter()
+        while before < started + seconds:
+            kind = chance.choices(kinds, weights)[0]
             request = KINDS[kind](chance, patients)
             before = time.perf_counter()
-            if before > end:
-                break
             connection.sendall(request)
-            read_answer(connection)
-            found.append((kind, time.perf_counter() - before))
-    return found
+            try:
+                read_answer(connection)
+                accepted.append((kind, time.perf_counter() - before))
+            except RefusedError as refusal:
+                refused[f"{kind} {refusal.status}"] += 1
+    return accepted, refused, time.perf_counter() - started
 
 
-def _share(latencies: list[float], share: float) -> float:
-    return latencies[min(len(latencies) - 1, int(len(latencies) * share))]
+def _percentiles(latencies: list[float]) -> dict[str, float]:
+    ordered = sorted(latencies)
+    last = len(ordered) - 1
+    return {"n": len(ordered)} | {f"p{p}": round(ordered[min(last, len(ordered) * p // 100)], 2) for p in (50, 95, 99)}
 
 
 if __name__ == "__main__":

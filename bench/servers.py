@@ -1,22 +1,29 @@
-"""A running Relais for a benchmark: a fresh database, on SQLite or a private PostgreSQL, web processes and memory."""
+"""A running server for a benchmark: Relais on SQLite or a private PostgreSQL, or HAPI FHIR; its memory and start-up.
+
+HAPI FHIR is the yardstick of `compare_hapi.py` only: Relais and its tests need neither Java nor Maven.
+"""
 
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import requests
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from support import postgres
+
+_HAPI = Path(__file__).parent / "hapi"
 
 
 @dataclass(frozen=True)
@@ -45,35 +52,75 @@ def fresh_database(engine: str) -> Iterator[str]:
 
 
 @contextmanager
-def running(database_url: str, *, workers: int = 2, threads: int = 4) -> Iterator[Server]:
-    """A server on that database."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+def running(database_url: str, *, workers: int = 2, threads: int = 4, ready: str = "metadata") -> Iterator[Server]:
+    """Relais on that database; it is ready when it first answers a read of `ready`."""
+    port = _free_port()
     settings = {
         "RELAIS_PORT": str(port),
         "RELAIS_DATABASE_URL": database_url,
         "RELAIS_WORKERS": str(workers),
         "RELAIS_THREADS": str(threads),
     }
+    command = [sys.executable, "-m", "relais.server.cli", "serve"]
+    with _started(command, port, ready, patience=30, environ=settings) as server:
+        yield server
+
+
+def build_hapi() -> str:
+    """Compile `bench/hapi`; the class path of its server. RuntimeError when Java or Maven is missing or fails."""
+    for tool, package in (("java", "a JDK 17 or later"), ("mvn", "Maven")):
+        if shutil.which(tool) is None:
+            raise RuntimeError(f"the comparison with HAPI FHIR needs {package}: no '{tool}' on the path")
+    goals = ["compile", "dependency:build-classpath", f"-Dmdep.outputFile={_HAPI}/target/classpath"]
+    built = subprocess.run(["mvn", "-q", "-B", "-f", str(_HAPI), *goals], capture_output=True, text=True, check=False)
+    if built.returncode:
+        raise RuntimeError(f"Maven could not build {_HAPI}:\n{built.stdout[-2000:]}{built.stderr[-2000:]}")
+    return f"{_HAPI}/target/classes:{(_HAPI / 'target/classpath').read_text().strip()}"
+
+
+@contextmanager
+def running_hapi(classpath: str, database: Path, *, heap: str = "2g", ready: str = "metadata") -> Iterator[Server]:
+    """HAPI FHIR on that H2 file; `heap` as Java's -Xmx takes it, `ready` as for `running`."""
+    port = _free_port()
+    command = ["java", f"-Xmx{heap}", "-cp", classpath, "HapiServer", str(port), str(database)]
+    with _started(command, port, ready, patience=300) as server:
+        yield server
+
+
+@contextmanager
+def _started(
+    command: list[str], port: int, ready: str, *, patience: float, environ: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Server]:
     with tempfile.TemporaryFile() as log:
         started = time.monotonic()
-        command = [sys.executable, "-m", "relais.server.cli", "serve"]
-        process = subprocess.Popen(command, env=os.environ | settings, stdout=log, stderr=log)
+        process = subprocess.Popen(command, env=os.environ | environ, stdout=log, stderr=log)
         try:
             base = f"http://127.0.0.1:{port}/fhir"
-            _wait(f"{base}/metadata")
+            try:
+                _wait(f"{base}/{ready}", process, patience)
+            except RuntimeError as error:
+                log.seek(0)
+                raise RuntimeError(f"{error}\n{log.read()[-4000:].decode(errors='replace')}") from error
             yield Server(base, process.pid, time.monotonic() - started)
         finally:
             process.terminate()
-            process.wait(timeout=30)
+            process.wait(timeout=60)
 
 
-def _wait(url: str) -> None:
-    deadline = time.monotonic() + 30
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait(url: str, process: subprocess.Popen[bytes], patience: float) -> None:
+    deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"the server ended with status {process.returncode}")
         try:
-            if requests.get(url, timeout=2).ok:
+            if requests.get(url, timeout=patience).ok:
                 return
         except requests.ConnectionError:
             pass
