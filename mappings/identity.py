@@ -6,9 +6,11 @@ RNIV (identity status), CI-SIS structuration minimale (PS_IdNat, Struct_IdNat), 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from datetime import date
 from typing import NamedTuple
+from urllib.parse import quote
 
 from relais.cda.datatypes import root_from_urn, urn_from_root, uuid_oid
 from relais.cda.identifiers import ins_is_valid, is_ps_idnat, is_struct_idnat
@@ -35,6 +37,8 @@ _PERSON_NUMBER_TYPES = frozenset({"INS-NIR", "INS-NIA", "INS-NIR-TEST", "INS-NIR
 
 INS_TYPE_CODES = {INS_NIR: "INS-NIR", INS_NIA: "INS-NIA", INS_NIR_TEST: "INS-NIR-TEST", INS_NIR_DEMO: "INS-NIR-DEMO"}
 """Identifier.type of each INS OID (fr-core-cs-v2-0203)."""
+
+_ESCAPED = re.compile(r"[\\$,|]")
 
 
 # --- any identifier -------------------------------------------------------------------------------------------
@@ -89,6 +93,16 @@ def identifier_of(ii: II) -> Resource | None:
     if ii.extension is None:
         return {"system": URI_SYSTEM, "value": urn}
     return {"system": urn, "value": ii.extension}
+
+
+def token(identifier: Resource) -> str:
+    """An Identifier as a search parameter of type token (FHIR R4 §3.1.1.4.5, escaping)."""
+    return "|".join(_ESCAPED.sub(r"\\\g<0>", identifier.get(part) or "") for part in ("system", "value"))
+
+
+def criteria(identifier: Resource) -> str:
+    """The query that finds who or what bears an Identifier, as `ifNoneExist` or after the `?` of a search."""
+    return f"identifier={quote(token(identifier), safe='')}"
 
 
 # --- patient --------------------------------------------------------------------------------------------------

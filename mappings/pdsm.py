@@ -100,7 +100,7 @@ def _created(full_url: str, resource: Resource, *, none_exist: str = "") -> Reso
 def _criteria(patient: Resource) -> str:
     """How the share tells the patient from others: by INS, else by the first local number."""
     numbers = [*identity.ins_identifiers(patient), *identity.local_identifiers(patient)]
-    return f"identifier={numbers[0]['system']}|{numbers[0]['value']}" if numbers else ""
+    return identity.criteria(numbers[0]) if numbers else ""
 
 
 # --- fiche and lot ----------------------------------------------------------------------------------------------------

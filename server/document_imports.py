@@ -26,7 +26,6 @@ from relais.server.fhir.deposits import fiches_of, number_of
 from relais.server.fhir.json_format import load
 from relais.server.fhir.outcome import FhirError
 from relais.server.fhir.repository import Stored, Transaction
-from relais.server.patient_matching import token
 from relais.server.search import search
 
 REPLACEMENT_RULE = "CI-SIS Structuration minimale, relatedDocument"
@@ -151,7 +150,7 @@ def _stated_before(transaction: Transaction, received: Received, resource: Resou
             for one in received.resources()
             if one["resourceType"] == kind and number_of(identifier) in map(number_of, one.get("identifier", ()))
         ]
-        asked = [("_source", source), ("identifier", token(identifier))]
+        asked = [("_source", source), ("identifier", identity.token(identifier))]
         if len(bearers) == 1:
             with transaction.snapshot() as connection:
                 matches = search(connection, transaction.repository.base, kind, asked).matches

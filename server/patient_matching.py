@@ -6,10 +6,8 @@ filed with the wrong person harms both.
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Iterator
-from urllib.parse import quote
 
 from relais.cda.errors import Issue
 from relais.mappings import identity
@@ -21,7 +19,6 @@ from relais.server.fhir.searchset import matching
 PLACE = "ClinicalDocument/recordTarget/patientRole"
 RULE = "RNIV: identification by INS and strict traits"
 _MOST_CANDIDATES = 20
-_ESCAPED = re.compile(r"[\\$,|]")
 
 
 def match(transaction: Transaction, patient: Resource) -> str | None:
@@ -50,7 +47,7 @@ def _bearers(transaction: Transaction, identifiers: list[Resource]) -> list[Reso
         system, value = identifier.get("system"), identifier.get("value")
         if not system or not value:
             continue
-        criteria = f"identifier={quote(token(identifier), safe='')}"
+        criteria = identity.criteria(identifier)
         for stored_id in matching(transaction, "Patient", criteria, "the identifier of the patient", _MOST_CANDIDATES):
             stored = transaction.load("Patient", stored_id)
             bears = any(
@@ -60,11 +57,6 @@ def _bearers(transaction: Transaction, identifiers: list[Resource]) -> list[Reso
             if bears and not any(link.get("type") == "replaced-by" for link in stored.get("link", ())):
                 found[stored_id] = stored
     return list(found.values())
-
-
-def token(identifier: Resource) -> str:
-    """An Identifier as a search parameter of type token (FHIR R4 §3.1.1.4.5, escaping)."""
-    return "|".join(_ESCAPED.sub(r"\\\g<0>", identifier.get(part, "")) for part in ("system", "value"))
 
 
 # --- traits -----------------------------------------------------------------------------------------------------------

@@ -12,12 +12,12 @@ import hashlib
 from typing import Any
 
 from relais.mappings.context import Resource
+from relais.mappings.identity import token
 from relais.mappings.pdsm import FICHE_PROFILE, LISTS, PDSM, URI
 from relais.server.fhir import references
 from relais.server.fhir.json_format import load
 from relais.server.fhir.outcome import FhirError
 from relais.server.fhir.repository import Transaction, instant, new_id
-from relais.server.patient_matching import token
 from relais.server.search import search
 
 SIMPLIFIED_PROFILE = f"{PDSM}/pdsm-simplified-publish"

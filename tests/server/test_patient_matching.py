@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from relais.cda.templates import INS_NIR_TEST
+from relais.mappings import identity
 from relais.mappings.context import Resource
-from relais.server.patient_matching import contradictions, token
+from relais.server.patient_matching import contradictions
 
 
 def official(family: str, *given: str) -> Resource:
@@ -56,4 +57,4 @@ def test_what_differs_is_named(one: Resource, other: Resource, trait: str) -> No
 
 
 def test_a_number_with_signs_of_the_query_language_is_searched_as_it_is() -> None:
-    assert token({"system": "urn:oid:1.2", "value": "A|B,C$D\\E"}) == "urn:oid:1.2|A\\|B\\,C\\$D\\\\E"
+    assert identity.token({"system": "urn:oid:1.2", "value": "A|B,C$D\\E"}) == "urn:oid:1.2|A\\|B\\,C\\$D\\\\E"
