@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.message import EmailMessage
+from email.parser import BytesHeaderParser
+from email.policy import compat32
 from email.utils import getaddresses
 from typing import Literal
 
@@ -59,6 +61,7 @@ State = Literal["new", "imported", "report", "other", "duplicate", "quarantined"
 """`other`: neither a report nor an archive, for people to read."""
 
 MOST_TRIES = 3
+_LONGEST_NAME = 998  # characters of a line, RFC 5322 §2.1.1
 _ANSWER_AGAIN = timedelta(minutes=1)
 _ARCHIVE_TYPES = ("application/zip", "application/x-zip-compressed", "application/octet-stream")
 
@@ -121,11 +124,9 @@ class MailInbox:
         if tries > MOST_TRIES:
             return self._quarantine(key, mail, "processing", f"reading it broke off {MOST_TRIES} times", None)
         try:
-            return self._process(key, mail)
+            return self._read(key, mail)
         except (StoreError, VersionConflictError):
             raise
-        except RelaisError as error:
-            return self._quarantine(key, mail, "invalid", "; ".join(map(str, error.issues)), _refusal(error))
         except Exception as error:  # noqa: BLE001 - whatever a mail does, the others are read
             log.error("mail %d: a fault of Relais: %s", key, described(error))
             return "new"
@@ -222,6 +223,14 @@ class MailInbox:
         return "quarantined"
 
     # --- reading ---
+
+    def _read(self, key: int, mail: Mail) -> State:
+        try:
+            return self._process(key, mail)
+        except (StoreError, VersionConflictError):
+            raise
+        except RelaisError as error:
+            return self._quarantine(key, mail, "invalid", "; ".join(map(str, error.issues)), _refusal(error))
 
     def _process(self, key: int, mail: Mail) -> State:
         message = mail_reports.parse(mail.content)
@@ -321,10 +330,13 @@ def _named(mailbox: str, validity: int, uid: int) -> ColumnElement[bool]:
 
 
 def _message_id(content: bytes) -> str:
-    """The Message-ID of a mail; one without is named by its bytes."""
+    """The Message-ID of a mail as it is written; an odd one is named by its hash, a mail without one by its own."""
     head = content[: content.find(b"\r\n\r\n") + 1 or len(content)]
-    found = mail_reports.parse(head).get("Message-ID", "").strip()
-    return found or f"sha256:{hashlib.sha256(content).hexdigest()}"
+    found = str(BytesHeaderParser(policy=compat32).parsebytes(head).get("Message-ID", "")).strip()
+    if found.isascii() and found.isprintable() and 0 < len(found) <= _LONGEST_NAME:
+        return found
+    named = found.encode("utf-8", "backslashreplace") or content
+    return f"sha256:{hashlib.sha256(named).hexdigest()}"
 
 
 def _archives(message: EmailMessage) -> list[bytes]:

@@ -51,7 +51,7 @@ class Mailbox:
                     while not stop.is_set():
                         if not self._sweep(client, stop):  # what comes meanwhile is told with its answers, not by IDLE
                             self._wait(client, stop)
-            except (OSError, IMAPClientError, RelaisError) as error:
+            except Exception as error:  # noqa: BLE001 - nothing ends the reading of a mailbox but `stop`
                 log.error("mailbox %s: %s; it is tried again", self._address, self._explained(error))
                 stop.wait(_RECONNECT)
 
@@ -94,9 +94,15 @@ class Mailbox:
             return "new"
         content = next(value for name, value in fetched.items() if name.startswith(b"BODY["))
         mail = Mail(self._address, validity, uid, content)
-        if fits:
-            return self._inbox.take(mail)
-        return self._inbox.refuse(mail, f"the mail has {size} bytes, {self._settings.imap_max_size} are fetched")
+        try:
+            if fits:
+                return self._inbox.take(mail)
+            return self._inbox.refuse(mail, f"the mail has {size} bytes, {self._settings.imap_max_size} are fetched")
+        except RelaisError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a mail does, the others are read
+            log.error("mailbox %s, mail %d: a fault of Relais: %s", self._address, uid, described(error))
+            return "new"
 
     def _move(self, client: IMAPClient, uid: int, state: State) -> None:
         settings = self._settings

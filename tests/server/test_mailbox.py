@@ -242,6 +242,31 @@ def test_a_mail_that_breaks_the_reader_is_not_tried_for_ever(
     assert (quick_office.states(), quick_office.folder(QUARANTINE)) == (["quarantined"], 1)
 
 
+@pytest.mark.parametrize("name", [b"<@>]", b"<a\0b@x.fr>", b"<" + b"a" * 5_000 + b"@x.fr>", "<\u00e9@x.fr>".encode()])
+def test_a_message_id_that_is_none_keeps_no_mail_from_being_read(office: Office, name: bytes) -> None:
+    head, _, rest = message().as_bytes().partition(b"Message-ID: <1@relais.mssante.fr>")
+    assert rest
+    inbox = MailInbox(office.repository, office.settings, reception.file_document)
+    strange = head + b"Message-ID: " + name + rest
+    assert [inbox.take(Mail(NURSE, 1, uid, strange)) for uid in (1, 2)] == ["imported", "duplicate"]
+
+
+def test_a_mail_that_cannot_be_kept_does_not_hold_up_the_next(
+    quick_office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take = MailInbox.take
+
+    def fail(inbox: MailInbox, mail: Mail) -> mail_inbox.State:
+        if b"broken" in mail.content:
+            raise IndexError
+        return take(inbox, mail)
+
+    monkeypatch.setattr(MailInbox, "take", fail)
+    quick_office.deliver(b"Subject: broken\r\n\r\n")
+    quick_office.deliver(message())
+    assert (quick_office.read(), quick_office.states()) == (1, ["imported"])
+
+
 def test_a_store_that_is_down_costs_no_mail(quick_office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     from relais.server.store.errors import StoreError
 
