@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import quote
 
 from relais.cda.datatypes import urn_from_root
@@ -30,6 +31,8 @@ from relais.server.search import search
 
 REPLACEMENT_RULE = "CI-SIS Structuration minimale, relatedDocument"
 _RELATED = "ClinicalDocument/relatedDocument"
+_RELATIONS = {"RPLC": "replaces", "APND": "appends", "XFRM": "transforms"}
+"""DocumentReference.relatesTo.code of each relatedDocument/@typeCode: only a replacement supersedes."""
 
 _OF_ONE_DOCUMENT = frozenset(
     {
@@ -101,12 +104,12 @@ def file(transaction: Transaction, received: Received) -> Filed:
     newest = documents.newest_of(transaction.connection, registered.lineage)
     late = newest is not None and newest.version > registered.version
     resources = list(_to_write(transaction, received, names, late=late))
-    replaced = _replaced(transaction, received, resources[0]["subject"]["reference"])
-    remarks = list(_chain(resources[0], registered, replaced, late=late))
+    related = _related(transaction, received, resources[0]["subject"]["reference"])
+    remarks = list(_chain(resources[0], registered, related, late=late))
     remarks += transaction.repository.check([(one, one["resourceType"]) for one in resources])
     created = frozenset(_name(one) for one in resources if _current(transaction, _name(one)) is None)
     written = {_name(one): transaction.update(one, checked=True) for one in resources}
-    for former in replaced:
+    for former in (one.former for one in related if one.code == "replaces"):
         transaction.update(former | {"status": "superseded"})
     beside = [name for name in dict.fromkeys(names.values()) if name not in written]
     stored = (*written.values(), *(transaction.read(*name.split("/")) for name in beside))
@@ -202,25 +205,33 @@ def _known(transaction: Transaction, received: Received, reference: Stored) -> I
 # --- versions ---------------------------------------------------------------------------------------------------------
 
 
-def _replaced(transaction: Transaction, received: Received, subject: str) -> list[Resource]:
-    """The stored DocumentReferences of the versions that the document replaces. Raises FhirError 409."""
-    found: list[Resource] = []
+class _Related(NamedTuple):
+    """A stored DocumentReference to which the document relates, and how (DocumentReference.relatesTo.code)."""
+
+    code: str
+    former: Resource
+
+
+def _related(transaction: Transaction, received: Received, subject: str) -> list[_Related]:
+    """What is stored of the documents to which the document relates. Raises FhirError 409."""
+    found: list[_Related] = []
     for related in received.document.header.related_documents:
-        for identifier in filter(None, map(identity.identifier_of, related.parent_ids)):
-            former = fiches_of(transaction, identifier)
-            if any(one.get("subject", {}).get("reference") != subject for one in former):
-                message = "the document that it replaces is filed with another patient"
-                place = f"{_RELATED}/parentDocument"
-                raise FhirError(409, Issue("error", "conflict", message, place, REPLACEMENT_RULE))
-            found += former
+        code = _RELATIONS.get(related.type_code)
+        for identifier in filter(None, map(identity.identifier_of, related.parent_ids if code else ())):
+            for former in fiches_of(transaction, identifier):
+                if former.get("subject", {}).get("reference") != subject:
+                    message = "the document to which it relates is filed with another patient"
+                    place = f"{_RELATED}/parentDocument"
+                    raise FhirError(409, Issue("error", "conflict", message, place, REPLACEMENT_RULE))
+                found.append(_Related(str(code), former))
     return found
 
 
-def _chain(reference: Resource, registered: IssuedDocument, replaced: list[Resource], *, late: bool) -> Iterator[Issue]:
-    """Say in the DocumentReference what the document replaces, and that a later version is known already."""
-    if replaced:
-        reference["relatesTo"] = [{"code": "replaces", "target": {"reference": _name(one)}} for one in replaced]
-    elif registered.identity.replaces is not None:
+def _chain(reference: Resource, registered: IssuedDocument, related: list[_Related], *, late: bool) -> Iterator[Issue]:
+    """Say in the DocumentReference what the document relates to, and that a later version is known already."""
+    if related:
+        reference["relatesTo"] = [{"code": one.code, "target": {"reference": _name(one.former)}} for one in related]
+    if registered.identity.replaces is not None and all(one.code != "replaces" for one in related):
         message = "the version that it replaces is not filed here"
         yield Issue("information", "informational", message, _RELATED, REPLACEMENT_RULE)
     if late:

@@ -227,7 +227,8 @@ def register(connection: Connection, content: bytes, now: datetime) -> IssuedDoc
 
 
 def _identity(header: Header) -> Identity:
-    replaced = [parent for related in header.related_documents for parent in related.parent_ids]
+    related = (one for one in header.related_documents if one.type_code == "RPLC")
+    replaced = [parent for one in related for parent in one.parent_ids]
     return Identity(header.id, header.set_id or header.id, next(iter(replaced), None), tuple(header.patient.ids))
 
 

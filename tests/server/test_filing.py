@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
 
-from relais.cda.model import II
+from relais.cda.model import II, Document, RelatedDocument
+from relais.cda.writer import write
 from relais.mappings import pdsm
 from relais.mappings.context import Resource
 from relais.server.app import create_app
@@ -34,6 +36,24 @@ class Facade:
         answer = self.client.put(f"/fhir/{resource['resourceType']}/{resource['id']}", json=resource, headers=FHIR)
         assert answer.status_code in (200, 201), answer.text
         return dict(answer.get_json())
+
+    def get(self, name: str) -> Resource:
+        """The resource `Type/[id]`."""
+        answer = self.client.get(f"/fhir/{name}")
+        assert answer.status_code == 200, answer.text
+        return dict(answer.get_json())
+
+    def file(self, document: Document) -> TestResponse:
+        """The answer of `$from-cda`."""
+        query = {"store": "true"}
+        return self.client.post("/fhir/$from-cda", data=write(document), query_string=query, content_type="text/xml")
+
+    def filed(self, document: Document, kind: str = "DocumentReference") -> str:
+        """The resource of that type that a new document was stored as."""
+        answer = self.file(document)
+        assert answer.status_code == 201, answer.text
+        names = [entry["response"]["location"].partition("/_history")[0] for entry in answer.get_json()["entry"]]
+        return next(name for name in names if name.startswith(f"{kind}/"))
 
 
 @pytest.fixture(scope="module")
@@ -60,3 +80,37 @@ def test_a_deposit_names_its_patient_and_nobody_else(facade: Facade, number: str
         answer = facade.client.post("/fhir/Patient", json=entry["resource"], headers=given)
         assert answer.status_code == status, answer.text
         assert answer.get_json()["id"] != other
+
+
+# --- received documents -----------------------------------------------------------------------------------------------
+
+
+def new_document(number: str = "", version: int = 1, lineage: II | None = None, **related: II) -> Document:
+    """A document of the patient of that local number, and how it relates to others (`RPLC`, `APND` …)."""
+    document = small_document()
+    document.header.id = II(f"2.25.{uuid.uuid4().int}")
+    document.header.set_id = lineage or II(f"2.25.{uuid.uuid4().int}")
+    document.header.version_number = version
+    document.header.patient.ids = [II(DOMAIN, number or str(uuid.uuid4()))]
+    document.header.related_documents = [RelatedDocument([parent], code) for code, parent in related.items()]
+    return document
+
+
+def after(former: Document, version: int, **related: II) -> Document:
+    """A version of the lineage of `former`, of its patient."""
+    header = former.header
+    return new_document(header.patient.ids[0].extension or "", version, header.set_id, **related)
+
+
+def test_only_a_replacement_supersedes(facade: Facade) -> None:
+    former = new_document()
+    number = former.header.patient.ids[0].extension or ""
+    first = facade.filed(former)
+    addendum = facade.filed(new_document(number, APND=former.header.id))
+    translation = facade.filed(new_document(number, XFRM=former.header.id))
+    assert facade.get(first)["status"] == "current"
+    target = {"reference": first}
+    assert facade.get(addendum)["relatesTo"] == [{"code": "appends", "target": target}]
+    assert facade.get(translation)["relatesTo"] == [{"code": "transforms", "target": target}]
+    facade.filed(after(former, 2, RPLC=former.header.id))
+    assert facade.get(first)["status"] == "superseded"
