@@ -435,6 +435,12 @@ def sent(connection: Connection, lineage: str, channel: str | None = None) -> di
     return found
 
 
+def subject_of(connection: Connection, document: str) -> str | None:
+    """The patient (`Patient/[id]`) of the last order that sent a document; None where it named none."""
+    sends = select(order_table.c.subject).where(order_table.c.document == document, order_table.c.action == "send")
+    return connection.scalar(sends.order_by(order_table.c.placed.desc()).limit(1))
+
+
 def mailboxes(connection: Connection, document: str) -> frozenset[str]:
     """Mailboxes that were sent a document, or are about to be."""
     rows = connection.execute(

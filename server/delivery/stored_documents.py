@@ -22,15 +22,23 @@ _RULE = "FHIR R4 DocumentReference"
 
 
 def content_of(transaction: Transaction, reference: Resource) -> bytes:
-    """The CDA document of a DocumentReference, byte for byte.
+    """The CDA document of a DocumentReference that may leave, byte for byte.
 
-    Raises RelaisError when it is not current, holds no CDA or several, points outside of this server, or when the
-    bytes do not have the size and the SHA-1 that the attachment states; FhirError when the Binary does not exist.
+    Raises RelaisError when the reference is not current or not final, and as `held_by`.
     """
     if reference.get("status") != "current":
         raise _refusal("business-rule", "only a current DocumentReference is sent", "status")
     if reference.get("docStatus") in ("preliminary", "entered-in-error"):
         raise _refusal("business-rule", "a document that is not final is not sent", "docStatus")
+    return held_by(transaction, reference)
+
+
+def held_by(transaction: Transaction, reference: Resource) -> bytes:
+    """The CDA document of a DocumentReference, whatever its status.
+
+    Raises RelaisError when it holds no CDA or several, points outside of this server, or when the bytes do not have the
+    size and the SHA-1 that the attachment states; FhirError when the Binary does not exist.
+    """
     found = list(_cda_attachments(reference))
     if len(found) != 1:
         raise _refusal("not-supported", f"one CDA document is expected, {len(found)} found", "content.attachment")

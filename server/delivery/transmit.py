@@ -26,7 +26,8 @@ from relais.server.delivery.trust_space import TrustSpace
 from relais.server.document_forms import Level
 from relais.server.document_sources import EVERYTHING, Selection
 from relais.server.documents import IssuedDocument, name_of
-from relais.server.fhir.repository import Stored, Transaction, new_id
+from relais.server.fhir.json_format import load
+from relais.server.fhir.repository import Stored, Transaction, existing, new_id
 from relais.server.settings import Settings
 
 BLOCKING_RULES = frozenset({APPROVAL_RULE, OPPOSITION_RULE})
@@ -139,11 +140,12 @@ def transmit(
     transmission; nothing is stored then.
     """
     wanted.check(settings)
+    if wanted.intent == "withdraw":
+        document, source = _to_withdraw(transaction, carrier, wanted, level)
+        return _place(transaction, document, source, wanted, settings, now)
     kind, _, resource_id = carrier.partition("/")
     stored, resource = transaction.read(kind, resource_id), transaction.load(kind, resource_id)
-    if wanted.intent == "withdraw":
-        document = _document_to_withdraw(transaction, resource, carrier, wanted)
-    elif kind == "DocumentReference":
+    if kind == "DocumentReference":
         content = stored_documents.content_of(transaction, resource)
         document = documents.register(transaction.connection, content, now)
         stored_documents.check_patient(transaction, resource, document)
@@ -184,13 +186,33 @@ def _refuse_blocked(document: IssuedDocument) -> None:
         raise RelaisError(refused)
 
 
-def _document_to_withdraw(transaction: Transaction, resource: Resource, carrier: str, wanted: Wanted) -> IssuedDocument:
+def _to_withdraw(
+    transaction: Transaction, carrier: str, wanted: Wanted, level: Level
+) -> tuple[IssuedDocument, _Source]:
+    """What was sent of a carrier, though it may be deleted or marked as an error since: the more reason to withdraw."""
+    kind, _, resource_id = carrier.partition("/")
+    current = transaction.current(kind, resource_id)
+    deleted = current is not None and current.deleted
+    if current is not None and deleted:
+        current = transaction.vread(kind, resource_id, str(current.version - 1))
+    stored = existing(current, kind, resource_id)
+    resource, last = load(stored.content or b""), documents.last_issued(transaction.connection, carrier, level)
+    if kind == "DocumentReference":
+        content = stored_documents.held_by(transaction, resource)
+        last = documents.register(transaction.connection, content, transaction.now)
+        stored_documents.check_patient(transaction, resource, last)
+    document = _sent_last(transaction, last, wanted)
+    subject = outbox.subject_of(transaction.connection, document.key)  # that of the carrier may be another one now
+    patient = transaction.current(*subject.split("/")) if subject else None
+    return document, _Source(
+        None if deleted else f"{carrier}/_history/{stored.version}",
+        None if patient is None or patient.deleted else subject,
+        resource,
+    )
+
+
+def _sent_last(transaction: Transaction, last: IssuedDocument | None, wanted: Wanted) -> IssuedDocument:
     """The version that every channel of the order has sent last. Raises RelaisError when there is none."""
-    if resource["resourceType"] == "DocumentReference":
-        content = stored_documents.content_of(transaction, resource)
-        last: IssuedDocument | None = documents.register(transaction.connection, content, transaction.now)
-    else:
-        last = documents.last_issued(transaction.connection, carrier)
     lineage = last.lineage if last else ""
     newest = {channel: _newest_sent(transaction, lineage, channel) for channel in wanted.channels}
     found = next(iter(newest.values()), None)

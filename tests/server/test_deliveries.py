@@ -277,6 +277,30 @@ def test_a_document_is_withdrawn_where_it_was_sent(store: Store) -> None:
     refused(office, plan, "hl7v2", intent="withdraw")
 
 
+def test_what_was_sent_in_error_is_withdrawn_though_its_carrier_is_deleted_or_in_error(office: Office) -> None:
+    plan = office.post(PLANS["full"], "CarePlan")
+    patient = office.read(plan)["subject"]["reference"]
+    reference = stored_document(office, patient, document_of(office, plan))
+    office.order(reference, "hl7v2")
+    office.work()
+    office.change(reference, status="entered-in-error", docStatus="entered-in-error")
+    assert office.order(reference, "hl7v2", intent="withdraw", dryRun=True)["for"]["reference"] == patient
+    office.order(plan, "dmp")
+    office.work()
+    office.call("DELETE", plan)
+    task = office.order(plan, "dmp", intent="withdraw")
+    office.work()
+    assert (office.task(task)["for"]["reference"], office.task(task)["status"]) == (patient, "completed")
+
+
+def test_the_document_of_another_patient_is_not_withdrawn(office: Office) -> None:
+    plan = office.post(PLANS["full"], "CarePlan")
+    office.order(plan, "hl7v2")
+    office.work()
+    other = stored_document(office, office.post(PLANS["born-abroad"], "Patient"), document_of(office, plan))
+    assert "another patient" in refused(office, other, "hl7v2", intent="withdraw")[0].message
+
+
 def test_a_replacement_has_something_to_replace(office: Office) -> None:
     plan = office.post(PLANS["full"], "CarePlan")
     office.order(plan, "dmp")
