@@ -90,7 +90,8 @@ def file(transaction: Transaction, received: Received) -> Filed:
     """Store the Bundle of a document, its bytes among it, and make it known for transmission; once.
 
     Raises RelaisError when its id names another document or its setId documents of another patient, FhirError 409 or
-    412 when its patient cannot be told without doubt, 422 for what the policy of the server refuses.
+    412 when its patient cannot be told without doubt, 409 when it was withdrawn here, 422 for what the policy of the
+    server refuses.
     """
     reference = received.first("DocumentReference")
     transaction.exclusively(f"import of {reference['id']}")
@@ -98,6 +99,7 @@ def file(transaction: Transaction, received: Received) -> Filed:
     registered = documents.register(transaction.connection, received.data, transaction.now)
     known = transaction.current("DocumentReference", reference["id"])
     if known is not None and not known.deleted:
+        _refuse_withdrawn(known)
         return Filed(tuple(_known(transaction, received, known)), frozenset(), received.issues)
     matched = patient_matching.match(transaction, received.first("Patient"))
     names = _names(transaction, received, matched)
@@ -110,10 +112,17 @@ def file(transaction: Transaction, received: Received) -> Filed:
     created = frozenset(_name(one) for one in resources if _current(transaction, _name(one)) is None)
     written = {_name(one): transaction.update(one, checked=True) for one in resources}
     for former in (one.former for one in related if one.code == "replaces"):
-        transaction.update(former | {"status": "superseded"})
+        if former["status"] == "current":
+            transaction.update(former | {"status": "superseded"})
     beside = [name for name in dict.fromkeys(names.values()) if name not in written]
     stored = (*written.values(), *(transaction.read(*name.split("/")) for name in beside))
     return Filed(stored, created, (*received.issues, *remarks))
+
+
+def _refuse_withdrawn(known: Stored) -> None:
+    if load(known.content or b"")["status"] == "entered-in-error":
+        message = "this document was withdrawn here: only another one, under its own id, can be filed"
+        raise FhirError(409, Issue("error", "conflict", message, "ClinicalDocument/id", "DocumentReference.status"))
 
 
 def _name(resource: Resource) -> str:

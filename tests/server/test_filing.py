@@ -114,3 +114,14 @@ def test_only_a_replacement_supersedes(facade: Facade) -> None:
     assert facade.get(translation)["relatesTo"] == [{"code": "transforms", "target": target}]
     facade.filed(after(former, 2, RPLC=former.header.id))
     assert facade.get(first)["status"] == "superseded"
+
+
+def test_a_withdrawn_document_stays_withdrawn(facade: Facade) -> None:
+    document = new_document()
+    name = facade.filed(document)
+    facade.put(facade.get(name) | {"status": "entered-in-error"})
+    again = facade.file(document)
+    assert (again.status_code, again.get_json()["issue"][0]["expression"]) == (409, ["ClinicalDocument/id"])
+    latter = facade.filed(after(document, 2, RPLC=document.header.id))
+    assert facade.get(name)["status"] == "entered-in-error"
+    assert facade.get(latter)["relatesTo"][0]["target"] == {"reference": name}
