@@ -7,6 +7,7 @@ references, then creations, updates and reads; answers stand in the order of the
 from __future__ import annotations
 
 import base64
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import msgspec
 
 from relais.cda.errors import Issue, RelaisError
 from relais.mappings.context import Resource
+from relais.server.faults import described
 from relais.server.fhir import references
 from relais.server.fhir.exchange import Call, Reply
 from relais.server.fhir.interactions import identify_create, identify_patch, identify_update
@@ -30,6 +32,7 @@ from relais.server.fhir.searchset import single_match
 
 _ORDER = {"DELETE": 0, "POST": 1, "PUT": 2, "PATCH": 2, "GET": 3, "HEAD": 3}
 _RULE = "FHIR R4 transaction"
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -112,15 +115,20 @@ class BundleProcessor:
             try:
                 answers[index] = self._batch_entry(repository, index, given[index], bundle_call)
             except RelaisError as error:
-                outcome = operation_outcome(error.issues)
-                answers[index] = {"response": {"status": _status_line(status_of(error)), "outcome": outcome}}
+                answers[index] = _answer_of_refusal(status_of(error), error.issues)
+            except Exception as error:  # noqa: BLE001 - entries are alone: the others were or will be processed
+                _log.error("entry %d of a batch failed: %s", index, described(error))
+                issue = Issue("fatal", "exception", "internal error", f"Bundle.entry[{index}]")
+                answers[index] = _answer_of_refusal(500, [issue])
         return [answers[index] for index in range(len(given))]
 
     def _batch_entry(self, repository: Repository, index: int, given: Resource, bundle_call: Call) -> Resource:
-        offered, names, query = self._find(repository, f"Bundle.entry[{index}]", given["request"])
+        place = f"Bundle.entry[{index}]"
+        offered, names, query = self._find(repository, place, given["request"])
         if isinstance(offered, Operation):
-            call = _call_of(names, query, given, f"Bundle.entry[{index}]", bundle_call)
-            call.body = given.get("resource")
+            call = _call_of(names, query, given, place, bundle_call)
+            if "resource" in given:
+                call.body = _typed(_resource(given, f"{place}.resource"), f"{place}.resource")
             return _answer_of_operation(self._operate(offered, call))
         entry = self._entry(repository, index, given, bundle_call)
         with _telling(entry):
@@ -310,6 +318,13 @@ def _resource(given: Resource, place: str) -> Resource:
     return resource
 
 
+def _typed(resource: Resource, place: str) -> Resource:
+    """The body of an operation, as one that comes alone is read: of some type; the operation judges the rest."""
+    if not isinstance(resource.get("resourceType"), str):
+        raise FhirError.of(400, "structure", "a resource has a resourceType", f"{place}.resourceType")
+    return resource
+
+
 def _refuse_without_request(given: Any) -> None:
     """R4 requires it by bdl-3, which is told of the Bundle as a whole: this names the entries."""
     entries = enumerate(given) if isinstance(given, list) else ()
@@ -357,6 +372,10 @@ def _answer(entry: _Entry) -> Resource:
     if reply.body and (entry.call.method == "GET" or (entry.interaction.writes and returned == "representation")):
         answer["resource"] = msgspec.Raw(reply.body)
     return answer
+
+
+def _answer_of_refusal(status: int, issues: Iterable[Issue]) -> Resource:
+    return {"response": {"status": _status_line(status), "outcome": operation_outcome(issues)}}
 
 
 def _answer_of_operation(reply: Reply) -> Resource:

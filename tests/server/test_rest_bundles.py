@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from fhirpy import SyncFHIRClient
+from flask.testing import FlaskClient
 
+from relais.server.app import create_app
+from relais.server.settings import Settings
 from support.facade import RunningFacade, issues
 
 INS = "urn:oid:1.2.250.1.213.1.4.10"
 PATIENT = {"resourceType": "Patient", "gender": "female"}
+
+
+@pytest.fixture(scope="module")
+def application(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlaskClient]:
+    """The application in this process."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('bundles') / 'x.sqlite'}"
+    app = create_app(Settings.of({"fhir_packages": "none", "database_url": url}))
+    yield app.test_client()
+    app.extensions["relais"].store.close()
 
 
 def bundle(*entries: dict[str, Any], kind: str = "transaction") -> dict[str, Any]:
@@ -241,6 +254,34 @@ def test_batch_entries_stand_alone(facade: RunningFacade) -> None:
     ]
     outcome = answer["entry"][1]["response"]["outcome"]
     assert outcome["issue"][0]["expression"] == ["Bundle.entry[1].resource.nam"]
+
+
+@pytest.mark.parametrize("body", ["x", [1], {}, {"resourceType": 5}])
+@pytest.mark.parametrize("address", ["$validate", "$from-cda", "ValueSet/$expand", "Patient/nobody/$meta-add"])
+def test_batch_refuses_what_is_no_resource_for_that_operation_alone(
+    application: FlaskClient, address: str, body: Any
+) -> None:
+    broken = {"resource": body, "request": {"method": "POST", "url": address}}
+    answer = application.post("/fhir", json=bundle(broken, new(PATIENT), kind="batch"))
+    statuses = [one["response"]["status"].partition(" ")[0] for one in answer.get_json()["entry"]]
+    assert (answer.status_code, statuses) == (200, ["400", "201"])
+
+
+def test_fault_in_an_entry_of_a_batch_is_the_answer_of_that_entry_alone(
+    application: FlaskClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    error = ValueError("SECRET")
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(application.application.extensions["relais"].conformance, "validate", fail)
+    faulty = entry(PATIENT, "POST", "$validate")
+    answer = application.post("/fhir", json=bundle(faulty, new(PATIENT), kind="batch"))
+    first, second = (one["response"] for one in answer.get_json()["entry"])
+    assert (first["status"], second["status"]) == ("500 Internal Server Error", "201 Created")
+    assert first["outcome"]["issue"][0]["expression"] == ["Bundle.entry[0]"]
+    assert "SECRET" not in caplog.text + answer.get_data(as_text=True)
 
 
 def test_fhirpy_posts_a_transaction(facade: RunningFacade) -> None:
