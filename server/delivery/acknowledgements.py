@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, get_args
 
-from sqlalchemy import BigInteger, Column, Connection, ForeignKey, Table, Text, insert, select, update
+from sqlalchemy import BigInteger, Column, Connection, ForeignKey, Table, Text, func, insert, select, update
 from sqlalchemy import Index as TableIndex
 
 from relais.server.delivery.channel import Acknowledgement
@@ -68,24 +68,35 @@ def record(
     detail: str,
     now: datetime,
     recipient: str | None = None,
+    keep_refusal: bool = False,
 ) -> list[str]:
     """Note what a receiver says of the message with that Message-ID; the ids of the Tasks to write again.
 
-    `recipient` is the mailbox that says it, where the message had several deliveries. Empty when the message is not
-    ours. A refusal after a positive one counts: a mailbox that took a message may bounce it later.
+    `recipient` is the mailbox that it is said of or that says it, whatever its case. Empty when the message is not ours
+    or did not go there. A refusal after a positive one counts: a mailbox that took a message may bounce it later; with
+    `keep_refusal` nothing takes a refusal back.
     """
     wanted = [delivery_table.c.message_id == message_id]
     if recipient is not None:
-        wanted.append(delivery_table.c.recipient == recipient)
+        wanted.append(func.lower(delivery_table.c.recipient) == recipient.lower())
     found = connection.execute(select(delivery_table.c.key, delivery_table.c.task).where(*wanted)).all()
     for row in found:
         expect(connection, row.key, (kind,), now)
+        mine = [acknowledgement_table.c.delivery == row.key, acknowledgement_table.c.kind == kind]
+        if keep_refusal:
+            mine.append(acknowledgement_table.c.state != "negative")
         connection.execute(
             update(acknowledgement_table)
-            .where(acknowledgement_table.c.delivery == row.key, acknowledgement_table.c.kind == kind)
+            .where(*mine)
             .values(state="positive" if positive else "negative", received=to_microseconds(now), detail=detail)
         )
     return list(dict.fromkeys(row.task for row in found))
+
+
+def recipients(connection: Connection, message_id: str) -> frozenset[str]:
+    """The mailboxes that the message with that Message-ID went to; empty when it is not ours."""
+    mine = delivery_table.c.message_id == message_id
+    return frozenset(connection.scalars(select(delivery_table.c.recipient).where(mine)))
 
 
 def flag_overdue(connection: Connection, now: datetime) -> list[str]:

@@ -16,7 +16,6 @@ from datetime import datetime, timedelta
 from email.message import EmailMessage
 from email.parser import BytesHeaderParser
 from email.policy import compat32
-from email.utils import getaddresses
 from typing import Literal
 
 import msgspec
@@ -43,7 +42,7 @@ from relais.mappings.document_metadata import check_archive
 from relais.mappings.identity import ENVIRONMENT_INS_ROOTS
 from relais.server.delivery import acknowledgements, mail_reports
 from relais.server.delivery.channel import DeliveryError
-from relais.server.delivery.mail_reports import Reader, Refusal
+from relais.server.delivery.mail_reports import Reader, Refusal, Report
 from relais.server.delivery.mail_submission import Envelope, SubmissionClient
 from relais.server.delivery.story import write_task
 from relais.server.delivery.trust_space import TrustSpace
@@ -234,32 +233,37 @@ class MailInbox:
 
     def _process(self, key: int, mail: Mail) -> State:
         message = mail_reports.parse(mail.content)
-        if mail_reports.is_report(message):
-            return self._report(key, mail, message)
-        archives = _archives(message)
+        reports, archives = mail_reports.read_reports(message), _archives(message)
+        if self._is_report(message, reports, bool(archives)):
+            return self._report(key, message, reports)
         if not archives:
-            if mail_reports.is_xdm(message):
+            if mail_reports.is_xdm(message) and not mail_reports.is_automatic(message):
                 raise _wrong("the subject announces an XDM archive, none is attached", "xdm.archive")
             self._write(key, {"state": "other"})
             return "other"
-        self._check_sender(message)
+        if not self._comes_from_the_trust_space(message):
+            raise DistrustedError("the sender is outside the trust space")
         return self._import(key, mail, archives)
 
-    def _report(self, key: int, mail: Mail, message: EmailMessage) -> State:
-        """Note a report with the delivery it is about, and in its Task."""
-        reports = mail_reports.read_reports(message)
+    def _is_report(self, message: EmailMessage, reports: Sequence[Report], brings_archive: bool) -> bool:
+        """An archive is only passed over for a report by its form, or for one about a message of ours."""
+        if message.get_content_type() == "multipart/report":
+            return True
+        if not brings_archive:
+            return bool(reports)
+        with self._repository.snapshot() as connection:
+            return any(acknowledgements.recipients(connection, report.message_id) for report in reports)
+
+    def _report(self, key: int, message: EmailMessage, reports: Sequence[Report]) -> State:
+        """Note a report with the delivery it is about, and in its Task. Raises DistrustedError."""
+        told = [report for report in reports if report.outcome != "waiting"]
         with self._repository.transaction() as transaction:
+            ours = [one for one in told if acknowledgements.recipients(transaction.connection, one.message_id)]
             tasks: list[str] = []
-            for report in reports:
-                if report.outcome != "waiting":
-                    tasks += acknowledgements.record(
-                        transaction.connection,
-                        report.message_id,
-                        report.kind,
-                        positive=report.outcome == "positive",
-                        detail=report.detail,
-                        now=transaction.now,
-                    )
+            for report in ours:
+                tasks += self._record(transaction, message, report)
+            if ours and not tasks:
+                raise DistrustedError("the report is of none who could know")
             for task in dict.fromkeys(tasks):
                 write_task(transaction, task)
             reason = None if tasks else "about no message of ours"
@@ -267,11 +271,41 @@ class MailInbox:
             transaction.connection.execute(mine.values(state="report", reason=reason))
         return "report"
 
-    def _check_sender(self, message: EmailMessage) -> None:
+    def _record(self, transaction: Transaction, message: EmailMessage, report: Report) -> list[str]:
+        """The Tasks to write again; none for a report that is not believed.
+
+        Only the mailbox that a message was sent to says that it was read or refused. A mail server says what it did
+        with the message for a mailbox, and what it could not deliver stays undelivered.
+        """
+        who = mail_reports.senders(message)
+        if report.kind == "reading":
+            believed = self._comes_from_the_trust_space(message)
+            recipient = who[0] if believed else ""
+        else:
+            believed = self._comes_from_the_trust_space(message) or self._comes_from_our_operator(who)
+            recipient = report.recipient
+        if not believed:
+            return []
+        return acknowledgements.record(
+            transaction.connection,
+            report.message_id,
+            report.kind,
+            positive=report.outcome == "positive",
+            detail=report.detail,
+            now=transaction.now,
+            recipient=recipient,
+            keep_refusal=report.kind == "reception",
+        )
+
+    def _comes_from_the_trust_space(self, message: EmailMessage) -> bool:
         """Only mailboxes of the trust space are believed, and only one of them sends a mail."""
-        senders = [address for _, address in getaddresses([str(value) for value in message.get_all("From", [])])]
-        if len(senders) != 1 or not self._trust.holds(senders[0]):
-            raise DistrustedError()
+        who = mail_reports.senders(message)
+        return len(who) == 1 and self._trust.holds(who[0])
+
+    def _comes_from_our_operator(self, who: Sequence[str]) -> bool:
+        """Whether a mail is of the mail server that we submit to."""
+        host = self._settings.mss_host.lower()
+        return len(who) == 1 and bool(host) and who[0].rpartition("@")[2].lower() == host
 
     def _import(self, key: int, mail: Mail, archives: Sequence[bytes]) -> State:
         if len(archives) > 1:
@@ -319,10 +353,10 @@ class MailInbox:
 
 
 class DistrustedError(RelaisError):
-    """A sender outside the trust space: nothing is imported, and nothing is answered."""
+    """A sender who is not believed: nothing is imported or noted, and nothing is answered."""
 
-    def __init__(self) -> None:
-        super().__init__(Issue("error", "security", "the sender is outside the trust space", "From", "MSSanté"))
+    def __init__(self, message: str) -> None:
+        super().__init__(Issue("error", "security", message, "From", "MSSanté"))
 
 
 def _named(mailbox: str, validity: int, uid: int) -> ColumnElement[bool]:

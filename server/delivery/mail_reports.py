@@ -32,6 +32,7 @@ _DISPOSITION = re.compile(
     r"[^;]*;\s*(?P<type>[a-z-]+)\s*(?:/\s*(?P<modifier>[a-z-]+)\s*(?::(?P<text>.*))?)?", re.I | re.S
 )
 _ENVELOPE_ID = re.compile(r"[!-;=?A-~]+@[!-;=?A-~]+")
+_STUMBLES = (ValueError, IndexError, AttributeError)  # of the standard library over odd headers
 _HEXADECIMAL = re.compile(r"\+([0-9A-F]{2})")
 _LABELS = {
     "902": "Identifiant de patient inconnu",
@@ -72,11 +73,16 @@ def parse(content: bytes) -> EmailMessage:
     return message_from_bytes(content, policy=policy.default)
 
 
-def is_report(message: EmailMessage) -> bool:
-    """Whether a mail is a report: nothing may be answered to it."""
+def is_automatic(message: EmailMessage) -> bool:
+    """Whether software wrote a mail by itself, a report among them: nothing may be answered to it."""
     if message.get_content_type() == "multipart/report":
         return True
     return _text(message, "Auto-Submitted").lower() == "auto-replied" or _KO.match(_subject(message)) is not None
+
+
+def senders(message: EmailMessage) -> list[str]:
+    """The addresses of From; more than one, or none, where a mail is not what it should be."""
+    return [address for _, address in getaddresses(_texts(message, "From"))]
 
 
 def is_xdm(message: EmailMessage) -> bool:
@@ -182,9 +188,9 @@ def answer_to(message: EmailMessage) -> str:
 
     RFC 8098 §2.1: the one address of Disposition-Notification-To, if it is that of Return-Path; never for a report.
     """
-    asked = [address for _, address in getaddresses(message.get_all("Disposition-Notification-To", []))]
-    returned = [address for _, address in getaddresses(message.get_all("Return-Path", [])[:1])]
-    if is_report(message) or len(asked) != 1 or not asked[0]:
+    asked = [address for _, address in getaddresses(_texts(message, "Disposition-Notification-To"))]
+    returned = [address for _, address in getaddresses(_texts(message, "Return-Path")[:1])]
+    if is_automatic(message) or len(asked) != 1 or not asked[0]:
         return ""
     return asked[0] if [address.lower() for address in returned] == [asked[0].lower()] else ""
 
@@ -272,9 +278,17 @@ def _text(fields: Message, name: str) -> str:
     """The value of a header on one line; empty when absent or unreadable."""
     try:
         value = fields.get(name)
-    except (ValueError, IndexError, AttributeError):  # headers that the standard library stumbles on
+    except _STUMBLES:
         return ""
     return " ".join(str(value).split()) if value is not None else ""
+
+
+def _texts(fields: Message, name: str) -> list[str]:
+    """The values of every header of that name; none where one of them is unreadable."""
+    try:
+        return [" ".join(str(value).split()) for value in fields.get_all(name, [])]
+    except _STUMBLES:
+        return []
 
 
 def _subject(message: EmailMessage) -> str:

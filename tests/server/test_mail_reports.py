@@ -14,7 +14,7 @@ from relais.server.delivery.mail_reports import (
     Refusal,
     Report,
     answer_to,
-    is_report,
+    is_automatic,
     is_xdm,
     notification,
     parse,
@@ -128,7 +128,7 @@ def test_nothing_received_breaks_the_reader(noise: bytes, place: int) -> None:
     message = parse(mdn[: place % len(mdn)] + noise + mdn[place % len(mdn) :])
     assert isinstance(read_reports(message), list)
     assert isinstance(answer_to(message), str)
-    assert is_report(message) in (True, False)
+    assert is_automatic(message) in (True, False)
 
 
 # --- answers --------------------------------------------------------------------------------------------------------

@@ -26,13 +26,13 @@ from relais.server.delivery.mss import MssChannel
 from relais.server.delivery.service import worker
 from relais.server.delivery.transmit import Wanted, transmit_document
 from relais.server.sandbox.imap_server import ImapFault
-from relais.server.sandbox.mail_reports import MdnForm
+from relais.server.sandbox.mail_reports import MdnForm, delivery_report, read_receipt
 from relais.server.sandbox.mail_server import MailFault
 from relais.server.search import search
 from relais.server.settings import Settings
 from relais.server.store import Store
 from support.operator import SENDER, Operator, operator
-from support.shipments import NURSE, other_document, small_shipment
+from support.shipments import NURSE, PROFESSIONAL, other_document, small_shipment
 
 DONE, QUARANTINE = "Relais-traites", "Relais-quarantaine"
 
@@ -380,6 +380,66 @@ def test_bounces_and_refusals_find_their_order(quick_office: Office, form: MdnFo
     quick_office.read()
     said = " ".join(acknowledged(quick_office, task))
     assert ("failed: 5.1.1" in said, "902" in said) == (True, True)
+
+
+def receipt(form: str, sender: str, recipient: str, message_id: str, action: str) -> bytes:
+    """A report about a message, by `sender`, of what `recipient` is said to have done."""
+    if form == "MDN":
+        return read_receipt(message_id, "Plan", sender, SENDER).replace(
+            f"rfc822;{sender}".encode(), f"rfc822;{recipient}".encode()
+        )
+    report = delivery_report(message_id, message_id.strip("<>"), recipient, action, "5.1.1", SENDER)
+    return report.replace(b"MAILER-DAEMON@sandbox.mssante.fr", sender.encode())
+
+
+@pytest.mark.parametrize(
+    ("form", "sender", "recipient"),
+    [
+        ("MDN", "intrus@exemple.fr", NURSE),
+        ("MDN", PROFESSIONAL, NURSE),
+        ("MDN", f"{NURSE}>, <intrus@exemple.fr", NURSE),
+        ("DSN", "MAILER-DAEMON@exemple.fr", NURSE),
+        ("DSN", "MAILER-DAEMON@sandbox.mssante.fr", PROFESSIONAL),
+    ],
+)
+def test_a_report_by_who_cannot_know_is_set_aside(quick_office: Office, form: str, sender: str, recipient: str) -> None:
+    task = ordered(quick_office)
+    before = acknowledged(quick_office, task)
+    [sent] = quick_office.post.mail.messages()
+    inbox = MailInbox(quick_office.repository, quick_office.settings, reception.file_document)
+    content = receipt(form, sender, recipient, sent.message_id, "failed")
+    assert inbox.take(Mail(SENDER, 1, 1, content)) == "quarantined"
+    assert acknowledged(quick_office, task) == before
+
+
+def test_what_could_not_be_delivered_stays_so(quick_office: Office) -> None:
+    task = ordered(quick_office)
+    [sent] = quick_office.post.mail.messages()
+    inbox = MailInbox(quick_office.repository, quick_office.settings, reception.file_document)
+    for uid, action in enumerate(("failed", "delivered"), 1):
+        content = receipt("DSN", "MAILER-DAEMON@sandbox.mssante.fr", NURSE.upper(), sent.message_id, action)
+        assert inbox.take(Mail(SENDER, 1, uid, content)) == "report"
+    assert any("failed: 5.1.1" in line for line in acknowledged(quick_office, task))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("Auto-Submitted", "auto-replied"),
+        ("Subject", "[KO Intégration système !][906] XDM/1.0/DDM+Plan"),
+    ],
+)
+def test_an_archive_is_imported_whatever_its_mail_looks_like(quick_office: Office, name: str, value: str) -> None:
+    inbox = MailInbox(quick_office.repository, quick_office.settings, reception.file_document)
+    mail = changed(name, value)
+    mail["In-Reply-To"] = "<99@autre.mssante.fr>"
+    assert inbox.take(Mail(NURSE, 1, 1, mail.as_bytes())) == "imported"
+
+
+def test_an_out_of_office_answer_stays(quick_office: Office) -> None:
+    inbox = MailInbox(quick_office.repository, quick_office.settings, reception.file_document)
+    away = b"From: <%b>\r\nAuto-Submitted: auto-replied\r\nSubject: Absence\r\n\r\nA lundi\r\n" % NURSE.encode()
+    assert inbox.take(Mail(SENDER, 1, 1, away)) == "other"
 
 
 def test_a_receipt_about_nothing_of_ours_is_kept_and_changes_nothing(quick_office: Office) -> None:
