@@ -83,11 +83,11 @@ def resource_in(body: Resource, max_depth: int) -> Resource:
 
     Raises UnreadableError for XML that is neither FHIR nor anything else Relais reads.
     """
-    if body.keys() == {"resourceType", "contentType", "data"} and body["contentType"].split(";")[0] in XML_TYPES:
-        data = base64.b64decode(body["data"])
-        if recognise(data) in ("fhir", "unknown") and is_xml(data):
-            return xml_format.parse(data, max_depth)
-    return body
+    data = content_of(body) if body.keys() == {"resourceType", "contentType", "data"} else None
+    if data is None or body["contentType"].split(";")[0] not in XML_TYPES:
+        return body
+    is_resource = recognise(data) in ("fhir", "unknown") and is_xml(data)
+    return xml_format.parse(data, max_depth) if is_resource else body
 
 
 def answer(facade: Facade, call: Call, data: bytes) -> Reply:

@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from flask.testing import FlaskClient
 
 from relais.cda.writer import write
+from relais.server.app import create_app
+from relais.server.settings import Settings
 from support.documents import small_document
 from support.facade import RunningFacade, issues, running_facade
 from support.hl7v2 import message
@@ -20,6 +23,16 @@ def facade(cisis: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ru
     folder = tmp_path_factory.mktemp("content")
     with running_facade(folder, cisis_pack=cisis, workers=1, threads=4, fhir_packages="none") as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def application(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlaskClient]:
+    """The application in this process, without official rules."""
+    folder = tmp_path_factory.mktemp("application")
+    given = {"fhir_packages": "none", "database_url": f"sqlite:///{folder / 'x.sqlite'}", "cisis_pack": str(folder)}
+    app = create_app(Settings.of(given))
+    yield app.test_client()
+    app.extensions["relais"].store.close()
 
 
 def validate(
@@ -74,3 +87,14 @@ def test_fhir_in_plain_xml_stays_a_resource(facade: RunningFacade) -> None:
 def test_document_is_no_patient(facade: RunningFacade) -> None:
     answer = facade.request("POST", "Patient/$validate", write(small_document()), Content_Type="text/xml")
     assert answer.status_code == 400
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"contentType": 5}, {"contentType": None}, {"data": 5}, {"data": "A"}, {"data": "é"}, {"data": ["AAAA"]}]
+)
+def test_broken_binary_is_judged_as_a_resource(application: FlaskClient, wrong: dict[str, object]) -> None:
+    binary = {"resourceType": "Binary", "contentType": "text/xml", "data": "AAAA"} | wrong
+    answer = application.post("/fhir/$validate", json=binary)
+    [issue] = answer.get_json()["issue"]
+    assert (answer.status_code, issue["severity"]) == (200, "error")
+    assert issue["expression"] == [f"Binary.{next(iter(wrong))}"]
