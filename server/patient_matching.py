@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from relais.cda.errors import Issue
 from relais.mappings import identity
 from relais.mappings.context import Resource
+from relais.server.fhir.json_format import load
 from relais.server.fhir.outcome import FhirError
 from relais.server.fhir.repository import Transaction
 from relais.server.fhir.searchset import matching
@@ -24,20 +25,37 @@ _MOST_CANDIDATES = 20
 def match(transaction: Transaction, patient: Resource) -> str | None:
     """The id of the stored Patient who is `patient`, or None when nobody here bears any of the identifiers.
 
-    Until the transaction ends nobody else creates a Patient conditionally. Raises FhirError 409 when a trait or the INS
-    of who bears the number contradicts, 412 when several patients bear it.
+    `patient` bears the id under which it would be stored. Until the transaction ends nobody else creates a Patient
+    conditionally. Raises FhirError 409 when a trait or the INS of who bears the number contradicts, or who has that id
+    bears other numbers; 412 when several patients bear it.
     """
-    found = _bearers(transaction, [*identity.ins_identifiers(patient), *identity.local_identifiers(patient)])
+    numbers = [*identity.ins_identifiers(patient), *identity.local_identifiers(patient)]
+    found = _bearers(transaction, numbers)
     if not found:
+        _check_former(transaction, patient, numbers)
         return None
     if len(found) > 1:
         message = "several stored patients bear the identifiers of the document: they are to be merged first"
         raise FhirError(412, Issue("error", "multiple-matches", message, f"{PLACE}/id", RULE))
-    contradicting = list(contradictions(patient, found[0]))
-    if contradicting:
+    _refuse_contradictions(patient, found[0])
+    return str(found[0]["id"])
+
+
+def _refuse_contradictions(patient: Resource, stored: Resource) -> None:
+    if contradicting := list(contradictions(patient, stored)):
         message = f"who bears this identifier here has another {', '.join(contradicting)}: not filed with that patient"
         raise FhirError(409, Issue("error", "conflict", message, PLACE, RULE))
-    return str(found[0]["id"])
+
+
+def _check_former(transaction: Transaction, patient: Resource, numbers: list[Resource]) -> None:
+    """Refuse the Patient whom an earlier document made of the same numbers, if they are somebody else's by now."""
+    stored = transaction.current("Patient", patient["id"])
+    if stored is None or stored.deleted:
+        return
+    if numbers:
+        message = "the patient made of these identifiers bears none of them any more: not filed with that patient"
+        raise FhirError(409, Issue("error", "conflict", message, f"{PLACE}/id", RULE))
+    _refuse_contradictions(patient, load(stored.content or b""))
 
 
 def _bearers(transaction: Transaction, identifiers: list[Resource]) -> list[Resource]:

@@ -43,6 +43,10 @@ class Facade:
         assert answer.status_code == 200, answer.text
         return dict(answer.get_json())
 
+    def delete(self, name: str) -> None:
+        """Take the resource `Type/[id]` away."""
+        assert self.client.delete(f"/fhir/{name}").status_code == 204
+
     def file(self, document: Document) -> TestResponse:
         """The answer of `$from-cda`."""
         query = {"store": "true"}
@@ -125,3 +129,24 @@ def test_a_withdrawn_document_stays_withdrawn(facade: Facade) -> None:
     latter = facade.filed(after(document, 2, RPLC=document.header.id))
     assert facade.get(name)["status"] == "entered-in-error"
     assert facade.get(latter)["relatesTo"][0]["target"] == {"reference": name}
+
+
+# --- whose documents --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("numbered", [True, False])
+def test_the_patient_of_an_earlier_document_who_became_somebody_else_is_a_doubt(
+    facade: Facade, *, numbered: bool
+) -> None:
+    document = new_document()
+    if not numbered:
+        document.header.patient.ids = []
+    name = facade.filed(document)
+    patient = facade.get(facade.get(name)["subject"]["reference"])
+    number = [{"system": f"urn:oid:{DOMAIN}", "value": str(uuid.uuid4())}]
+    facade.put(patient | {"identifier": number, "birthDate": "1950-01-01"})
+    facade.delete(name)
+    again = facade.file(document)
+    assert (again.status_code, again.get_json()["issue"][0]["code"]) == (409, "conflict")
+    facade.put(patient)
+    assert facade.filed(document) == name
