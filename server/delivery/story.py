@@ -15,6 +15,7 @@ from relais.server.delivery import acknowledgements, outbox
 from relais.server.delivery.outbox import Delivery, Order
 from relais.server.delivery.task import CODE_SYSTEM, document_identifier, task_of
 from relais.server.fhir.repository import Stored, Transaction, instant
+from relais.server.store import StoreError, VersionConflictError
 
 log = logging.getLogger("relais.delivery")
 
@@ -26,6 +27,7 @@ _OUTCOMES = {"delivered": "0", "unconfirmed": "8", "dead": "8", "cancelled": "4"
 
 def write_task(transaction: Transaction, task: str) -> None:
     """Say in the Task where the order stands. Whatever is wrong with the Task must not hold deliveries up."""
+    transaction.current("Task", task)  # nobody settles another delivery of the order between reading and writing
     found = outbox.order(transaction.connection, task)
     if found is None:
         return
@@ -104,6 +106,8 @@ def _write(transaction: Transaction, resource: Resource) -> None:
                 transaction.update(resource)
             else:
                 transaction.create(resource)
+    except (StoreError, VersionConflictError):
+        raise  # the whole transaction is tried again
     except RelaisError as error:
         codes = ", ".join(issue.code for issue in error.issues)
         log.error("%s of an order cannot be written: %s", resource["resourceType"], codes)

@@ -147,7 +147,7 @@ def transmit(
     stored, resource = transaction.read(kind, resource_id), transaction.load(kind, resource_id)
     if kind == "DocumentReference":
         content = stored_documents.content_of(transaction, resource)
-        document = documents.register(transaction.connection, content, now)
+        document = _registered(transaction, content, now)
         stored_documents.check_patient(transaction, resource, document)
         if "dmp" in wanted.channels:
             _refuse_unknown_replacement(transaction, document)
@@ -163,7 +163,7 @@ def transmit_document(
 ) -> Stored:
     """Place an order for a CDA document made elsewhere; raises as `transmit`, UnreadableError for no CDA."""
     wanted.check(settings)
-    document = documents.register(transaction.connection, content, now)
+    document = _registered(transaction, content, now)
     if "dmp" in wanted.channels:
         _refuse_unknown_replacement(transaction, document)
     return _place(transaction, document, _Source(None, None, None), wanted, settings, now)
@@ -176,6 +176,12 @@ class _Source:
     focus: str | None
     subject: str | None
     carrier: Resource | None
+
+
+def _registered(transaction: Transaction, content: bytes, now: datetime) -> IssuedDocument:
+    """A document made elsewhere, kept; nobody else orders anything of its lineage until the transaction ends."""
+    transaction.exclusively(f"lineage {documents.lineage_of(read(content).document.header)}")
+    return documents.register(transaction.connection, content, now)
 
 
 def _refuse_blocked(document: IssuedDocument) -> None:
@@ -199,7 +205,7 @@ def _to_withdraw(
     resource, last = load(stored.content or b""), documents.last_issued(transaction.connection, carrier, level)
     if kind == "DocumentReference":
         content = stored_documents.held_by(transaction, resource)
-        last = documents.register(transaction.connection, content, transaction.now)
+        last = _registered(transaction, content, transaction.now)
         stored_documents.check_patient(transaction, resource, last)
     document = _sent_last(transaction, last, wanted)
     subject = outbox.subject_of(transaction.connection, document.key)  # that of the carrier may be another one now
@@ -236,6 +242,7 @@ def _place(
     settings: Settings,
     now: datetime,
 ) -> Stored:
+    transaction.exclusively(f"lineage {document.lineage}")
     model = read(document.content).document
     mailboxes = _mailboxes(transaction, model, source, wanted, settings, now)
     issues = [

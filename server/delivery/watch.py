@@ -23,6 +23,7 @@ from relais.server.fhir.json_format import load
 from relais.server.fhir.outcome import FhirError
 from relais.server.fhir.repository import Stored, Transaction
 from relais.server.settings import Settings, SettingsError
+from relais.server.store import StoreError, VersionConflictError
 
 Event = Literal["validated-plan", "moved-appointment", "declared-event"]
 EVENTS: tuple[Event, ...] = get_args(Event)
@@ -59,6 +60,8 @@ class DeliveryWatch:
         try:
             with transaction.connection.begin_nested():
                 transmit(transaction, carrier, Wanted(channels), self._settings, transaction.now)
+        except (StoreError, VersionConflictError):
+            raise  # no rule has refused the order: the write fails with it, and is made again
         except RelaisError as error:
             known = any(issue.code == "duplicate" for issue in error.issues)  # the document says nothing new
             waits = any(issue.rule == APPROVAL_RULE for issue in error.issues)  # the approval will trigger it

@@ -14,11 +14,11 @@ import pytest
 from relais.cda.errors import Issue, RelaisError
 from relais.mappings.context import Resource
 from relais.server import documents
-from relais.server.delivery import watch
+from relais.server.delivery import story, watch
 from relais.server.delivery.channel import DeliveryError
 from relais.server.fhir.outcome import FhirError, status_of
 from relais.server.settings import SettingsError
-from relais.server.store import Store
+from relais.server.store import Store, StoreError
 from support.appointments import AGENDAS
 from support.notifications import NOTICES
 from support.orders import Office, settings_of, trouble
@@ -403,6 +403,31 @@ def test_a_refused_order_of_an_event_is_said_and_holds_no_write_up(lite: Store) 
     (task,) = tasks(office)
     assert (task["status"], task["focus"]["reference"]) == ("rejected", plan)
     assert "recordTarget" in task["statusReason"]["text"]
+
+
+def test_a_store_that_fails_is_no_refusal_of_the_order_of_an_event(
+    lite: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    office = Office(lite, triggers="validated-plan=dmp")
+
+    def failing(*_: Any) -> None:
+        raise StoreError(Issue("error", "transient", "down"))
+
+    monkeypatch.setattr(watch, "transmit", failing)
+    with pytest.raises(StoreError):
+        office.post(PLANS["full"], "CarePlan")
+    assert (tasks(office), office.store.history().total) == ([], 0)
+
+
+def test_a_task_that_the_store_does_not_take_is_written_again(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = office.order(office.post(PLANS["full"], "CarePlan"), "dmp")
+
+    def failing(*_: Any, **__: Any) -> None:
+        raise StoreError(Issue("error", "transient", "down"))
+
+    with pytest.raises(StoreError), office.backstage.transaction() as transaction:
+        monkeypatch.setattr(transaction, "update", failing)
+        story.write_task(transaction, task["id"])
 
 
 def test_a_moved_appointment_and_a_declared_event_order_theirs(lite: Store) -> None:
