@@ -16,7 +16,7 @@ from sqlalchemy import select
 from relais.cda.errors import Issue, RelaisError
 from relais.mappings.hl7v2.reading import Received
 from relais.mappings.hl7v2.zam import Trigger, Zam
-from relais.server import document_imports
+from relais.server import document_imports, documents, patient_matching
 from relais.server.conformance import Conformance
 from relais.server.delivery import acknowledgements, tls
 from relais.server.delivery.channel import Acknowledgement, quoted
@@ -138,16 +138,34 @@ def _listening_context(settings: Settings) -> ssl.SSLContext | None:
 def take_document(transaction: Transaction, received: Received) -> None:
     """File the document of a message; a deletion marks it as entered in error. Raises RelaisError."""
     document = document_imports.receive(received.document)
-    if received.order.action != "delete":
+    if received.order.action == "delete":
+        _withdraw(transaction, document)
+    else:
         document_imports.file(transaction, document)
-        return
+
+
+def _withdraw(transaction: Transaction, document: document_imports.Received) -> None:
+    """Mark a document that was received as entered in error: these bytes, of the patient it is filed with.
+
+    Raises RelaisError, when it is not known here, when it was issued here, or when it is another one.
+    """
     reference_id = document.first("DocumentReference")["id"]
+    transaction.exclusively(f"import of {reference_id}")
     stored = transaction.current("DocumentReference", reference_id)
     if stored is None or stored.deleted:
-        raise RelaisError(Issue("error", "not-found", "the document to delete is not known here", rule="hl7v2.inbox"))
+        raise _refused("not-found", "the document to delete is not known here")
+    if documents.register(transaction.connection, document.data, transaction.now).carrier:
+        raise _refused("forbidden", "the document to delete was issued here")
     reference = transaction.load("DocumentReference", reference_id)
+    matched = patient_matching.match(transaction, document.first("Patient"))
+    if matched is not None and reference.get("subject", {}).get("reference") != f"Patient/{matched}":
+        raise _refused("conflict", "the document to delete is filed with another patient", patient_matching.RULE)
     if reference["status"] != "entered-in-error":
         transaction.update(reference | {"status": "entered-in-error"})
+
+
+def _refused(code: str, message: str, rule: str = "hl7v2.inbox") -> RelaisError:
+    return RelaisError(Issue("error", code, message, rule=rule))
 
 
 def take_zam(transaction: Transaction, zam: Zam) -> None:

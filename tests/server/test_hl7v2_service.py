@@ -14,14 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from relais.cda.errors import RelaisError
 from relais.cda.model import II, RelatedDocument
+from relais.cda.writer import write
 from relais.mappings.context import Resource
 from relais.mappings.hl7v2.acknowledgement import Acknowledgement, ErrorCondition, read_acknowledgement
 from relais.mappings.hl7v2.order import Endpoint
 from relais.mappings.hl7v2.zam import Zam, write_zam
-from relais.server import reception
+from relais.server import document_imports, documents, reception
 from relais.server.delivery.hl7v2 import beginning_of_message_id, control_id
 from relais.server.delivery.mllp import MllpClient
 from relais.server.delivery.service import worker
@@ -105,6 +107,42 @@ def test_a_replacement_and_a_deletion(quick_office: Office) -> None:
 def test_a_deletion_of_what_is_not_here_is_refused(quick_office: Office) -> None:
     assert codes(quick_office.send(message(order(action="delete"), small_document()))) == ("AE", ["906"])
     assert quick_office.references() == []
+
+
+def test_a_deletion_that_is_of_another_document_or_patient_is_refused(quick_office: Office) -> None:
+    quick_office.send(message(order(control_id="RELAIS01")))
+    forged = small_document()
+    forged.header.patient.ids = [replace(forged.header.patient.ids[0], extension="277076322082910")]
+    forged.header.patient.birth_time = "19770707"
+    assert codes(quick_office.send(message(order(control_id="RELAIS02", action="delete"), forged))) == ("AE", ["906"])
+    assert quick_office.references() == ["current"]
+    [found] = _references(quick_office)
+    _file_with_another(quick_office, found)
+    answer = quick_office.send(message(order(control_id="RELAIS03", action="delete"), small_document()))
+    assert (codes(answer), quick_office.references()) == (("AE", ["904"]), ["current"])
+
+
+def _references(office: Office) -> list[Resource]:
+    with office.repository.snapshot() as connection:
+        found = search(connection, office.repository.base, "DocumentReference", []).matches
+    return [office.repository.load("DocumentReference", one.id) for one in found]
+
+
+def _file_with_another(office: Office, reference: Resource) -> None:
+    with office.repository.transaction() as transaction:
+        other = transaction.create({"resourceType": "Patient"})
+        transaction.update(reference | {"subject": {"reference": f"Patient/{other.id}"}})
+
+
+def test_a_document_issued_here_is_not_deleted_by_a_message(quick_office: Office) -> None:
+    content = write(small_document())
+    received = document_imports.receive(content)
+    with quick_office.repository.transaction() as transaction:
+        document_imports.file(transaction, received)
+        table = documents.document_table
+        transaction.connection.execute(update(table).values(carrier="CarePlan/1"))
+    assert codes(quick_office.send(message(order(action="delete"), small_document()))) == ("AE", ["906"])
+    assert quick_office.references() == ["current"]
 
 
 def test_another_content_under_the_same_document_id_is_refused(quick_office: Office) -> None:
