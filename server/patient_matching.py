@@ -6,9 +6,12 @@ filed with the wrong person harms both.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterator
+from datetime import date
 
+from relais.cda.datatypes import PARIS
 from relais.cda.errors import Issue
 from relais.mappings import identity
 from relais.mappings.context import Resource
@@ -30,24 +33,28 @@ def match(transaction: Transaction, patient: Resource) -> str | None:
     bears other numbers; 412 when several patients bear it.
     """
     numbers = [*identity.ins_identifiers(patient), *identity.local_identifiers(patient)]
-    found = _bearers(transaction, numbers)
+    today = transaction.now.astimezone(PARIS).date()
+    found = _bearers(transaction, numbers, today)
     if not found:
-        _check_former(transaction, patient, numbers)
+        _check_former(transaction, patient, numbers, today)
         return None
     if len(found) > 1:
         message = "several stored patients bear the identifiers of the document: they are to be merged first"
         raise FhirError(412, Issue("error", "multiple-matches", message, f"{PLACE}/id", RULE))
-    _refuse_contradictions(patient, found[0])
+    _refuse_contradictions(patient, found[0], today)
+    if not _numbers(patient, today) & _numbers(found[0], today) and (missing := list(_not_compared(patient, found[0]))):
+        message = f"a local number alone names nobody: {', '.join(missing)} cannot be compared with who bears it here"
+        raise FhirError(409, Issue("error", "conflict", message, PLACE, RULE))
     return str(found[0]["id"])
 
 
-def _refuse_contradictions(patient: Resource, stored: Resource) -> None:
-    if contradicting := list(contradictions(patient, stored)):
+def _refuse_contradictions(patient: Resource, stored: Resource, on: date) -> None:
+    if contradicting := list(contradictions(patient, stored, on)):
         message = f"who bears this identifier here has another {', '.join(contradicting)}: not filed with that patient"
         raise FhirError(409, Issue("error", "conflict", message, PLACE, RULE))
 
 
-def _check_former(transaction: Transaction, patient: Resource, numbers: list[Resource]) -> None:
+def _check_former(transaction: Transaction, patient: Resource, numbers: list[Resource], on: date) -> None:
     """Refuse the Patient whom an earlier document made of the same numbers, if they are somebody else's by now."""
     stored = transaction.current("Patient", patient["id"])
     if stored is None or stored.deleted:
@@ -55,11 +62,11 @@ def _check_former(transaction: Transaction, patient: Resource, numbers: list[Res
     if numbers:
         message = "the patient made of these identifiers bears none of them any more: not filed with that patient"
         raise FhirError(409, Issue("error", "conflict", message, f"{PLACE}/id", RULE))
-    _refuse_contradictions(patient, load(stored.content or b""))
+    _refuse_contradictions(patient, load(stored.content or b""), on)
 
 
-def _bearers(transaction: Transaction, identifiers: list[Resource]) -> list[Resource]:
-    """The stored patients who bear one of the identifiers now; no record that was merged into another."""
+def _bearers(transaction: Transaction, identifiers: list[Resource], on: date) -> list[Resource]:
+    """The stored patients who bear one of the identifiers that day; no record that was merged into another."""
     found: dict[str, Resource] = {}
     for identifier in identifiers:
         system, value = identifier.get("system"), identifier.get("value")
@@ -69,7 +76,7 @@ def _bearers(transaction: Transaction, identifiers: list[Resource]) -> list[Reso
         for stored_id in matching(transaction, "Patient", criteria, "the identifier of the patient", _MOST_CANDIDATES):
             stored = transaction.load("Patient", stored_id)
             bears = any(
-                (own.get("system"), own.get("value")) == (system, value) and identity.is_current(own)
+                (own.get("system"), own.get("value")) == (system, value) and identity.is_current(own, on)
                 for own in stored.get("identifier", ())
             )
             if bears and not any(link.get("type") == "replaced-by" for link in stored.get("link", ())):
@@ -80,9 +87,12 @@ def _bearers(transaction: Transaction, identifiers: list[Resource]) -> list[Reso
 # --- traits -----------------------------------------------------------------------------------------------------------
 
 
-def contradictions(one: Resource, other: Resource) -> Iterator[str]:
-    """The traits that two records of a person state differently. What only one of them states contradicts nothing."""
-    numbers = [_numbers(record) for record in (one, other)]
+def contradictions(one: Resource, other: Resource, on: date | None = None) -> Iterator[str]:
+    """The traits that two records of a person state differently. What only one of them states contradicts nothing.
+
+    Of the INS those count that are current that day (by default: that are not said to be former).
+    """
+    numbers = [_numbers(record, on) for record in (one, other)]
     if all(numbers) and not numbers[0] & numbers[1]:
         yield "INS"
     sexes = {record.get("gender") for record in (one, other)}
@@ -96,12 +106,21 @@ def contradictions(one: Resource, other: Resource) -> Iterator[str]:
     if all(families) and not families[0] & families[1]:
         yield "birth name"
     givens = [_given(record) for record in (one, other)]
-    if all(givens) and not givens[0].startswith(givens[1]) and not givens[1].startswith(givens[0]):
+    shared = min(map(len, givens))
+    if givens[0][:shared] != givens[1][:shared] and "".join(givens[0]) != "".join(givens[1]):
         yield "first given name"
 
 
-def _numbers(patient: Resource) -> set[tuple[str | None, str | None]]:
-    return {(one.get("system"), one.get("value")) for one in identity.ins_identifiers(patient)}
+def _not_compared(one: Resource, other: Resource) -> Iterator[str]:
+    """The traits without which a local number proves nothing, where one of the records lacks them."""
+    if not (one.get("birthDate") and other.get("birthDate")):
+        yield "birthDate"
+    if not (_families(one) and _families(other)):
+        yield "birth name"
+
+
+def _numbers(patient: Resource, on: date | None) -> set[tuple[str | None, str | None]]:
+    return {(one.get("system"), one.get("value")) for one in identity.ins_identifiers(patient, on)}
 
 
 def _names(patient: Resource) -> list[Resource]:
@@ -114,9 +133,13 @@ def _families(patient: Resource) -> set[str]:
     return {letters for name in _names(patient) if (letters := _letters(name.get("family", "")))}
 
 
-def _given(patient: Resource) -> str:
-    """The birth given names in one word: *Marie-Louise* and *MARIE LOUISE* are the same."""
-    return next((letters for name in _names(patient) if (letters := _letters(" ".join(name.get("given", ()))))), "")
+def _given(patient: Resource) -> list[str]:
+    """The birth given names, word by word: *Marie-Louise* and *MARIE LOUISE* are the same, *Marielle* is not."""
+    return next((words for name in _names(patient) if (words := _words(" ".join(name.get("given", ()))))), [])
+
+
+def _words(text: str) -> list[str]:
+    return [letters for word in re.split(r"[\s'’-]+", text) if (letters := _letters(word))]
 
 
 def _letters(text: str) -> str:

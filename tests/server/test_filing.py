@@ -150,3 +150,27 @@ def test_the_patient_of_an_earlier_document_who_became_somebody_else_is_a_doubt(
     assert (again.status_code, again.get_json()["issue"][0]["code"]) == (409, "conflict")
     facade.put(patient)
     assert facade.filed(document) == name
+
+
+@pytest.mark.parametrize(
+    "traits",
+    [
+        {},
+        {"name": [{"use": "official", "family": "PATTERSON"}]},
+        {"birthDate": "1979-03-28"},
+    ],
+)
+def test_a_local_number_alone_names_nobody(facade: Facade, traits: Resource) -> None:
+    number = str(uuid.uuid4())
+    stored = {"resourceType": "Patient", "id": str(uuid.uuid4())}
+    facade.put(stored | {"identifier": [{"system": f"urn:oid:{DOMAIN}", "value": number}]} | traits)
+    answer = facade.file(new_document(number))
+    assert (answer.status_code, number in answer.text, "PATTERSON" in answer.text) == (409, False, False)
+    assert "cannot be compared" in answer.get_json()["issue"][0]["diagnostics"]
+
+
+def test_a_number_whose_period_is_over_names_nobody(facade: Facade) -> None:
+    number, former = str(uuid.uuid4()), str(uuid.uuid4())
+    ended = {"system": f"urn:oid:{DOMAIN}", "value": number, "period": {"end": "2001-01-01"}}
+    facade.put({"resourceType": "Patient", "id": former, "identifier": [ended]})
+    assert facade.filed(new_document(number), "Patient") != f"Patient/{former}"

@@ -29,6 +29,8 @@ def ins(value: str, **more: str) -> Resource:
         ({"gender": "female"}, {"gender": "unknown"}),
         (official("LE GOFF", "Anne-Marie"), official("Le Goff", "ANNE MARIE")),
         (official("NOËL", "Zoé"), official("NOEL", "ZOE")),
+        (official("PAT", "MARIELOUISE"), official("PAT", "Marie-Louise")),
+        (official("PAT", "Marie"), official("PAT", "Marie-Louise", "Anne")),
         (official("PAT-TROIS", "Dominique"), official("PATTROIS", "DOMINIQUE", "MARIE-LOUISE")),
         (official("PAT", "Anne"), {"name": [{"use": "usual", "family": "PAT", "given": ["Anne"]}]}),
         (ins("279035121518989"), ins("279035121518989")),
@@ -48,6 +50,8 @@ def test_what_agrees_or_is_not_stated_contradicts_nothing(one: Resource, other: 
         ({"gender": "female"}, {"gender": "male"}, "gender"),
         (official("PAT"), official("PATTERSON"), "birth name"),
         (official("PAT", "Anne"), official("PAT", "Marie"), "first given name"),
+        (official("PAT", "Marie"), official("PAT", "Marielle"), "first given name"),
+        (official("PAT", "ANNETTE"), official("PAT", "Anne", "Marie"), "first given name"),
         (ins("279035121518989"), ins("255069999999934"), "INS"),
     ],
 )
