@@ -24,6 +24,11 @@ _MARKS: tuple[tuple[bytes, Kind], ...] = (
     (FHIR.encode(), "fhir"),
     (_REGISTRY[0].encode(), "metadata"),
 )
+_ENDINGS = (".xml", ".json", ".er7", ".hl7", ".zip")
+_FOREIGN = (b"%PDF-", b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"II*\x00", b"MM\x00*")
+_HTML = (b"<!doctype html", b"<html")
+_TRACES = (b"ClinicalDocument", V3.encode(), FHIR.encode(), b"resourceType", _REGISTRY[0].encode(), b"MSH|", b"BHS|")
+_TRACED = 4096  # a document that something stands before still begins near the beginning
 
 
 def recognise(data: bytes) -> Kind:
@@ -39,6 +44,24 @@ def recognise(data: bytes) -> Kind:
     if is_xml(head):
         return _xml_kind(head)
     return "unknown"
+
+
+def is_foreign(head: bytes, name: str) -> bool:
+    """Whether a file that nobody named is none of ours: by its form, or because nothing in it says otherwise.
+
+    `head` is how it begins. What is not recognised but may be a damaged one of ours is not foreign.
+    """
+    if not head or name.lower().endswith(_ENDINGS):
+        return False
+    text = head.removeprefix(_BYTE_ORDER_MARK).lstrip(_BLANK).lower()
+    if head.startswith(_FOREIGN) or text.startswith(_HTML):
+        return True
+    if recognise(head) != "unknown":
+        return False
+    if is_xml(head):
+        return "}" in _root(head)  # a style sheet, a schema: in a namespace that is not ours
+    traced = head[:_TRACED].replace(b"\x00", b"")  # UTF-16 as well
+    return not any(trace in traced for trace in _TRACES)
 
 
 def is_xml(data: bytes) -> bool:

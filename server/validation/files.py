@@ -16,7 +16,7 @@ from relais.cda.errors import Issue, RelaisError
 from relais.cda.validation_pool import ProcessPool
 from relais.profiles.messages import Language
 from relais.server.settings import Settings
-from relais.server.validation.contents import HEAD, recognise
+from relais.server.validation.contents import HEAD, is_foreign, recognise
 from relais.server.validation.findings import of_issues
 from relais.server.validation.judge import LARGEST, Judge
 from relais.server.validation.report import Check, Part, Report
@@ -36,7 +36,7 @@ JudgePool = ProcessPool[Job, Report]
 
 
 class Found(NamedTuple):
-    """The files to judge, and those of folders that are left out because they begin as nothing Relais knows."""
+    """The files to judge, and those of folders that are left out because they are of a form that is none of ours."""
 
     files: list[Path]
     left_out: list[Path]
@@ -53,7 +53,7 @@ def find(paths: Sequence[Path]) -> Found:
             folders.sort()
             for name in sorted(names):
                 file = Path(folder) / name
-                (found.left_out if _is_foreign(file) else found.files).append(file)
+                (found.left_out if is_foreign(_head(file), name) else found.files).append(file)
     return found
 
 
@@ -130,9 +130,3 @@ def _head(file: Path) -> bytes:
             return opened.read(HEAD) if file.is_file() else b""
     except OSError:
         return b""
-
-
-def _is_foreign(file: Path) -> bool:
-    """Whether a file of a folder is there, has something in it, and begins as nothing Relais knows."""
-    head = _head(file)
-    return bool(head) and recognise(head) == "unknown"

@@ -176,6 +176,33 @@ def test_folders_are_walked_by_name_without_following_links(tmp_path: Path) -> N
     assert [path.relative_to(tmp_path).as_posix() for path in found.files] == ["a.json", "b/z.json", "b/z.json"]
 
 
+def test_damaged_files_of_a_folder_are_judged_and_other_forms_left_out(tmp_path: Path) -> None:
+    document = b'<ClinicalDocument xmlns="urn:hl7-org:v3"/>'
+    damaged = {
+        "byte-before": b"x" + document,
+        "two-marks": b"\xef\xbb\xbf\xef\xbb\xbf" + document,
+        "utf-16": "x".encode("utf-16-le") + document.decode().encode("utf-16-le"),
+        "batch": b"FHS|^~\\&|\rBHS|^~\\&|\rMSH|^~\\&|",
+        "no-namespace": b"<Bundle><type value='document'/></Bundle>",
+        "list": b'[{"resourceType": "Patient"}]',
+        "pdf.XML": b"%PDF-1.7",
+    }
+    foreign = {
+        "a.pdf": b"%PDF-1.7 ClinicalDocument",
+        "b.png": b"\x89PNG\r\n",
+        "c.htm": b"<!DOCTYPE html><html>ClinicalDocument",
+        "d.xsl": b'<x:stylesheet xmlns:x="http://www.w3.org/1999/XSL/Transform" xmlns:h="urn:hl7-org:v3"/>',
+        "e.txt": b"Lisez-moi",
+    }
+    for name, data in (damaged | foreign).items():
+        (tmp_path / name).write_bytes(data)
+    found = find([tmp_path])
+    assert {path.name for path in found.files} == set(damaged)
+    assert {path.name for path in found.left_out} == set(foreign)
+    judge = Judge(FHIR_ONLY)
+    assert {judge.judge(data).verdict for data in damaged.values()} == {"not-judged"}
+
+
 def test_process_that_dies_or_hangs_gives_a_report_that_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
