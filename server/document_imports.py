@@ -14,11 +14,12 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from relais.cda.datatypes import urn_from_root
-from relais.cda.errors import Issue
+from relais.cda.errors import Issue, RelaisError
 from relais.cda.model import Document, Header
 from relais.cda.reader import read
+from relais.cda.templates import INS_ROOTS
 from relais.mappings import identity
-from relais.mappings.context import Resource
+from relais.mappings.context import Deployment, Resource
 from relais.mappings.from_cda import to_bundle
 from relais.server import documents, patient_matching
 from relais.server.documents import IssuedDocument
@@ -84,6 +85,15 @@ def receive(data: bytes) -> Received:
     found = read(data)
     imported = to_bundle(found.document, data)
     return Received(data, found.document, imported.bundle, tuple(dict.fromkeys([*found.issues, *imported.issues])))
+
+
+def refuse_other_environment(received: Received, deployment: Deployment) -> None:
+    """Raise RelaisError for an INS of the other environment: test and production never meet (Référentiel INS)."""
+    for index, ii in enumerate(received.document.header.patient.ids, 1):
+        if ii.root in INS_ROOTS and not identity.may_leave(ii.root, deployment):
+            message = f"an INS that may not enter an instance in {deployment.ins_environment} mode"
+            place = f"{patient_matching.PLACE}/id[{index}]"
+            raise RelaisError(Issue("error", "business-rule", message, place, "Référentiel INS: OIDs"))
 
 
 def file(transaction: Transaction, received: Received) -> Filed:

@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from relais.cda.model import II, Document, RelatedDocument
+from relais.cda.templates import INS_NIR, INS_NIR_TEST
 from relais.cda.writer import write
 from relais.mappings import pdsm
 from relais.mappings.context import Resource
@@ -174,3 +175,13 @@ def test_a_number_whose_period_is_over_names_nobody(facade: Facade) -> None:
     ended = {"system": f"urn:oid:{DOMAIN}", "value": number, "period": {"end": "2001-01-01"}}
     facade.put({"resourceType": "Patient", "id": former, "identifier": [ended]})
     assert facade.filed(new_document(number), "Patient") != f"Patient/{former}"
+
+
+@pytest.mark.parametrize(("environment", "root"), [("production", INS_NIR_TEST), ("test", INS_NIR)])
+def test_test_and_production_never_meet(tmp_path: Path, environment: str, root: str) -> None:
+    document = new_document()
+    document.header.patient.ids.append(II(root, "279035121518989"))
+    answer = Facade(tmp_path, ins_environment=environment).file(document)
+    place = "ClinicalDocument/recordTarget/patientRole/id[2]"
+    assert (answer.status_code, answer.get_json()["issue"][0]["expression"]) == (422, [place])
+    assert "279035121518989" not in answer.text
