@@ -104,7 +104,11 @@ def _started(
             yield Server(base, process.pid, time.monotonic() - started)
         finally:
             process.terminate()
-            process.wait(timeout=60)
+            try:
+                process.wait(timeout=60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
 
 
 def _free_port() -> int:
