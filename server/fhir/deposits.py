@@ -62,7 +62,8 @@ def number_of(identifier: Resource) -> tuple[Any, Any]:
 
 def _supersede(transaction: Transaction, target: Resource, subject: Resource | None, place: str) -> None:
     named = references.restful(target.get("reference", ""))
-    stored = transaction.current(named[1], named[2]) if named else None
+    here = named is not None and named[0] in ("", transaction.repository.base)
+    stored = transaction.current(named[1], named[2]) if named and here else None
     if stored is None or stored.type != "DocumentReference" or stored.deleted:
         raise FhirError.of(422, "not-found", "the document to replace is not here", place)
     former = load(stored.content or b"")

@@ -30,7 +30,13 @@ class Facade:
     def __init__(self, folder: Path, **settings: Any) -> None:
         database = f"sqlite:///{folder / 'relais.sqlite'}"
         given = {"fhir_packages": "none", "database_url": database} | settings
-        self.client: FlaskClient = create_app(Settings.of(given)).test_client()
+        chosen = Settings.of(given)
+        self.base = f"{chosen.fhir_base}/"
+        self.client: FlaskClient = create_app(chosen).test_client()
+
+    def post(self, resource: Resource) -> TestResponse:
+        """The answer of a creation."""
+        return self.client.post(f"/fhir/{resource['resourceType']}", json=resource, headers=FHIR)
 
     def put(self, resource: Resource) -> Resource:
         """The resource as stored under its id."""
@@ -85,6 +91,25 @@ def test_a_deposit_names_its_patient_and_nobody_else(facade: Facade, number: str
         answer = facade.client.post("/fhir/Patient", json=entry["resource"], headers=given)
         assert answer.status_code == status, answer.text
         assert answer.get_json()["id"] != other
+
+
+def fiche(**more: Any) -> Resource:
+    """A fiche of PDSm, of a document of its own."""
+    number = {"system": pdsm.URI, "value": f"urn:oid:2.25.{uuid.uuid4().int}"}
+    content = [{"attachment": {"contentType": "text/plain", "url": "https://elsewhere.example/1"}}]
+    meta = {"profile": [pdsm.FICHE_PROFILE]}
+    fixed = {"resourceType": "DocumentReference", "id": str(uuid.uuid4()), "meta": meta, "status": "current"}
+    return fixed | {"masterIdentifier": number, "content": content} | more
+
+
+def test_a_document_of_another_server_supersedes_none_of_ours(facade: Facade) -> None:
+    former = facade.put(fiche())
+    for base, status in (("https://other.example/fhir/", 422), (facade.base, 201)):
+        target = {"reference": f"{base}DocumentReference/{former['id']}"}
+        answer = facade.post(fiche(relatesTo=[{"code": "replaces", "target": target}]))
+        assert answer.status_code == status, answer.text
+        expected = "superseded" if status == 201 else "current"
+        assert facade.get(f"DocumentReference/{former['id']}")["status"] == expected
 
 
 # --- received documents -----------------------------------------------------------------------------------------------
