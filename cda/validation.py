@@ -46,6 +46,9 @@ from relais.cda.schematron import (
     read_schema,
 )
 
+DOCUMENT_MODEL = "document model"
+"""The result of a document whose model is not among those whose rules are held: no rule fired."""
+
 _NS = {"v3": V3, "xsi": XSI}
 _SEVERITIES: dict[str, Severity] = {"fatal": "fatal", "warning": "warning", "warn": "warning", "info": "information"}
 _CONTRADICTION = "expected for PPS-PAERPA: its profile requires this code, which TerminologieCISIS no longer holds"
@@ -254,7 +257,7 @@ class Validator:
                 yield self._profile_result(profile, self.compiled(profile).validate(source, opened), tree, expected)
         if not model:
             reason = "no templateId of the document names a document model whose rules are held here"
-            yield ProfileResult("document model", True, 0, 0, (), (), (NotRun("relais-document-model", reason),))
+            yield ProfileResult(DOCUMENT_MODEL, True, 0, 0, (), (), (NotRun("relais-document-model", reason),))
 
     def _opened(self, tree: etree._ElementTree) -> Iterator[Path]:
         """The files in which the terminologies profile will look for the codes of a document: megabytes each."""

@@ -107,7 +107,7 @@ def issues(report: Report, language: Language) -> Iterator[Issue]:
     """What a report says, the verdict first; no issue quotes the content."""
     words = Words(language)
     severity, code = _CODES[report.verdict]
-    verdict = f"{words.verdict(report.verdict)} — {words.totals(report)}, SHA-256 {report.sha256}"
+    verdict = f"{words.verdict(report)} — {words.totals(report)}, SHA-256 {report.sha256}"
     yield Issue(severity, code, verdict, "", ", ".join(one.identity for one in report.rule_sets))
     for part in report.parts:
         for check in part.checks:

@@ -23,6 +23,7 @@ def as_data(report: Report) -> dict[str, Any]:
         "kind": report.kind,
         "verdict": report.verdict,
         "conformant": report.verdict == "conformant",
+        "lacks_model": report.lacks_model,
         "sha256": report.sha256,
         "size": report.size,
         "rule_sets": [{"name": used.name, "sha256": used.sha256} for used in report.rule_sets],

@@ -39,7 +39,7 @@ def svrl(report: Report, language: Language) -> bytes:
 
 
 def _texts(report: Report, words: Words) -> Iterator[str]:
-    yield f"{report.name}: {words.verdict(report.verdict)}, SHA-256 {report.sha256}"
+    yield f"{report.name}: {words.verdict(report)}, SHA-256 {report.sha256}"
     yield from (f"{words('rule set')} {used.name} SHA-256 {used.sha256}" for used in report.rule_sets)
     for part in report.parts:
         for check in part.checks:

@@ -15,7 +15,7 @@ def text(reports: Iterable[Report], language: Language) -> str:
 
 
 def _lines(report: Report, words: Words) -> Iterator[str]:
-    yield f"{report.name}: {words.verdict(report.verdict)}" if report.name else words.verdict(report.verdict)
+    yield f"{report.name}: {words.verdict(report)}" if report.name else words.verdict(report)
     yield f"  {words.totals(report)}"
     yield f"  SHA-256 {report.sha256}" if report.sha256 else f"  {words('not read')}"
     yield from (f"  {words('rule set')} {used.name} SHA-256 {used.sha256}" for used in report.rule_sets)
@@ -27,7 +27,7 @@ def _lines(report: Report, words: Words) -> Iterator[str]:
 
 def _part(part: Part, words: Words) -> Iterator[str]:
     title = f"{part.place} ({words.kind(part.kind)})" if part.place else words.kind(part.kind)
-    yield f"  {title}: {words.verdict(part.verdict)}"
+    yield f"  {title}: {words.verdict(part)}"
     if part.place and part.kind != "agreement":
         yield f"    SHA-256 {part.sha256}"
     for check in part.checks:

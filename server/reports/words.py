@@ -5,7 +5,7 @@ from __future__ import annotations
 from relais.cda.errors import Severity
 from relais.profiles.messages import Language
 from relais.server.validation.language import translated
-from relais.server.validation.report import Check, Kind, Report, Verdict
+from relais.server.validation.report import Check, Kind, Part, Report, Verdict
 
 _VERDICTS: dict[Verdict, str] = {
     "conformant": "CONFORMANT",
@@ -13,6 +13,7 @@ _VERDICTS: dict[Verdict, str] = {
     "not-judged": "COULD NOT BE JUDGED",
     "not-conformant": "NOT CONFORMANT",
 }
+_NO_MODEL = "no rule of its document model is held here: its content was not checked"
 _KINDS: dict[Kind, str] = {
     "cda": "CDA document",
     "xdm": "IHE_XDM archive",
@@ -33,9 +34,10 @@ class Words:
     def __call__(self, text: str) -> str:
         return translated(text, self.language)
 
-    def verdict(self, verdict: Verdict) -> str:
-        """A verdict."""
-        return self(_VERDICTS[verdict])
+    def verdict(self, judged: Report | Part) -> str:
+        """The verdict, and what it does not say."""
+        verdict = self(_VERDICTS[judged.verdict])
+        return f"{verdict}, {self(_NO_MODEL)}" if judged.lacks_model else verdict
 
     def kind(self, kind: Kind) -> str:
         """What a part is."""

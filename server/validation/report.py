@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from relais.cda.errors import Severity
+from relais.cda.validation import DOCUMENT_MODEL
 
 Kind = Literal["cda", "xdm", "metadata", "agreement", "hl7v2", "fhir", "unknown"]
 """What a part is: a document, an archive, its metadata, their agreement with the documents, a message, a resource."""
@@ -109,6 +110,11 @@ class Part:
         """The worst of its checks; one that nothing judged was not judged."""
         return worst(check.verdict for check in self.checks) if self.checks else "not-judged"
 
+    @property
+    def lacks_model(self) -> bool:
+        """Whether it is a document of a model whose rules are not held: what it says was hardly checked."""
+        return any(check.name == DOCUMENT_MODEL and not check.fired for check in self.checks)
+
 
 @dataclass(frozen=True, slots=True)
 class RuleSetUsed:
@@ -151,6 +157,11 @@ class Report:
     def verdict(self) -> Verdict:
         """The worst of its parts."""
         return worst(part.verdict for part in self.parts)
+
+    @property
+    def lacks_model(self) -> bool:
+        """Whether one of its parts does."""
+        return any(part.lacks_model for part in self.parts)
 
     def findings(self) -> Iterator[tuple[Part, Check, Finding]]:
         """Every finding, in order."""

@@ -16,6 +16,7 @@ from lxml import etree
 
 from relais.cda.writer import write
 from relais.cda.xdm import Sender, pack
+from relais.server.reports.formats import FORMS
 from relais.server.validation.contents import recognise
 from relais.server.validation.judge import Judge
 from support.documents import small_document
@@ -91,6 +92,16 @@ def test_document_is_judged_by_the_rules_of_its_templates(judge: Judge, cisis: P
     assert any("no published rule verifies them" in said for said in limits)
 
 
+def test_verdict_on_a_document_of_an_unknown_model_says_so(judge: Judge, cisis: Path) -> None:
+    model = "/*/v3:templateId[@root='1.3.6.1.4.1.19376.1.2.20']"
+    unknown = altered(example(cisis, UNSTRUCTURED), model, attribute("root", "1.2.250.1.213.1.1.1.999"))
+    report = judge.judge(unknown)
+    for language, said in (("en", "no rule of its document model"), ("fr", "aucune règle de son modèle")):
+        assert said in FORMS["text"].write([report], language).decode().partition("\n")[0]
+    assert not judge.judge(example(cisis, UNSTRUCTURED)).lacks_model
+    assert report.lacks_model
+
+
 def test_error_of_relais_own_checks_is_doubtful_and_not_the_official_verdict(judge: Judge, cisis: Path) -> None:
     wrong_key = altered(
         example(cisis, UNSTRUCTURED), "//v3:patientRole/v3:id", attribute("extension", "279035121518988")
@@ -139,6 +150,24 @@ def test_disagreement_is_said_of_the_agreement(judge: Judge, change: dict[str, s
     report = judge.judge(archive(**change))
     assert rule in rules(report, place)
     assert report.parts[-1].verdict == "not-conformant"
+
+
+def as_pdf(files: dict[str, bytes]) -> None:
+    """Metadata that call the document a PDF."""
+    files[METADATA] = files[METADATA].replace(b'mimeType="text/xml"', b'mimeType="application/pdf"')
+
+
+def test_a_document_is_judged_by_its_bytes_whatever_its_metadata_call_it(judge: Judge) -> None:
+    report = judge.judge(repacked(as_pdf))
+    assert [part.kind for part in report.parts if part.place == DOCUMENT] == ["cda"]
+    assert rules(report, "METADATA.XML ⇄ documents") == ["xdm.mismatch.mimeType"]
+
+    def real_pdf(files: dict[str, bytes]) -> None:
+        as_pdf(files)
+        files[DOCUMENT] = b"%PDF-1.4"
+
+    report = judge.judge(repacked(real_pdf))
+    assert [part.verdict for part in report.parts if part.place == DOCUMENT] == ["not-judged"]
 
 
 def test_wrong_bytes_and_orphans_are_said_of_the_agreement(judge: Judge) -> None:
