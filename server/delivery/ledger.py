@@ -104,16 +104,15 @@ def _resumed(transaction: Transaction, task: str) -> int:
 def cancel(repository: Repository, task: str, reason: str) -> int:
     """Give up what waits of an order; how many deliveries. Raises RelaisError when nothing waits."""
     with repository.transaction() as transaction:
-        _found(transaction.connection, task)
-        count = outbox.cancel(transaction.connection, task, reason, transaction.now)
-        if not count:
+        order, _ = _found(transaction.connection, task)
+        ended = outbox.cancel(transaction.connection, order.task, reason, transaction.now)
+        if not ended:
             message = "nothing to cancel: every delivery has ended, or is being tried at this moment"
             raise RelaisError(Issue("error", "business-rule", message, f"Task/{task}"))
-        story.write_task(transaction, task)
-        for delivery in _found(transaction.connection, task)[1]:
-            if delivery.state == "cancelled":
-                story.write_outcome(transaction, task, delivery.key)
-    return count
+        story.write_task(transaction, order.task)
+        for delivery in ended:
+            story.write_outcome(transaction, order.task, delivery)
+    return len(ended)
 
 
 def evidence_pack(repository: Repository, task: str, settings: Settings, *, redacted: bool) -> bytes:

@@ -21,6 +21,7 @@ import msgspec
 from sqlalchemy import (
     BigInteger,
     Column,
+    ColumnElement,
     Connection,
     ForeignKey,
     Index,
@@ -31,6 +32,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     and_,
+    case,
     exists,
     func,
     insert,
@@ -295,9 +297,13 @@ def lease(
 
 def _is_doubtful(connection: Connection, delivery: int, number: int) -> bool:
     """Whether an attempt before that one was not answered, or never came back."""
+    return bool(connection.scalar(select(_doubt(delivery, attempt_table.c.number < number))))
+
+
+def _doubt(delivery: int | ColumnElement[int], *among: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Whether an attempt of a delivery was not answered, or never came back."""
     lost = or_(attempt_table.c.ended.is_(None), attempt_table.c.outcome == "unanswered")
-    mine = (attempt_table.c.delivery == delivery, attempt_table.c.number < number)
-    return connection.execute(select(attempt_table.c.number).where(*mine, lost).limit(1)).first() is not None
+    return exists().where(attempt_table.c.delivery == delivery, lost, *among)
 
 
 def _newest_before(connection: Connection, row: Row[Any]) -> str | None:
@@ -401,12 +407,15 @@ def resume(connection: Connection, task: str, now: datetime) -> int:
     return count
 
 
-def cancel(connection: Connection, task: str, reason: str, now: datetime) -> int:
-    """Give up the deliveries of an order that wait and are not being tried; how many."""
+def cancel(connection: Connection, task: str, reason: str, now: datetime) -> list[int]:
+    """Give up the deliveries of an order that wait and are not being tried; the keys of those.
+
+    One that may have arrived by an attempt nobody answered is `unconfirmed`.
+    """
     free = or_(delivery_table.c.leased_until.is_(None), delivery_table.c.leased_until <= to_microseconds(now))
     mine = (delivery_table.c.task == task, delivery_table.c.state == "waiting", free)
-    changes = {"state": "cancelled", "reason": reason}
-    return connection.execute(update(delivery_table).where(*mine).values(changes)).rowcount
+    changes = {"state": case((_doubt(delivery_table.c.key), "unconfirmed"), else_="cancelled"), "reason": reason}
+    return list(connection.scalars(update(delivery_table).where(*mine).values(changes).returning(delivery_table.c.key)))
 
 
 # --- asking -----------------------------------------------------------------------------------------------------------
@@ -441,14 +450,15 @@ def subject_of(connection: Connection, document: str) -> str | None:
     return connection.scalar(sends.order_by(order_table.c.placed.desc()).limit(1))
 
 
-def mailboxes(connection: Connection, document: str) -> frozenset[str]:
-    """Mailboxes that were sent a document, or are about to be."""
+def mailboxes(connection: Connection, document: str) -> dict[str, State]:
+    """Mailboxes, in lower case, that were or may have been sent a document, or are about to be."""
     rows = connection.execute(
-        select(delivery_table.c.recipient)
+        select(delivery_table.c.recipient, delivery_table.c.state)
         .join(order_table)
-        .where(order_table.c.document == document, delivery_table.c.state.in_(("delivered", "waiting")))
+        .where(order_table.c.document == document, delivery_table.c.state.in_(("waiting", "delivered", "unconfirmed")))
+        .order_by(delivery_table.c.key)
     )
-    return frozenset(row.recipient for row in rows if row.recipient)
+    return {row.recipient.lower(): row.state for row in rows if row.recipient}
 
 
 def order(connection: Connection, task: str) -> tuple[Order, tuple[Delivery, ...]] | None:

@@ -20,7 +20,7 @@ from relais.server import documents
 from relais.server.delivery import gate, hl7v2, outbox, stored_documents, story
 from relais.server.delivery.channel import EVERY_ACKNOWLEDGEMENT, Acknowledgement, Shipment, entry_uuid
 from relais.server.delivery.mail_message import INVISIBLE_TO_PATIENT, check_recipients, is_of_patient
-from relais.server.delivery.outbox import Consignment, Order, Priority
+from relais.server.delivery.outbox import Consignment, Order, Priority, State
 from relais.server.delivery.recipients import CareTeamMailboxes, patient_mailbox, patient_reference
 from relais.server.delivery.trust_space import TrustSpace
 from relais.server.document_forms import Level
@@ -287,7 +287,7 @@ def _usual_priority(carrier: Resource | None) -> Priority:
 def _mailboxes(
     transaction: Transaction, model: Document, source: _Source, wanted: Wanted, settings: Settings, now: datetime
 ) -> tuple[str, ...]:
-    """The mailboxes of the order: those named, else those of the care team; and the patient's if asked for."""
+    """The mailboxes of the order, in lower case: as named, else of the care team; the patient's if asked for."""
     found = list(wanted.recipients)
     if "mss" in wanted.channels and not found and source.carrier is not None:
         team = CareTeamMailboxes(transaction, TrustSpace.of(settings), now.date())
@@ -296,12 +296,11 @@ def _mailboxes(
         own = patient_mailbox(model)
         if isinstance(own, Issue):
             raise RelaisError(own)
-        if own not in found:
-            found.append(own)
+        found.append(own)
     if "mss" in wanted.channels and not found:
         message = "MSSanté needs at least one recipient: none is named, and no mailbox of the care team is known"
         raise RelaisError(Issue("error", "required", message, "recipient"))
-    return tuple(found)
+    return tuple(dict.fromkeys(box.lower() for box in found))
 
 
 def _wrong_mailboxes(model: Document, mailboxes: Sequence[str], settings: Settings) -> Iterator[Issue]:
@@ -327,18 +326,23 @@ def _duplicates(
     """An unchanged document does not go where it is already, and no version follows a newer one."""
     for channel in wanted.channels:
         sent = outbox.sent(transaction.connection, document.lineage, channel)
-        if channel != "mss" and sent.get(document.key) in ("delivered", "waiting"):
-            message = f"this version of the document has been sent by {channel} already, or is on its way"
-            yield Issue("error", "duplicate", message, "channel", "SEL-MP-037 EX_GEN-1060")
+        if channel != "mss" and document.key in sent:
+            yield _sent_already(sent[document.key], f"by {channel}", "channel")
         versions = [known.version for key in sent if (known := documents.issued(transaction.connection, key))]
         if max(versions, default=0) > document.version:
             message = f"a later version of the document has been sent by {channel}"
             yield Issue("error", "duplicate", message, "channel", "CI-SIS: versions follow one another")
-    served = outbox.mailboxes(transaction.connection, document.key) if "mss" in wanted.channels else frozenset()
+    served = outbox.mailboxes(transaction.connection, document.key) if "mss" in wanted.channels else {}
     for index, mailbox in enumerate(mailboxes):
         if mailbox in served:
-            message = "this version of the document has been sent to this mailbox already, or is on its way"
-            yield Issue("error", "duplicate", message, f"recipient[{index}]")
+            yield _sent_already(served[mailbox], "to this mailbox", f"recipient[{index}]")
+
+
+def _sent_already(state: State, how: str, place: str) -> Issue:
+    message = f"this version of the document has been sent {how} already, or is on its way"
+    if state == "unconfirmed":
+        message = f"this version of the document may have been sent {how}: resume that order, under its identifiers"
+    return Issue("error", "duplicate", message, place, "SEL-MP-037 EX_GEN-1060")
 
 
 def _nothing_to_replace(transaction: Transaction, document: IssuedDocument, wanted: Wanted) -> Iterator[Issue]:

@@ -181,6 +181,13 @@ def test_a_mailbox_outside_the_trust_space_is_refused_even_when_it_is_said_to_be
     assert "trust space" in refused(office, plan, "mss")[0].message
 
 
+def test_a_mailbox_in_another_case_is_the_same_mailbox(office: Office) -> None:
+    plan = office.post(PLANS["full"], "CarePlan")
+    task = office.order(plan, "mss", recipient=DOCTOR.title())
+    assert [one.recipient for one in office.deliveries(task)] == [DOCTOR]
+    assert refused(office, plan, "mss", recipient=DOCTOR.upper())[0].code == "duplicate"
+
+
 def test_nobody_to_write_to_is_said(office: Office) -> None:
     assert refused(office, office.post(PLANS["minimal"], "CarePlan"), "mss")[0].path == "recipient"
 

@@ -27,6 +27,7 @@ from relais.server import cli
 from relais.server.delivery import acknowledgements, circuits, evidence, ledger, outbox, redaction, wakeup
 from relais.server.delivery.channel import DeliveryError, Exchange, Shipment, record, recording
 from relais.server.delivery.verdicts import Verdicts
+from relais.server.fhir.outcome import status_of
 from relais.server.store import Store, StoreError, migrations
 from relais.server.store.database import Database
 from support.orders import NOW, Office, trouble
@@ -196,6 +197,36 @@ def test_what_waits_is_cancelled_and_what_was_delivered_stays(office: Office) ->
     assert office.work() == 0
     with pytest.raises(RelaisError, match="nothing to cancel"):
         ledger.cancel(office.backstage, task["id"], "again")
+
+
+def test_a_cancelled_delivery_that_may_have_arrived_is_unconfirmed(office: Office) -> None:
+    office.channels["dmp"].failures = [trouble("timeout")]
+    plan = plan_of(office)
+    task = office.order(plan, "dmp")
+    office.work()
+    assert ledger.cancel(office.backstage, task["id"], "ordered by mistake") == 1
+    assert [one.state for one in office.deliveries(task)] == ["unconfirmed"]
+    assert (office.task(task)["status"], flag(office.task(task))) == ("failed", "unconfirmed")
+    office.change(plan, title="Plan revu")
+    office.order(plan, "dmp")
+    office.work()
+    assert len(office.channels["dmp"].taken[0].submission.associations) == 1
+
+
+@pytest.mark.parametrize("channel", ["mss", "hl7v2"])
+def test_what_may_have_arrived_is_resumed_and_not_ordered_again(lite: Office, channel: str) -> None:
+    named = {"recipient": "infirmier@ssiad.mssante.fr"} if channel == "mss" else {}
+    lite.channels[channel].failures = [trouble("timeout") for _ in range(4)]
+    plan = plan_of(lite)
+    task = lite.order(plan, channel, **named)
+    for _ in range(10):
+        lite.work()
+        lite.wait(hours=2)
+    assert [one.state for one in lite.deliveries(task)] == ["unconfirmed"]
+    with pytest.raises(RelaisError, match="resume that order") as raised:
+        lite.order(plan, channel, **named)
+    assert status_of(raised.value) == 409
+    assert ledger.resume(lite.backstage, task["id"]) == 1
 
 
 def test_the_listing_tells_orders_counts_and_circuits(lite: Office) -> None:
