@@ -466,19 +466,22 @@ def check_agreement(entry: DocumentEntry, document: Document, data: bytes) -> li
 
 
 def check_archive(archive: Archive) -> list[Issue]:
-    """The same for every CDA of an archive whose bytes `cda.xdm` has checked, and the codes of its metadata."""
+    """The same for every CDA of an archive whose bytes `cda.xdm` has checked, and the codes of its metadata.
+
+    A CDA is told by its bytes: one that its metadata call something else is compared all the same.
+    """
     issues = check_codes(archive.submission, dmp=False)
     for packed in archive.documents:
-        if packed.entry.mime_type not in CDA_MIME_TYPES:
-            continue
+        announced = packed.entry.mime_type in CDA_MIME_TYPES
         try:
             document = read(packed.data).document
         except UnreadableError as error:
-            issues += [replace(issue, path=packed.path, rule="xdm.not-cda") for issue in error.issues]
+            if announced:
+                issues += [replace(issue, path=packed.path, rule="xdm.not-cda") for issue in error.issues]
             continue
-        issues += [
-            replace(issue, path=f"{packed.path}#{issue.path}") for issue in _check_header(packed.entry, document)
-        ]
+        found = [] if announced else [_mismatch("mimeType")]
+        found += _check_header(packed.entry, document)
+        issues += [replace(issue, path=f"{packed.path}#{issue.path}") for issue in found]
     return issues
 
 

@@ -312,6 +312,8 @@ class MailInbox:
             raise _wrong(f"one XDM archive is expected, {len(archives)} are attached", "xdm.archive")
         archive = xdm.unpack(archives[0])
         _refuse_errors(check_archive(archive))
+        if any(packed.entry.mime_type not in xdm.CDA_MIME_TYPES for packed in archive.documents):
+            raise _wrong("a document of the archive is no CDA: nothing else is imported", "xdm.not-cda")
         documents = [packed.data for packed in archive.documents]
         _check_patients(documents, self._settings)
         brought = sorted(hashlib.sha256(document).hexdigest() for document in documents)

@@ -12,8 +12,9 @@ from relais.cda.schematron import line_of
 from relais.cda.xds import examine as examine_metadata
 from relais.mappings.document_metadata import check_archive, check_codes
 from relais.profiles.messages import Language
+from relais.server.validation.contents import recognise
 from relais.server.validation.excerpts import start_tag
-from relais.server.validation.findings import Locate, limit, nowhere, of_issues
+from relais.server.validation.findings import Locate, not_run, nowhere, of_issues
 from relais.server.validation.report import Check, Part
 
 PartsOf = Callable[[bytes, str], Iterator[Part]]
@@ -49,10 +50,10 @@ def archive_parts(data: bytes, place: str, parts_of: PartsOf, language: Language
     yield Part.of(_join(place, metadata.path), "metadata", metadata.data, [metadata_check])
     for document in archive.documents:
         inside = _join(place, document.path)
-        if document.entry.mime_type in xdm.CDA_MIME_TYPES:
+        if document.entry.mime_type in xdm.CDA_MIME_TYPES or recognise(document.data) != "unknown":
             yield from parts_of(document.data, inside)
         else:
-            check = Check("content", _XDM, limits=(limit("xdm.not-cda", _NOT_CDA, language),))
+            check = Check("content", _XDM, not_run=(not_run("xdm.not-cda", _NOT_CDA, language),))
             yield Part.of(inside, "unknown", document.data, [check])
     agreement = Check("agreement", _XDS, findings=of_issues(said["agreement"], language, locate))
     yield Part.of(_join(place, "METADATA.XML ⇄ documents"), "agreement", metadata.data, [agreement])

@@ -485,6 +485,21 @@ def test_an_archive_whose_metadata_speak_of_another_document() -> None:
     ]
 
 
+def test_a_cda_that_its_metadata_call_something_else_is_compared_all_the_same() -> None:
+    document = small_document()
+    data = write(document)
+    lot = submission_set(document, unique_id=LOT, source_id="1.2.250.1.999.1", time=NOW)
+    entry = document_entry(document, data)
+    sane = xdm.unpack(xdm.pack([(data, entry)], lot, sender=xdm.Sender("Hélène LEMOINE", "Cabinet des Tilleuls")))
+    [packed] = sane.documents
+    as_pdf = replace(packed, entry=replace(entry, title="Autre", mime_type="application/pdf"))
+    found = {issue.rule: issue.severity for issue in check_archive(replace(sane, documents=(as_pdf,)))}
+    assert found["xdm.mismatch.mimeType"] == "error"
+    assert "xdm.mismatch.title" in found
+    real_pdf = replace(as_pdf, data=b"%PDF-1.4")
+    assert check_archive(replace(sane, documents=(real_pdf,))) == []
+
+
 # --- official examples ----------------------------------------------------------------------------------------
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import io
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from email.message import EmailMessage
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +198,34 @@ def test_what_cannot_be_imported_is_set_aside_with_the_reason(
     assert (quick_office.folder(QUARANTINE), quick_office.folder(DONE), quick_office.folder("INBOX")) == (1, 1, 0)
     refusals = [report for report in quick_office.post.mail.reports() if b"processed/error" in report]
     assert bool(refusals) == answered
+
+
+@pytest.mark.parametrize(
+    ("other", "reason"), [(None, "metadata do not say what the document says"), (b"%PDF-1.4", "is no CDA")]
+)
+def test_metadata_that_call_the_document_something_else_do_not_let_it_in(
+    quick_office: Office, other: bytes | None, reason: str
+) -> None:
+    document = small_shipment().document
+    changes = {b'mimeType="text/xml"': b'mimeType="application/pdf"'}
+    if other is not None:
+        changes |= {document: other, b">%d<" % len(document): b">%d<" % len(other), sha1(document): sha1(other)}
+    found = message()
+    [part] = [one for one in found.walk() if one.get_filename() == "IHE_XDM.ZIP"]
+    packed, archive = io.BytesIO(part.get_payload(decode=True)), io.BytesIO()
+    with zipfile.ZipFile(packed) as read, zipfile.ZipFile(archive, "w") as written:
+        for name in read.namelist():
+            written.writestr(name, reduce(lambda data, change: data.replace(*change), changes.items(), read.read(name)))
+    part.set_payload(base64.encodebytes(archive.getvalue()).decode())
+    inbox = MailInbox(quick_office.repository, quick_office.settings, reception.file_document)
+    assert inbox.take(Mail(NURSE, 1, 1, found.as_bytes())) == "quarantined"
+    assert reason in str(quick_office.rows())
+    assert quick_office.filed() == 0
+
+
+def sha1(data: bytes) -> bytes:
+    """As XDS metadata write it."""
+    return hashlib.sha1(data, usedforsecurity=False).hexdigest().encode()
 
 
 def test_an_ins_of_production_does_not_enter_a_test_instance(post: Operator, tmp_path: Path) -> None:
