@@ -38,7 +38,7 @@ def accepted(transaction: Transaction, resource: Resource, resource_id: str, pla
         message = "the document was deposited before"
         raise FhirError.of(422, "duplicate", message, f"{place or 'DocumentReference'}.masterIdentifier")
     for index, related in enumerate(resource.get("relatesTo", ())):
-        if related["code"] == "replaces":
+        if related.get("code") == "replaces":
             where = f"{place or 'DocumentReference'}.relatesTo[{index}].target"
             _supersede(transaction, related["target"], resource.get("subject"), where)
     if SIMPLIFIED_PROFILE in claimed:

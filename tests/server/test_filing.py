@@ -112,6 +112,14 @@ def test_a_document_of_another_server_supersedes_none_of_ours(facade: Facade) ->
         assert facade.get(f"DocumentReference/{former['id']}")["status"] == expected
 
 
+def test_a_relation_whose_code_is_only_extended_is_no_replacement(facade: Facade) -> None:
+    reason = {"url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason", "valueCode": "unknown"}
+    former = f"DocumentReference/{facade.put(fiche())['id']}"
+    relation = {"_code": {"extension": [reason]}, "target": {"reference": former}}
+    assert facade.post(fiche(relatesTo=[relation])).status_code == 201
+    assert facade.get(former)["status"] == "current"
+
+
 # --- received documents -----------------------------------------------------------------------------------------------
 
 
