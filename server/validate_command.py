@@ -18,7 +18,7 @@ from relais.cda.errors import Issue, RelaisError
 from relais.cda.rule_sets import RuleSet
 from relais.profiles.messages import Language
 from relais.server.reports.formats import FORMS
-from relais.server.reports.words import Words
+from relais.server.reports.words import Words, writable
 from relais.server.settings import Settings
 from relais.server.validation.files import find, judge_files, judge_pool, needs_rules
 from relais.server.validation.report import Report, Verdict, worst
@@ -127,7 +127,7 @@ def _told(reports: Iterator[Report], total: int, words: Words) -> Iterator[Repor
 
 
 def _say(line: str) -> None:
-    click.echo(line, err=True)
+    click.echo(writable(line), err=True)
 
 
 def options(command: Command) -> Command:

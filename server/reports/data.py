@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from relais.server.reports.words import writable
 from relais.server.validation.report import Check, Finding, Part, Report
 
 
@@ -19,7 +20,7 @@ def json(reports: Iterable[Report]) -> bytes:
 def as_data(report: Report) -> dict[str, Any]:
     """One report as plain values."""
     return {
-        "file": report.name,
+        "file": writable(report.name),
         "kind": report.kind,
         "verdict": report.verdict,
         "conformant": report.verdict == "conformant",

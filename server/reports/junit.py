@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from lxml import etree
 
 from relais.profiles.messages import Language
 from relais.server.reports.text import in_order
-from relais.server.reports.words import Words
+from relais.server.reports.words import Words, writable
 from relais.server.validation.report import Check, Finding, Part, Report
-
-_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def junit(reports: Iterable[Report], language: Language) -> bytes:
@@ -23,11 +20,6 @@ def junit(reports: Iterable[Report], language: Language) -> bytes:
         for part in report.parts:
             _suite(top, report, part, words)
     return etree.tostring(top, encoding="UTF-8", xml_declaration=True, pretty_print=True)
-
-
-def writable(text: str) -> str:
-    """The text without the characters that XML cannot hold."""
-    return _FORBIDDEN.sub("�", text)
 
 
 def _suite(top: etree._Element, report: Report, part: Part, words: Words) -> None:

@@ -9,9 +9,8 @@ from importlib.resources import files
 from jinja2 import Environment, StrictUndefined, Template
 
 from relais.profiles.messages import Language
-from relais.server.reports.junit import writable
 from relais.server.reports.text import in_order
-from relais.server.reports.words import Words
+from relais.server.reports.words import Words, writable
 from relais.server.validation.report import Report
 
 

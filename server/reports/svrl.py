@@ -13,8 +13,7 @@ from lxml import etree
 
 from relais.cda.parsing import SDTC, V3, XSI
 from relais.profiles.messages import Language
-from relais.server.reports.junit import writable
-from relais.server.reports.words import Words
+from relais.server.reports.words import Words, writable
 from relais.server.validation.report import Check, Finding, Part, Report
 
 SVRL = "http://purl.oclc.org/dsdl/svrl"

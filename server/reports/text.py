@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from relais.profiles.messages import Language
-from relais.server.reports.words import Words
+from relais.server.reports.words import Words, writable
 from relais.server.validation.report import Check, Finding, Part, Report
 
 
 def text(reports: Iterable[Report], language: Language) -> str:
     """Every report, one after another."""
-    return "\n".join("\n".join(_lines(report, Words(language))) for report in reports) + "\n"
+    return "\n".join("\n".join(map(_shown, _lines(report, Words(language)))) for report in reports) + "\n"
+
+
+def _shown(line: str) -> str:
+    """What a terminal shows as it is, of a line that may quote anything; official messages may have line feeds."""
+    return writable(line).replace("\r", "�")
 
 
 def _lines(report: Report, words: Words) -> Iterator[str]:
-    yield f"{report.name}: {words.verdict(report)}" if report.name else words.verdict(report)
+    name = report.name.replace("\n", "�")
+    yield f"{name}: {words.verdict(report)}" if name else words.verdict(report)
     yield f"  {words.totals(report)}"
     yield f"  SHA-256 {report.sha256}" if report.sha256 else f"  {words('not read')}"
     yield from (f"  {words('rule set')} {used.name} SHA-256 {used.sha256}" for used in report.rule_sets)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from relais.cda.errors import Severity
 from relais.profiles.messages import Language
 from relais.server.validation.language import translated
@@ -23,6 +25,12 @@ _KINDS: dict[Kind, str] = {
     "fhir": "FHIR resource",
     "unknown": "unknown content",
 }
+_FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def writable(text: str) -> str:
+    """The text without what XML cannot hold, a terminal obeys or UTF-8 cannot write: bytes of a file name, say."""
+    return _FORBIDDEN.sub("�", text)
 
 
 class Words:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+from dataclasses import replace
 
 import pytest
 from lxml import etree, html
@@ -65,6 +67,19 @@ def test_every_form_holds_hashes_findings_and_what_was_not_run(form: str) -> Non
         "/ClinicalDocument/",
     ):
         assert expected in content or expected.replace("/C", "/hl7:C") in content, expected
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_name_that_is_not_utf_8_is_written_and_nothing_commands_a_terminal(form: str) -> None:
+    name = os.fsdecode(b"caf\xe9\x1b[2J\r\x9b\nb.xml")
+    finding = replace(FOUND, excerpt="\x1b]0;title\x07", message="\x9b31m\rX: CONFORMANT")
+    content = FORMS[form].write(
+        [Report(name, (Part("", "cda", SHA, 1, (Check("x", "y", findings=(finding,)),)),))], "en"
+    )
+    assert "caf\ufffd" in content.decode()
+    if form == "text":
+        assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", content.decode())
+        assert content.startswith("caf��[2J���b.xml: NOT CONFORMANT\n".encode())
 
 
 def test_page_runs_nothing_loads_nothing_and_escapes_everything() -> None:
