@@ -164,7 +164,7 @@ def _envelope(payload: etree._Element, action: str, url: str, message_id: str, a
 
 def _read(answer: Answer, message_id: str, limit: int, transaction: Transaction) -> Reply:
     if answer.status in TRANSIENT_STATUS:
-        raise failure("transient", f"the DMP is not available (HTTP {answer.status})", retry=True, rule="HTTP")
+        raise _unavailable(answer, transaction)
     try:
         message = mtom.parse(answer.content_type, answer.body, limit=limit)
         envelope = parsing.parse(message.envelope).getroot()
@@ -183,11 +183,22 @@ def _read(answer: Answer, message_id: str, limit: int, transaction: Transaction)
     return Reply(body[0], message.parts)
 
 
+def _unavailable(answer: Answer, transaction: Transaction) -> DeliveryError:
+    """A gateway that gave up waiting (502, 504) may have handed the request over."""
+    message = f"the DMP is not available (HTTP {answer.status})"
+    if transaction.changes and answer.status in (502, 504):
+        return LostAnswerError("timeout", message, rule="HTTP")
+    return failure("transient", message, retry=True, rule="HTTP")
+
+
 def _unclear(answer: Answer, transaction: Transaction, message: str) -> DeliveryError:
-    """An HTTP error is a refusal; a success we cannot make sense of leaves open whether the request was carried out."""
+    """A request that is at fault (4xx) is refused; anything else leaves open whether it was carried out."""
     if answer.status == 200:
         return transaction.unclear(message)
-    return failure("processing", f"{message} (HTTP {answer.status})", rule="HTTP")
+    message = f"{message} (HTTP {answer.status})"
+    if answer.status >= 500 and transaction.changes:
+        return transaction.unclear(message)
+    return failure("processing", message, rule="HTTP")
 
 
 def _fault(fault: etree._Element) -> DeliveryError:

@@ -160,7 +160,7 @@ class Share:
         finally:
             record(step, url, started, body, bytes(answer.body) if answer else None)
         if answer.status != 200:
-            raise _refusal(answer, step)
+            raise _refusal(answer, step, changes=expected == "transaction-response")
         bundle = _json(answer)
         if bundle.get("resourceType") != "Bundle" or bundle.get("type") != expected:
             raise LostAnswerError("invalid", f"the share answers no {expected} Bundle", rule=step)
@@ -209,12 +209,17 @@ def _json(answer: Answer) -> dict[str, Any]:
     return found
 
 
-def _refusal(answer: Answer, step: str) -> DeliveryError:
-    """What an HTTP status other than 200 means, with the words of its OperationOutcome."""
+def _refusal(answer: Answer, step: str, *, changes: bool = False) -> DeliveryError:
+    """What an HTTP status other than 200 means, with the words of its OperationOutcome.
+
+    Without any, a fault of the server (5xx) leaves open whether a request that `changes` something was carried out.
+    """
     told: list[str] = []
     with contextlib.suppress(AttributeError, TypeError):
         told = [str(issue.get("diagnostics") or issue.get("code")) for issue in _json(answer).get("issue", ())]
     message = quoted(f"the share answers {answer.status}: {'; '.join(told)}" if told else f"HTTP {answer.status}")
+    if changes and not told and answer.status >= 500 and answer.status != 503:
+        return LostAnswerError("timeout", message, rule=step)
     code = "transient" if answer.status in _TRANSIENT else "processing"
     return DeliveryError(Issue("error", code, message, "", step), retry=answer.status in _TRANSIENT)
 

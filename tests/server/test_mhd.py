@@ -17,6 +17,7 @@ from relais.cda.xds import REPLACE, Association
 from relais.mappings import pdsm
 from relais.server.conformance import Conformance
 from relais.server.delivery.channel import DeliveryError, Shipment, entry_uuid, recording
+from relais.server.delivery.https import LostAnswerError
 from relais.server.delivery.mhd import MhdChannel, Share
 from relais.server.settings import Settings
 from support.documents import small_document
@@ -224,6 +225,21 @@ def test_nothing_leaves_without_tls_or_to_a_stranger(front: ScriptedServer, tmp_
         MhdChannel(settings(front, mhd_ca_file="")).send(shipment("1091"))
     assert not refused.value.retry
     assert front.requests == []
+
+
+@pytest.mark.parametrize(("status", "body", "doubt"), [(500, b"<html>", True), (501, b"", True), (500, OUTCOME, False)])
+def test_a_fault_of_the_share_without_a_word_leaves_a_doubt(
+    tmp_path: Path, status: int, body: bytes, doubt: bool
+) -> None:
+    with ScriptedServer(tmp_path) as server:
+        server.answer = lambda request, connection: connection.sendall(
+            NOTHING_FOUND if "_search" in request.line else answer_of(body, status=status)
+        )
+        channel = MhdChannel(settings(server))
+        with pytest.raises(DeliveryError) as failed:
+            channel.send(shipment("1111"))
+        assert (isinstance(failed.value, LostAnswerError), failed.value.retry) == (doubt, True)
+        channel.close()
 
 
 def test_a_share_that_is_down_is_tried_again() -> None:
