@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from relais.cda.datatypes import urn_from_root
 from relais.cda.errors import Issue, RelaisError
-from relais.cda.model import Document, Header
+from relais.cda.model import II, Document, Header
 from relais.cda.reader import read
 from relais.cda.templates import INS_ROOTS
 from relais.mappings import identity
@@ -24,7 +24,7 @@ from relais.mappings.from_cda import to_bundle
 from relais.server import documents, patient_matching
 from relais.server.documents import IssuedDocument
 from relais.server.fhir import references
-from relais.server.fhir.deposits import fiches_of, number_of
+from relais.server.fhir.deposits import deposited, fiches_of, number_of
 from relais.server.fhir.json_format import load
 from relais.server.fhir.outcome import FhirError
 from relais.server.fhir.repository import Stored, Transaction
@@ -111,6 +111,7 @@ def file(transaction: Transaction, received: Received) -> Filed:
     if known is not None and not known.deleted:
         _refuse_withdrawn(known)
         return Filed(tuple(_known(transaction, received, known)), frozenset(), received.issues)
+    _refuse_deposited(transaction, reference["masterIdentifier"], received.document.header.id)
     matched = patient_matching.match(transaction, received.first("Patient"))
     names = _names(transaction, received, matched)
     newest = documents.newest_of(transaction.connection, registered.lineage)
@@ -120,10 +121,11 @@ def file(transaction: Transaction, received: Received) -> Filed:
     remarks = list(_chain(resources[0], registered, related, late=late))
     remarks += transaction.repository.check([(one, one["resourceType"]) for one in resources])
     created = frozenset(_name(one) for one in resources if _current(transaction, _name(one)) is None)
-    written = {_name(one): transaction.update(one, checked=True) for one in resources}
-    for former in (one.former for one in related if one.code == "replaces"):
-        if former["status"] == "current":
-            transaction.update(former | {"status": "superseded"})
+    with transaction.unwatched():  # a received document orders nothing
+        written = {_name(one): transaction.update(one, checked=True) for one in resources}
+        for former in (one.former for one in related if one.code == "replaces"):
+            if former["status"] == "current":
+                transaction.update(former | {"status": "superseded"})
     beside = [name for name in dict.fromkeys(names.values()) if name not in written]
     stored = (*written.values(), *(transaction.read(*name.split("/")) for name in beside))
     return Filed(stored, created, (*received.issues, *remarks))
@@ -133,6 +135,15 @@ def _refuse_withdrawn(known: Stored) -> None:
     if load(known.content or b"")["status"] == "entered-in-error":
         message = "this document was withdrawn here: only another one, under its own id, can be filed"
         raise FhirError(409, Issue("error", "conflict", message, "ClinicalDocument/id", "DocumentReference.status"))
+
+
+def _refuse_deposited(transaction: Transaction, number: Resource, document_id: II) -> None:
+    """A fiche that somebody deposited names its document as FHIR or as XDS does."""
+    as_in_xds = {"system": identity.URI_SYSTEM, "value": f"urn:oid:{documents.name_of(document_id)}"}
+    if deposited(transaction, number, as_in_xds):
+        message = "the document was deposited here before: it has a DocumentReference already"
+        place = "ClinicalDocument/id"
+        raise FhirError(409, Issue("error", "duplicate", message, place, "PDSm: one fiche a document"))
 
 
 def _name(resource: Resource) -> str:

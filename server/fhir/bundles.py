@@ -18,6 +18,7 @@ import msgspec
 
 from relais.cda.errors import Issue, RelaisError
 from relais.mappings.context import Resource
+from relais.server import deposit_rules
 from relais.server.faults import described
 from relais.server.fhir import references
 from relais.server.fhir.exchange import Call, Reply
@@ -86,6 +87,8 @@ class BundleProcessor:
         refuse_wrong_structure([(_envelope(bundle), "")])
         if run is None:
             raise FhirError.of(422, "not-supported", "only batch and transaction Bundles are processed", "Bundle.type")
+        if kind == "batch" and deposit_rules.concerns(bundle):
+            raise FhirError.of(422, "business-rule", "a deposit is a transaction: all of it or nothing", "Bundle.type")
         answer: Resource = {"resourceType": "Bundle", "id": new_id(), "type": f"{kind}-response"}
         if given:
             answer["entry"] = run(repository, given, call)

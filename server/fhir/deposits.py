@@ -24,7 +24,7 @@ SIMPLIFIED_PROFILE = f"{PDSM}/pdsm-simplified-publish"
 
 
 def accepted(transaction: Transaction, resource: Resource, resource_id: str, place: str) -> Resource:
-    """The resource to create under `resource_id` for one that was posted: itself, unless it is a fiche of PDSm.
+    """The resource to create under `resource_id` for one that was sent: itself, unless it is a fiche of PDSm.
 
     The fiche that it replaces is superseded; a simplified one gets its Binary and its lot. Raises FhirError 422 when
     the document is known already, or replaces one that is not there, not current or of another patient.
@@ -32,9 +32,8 @@ def accepted(transaction: Transaction, resource: Resource, resource_id: str, pla
     claimed = {str(url).partition("|")[0] for url in resource.get("meta", {}).get("profile", ())}
     if resource["resourceType"] != "DocumentReference" or not claimed & {FICHE_PROFILE, SIMPLIFIED_PROFILE}:
         return resource
-    number = resource.get("masterIdentifier", {})
-    transaction.exclusively(f"deposit of {number.get('system')} {number.get('value')}")
-    if number and fiches_of(transaction, number):
+    number = resource.get("masterIdentifier")
+    if number and deposited(transaction, number):
         message = "the document was deposited before"
         raise FhirError.of(422, "duplicate", message, f"{place or 'DocumentReference'}.masterIdentifier")
     for index, related in enumerate(resource.get("relatesTo", ())):
@@ -46,13 +45,25 @@ def accepted(transaction: Transaction, resource: Resource, resource_id: str, pla
     return resource
 
 
-def fiches_of(transaction: Transaction, number: Resource) -> list[Resource]:
-    """The stored DocumentReferences whose masterIdentifier is that."""
-    asked = [("identifier", token(number))]
-    with transaction.snapshot() as connection:
-        matches = search(connection, transaction.repository.base, "DocumentReference", asked).matches
-    found = [load(one.content or b"") for one in matches]
-    return [one for one in found if number_of(one.get("masterIdentifier", {})) == number_of(number)]
+def deposited(transaction: Transaction, *numbers: Resource) -> list[Resource]:
+    """As `fiches_of`; until the transaction ends nobody else deposits a document of these numbers."""
+    for number in sorted(numbers, key=token):
+        transaction.exclusively(f"deposit of {token(number)}")
+    return fiches_of(transaction, *numbers)
+
+
+def fiches_of(transaction: Transaction, *numbers: Resource) -> list[Resource]:
+    """The stored DocumentReferences whose masterIdentifier is one of these."""
+    asked, wanted = [("identifier", ",".join(map(token, numbers)))], set(map(number_of, numbers))
+    found: list[Resource] = []
+    page: str | None = ""
+    while page is not None:
+        with transaction.snapshot() as connection:
+            base = transaction.repository.base
+            result = search(connection, base, "DocumentReference", asked, page=page or None)
+        found += [load(one.content or b"") for one in result.matches]
+        page = result.next_page
+    return [one for one in found if number_of(one.get("masterIdentifier", {})) in wanted]
 
 
 def number_of(identifier: Resource) -> tuple[Any, Any]:

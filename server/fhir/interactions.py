@@ -62,7 +62,8 @@ def update(transaction: Transaction, call: Call) -> Reply:
     new = current is None or current.deleted
     if new and not call.query and not transaction.repository.update_creates:
         raise FhirError.of(405, "not-supported", "ids are given by this server: create with POST", Allow="GET")
-    stored = transaction.update(call.resource(), place=call.place, checked=True)
+    resource = deposits.accepted(transaction, call.resource(), call.id, call.place) if new else call.resource()
+    stored = transaction.update(resource, place=call.place, checked=True)
     return written(stored, 201 if new else 200, call)
 
 

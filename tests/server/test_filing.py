@@ -120,6 +120,31 @@ def test_a_relation_whose_code_is_only_extended_is_no_replacement(facade: Facade
     assert facade.get(former)["status"] == "current"
 
 
+def test_every_way_to_create_a_fiche_knows_what_was_deposited(facade: Facade) -> None:
+    first = facade.put(fiche())
+    again = fiche(masterIdentifier=first["masterIdentifier"])
+    for address in (f"DocumentReference/{again['id']}", "DocumentReference?identifier=urn:nobody|1"):
+        answer = facade.client.put(f"/fhir/{address}", json=again, headers=FHIR)
+        assert (answer.status_code, answer.get_json()["issue"][0]["code"]) == (422, "duplicate")
+    facade.put(first | {"description": "Compte rendu"})
+
+
+def test_a_deposit_is_no_batch(facade: Facade) -> None:
+    bundle = {"resourceType": "Bundle", "type": "batch", "meta": {"profile": [pdsm.BUNDLE_PROFILE]}}
+    answer = facade.client.post("/fhir/", json=bundle, headers=FHIR)
+    assert (answer.status_code, answer.get_json()["issue"][0]["expression"]) == (422, ["Bundle.type"])
+
+
+@pytest.mark.parametrize("extension", ["", "77"])
+def test_a_document_that_was_deposited_gets_no_second_reference(facade: Facade, extension: str) -> None:
+    document = new_document()
+    document.header.id.extension = extension or None
+    number = f"urn:oid:{document.header.id.root}" + (f"^{extension}" if extension else "")
+    facade.put(fiche(masterIdentifier={"system": pdsm.URI, "value": number}))
+    answer = facade.file(document)
+    assert (answer.status_code, answer.get_json()["issue"][0]["code"]) == (409, "duplicate")
+
+
 # --- received documents -----------------------------------------------------------------------------------------------
 
 
