@@ -221,12 +221,13 @@ def unpack(archive: Path, output: Path, as_json: bool) -> None:
 def validate(paths: tuple[Path, ...], as_json: bool, **asked: Any) -> None:
     """Check CDA documents, IHE_XDM archives, HL7 v2 messages and FHIR resources: files, and folders of them.
 
-    Each is recognised by its content. Exit code: 0 conformant, 1 not conformant, 3 conformant to the published rules
-    with errors in Relais' own checks, 4 could not be judged.
+    Each is recognised by its content. Exit code: 0 conformant, 1 not conformant, 2 refused (wrong usage, nothing to
+    validate, a report that cannot be written), 3 conformant to the published rules with errors in Relais' own checks,
+    4 could not be judged.
     """
     if as_json:
         asked["form"] = "json"
-    sys.exit(validate_command.validate(paths, Settings.load(), validate_command.Asked(**asked)))
+    sys.exit(validate_command.run(paths, validate_command.Asked(**asked)))
 
 
 @main.command()

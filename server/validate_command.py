@@ -24,10 +24,14 @@ from relais.server.validation.files import find, judge_files, judge_pool, needs_
 from relais.server.validation.report import Report, Verdict, worst
 
 EXIT_CODES: dict[Verdict, int] = {"conformant": 0, "not-conformant": 1, "doubtful": 3, "not-judged": 4}
-"""2 is wrong usage."""
+"""`REFUSED` is none of them: a verdict is about the files."""
+
+REFUSED = 2
+"""Exit code of a command that cannot be run as it was asked for: as click's own for wrong usage."""
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+_LONGEST = 86_400.0  # seconds for one file
 _EVERY = 10.0  # seconds between two lines of progress where no terminal shows a bar
 
 
@@ -42,6 +46,18 @@ class Asked:
     language: Language
     processes: int | None
     timeout: float
+
+
+def run(paths: Sequence[Path], asked: Asked) -> int:
+    """`validate` by the settings of the environment; what it refuses is told on standard error."""
+    try:
+        return validate(paths, Settings.load(), asked)
+    except RelaisError as error:
+        for issue in error.issues:
+            _say(str(issue))
+    except OSError as error:
+        _say(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    return REFUSED
 
 
 def validate(paths: Sequence[Path], settings: Settings, asked: Asked) -> int:
@@ -130,6 +146,12 @@ def _say(line: str) -> None:
     click.echo(writable(line), err=True)
 
 
+def _seconds(_context: click.Context, _parameter: click.Parameter, value: float) -> float:
+    if not 0 < value <= _LONGEST:
+        raise click.BadParameter(f"more than 0 and at most {_LONGEST:.0f} seconds")
+    return value
+
+
 def options(command: Command) -> Command:
     """The options of `relais validate`."""
     for option in reversed(
@@ -145,7 +167,14 @@ def options(command: Command) -> Command:
             ),
             click.option("--language", type=click.Choice(["fr", "en"]), default="fr", show_default=True),
             click.option("--processes", type=click.IntRange(1), help="As many as cores otherwise."),
-            click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds for one file."),
+            click.option(
+                "--timeout",
+                type=float,
+                default=60.0,
+                show_default=True,
+                callback=_seconds,
+                help="Seconds for one file.",
+            ),
         )
     ):
         command = option(command)

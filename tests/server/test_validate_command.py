@@ -12,18 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from relais.cda import consistency
 from relais.cda.errors import RelaisError
 from relais.cda.rule_sets import RulesError
 from relais.cda.validation import Validator
 from relais.cda.writer import write
-from relais.server import commands, validate_command
+from relais.server import cli, commands, validate_command
 from relais.server.settings import Settings
 from relais.server.validate_command import Asked, validate
 from relais.server.validation.files import JudgePool, find, judge_files
 from relais.server.validation.judge import Judge
 from relais.server.validation.language import translated
+from relais.server.validation.report import Check, Part, Report
 from support.documents import small_document
 from support.hl7v2 import message
 from support.judged import troubled
@@ -147,6 +149,32 @@ def test_output_is_a_file_or_a_folder_with_a_report_for_each(tmp_path: Path) -> 
     assert (tmp_path / "all.html").read_text().count("<article") == 2
     assert validate([source], FHIR_ONLY, asked(form="svrl", output=tmp_path / "each")) == 0
     assert sorted(path.name for path in (tmp_path / "each").iterdir()) == ["a_patient.json.svrl", "b_patient.json.svrl"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--timeout", "-1", "patient.json"],
+        ["--timeout", "nan", "patient.json"],
+        ["--rule-set", "tcc-9", "patient.json"],
+        ["--format", "svrl", "patient.json", "patient.json"],
+        ["empty"],
+        ["-o", "no/such/folder.json", "patient.json"],
+    ],
+)
+def test_what_cannot_be_run_has_an_exit_code_of_its_own(
+    arguments: list[str], cisis: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = Report("patient.json", (Part("", "fhir", "", 0, (Check("resource", "R4"),)),))
+    monkeypatch.setattr(validate_command, "judge_files", lambda files, *_: iter([report] * len(files)))
+    monkeypatch.setenv("RELAIS_CISIS_PACK", str(cisis))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "patient.json").write_bytes(PATIENT)
+    done = CliRunner().invoke(cli.main, ["validate", *arguments])
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr
+    assert CliRunner().invoke(cli.main, ["validate", "patient.json"]).exit_code == 0
 
 
 def test_nothing_to_validate_is_said(tmp_path: Path) -> None:
