@@ -100,8 +100,8 @@ def file(transaction: Transaction, received: Received) -> Filed:
     """Store the Bundle of a document, its bytes among it, and make it known for transmission; once.
 
     Raises RelaisError when its id names another document or its setId documents of another patient, FhirError 409 or
-    412 when its patient cannot be told without doubt, 409 when it was withdrawn here, 422 for what the policy of the
-    server refuses.
+    412 when its patient cannot be told without doubt, 409 when it was withdrawn here, taken from its patient or
+    deposited before, 422 for what the policy of the server refuses.
     """
     reference = received.first("DocumentReference")
     transaction.exclusively(f"import of {reference['id']}")
@@ -109,8 +109,9 @@ def file(transaction: Transaction, received: Received) -> Filed:
     registered = documents.register(transaction.connection, received.data, transaction.now)
     known = transaction.current("DocumentReference", reference["id"])
     if known is not None and not known.deleted:
-        _refuse_withdrawn(known)
-        return Filed(tuple(_known(transaction, received, known)), frozenset(), received.issues)
+        reference = load(known.content or b"")
+        _refuse_changed(reference)
+        return Filed((known, *_beside(transaction, received, reference)), frozenset(), received.issues)
     _refuse_deposited(transaction, reference["masterIdentifier"], received.document.header.id)
     matched = patient_matching.match(transaction, received.first("Patient"))
     names = _names(transaction, received, matched)
@@ -131,10 +132,15 @@ def file(transaction: Transaction, received: Received) -> Filed:
     return Filed(stored, created, (*received.issues, *remarks))
 
 
-def _refuse_withdrawn(known: Stored) -> None:
-    if load(known.content or b"")["status"] == "entered-in-error":
+def _refuse_changed(reference: Resource) -> None:
+    """Refuse a document that somebody here withdrew since, or took from its patient."""
+    place = "ClinicalDocument/id"
+    if reference["status"] == "entered-in-error":
         message = "this document was withdrawn here: only another one, under its own id, can be filed"
-        raise FhirError(409, Issue("error", "conflict", message, "ClinicalDocument/id", "DocumentReference.status"))
+        raise FhirError(409, Issue("error", "conflict", message, place, "DocumentReference.status"))
+    if "reference" not in reference.get("subject", {}):
+        message = "the DocumentReference of this document names no patient here any more"
+        raise FhirError(409, Issue("error", "conflict", message, place, "DocumentReference.subject"))
 
 
 def _refuse_deposited(transaction: Transaction, number: Resource, document_id: II) -> None:
@@ -221,10 +227,9 @@ def _to_write(transaction: Transaction, received: Received, names: dict[str, str
         yield resource
 
 
-def _known(transaction: Transaction, received: Received, reference: Stored) -> Iterator[Stored]:
-    """What was stored of a document that was filed before, the DocumentReference first."""
-    yield reference
-    subject = references.restful(load(reference.content or b"")["subject"]["reference"])
+def _beside(transaction: Transaction, received: Received, reference: Resource) -> Iterator[Stored]:
+    """What was stored beside the DocumentReference of a document that was filed before."""
+    subject = references.restful(reference["subject"]["reference"])
     names = _names(transaction, received, subject[2] if subject else None)
     for name in dict.fromkeys(names.values()):
         stored = _current(transaction, name)

@@ -243,3 +243,11 @@ def test_test_and_production_never_meet(tmp_path: Path, environment: str, root: 
     place = "ClinicalDocument/recordTarget/patientRole/id[2]"
     assert (answer.status_code, answer.get_json()["issue"][0]["expression"]) == (422, [place])
     assert "279035121518989" not in answer.text
+
+
+def test_a_document_taken_from_its_patient_is_not_answered_as_filed(facade: Facade) -> None:
+    document = new_document()
+    name = facade.filed(document)
+    facade.put({key: value for key, value in facade.get(name).items() if key != "subject"})
+    again = facade.file(document)
+    assert (again.status_code, again.get_json()["issue"][0]["code"]) == (409, "conflict")
