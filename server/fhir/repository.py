@@ -195,6 +195,15 @@ class Transaction(Reader):
         """See Reader. Writes of this transaction are seen."""
         return nullcontext(self.connection)
 
+    @contextmanager
+    def unwatched(self) -> Iterator[None]:
+        """The watcher is not told what the block writes: it was received, and is no event of this server."""
+        told, self._written = self._written, []
+        try:
+            yield
+        finally:
+            self._written = told
+
     def exclusively(self, name: str) -> None:
         """Until the transaction ends, no other one gets past `exclusively` of the same name."""
         self._store.exclusively(name)

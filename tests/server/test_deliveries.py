@@ -13,7 +13,7 @@ import pytest
 
 from relais.cda.errors import Issue, RelaisError
 from relais.mappings.context import Resource
-from relais.server import documents
+from relais.server import document_imports, documents
 from relais.server.delivery import story, watch
 from relais.server.delivery.channel import DeliveryError
 from relais.server.fhir.outcome import FhirError, status_of
@@ -446,6 +446,18 @@ def test_a_moved_appointment_and_a_declared_event_order_theirs(lite: Store) -> N
     communication = office.post(NOTICES["note"], "Communication")
     focuses = [task["focus"]["reference"].split("/_history")[0] for task in tasks(office)]
     assert focuses == [appointment, communication]
+
+
+def test_a_document_that_is_received_orders_nothing(lite: Store, tmp_path: Path) -> None:
+    elsewhere = Store.open(f"sqlite:///{tmp_path / 'elsewhere.sqlite'}")
+    sender = Office(elsewhere)
+    content = document_of(sender, sender.post(NOTICES["note"], "Communication"))
+    elsewhere.close()
+    office = Office(lite, triggers="declared-event=hl7v2")
+    with office.facade.repository.transaction() as transaction:
+        document_imports.file(transaction, document_imports.receive(content))
+    assert office.read("Communication?status=completed")["total"] == 1
+    assert tasks(office) == []
 
 
 @pytest.mark.parametrize("triggers", ["full-moon=mss", "validated-plan", "validated-plan=pigeon"])
