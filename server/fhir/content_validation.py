@@ -1,11 +1,13 @@
 """`$validate` of what is no FHIR: CDA documents, IHE_XDM archives, HL7 v2 messages, alone or in a Binary.
 
-They are recognised by their content and judged in warm processes, so that no request waits for the official rules.
+They are recognised by their content and judged in processes of their own; one thread of a web process never waits for
+these, so that other requests are answered meanwhile.
 """
 
 from __future__ import annotations
 
 import base64
+import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -62,13 +64,18 @@ class ContentJudge:
 
     def __init__(self, settings: Settings) -> None:
         self._pool = judge_pool(settings, processes=settings.validation_processes)
+        self._waiting = threading.BoundedSemaphore(max(settings.threads - 1, 1))
 
     def judge(self, data: bytes, language: Language) -> Report:
-        """The report on some bytes. Raises FhirError 503 when no process could judge them."""
+        """The report on some bytes. Raises FhirError 503 when no process could judge them, or too many wait already."""
+        if not self._waiting.acquire(blocking=False):
+            raise FhirError.of(503, "throttled", "too many validations at a time: try again")
         try:
             return self._pool.run(Job(data, "", language), _PATIENCE)
         except ValidationUnavailableError as error:
             raise FhirError(503, error.issues) from error
+        finally:
+            self._waiting.release()
 
 
 def content_of(resource: Resource) -> bytes | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import threading
 from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,8 @@ from flask.testing import FlaskClient
 
 from relais.cda.writer import write
 from relais.server.app import create_app
+from relais.server.fhir.content_validation import ContentJudge
+from relais.server.fhir.outcome import FhirError
 from relais.server.settings import Settings
 from support.documents import small_document
 from support.facade import RunningFacade, issues, running_facade
@@ -98,3 +102,19 @@ def test_broken_binary_is_judged_as_a_resource(application: FlaskClient, wrong: 
     [issue] = answer.get_json()["issue"]
     assert (answer.status_code, issue["severity"]) == (200, "error")
     assert issue["expression"] == [f"Binary.{next(iter(wrong))}"]
+
+
+def test_one_thread_of_a_web_process_never_waits_for_a_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    judge = ContentJudge(Settings(threads=3))
+    released = threading.Event()
+    monkeypatch.setattr(judge._pool, "run", lambda *_: released.wait(60))
+    with ThreadPoolExecutor(3) as executor:
+        asked = [executor.submit(judge.judge, b"{}", "en") for _ in range(3)]
+        try:
+            [refused] = list(wait(asked, 30, FIRST_COMPLETED).done)
+            with pytest.raises(FhirError, match="too many") as error:
+                refused.result()
+            assert error.value.status == 503
+        finally:
+            released.set()
+    judge.judge(b"{}", "en")  # those that waited have left
