@@ -78,7 +78,8 @@ class WritePolicy:
         `places` are the FHIRPaths of the resources that entries are to write.
         """
         verdict = _Verdict()
-        entries = {place: resource for index, resource in _entries(bundle) if (place := _place(index)) in set(places)}
+        written = set(places)
+        entries = {place: resource for index, resource in _entries(bundle) if (place := _place(index)) in written}
         modes = {place: self.mode(str(resource["resourceType"])) for place, resource in entries.items()}
         own = self.mode("Bundle")
         if own != "off" or any(mode != "off" for mode in modes.values()):

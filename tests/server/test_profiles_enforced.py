@@ -12,6 +12,7 @@ import requests
 from relais.cda.errors import RelaisError
 from relais.profiles.packages import Registry
 from relais.server.conformance import Conformance
+from relais.server.fhir.outcome import FhirError
 from relais.server.fhir.write_policy import WritePolicy
 from relais.server.search.parameters import forget_declared
 from relais.server.settings import Settings, SettingsError
@@ -338,3 +339,15 @@ def test_a_search_parameter_waits_until_what_was_stored_before_is_indexed(tmp_pa
             assert found["fullUrl"].endswith(name)
     finally:
         facade.stop()
+
+
+def test_places_of_a_transaction_are_read_once_however_many_entries_it_has() -> None:
+    settings = Settings(fhir_packages="none", identity_rules="refuse")
+    policy = WritePolicy.of(settings, Conformance(Registry(()), settings))
+    wrong_key = {"system": "urn:oid:1.2.250.1.213.1.4.10", "value": "279035121518988"}
+    patient = {"resourceType": "Patient", "identifier": [wrong_key]}
+    bundle = {"resourceType": "Bundle", "type": "transaction", "entry": [{"resource": patient}] * 3}
+    places = [f"Bundle.entry[{index}].resource" for index in range(3)]
+    with pytest.raises(FhirError) as raised:
+        policy.judge_transaction(bundle, iter(places), "en")
+    assert {issue.path.partition(".identifier")[0] for issue in raised.value.issues} == set(places)
