@@ -8,6 +8,7 @@ gets that answer and is not taken twice. A message refused leaves nothing, so th
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,7 @@ from relais.mappings.hl7v2.findings import Finding, MessageError, Place, answer_
 from relais.mappings.hl7v2.reading import Received, read
 from relais.mappings.hl7v2.zam import Zam, read_zam
 from relais.server.delivery import mllp
+from relais.server.faults import described
 from relais.server.fhir.repository import Repository, Transaction
 from relais.server.patient_matching import RULE as PATIENT_RULE
 from relais.server.store.errors import StoreError, VersionConflictError
@@ -40,6 +42,8 @@ received_table = Table(
     Column("received", BigInteger, nullable=False),
     PrimaryKeyConstraint("application", "control_id"),
 )
+
+log = logging.getLogger("relais.hl7v2")
 
 _RULE = "hl7v2.inbox"
 
@@ -62,23 +66,28 @@ class Inbox:
 
         Raises StoreError or VersionConflictError when the store cannot serve now: no answer, the sender tries again.
         """
-        header = er7.header_of(received.message)
+        header = None
         try:
-            if received.kind == "too-long":
-                raise _refusal("199", Place("MSH"), "longer than this receiver takes")
-            take = self._understand(received.message, header)
+            header = er7.header_of(received.message)
+            take = self._understand(received, header)
             return self._record(received.message, header, take)
         except (StoreError, VersionConflictError):
             raise
         except RelaisError as error:
             return self._acknowledged(header, *_findings(error))
+        except Exception as error:  # noqa: BLE001 - whatever a message does, its sender is told
+            log.error("an HL7 v2 message: a fault of Relais: %s", described(error))
+            fault = Finding.error("207", Place("MSH"), "a fault of the receiver", _RULE, "906")
+            return self._acknowledged(header, fault)
 
-    def _understand(self, message: bytes, header: Segment | None) -> Callable[[Transaction], object]:
+    def _understand(self, received: mllp.Received, header: Segment | None) -> Callable[[Transaction], object]:
         """What is to be done in the transaction. Raises MessageError when the message is refused."""
+        if received.kind == "too-long":
+            raise _refusal("199", Place("MSH"), "longer than this receiver takes")
         if header is not None and header.text(9) == "ZAM":
-            zam = read_zam(message)
+            zam = read_zam(received.message)
             return lambda transaction: self.take_zam(transaction, zam)
-        document = read(message, self.policy)
+        document = read(received.message, self.policy)
         return lambda transaction: self.take_document(transaction, document)
 
     def _record(self, message: bytes, header: Segment | None, take: Callable[[Transaction], object]) -> bytes:

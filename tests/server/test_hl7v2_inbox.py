@@ -117,10 +117,25 @@ def test_what_the_application_refuses_is_undone(office: Office) -> None:
     assert (office.taken(), office.stored()) == (0, False)
 
 
-@pytest.mark.parametrize("fault", [StoreError(Issue("fatal", "transient", "full")), ValueError("a fault")])
-def test_without_a_store_there_is_no_answer(office: Office, fault: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_is_answered_and_tells_no_value(
+    office: Office, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    value = "PATTERSON"
+
     def fail(*_: object, **__: object) -> None:
-        raise fault
+        raise KeyError(value)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Transaction, "create", fail)
+        answer = office.send(message())
+    assert (answer.code, answer.acknowledges, answer.errors[0].application) == ("AE", "RELAIS0001", "906")
+    assert ("KeyError" in caplog.text, value in caplog.text, office.taken()) == (True, False, 0)
+    assert office.send(message()).code == "AA"
+
+
+def test_without_a_store_there_is_no_answer(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise StoreError(Issue("fatal", "transient", "full"))
 
     with monkeypatch.context() as patched:
         patched.setattr(Transaction, "create", fail)
