@@ -13,6 +13,7 @@ import select
 import socket
 import socketserver
 import ssl
+import sys
 import threading
 import time
 import weakref
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from relais.server.delivery.tls import is_refusal
+from relais.server.faults import described
 
 log = logging.getLogger("relais.mllp")
 
@@ -58,6 +60,8 @@ class FrameReader:
     def __init__(self, max_size: int = MAX_SIZE) -> None:
         self.noise = 0
         """Bytes that stood outside frames."""
+        self.broken = 0
+        """Frames that never ended."""
         self._max_size = max_size
         self._pending: bytearray | None = None  # inside a frame: its bytes so far
         self._ended = False  # FS has come, CR not yet
@@ -95,6 +99,7 @@ class FrameReader:
 
     def _close(self, kind: Kind) -> Received:
         message = bytes(self._pending or b"")
+        self.broken += kind == "broken"
         self._pending, self._ended = None, False
         return Received(kind, message)
 
@@ -292,7 +297,8 @@ class MllpServer:
             was_inside = reader.is_inside
             for received in reader.feed(data):
                 if received.kind == "broken":
-                    log.warning("MLLP frame without its end: passed over")
+                    if reader.broken == 1:
+                        log.warning("MLLP frame without its end: passed over, as all others of the connection")
                     continue
                 answer = self._handler(received)
                 if answer is None:
@@ -375,4 +381,5 @@ class _Server(socketserver.ThreadingTCPServer):
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A fault of the handler: the connection ends without an answer."""
-        log.exception("an MLLP message could not be handled")
+        fault = sys.exception()
+        log.error("an MLLP message could not be handled: %s", described(fault) if fault else "")

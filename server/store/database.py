@@ -132,7 +132,7 @@ def _wrong_url(message: str) -> RelaisError:
 
 
 def _sqlite_engine(url: URL) -> Engine:
-    engine = create_engine(url, pool_size=_POOL_SIZE, max_overflow=-1)
+    engine = create_engine(url, pool_size=_POOL_SIZE, max_overflow=-1, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def configure(dbapi_connection: Any, _record: Any) -> None:
@@ -155,6 +155,7 @@ def _postgresql_engine(url: URL, **options: Any) -> Engine:
         url,
         pool_size=_POOL_SIZE,
         max_overflow=-1,
+        hide_parameters=True,  # health data, which errors would quote
         connect_args={"connect_timeout": _CONNECT_TIMEOUT},
         **options,
     )

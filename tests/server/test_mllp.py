@@ -298,6 +298,19 @@ def test_connections_beyond_the_most_are_closed() -> None:
         assert first.exchange(b"two", anything) == b"whole:two"
 
 
+def test_many_broken_frames_make_one_line_and_a_fault_quotes_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    value = "PATTERSON"
+
+    def fail(_: Received) -> bytes:
+        raise KeyError(value)
+
+    with MllpServer(fail) as server, socket.create_connection((server.host, server.port), timeout=10) as connection:
+        connection.sendall(b"\x0b" * 1_000 + frame(MESSAGE))
+        assert connection.recv(1) == b""
+    assert caplog.text.count("without its end") == 1
+    assert ("KeyError" in caplog.text, value in caplog.text) == (True, False)
+
+
 def test_the_server_passes_over_broken_frames() -> None:
     with MllpServer(echo) as server, socket.create_connection((server.host, server.port)) as connection:
         connection.settimeout(5)

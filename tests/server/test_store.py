@@ -20,6 +20,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import func, insert, inspect, select, text
+from sqlalchemy.exc import DBAPIError
 
 from relais.cda.errors import RelaisError
 from relais.server.delivery import worker as _tables  # noqa: F401 - declares the tables of documents and deliveries
@@ -119,6 +120,12 @@ def test_a_version_that_does_not_follow_is_refused(store: Store, version: int) -
     assert raised.value.issues[0].code == "conflict"
     assert store.read("Patient", "a").content == b"v1"  # type: ignore[union-attr]
     assert store.history("Patient", "a").total == 1
+
+
+def test_an_error_of_the_database_quotes_no_value(store: Store) -> None:
+    with pytest.raises(DBAPIError) as caught, store.snapshot() as connection:
+        connection.execute(text("SELECT :value FROM nothing_of_that_name"), {"value": "PATTERSON"})
+    assert "PATTERSON" not in str(caught.value)
 
 
 def test_an_exception_takes_back_everything(store: Store) -> None:
