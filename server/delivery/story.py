@@ -23,6 +23,8 @@ _DICOM = "http://dicom.nema.org/resources/ontology/DCM"
 _ACTIVITIES = {"send": ("transmit", "Transmission d'un document"), "withdraw": ("withdraw", "Retrait d'un document")}
 _OUTCOMES = {"delivered": "0", "unconfirmed": "8", "dead": "8", "cancelled": "4"}
 """AuditEvent.outcome: 0 success, 4 minor failure, 8 serious failure."""
+RECORD = {"system": CODE_SYSTEM, "code": "record"}
+"""Tag of the Provenance and the AuditEvents of an order: Relais' own words, which clients do not change."""
 
 
 def write_task(transaction: Transaction, task: str) -> None:
@@ -62,6 +64,7 @@ def provenance(order: Order, organization: str) -> Resource:
     entity: Resource = {"what": {"identifier": document_identifier(order.document)}, "role": "source"}
     said: Resource = {
         "resourceType": "Provenance",
+        "meta": {"tag": [RECORD]},
         "target": targets,
         "recorded": instant(order.placed),
         "activity": {"coding": [{"system": CODE_SYSTEM, "code": code, "display": text}], "text": text},
@@ -87,6 +90,7 @@ def audit_event(order: Order, delivery: Delivery, now: datetime) -> Resource:
         entities.append({"what": {"reference": order.subject}})
     return {
         "resourceType": "AuditEvent",
+        "meta": {"tag": [RECORD]},
         "type": {"system": _DICOM, "code": "110106", "display": "Export"},
         "subtype": [{"system": CODE_SYSTEM, "code": order.action}],
         "action": "R",

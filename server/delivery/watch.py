@@ -1,4 +1,4 @@
-"""What delivery does when resources are written: it keeps the Tasks of orders to itself, and lets events order.
+"""What delivery does when resources are written: it keeps what tells of orders to itself, and lets events order.
 
 The setting `triggers` names events and channels (`validated-plan=dmp+mss,moved-appointment=mss`): a CarePlan that is
 active and approved, an Appointment whose time changes or that is cancelled, a Communication that is completed. The
@@ -16,6 +16,7 @@ from relais.mappings.context import Resource
 from relais.mappings.to_cda.pps import APPROVAL_RULE
 from relais.server.delivery import gate, outbox
 from relais.server.delivery.recipients import patient_reference
+from relais.server.delivery.story import RECORD
 from relais.server.delivery.task import refused_order
 from relais.server.delivery.transmit import Wanted, transmit
 from relais.server.fhir import references
@@ -27,7 +28,7 @@ from relais.server.store import StoreError, VersionConflictError
 
 Event = Literal["validated-plan", "moved-appointment", "declared-event"]
 EVENTS: tuple[Event, ...] = get_args(Event)
-OWN_TASKS_RULE = "the Task of an order is written from its deliveries"
+OWN_TASKS_RULE = "the Task of an order, and what records it, are written from its deliveries"
 _CHANGES = ("start", "end", "minutesDuration")
 
 
@@ -40,12 +41,16 @@ class DeliveryWatch:
         self._triggers = dict(_triggers(settings))
 
     def before_change(self, transaction: Transaction, former: Stored) -> None:
-        """Raises FhirError 405 for the Task of an order: only its deliveries change it."""
+        """Raises FhirError 405 for the Task of an order, which only its deliveries change, and for what records it."""
         if former.type == "Task" and outbox.is_order(transaction.connection, former.id):
             message = "this Task follows a delivery order: `relais deliveries` resumes or cancels the order"
-            raise FhirError(
-                405, Issue("error", "not-supported", message, "Task", OWN_TASKS_RULE), {"Allow": "GET, HEAD"}
-            )
+        elif former.type in ("AuditEvent", "Provenance") and _is_record(former):
+            message = "this says who ordered a delivery, or how it ended: it stays as it was written"
+        else:
+            return
+        raise FhirError(
+            405, Issue("error", "not-supported", message, former.type, OWN_TASKS_RULE), {"Allow": "GET, HEAD"}
+        )
 
     def before_commit(self, transaction: Transaction, written: Sequence[tuple[Stored, Stored | None]]) -> None:
         """Place the orders of what happened."""
@@ -68,6 +73,11 @@ class DeliveryWatch:
             if not known and not waits:
                 resource = transaction.load(*carrier.split("/"))
                 transaction.create(refused_order(carrier, patient_reference(resource), error.issues, transaction.now))
+
+
+def _is_record(stored: Stored) -> bool:
+    tags = load(stored.content or b"").get("meta", {}).get("tag", ())
+    return any({"system": tag.get("system"), "code": tag.get("code")} == RECORD for tag in tags)
 
 
 def _events(transaction: Transaction, stored: Stored, former: Stored | None) -> Iterator[tuple[Event, str]]:

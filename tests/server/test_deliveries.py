@@ -349,6 +349,21 @@ def test_clients_do_not_change_the_task_of_an_order(store: Store) -> None:
     assert office.task(task)["status"] == "completed"
 
 
+@pytest.mark.parametrize("kind", ["Provenance", "AuditEvent"])
+def test_clients_do_not_change_what_records_an_order(office: Office, kind: str) -> None:
+    task = office.order(office.post(PLANS["minimal"], "CarePlan"), "dmp")
+    office.work()
+    (entry,) = office.read(f"{kind}?{'target' if kind == 'Provenance' else 'entity'}=Task/{task['id']}")["entry"]
+    record = entry["resource"]
+    address = f"{kind}/{record['id']}"
+    attempts: list[tuple[str, Resource | None]] = [("PUT", record | {"meta": {"versionId": "1"}}), ("DELETE", None)]
+    for method, body in attempts:
+        with pytest.raises(FhirError) as raised:
+            office.call(method, address, body)
+        assert raised.value.status == 405
+    assert office.read(address) == record
+
+
 def test_tasks_that_are_no_orders_are_the_clients_own(office: Office) -> None:
     task = {"resourceType": "Task", "status": "draft", "intent": "plan"}
     address = office.call("POST", "Task", task).location.split("/_history")[0]
