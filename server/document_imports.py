@@ -35,6 +35,8 @@ _RELATED = "ClinicalDocument/relatedDocument"
 _RELATIONS = {"RPLC": "replaces", "APND": "appends", "XFRM": "transforms"}
 """DocumentReference.relatesTo.code of each relatedDocument/@typeCode: only a replacement supersedes."""
 
+_AT_ONCE = 50  # identifiers in one search
+
 _OF_ONE_DOCUMENT = frozenset(
     {
         *("Binary", "CareTeam", "Composition", "Device", "DocumentReference", "HealthcareService", "Location"),
@@ -118,15 +120,16 @@ def file(transaction: Transaction, received: Received) -> Filed:
     newest = documents.newest_of(transaction.connection, registered.lineage)
     late = newest is not None and newest.version > registered.version
     resources = list(_to_write(transaction, received, names, late=late))
-    related = _related(transaction, received, resources[0]["subject"]["reference"])
+    related = list(_related(transaction, received, resources[0]["subject"]["reference"]))
+    earlier = list(_earlier(transaction, registered, resources[0]["subject"]["reference"]))
     remarks = list(_chain(resources[0], registered, related, late=late))
     remarks += transaction.repository.check([(one, one["resourceType"]) for one in resources])
     created = frozenset(_name(one) for one in resources if _current(transaction, _name(one)) is None)
+    replaced = [*earlier, *(one.former for one in related if one.code == "replaces")]
     with transaction.unwatched():  # a received document orders nothing
         written = {_name(one): transaction.update(one, checked=True) for one in resources}
-        for former in (one.former for one in related if one.code == "replaces"):
-            if former["status"] == "current":
-                transaction.update(former | {"status": "superseded"})
+        for former in {_name(one): one for one in replaced if one["status"] == "current"}.values():
+            transaction.update(former | {"status": "superseded"})
     beside = [name for name in dict.fromkeys(names.values()) if name not in written]
     stored = (*written.values(), *(transaction.read(*name.split("/")) for name in beside))
     return Filed(stored, created, (*received.issues, *remarks))
@@ -247,19 +250,31 @@ class _Related(NamedTuple):
     former: Resource
 
 
-def _related(transaction: Transaction, received: Received, subject: str) -> list[_Related]:
+def _related(transaction: Transaction, received: Received, subject: str) -> Iterator[_Related]:
     """What is stored of the documents to which the document relates. Raises FhirError 409."""
-    found: list[_Related] = []
     for related in received.document.header.related_documents:
         code = _RELATIONS.get(related.type_code)
         for identifier in filter(None, map(identity.identifier_of, related.parent_ids if code else ())):
             for former in fiches_of(transaction, identifier):
-                if former.get("subject", {}).get("reference") != subject:
-                    message = "the document to which it relates is filed with another patient"
-                    place = f"{_RELATED}/parentDocument"
-                    raise FhirError(409, Issue("error", "conflict", message, place, REPLACEMENT_RULE))
-                found.append(_Related(str(code), former))
-    return found
+                _refuse_other_subject(former, subject, f"{_RELATED}/parentDocument")
+                yield _Related(str(code), former)
+
+
+def _earlier(transaction: Transaction, registered: IssuedDocument, subject: str) -> Iterator[Resource]:
+    """The current ones of the versions before the document, whether it names them or not. Raises FhirError 409."""
+    ids = documents.earlier_of(transaction.connection, registered.lineage, registered.version)
+    numbers = list(filter(None, map(identity.identifier_of, ids)))
+    for start in range(0, len(numbers), _AT_ONCE):
+        for former in fiches_of(transaction, *numbers[start : start + _AT_ONCE]):
+            if former["status"] == "current":
+                _refuse_other_subject(former, subject, "ClinicalDocument/setId")
+                yield former
+
+
+def _refuse_other_subject(former: Resource, subject: str, place: str) -> None:
+    if former.get("subject", {}).get("reference") != subject:
+        message = "the document to which it relates is filed with another patient"
+        raise FhirError(409, Issue("error", "conflict", message, place, REPLACEMENT_RULE))
 
 
 def _chain(reference: Resource, registered: IssuedDocument, related: list[_Related], *, late: bool) -> Iterator[Issue]:

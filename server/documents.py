@@ -278,6 +278,14 @@ def last_issued(connection: Connection, carrier: str, level: Level = "n3") -> Is
     return _newest(connection, document_table.c.carrier == name)
 
 
+def earlier_of(connection: Connection, lineage: str, version: int) -> list[II]:
+    """The ids of the documents of a lineage before that version, the latest first."""
+    table = document_table.c
+    asked = select(table.identity).where(table.lineage == lineage, table.version < version)
+    rows = connection.execute(asked.order_by(table.version.desc()))
+    return [msgspec.json.decode(row.identity, type=Identity).id for row in rows]
+
+
 def newest_of(connection: Connection, lineage: str) -> IssuedDocument | None:
     """The newest document of a lineage."""
     return _newest(connection, document_table.c.lineage == lineage)

@@ -251,3 +251,15 @@ def test_a_document_taken_from_its_patient_is_not_answered_as_filed(facade: Faca
     facade.put({key: value for key, value in facade.get(name).items() if key != "subject"})
     again = facade.file(document)
     assert (again.status_code, again.get_json()["issue"][0]["code"]) == (409, "conflict")
+
+
+def test_every_earlier_version_is_superseded(facade: Facade) -> None:
+    former = new_document()
+    number = former.header.patient.ids[0].extension or ""
+    first, other = facade.filed(former), facade.filed(new_document(number))
+    latest = facade.filed(after(former, 4, RPLC=II("2.25.404")))
+    assert facade.get(first)["status"] == "superseded"
+    late = facade.filed(after(former, 2, RPLC=former.header.id))
+    assert [facade.get(name)["status"] for name in (first, late, latest, other)] == [
+        *("superseded", "superseded", "current", "current")
+    ]
