@@ -36,7 +36,8 @@ _SHOWN_FIELDS = frozenset(
         "x-mss-nil",
     }
 )
-_SHOWN_SEGMENTS = frozenset({"MSH", "MSA"})
+_SHOWN_SEGMENTS = {"MSH": frozenset({*range(2, 8), *range(9, 13), *range(15, 20), 21}), "MSA": frozenset({1, 2})}
+"""Fields by their number in HL7 v2.5: who speaks to whom, when, of which type, and the code of the answer; no text."""
 _FIELD = re.compile(rb"([!-9;-~]+):[ \t]*(.*)")
 _REPLY = re.compile(rb"([2-5][0-9]{2})[ -](?:([245]\.[0-9]{1,3}\.[0-9]{1,3})\b)?")
 _ENVELOPE = re.compile(rb"<([A-Za-z0-9]+:)?Envelope[ >].*?</\1?Envelope>", re.DOTALL)
@@ -59,10 +60,13 @@ def redacted(data: bytes) -> str:
 def _segments(data: bytes) -> Iterator[str]:
     for segment in data.strip(b"\x0b\x1c\r\n").split(b"\r"):
         name, *fields = segment.decode("latin-1").split("|")
-        if name in _SHOWN_SEGMENTS:
-            yield "|".join([name, *map(_masked, fields)])
-        else:
-            yield "|".join([name[:3], *(f"({len(field)})" if field else "" for field in fields)])
+        shown, first = _SHOWN_SEGMENTS.get(name, frozenset()), 2 if name == "MSH" else 1  # MSH-1 is the separator
+        outline = [_masked(field) if number in shown else _length(field) for number, field in enumerate(fields, first)]
+        yield "|".join([name[:3], *outline])
+
+
+def _length(field: str) -> str:
+    return f"({len(field)})" if field else ""
 
 
 def _replies(data: bytes) -> Iterator[str]:

@@ -463,6 +463,7 @@ MDM = b"MSH|^~\\&|RELAIS|DAC|PFI|CHU|20260302||MDM^T02|ID1|P|2.6\rPID|||27903512
         (MAIL, "Message-ID: <1@b>"),
         (SOAP, "urn:ihe:iti:2007:ProvideAndRegisterDocumentSet-b"),
         (MDM, "MDM^T02|ID1"),
+        (b"\x0bMSH|^~\\&|PFI|HOP|||||ACK|A1|P|2.5||Dominique\rMSA|AE|ID1|PATTERSON inconnu\r\x1c\r", "MSA|AE|ID1|(17)"),
         (b"250 2.1.0 Dominique PATTERSON 279035121518989\r\n554 5.6.0 PATTERSON\r\n", "554 5.6.0"),
     ],
 )
