@@ -123,6 +123,8 @@ def file(transaction: Transaction, received: Received) -> Filed:
     related = list(_related(transaction, received, resources[0]["subject"]["reference"]))
     earlier = list(_earlier(transaction, registered, resources[0]["subject"]["reference"]))
     remarks = list(_chain(resources[0], registered, related, late=late))
+    if matched:
+        remarks += patient_matching.not_taken_over(received.first("Patient"), transaction.load("Patient", matched))
     remarks += transaction.repository.check([(one, one["resourceType"]) for one in resources])
     created = frozenset(_name(one) for one in resources if _current(transaction, _name(one)) is None)
     replaced = [*earlier, *(one.former for one in related if one.code == "replaces")]

@@ -48,6 +48,18 @@ def match(transaction: Transaction, patient: Resource) -> str | None:
     return str(found[0]["id"])
 
 
+def not_taken_over(patient: Resource, stored: Resource) -> Iterator[Issue]:
+    """One remark for each element of `patient` that the stored Patient, who is not changed, lacks."""
+    borne = {(one.get("system"), one.get("value")) for one in stored.get("identifier", ())}
+    lacking = [
+        *("identifier" for one in patient.get("identifier", ()) if (one.get("system"), one.get("value")) not in borne),
+        *sorted(patient.keys() - stored.keys() - {"resourceType", "id", "meta", "text", "identifier"}),
+    ]
+    for name in lacking:
+        message = f"Patient.{name} is stated by the document and not by the stored patient, who is not changed"
+        yield Issue("information", "informational", message, PLACE, RULE)
+
+
 def _refuse_contradictions(patient: Resource, stored: Resource, on: date) -> None:
     if contradicting := list(contradictions(patient, stored, on)):
         message = f"who bears this identifier here has another {', '.join(contradicting)}: not filed with that patient"

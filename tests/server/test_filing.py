@@ -263,3 +263,19 @@ def test_every_earlier_version_is_superseded(facade: Facade) -> None:
     assert [facade.get(name)["status"] for name in (first, late, latest, other)] == [
         *("superseded", "superseded", "current", "current")
     ]
+
+
+def test_what_the_stored_patient_lacks_is_said(facade: Facade) -> None:
+    number, ins = {"system": f"urn:oid:{DOMAIN}", "value": str(uuid.uuid4())}, "255069999999934"
+    traits = {"name": [{"use": "official", "family": "PATTERSON"}], "birthDate": "1979-03-28"}
+    stored = {"resourceType": "Patient", "id": str(uuid.uuid4()), "identifier": [number]} | traits
+    before = facade.put(stored)
+    document = new_document(number["value"])
+    document.header.patient.ids.append(II(INS_NIR_TEST, ins))
+    answer = facade.file(document)
+    assert answer.status_code == 201, answer.text
+    remarks = answer.get_json()["entry"][0]["response"]["outcome"]["issue"]
+    said = [one["diagnostics"].split()[0] for one in remarks if "not changed" in one["diagnostics"]]
+    assert {"Patient.identifier", "Patient.gender"} <= set(said)
+    assert (said.count("Patient.identifier"), "Patient.birthDate" in said, ins in str(remarks)) == (1, False, False)
+    assert facade.get(f"Patient/{stored['id']}") == before
