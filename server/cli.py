@@ -25,6 +25,7 @@ from relais.server.delivery import ledger
 from relais.server.delivery.dmp_web import PAGES
 from relais.server.delivery.outbox import State
 from relais.server.document_forms import LEVELS, Level
+from relais.server.private_files import write_private
 from relais.server.settings import Settings, reference
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -417,7 +418,7 @@ def _write(content: bytes, output: Path | None, as_json: bool, result: dict[str,
     if output is None:
         sys.stdout.buffer.write(content)
         return
-    output.write_bytes(content)
+    write_private(output, content)
     _answer({"output": str(output), "bytes": len(content)} | result, f"{output}: {len(content)} bytes", as_json)
 
 

@@ -33,6 +33,7 @@ from relais.server.document_sources import CARRIERS
 from relais.server.fhir.facade import Facade
 from relais.server.fhir.json_format import dump, load, parse
 from relais.server.fhir.repository import Repository
+from relais.server.private_files import write_private
 from relais.server.settings import Settings
 from relais.server.store import Store
 
@@ -115,7 +116,7 @@ def unpack(data: bytes, folder: Path) -> tuple[list[Path], list[Issue]]:
     _refuse_errors([Issue("error", "duplicate", "the file exists", str(path)) for path in files if path.exists()])
     for path, data in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+        write_private(path, data)
     return list(files), issues
 
 

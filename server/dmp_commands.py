@@ -27,6 +27,7 @@ from relais.server.delivery.dmp_patients import DmpPatients, Existence
 from relais.server.delivery.dmp_soap import Dmp
 from relais.server.delivery.xds_client import DmpDocuments
 from relais.server.delivery.xds_queries import Criteria
+from relais.server.private_files import write_private
 from relais.server.settings import Settings
 
 STATUSES = {
@@ -93,7 +94,7 @@ def retrieve(target: Target, unique_id: str, output: Path) -> dict[str, Any]:
         found = documents.retrieve(target.patient, [entry])
     if not found:
         raise RelaisError(Issue("error", "not-found", "the repository does not give the document", unique_id))
-    output.write_bytes(found[0].content)
+    write_private(output, found[0].content)
     return _summary(entry) | {"file": str(output)}
 
 
