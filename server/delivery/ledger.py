@@ -11,6 +11,7 @@ from typing import Any, get_args
 from sqlalchemy import Connection
 
 from relais.cda.errors import Issue, RelaisError
+from relais.server.conformance import Conformance
 from relais.server.delivery import acknowledgements, circuits, evidence, outbox, story
 from relais.server.delivery.outbox import Delivery, Order, State
 from relais.server.fhir.repository import Repository, Transaction, instant
@@ -23,6 +24,7 @@ STATES: tuple[State, ...] = get_args(State)
 @contextmanager
 def opened(settings: Settings) -> Iterator[Repository]:
     """The stored resources of the settings' database, for the time of a command. Raises RelaisError."""
+    Conformance.load(settings)  # Tasks are indexed as the facade does
     store = Store.open(settings.database_url)
     try:
         yield Repository(store, settings.fhir_base, check_references=False)

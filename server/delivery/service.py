@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from datetime import timedelta
 
+from relais.server.conformance import Conformance
 from relais.server.delivery import circuits, gate
 from relais.server.delivery.channel import Channel
 from relais.server.delivery.dmp import DmpChannel
@@ -29,6 +30,7 @@ _MAKERS: dict[str, Callable[[Settings], Channel]] = {
 
 def run(settings: Settings, check: Check, stop: threading.Event, *, lease: timedelta = LEASE) -> None:
     """Deliver until `stop` is set. Raises RelaisError when the store or a channel cannot be opened."""
+    Conformance.load(settings)  # Tasks are indexed as the facade does
     # A Task may name a plan that was deleted after it was sent: that must not hold deliveries up.
     repository = Repository(Store.open(settings.database_url), settings.fhir_base, check_references=False)
     try:

@@ -24,13 +24,16 @@ from sqlalchemy import text
 from relais.cda.errors import Issue, RelaisError
 from relais.mappings.context import Resource
 from relais.server import cli
-from relais.server.delivery import acknowledgements, circuits, evidence, ledger, outbox, redaction, wakeup
+from relais.server.delivery import acknowledgements, circuits, evidence, ledger, outbox, redaction, service, wakeup
 from relais.server.delivery.channel import DeliveryError, Exchange, Shipment, record, recording
 from relais.server.delivery.verdicts import Verdicts
 from relais.server.fhir.outcome import status_of
+from relais.server.search import parameters
+from relais.server.search.parameters import forget_declared
 from relais.server.store import Store, StoreError, migrations
 from relais.server.store.database import Database
-from support.orders import NOW, Office, trouble
+from support.orders import NOW, Office, settings_of, trouble
+from support.packages import search_parameter, write
 from support.plans import PLANS
 from support.shipments import small_shipment
 
@@ -592,6 +595,25 @@ def test_a_refusal_after_an_attempt_that_nobody_answered_leaves_a_doubt(lite: Of
     assert states == [["unconfirmed", "unanswered", "refused"], ["dead", "retry", "refused"]]
 
 
+@pytest.mark.parametrize("opening", ["worker", "operator"])
+def test_what_is_written_of_orders_is_indexed_as_the_facade_does(tmp_path: Path, opening: str) -> None:
+    write(tmp_path, "example.tasks", [search_parameter("told", "Task", "string", "Task.statusReason.text")])
+    url = f"sqlite:///{tmp_path / 'orders.sqlite'}"
+    settings = settings_of(database_url=url, fhir_packages=str(tmp_path), dmp_url="", hl7v2_host="", mss_sender="")
+    forget_declared()
+    try:
+        if opening == "worker":
+            stopped = threading.Event()
+            stopped.set()
+            service.run(settings, lambda _content, _channel: [], stopped)
+        else:
+            with ledger.opened(settings):
+                pass
+        assert "told" in parameters("Task")
+    finally:
+        forget_declared()
+
+
 def test_the_command_line_of_deliveries(lite: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RELAIS_DATABASE_URL", f"sqlite:///{tmp_path / 'orders.sqlite'}")
     task = give_up(lite)["id"]
@@ -609,6 +631,8 @@ def test_the_command_line_of_deliveries(lite: Office, tmp_path: Path, monkeypatc
     assert "1 deliveries cancelled" in deliveries("cancel", task, "--reason", "not wanted any more")
     assert "nothing to resume" in deliveries("resume", task, code=1)
     deliveries("resume", code=2)
+    (tmp_path / "pack.zip").touch(0o644)
     deliveries("evidence", task, "-o", str(tmp_path / "pack.zip"), "--redacted")
     assert zipfile.is_zipfile(tmp_path / "pack.zip")
+    assert (tmp_path / "pack.zip").stat().st_mode & 0o777 == 0o600
     assert "no delivery order" in deliveries("show", "none", code=1)
