@@ -8,9 +8,10 @@ from __future__ import annotations
 import contextlib
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+import msgspec
 from sqlalchemy import select
 
 from relais.cda.errors import Issue, RelaisError
@@ -25,7 +26,7 @@ from relais.server.delivery.hl7v2_inbox import Inbox
 from relais.server.delivery.mail_inbox import MailInbox
 from relais.server.delivery.mailbox import Mailbox
 from relais.server.delivery.mllp import MllpServer
-from relais.server.delivery.outbox import delivery_table
+from relais.server.delivery.outbox import Consignment, delivery_table
 from relais.server.delivery.story import write_task
 from relais.server.fhir.repository import Repository, Transaction
 from relais.server.fhir.write_policy import WritePolicy
@@ -33,6 +34,8 @@ from relais.server.settings import Settings
 from relais.server.store import Store
 from relais.server.terminology import ServerTerminology
 
+_BY_MAILBOX: dict[Acknowledgement, Trigger] = {"reception": "Z02", "reading": "Z03"}
+_BETWEEN = "; "  # what several receivers have said
 _KINDS: dict[Trigger, Acknowledgement] = {"Z01": "reception", "Z02": "reception", "Z03": "reading"}
 
 
@@ -169,36 +172,57 @@ def _refused(code: str, message: str, rule: str = "hl7v2.inbox") -> RelaisError:
 
 
 def take_zam(transaction: Transaction, zam: Zam) -> None:
-    """Note a business acknowledgement with its delivery. Raises RelaisError when it is about none of ours."""
+    """Note a business acknowledgement with its delivery, beside what the other receivers of the message have said.
+
+    One that refuses makes the acknowledgement negative; it is positive once every mailbox has said yes, or the DMP
+    where there are no mailboxes. Raises RelaisError when it is about no message of ours, or of a mailbox that the
+    message did not go to.
+    """
     message_id = _message_id(transaction, zam.acknowledges)
     if message_id is None:
         message = "no message was sent under this MSH-10"
         raise RelaisError(Issue("error", "not-found", message, "OBX[1]-4", "hl7v2.zam"))
-    kind, who = _KINDS[zam.trigger], quoted(f"{zam.trigger} {zam.mailbox}".strip())
-    if zam.positive and _refused_elsewhere(transaction, message_id, kind, who):
-        return
-    said = "yes" if zam.positive else f"no: {zam.error}"
-    tasks = acknowledgements.record(
-        transaction.connection,
-        message_id,
-        kind,
-        positive=zam.positive,
-        detail=quoted(f"{who}: {said}"),
-        now=transaction.now,
-    )
-    for task in tasks:
+    transaction.exclusively(f"acknowledgements of {message_id}")
+    connection, kind = transaction.connection, _KINDS[zam.trigger]
+    for delivery, task, mailboxes in _deliveries(transaction, message_id):
+        if zam.mailbox and zam.mailbox.lower() not in mailboxes:
+            message = "the message did not go to this mailbox"
+            raise RelaisError(Issue("error", "not-found", message, "OBX[2]-5", "hl7v2.zam"))
+        said = _said(acknowledgements.of_delivery(connection, delivery), kind)
+        said[_receiver(zam.trigger, zam.mailbox)] = "yes" if zam.positive else quoted(f"no: {zam.error}")
+        awaited = {_receiver(_BY_MAILBOX[kind], mailbox) for mailbox in mailboxes} or {_receiver("Z01", "")}
+        state: acknowledgements.Answer | None = "positive" if awaited <= said.keys() else None
+        if any(answer != "yes" for answer in said.values()):
+            state = "negative"
+        acknowledgements.write(connection, delivery, kind, state, _detail(said), transaction.now)
         write_task(transaction, task)
 
 
-def _refused_elsewhere(transaction: Transaction, message_id: str, kind: Acknowledgement, who: str) -> bool:
-    """Whether another receiver of the message has refused it: what one says does not take back what another said."""
-    known = acknowledgements.acknowledgement_table
-    details = transaction.connection.scalars(
-        select(known.c.detail)
-        .join(delivery_table, delivery_table.c.key == known.c.delivery)
-        .where(delivery_table.c.message_id == message_id, known.c.kind == kind, known.c.state == "negative")
-    )
-    return any(not (detail or "").startswith(f"{who}:") for detail in details)
+def _deliveries(transaction: Transaction, message_id: str) -> list[tuple[int, str, frozenset[str]]]:
+    """The deliveries of a message: key, Task, and the mailboxes it went to in lower case."""
+    columns = (delivery_table.c.key, delivery_table.c.task, delivery_table.c.consignment)
+    rows = transaction.connection.execute(select(*columns).where(delivery_table.c.message_id == message_id)).all()
+    return [(row.key, row.task, frozenset(map(str.lower, _recipients(row.consignment)))) for row in rows]
+
+
+def _recipients(consignment: bytes) -> tuple[str, ...]:
+    return msgspec.json.decode(consignment, type=Consignment).recipients
+
+
+def _receiver(trigger: Trigger, mailbox: str) -> str:
+    return quoted(f"{trigger} {mailbox.lower()}".strip())
+
+
+def _detail(said: dict[str, str]) -> str:
+    """What every receiver has said, refusals first."""
+    lines = (f"{who}: {answer.replace(_BETWEEN, ', ')}" for who, answer in said.items())
+    return _BETWEEN.join(sorted(lines, key=lambda line: line.endswith(": yes")))
+
+
+def _said(known: Iterable[acknowledgements.Awaited], kind: Acknowledgement) -> dict[str, str]:
+    """What `_detail` wrote, read back."""
+    lines = [line for one in known if one.kind == kind for line in one.detail.split(_BETWEEN) if line]
+    return {who: answer for who, _, answer in (line.partition(": ") for line in lines)}
 
 
 def _message_id(transaction: Transaction, control_id: str) -> str | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, get_args
 
-from sqlalchemy import BigInteger, Column, Connection, ForeignKey, Table, Text, func, insert, select, update
+from sqlalchemy import BigInteger, Column, Connection, ForeignKey, Table, Text, and_, func, insert, select, update
 from sqlalchemy import Index as TableIndex
 
 from relais.server.delivery.channel import Acknowledgement
@@ -21,6 +21,7 @@ from relais.server.store.schema import Key, metadata
 from relais.server.store.store import to_datetime, to_microseconds
 
 State = Literal["awaited", "overdue", "positive", "negative"]
+Answer = Literal["positive", "negative"]
 KINDS: tuple[Acknowledgement, ...] = get_args(Acknowledgement)
 
 acknowledgement_table = Table(
@@ -91,6 +92,26 @@ def record(
             .values(state="positive" if positive else "negative", received=to_microseconds(now), detail=detail)
         )
     return list(dict.fromkeys(row.task for row in found))
+
+
+def write(
+    connection: Connection,
+    delivery: int,
+    kind: Acknowledgement,
+    state: Answer | None,
+    detail: str,
+    now: datetime,
+) -> None:
+    """Note what the receivers of one delivery have said so far; without a `state`, some are still awaited."""
+    expect(connection, delivery, (kind,), now)
+    mine = and_(acknowledgement_table.c.delivery == delivery, acknowledgement_table.c.kind == kind)
+    if state is not None:
+        values = {"state": state, "received": to_microseconds(now), "detail": detail}
+        connection.execute(update(acknowledgement_table).where(mine).values(values))
+        return
+    connection.execute(update(acknowledgement_table).where(mine).values(detail=detail))
+    settled = acknowledgement_table.c.state.in_(("positive", "negative"))
+    connection.execute(update(acknowledgement_table).where(mine, settled).values(state="awaited", received=None))
 
 
 def recipients(connection: Connection, message_id: str) -> frozenset[str]:

@@ -213,6 +213,31 @@ def test_one_mailbox_that_refuses_is_told_whatever_others_say(quick_office: Offi
     assert any(f"Z02 {PROFESSIONAL}: no" in line for line in said(quick_office, task))
 
 
+def acknowledgement(trigger: Any, name: str, mailbox: str = "", *, positive: bool = True) -> Zam:
+    error = None if positive else ErrorCondition("207", application="550", application_label="Inconnu")
+    endpoints = Endpoint("PFI", "GHT"), Endpoint("RELAIS", "DAC")
+    return Zam(trigger, "PFI0001", name, positive, "20260112090501+0100", *endpoints, mailbox=mailbox, error=error)
+
+
+def test_reception_is_what_every_mailbox_says_and_no_other(quick_office: Office, tmp_path: Path) -> None:
+    with Hl7v2Platform(tmp_path / "platform", None) as platform:
+        task, name = ordered(quick_office, platform, PROFESSIONAL, NURSE)
+
+    def take(trigger: str, mailbox: str = "", *, positive: bool = True) -> str:
+        with quick_office.repository.transaction() as transaction:
+            reception.take_zam(transaction, acknowledgement(trigger, name, mailbox, positive=positive))
+        [line, *_] = [one for one in said(quick_office, task) if "Z0" in one and "Z03" not in one]
+        return line.split()[1].rstrip(":")
+
+    assert take("Z01") == "awaited"
+    assert take("Z02", NURSE.upper()) == "awaited"
+    assert take("Z02", PROFESSIONAL, positive=False) == "negative"
+    assert take("Z02", NURSE) == "negative"
+    assert take("Z02", PROFESSIONAL) == "positive"
+    with pytest.raises(RelaisError, match="did not go to this mailbox"):
+        take("Z03", "autre@cabinet.mssante.fr")
+
+
 def test_an_acknowledgement_of_nothing_of_ours_is_refused(quick_office: Office) -> None:
     zam = Zam(
         "Z02",
