@@ -173,9 +173,14 @@ def broken(exchanges: Iterable[Kept]) -> list[Kept]:
     return found
 
 
-def forget(connection: Connection, before: datetime) -> int:
-    """Drop the bytes of exchanges that ended before that time; hashes and seals stay. How many lost theirs."""
-    old = (exchange_table.c.ended < to_microseconds(before), exchange_table.c.request.is_not(None))
+def forget(connection: Connection, before: datetime, since: datetime | None = None) -> int:
+    """Drop the bytes of exchanges that ended before that time; hashes and seals stay. How many lost theirs.
+
+    `since`: what ended before that has lost its bytes already.
+    """
+    old = [exchange_table.c.ended < to_microseconds(before), exchange_table.c.request.is_not(None)]
+    if since is not None:
+        old.append(exchange_table.c.ended >= to_microseconds(since))
     return connection.execute(update(exchange_table).where(*old).values(request=None, response=None)).rowcount
 
 

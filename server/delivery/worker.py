@@ -30,6 +30,7 @@ from relais.server.delivery.channel import (
     recording,
 )
 from relais.server.delivery.gate import ACKNOWLEDGING, REPLACING
+from relais.server.delivery.https import LostAnswerError
 from relais.server.delivery.outbox import Leased
 from relais.server.delivery.wakeup import Waker
 from relais.server.documents import IssuedDocument
@@ -85,6 +86,7 @@ class Worker:
         self._waker = waker
         self._stop = threading.Event()
         self._house_kept = 0.0
+        self._forgotten: datetime | None = None  # what ended before that has no bytes any more
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set; a store that is down is waited for."""
@@ -177,7 +179,8 @@ class Worker:
         trouble = circuits.is_trouble(error.issues)
         if (error.retry or trouble) and leased.tries < self._conduct.retry_attempts:
             due = self._next_try(leased.tries)
-            unanswered = any(issue.code in _UNANSWERED for issue in error.issues)
+            lost = isinstance(error, LostAnswerError)
+            unanswered = lost or any(issue.code in _UNANSWERED for issue in error.issues)
             return _Settlement("retry", str(error), "waiting", due, trouble, unanswered)
         return _Settlement("refused", str(error), _last_state(leased, error), trouble=trouble)
 
@@ -253,7 +256,9 @@ class Worker:
             for task in acknowledgements.flag_overdue(connection, now):
                 log.warning("Task %s: an acknowledgement did not come in time", task)
                 story.write_task(transaction, task)
-            evidence.forget(connection, now - self._conduct.evidence)
+            expired = now - self._conduct.evidence
+            evidence.forget(connection, expired, self._forgotten)
+        self._forgotten = expired
         self._house_kept = time.monotonic()
 
 

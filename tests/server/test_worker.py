@@ -26,6 +26,7 @@ from relais.mappings.context import Resource
 from relais.server import cli
 from relais.server.delivery import acknowledgements, circuits, evidence, ledger, outbox, redaction, service, wakeup
 from relais.server.delivery.channel import DeliveryError, Exchange, Shipment, record, recording
+from relais.server.delivery.https import LostAnswerError
 from relais.server.delivery.verdicts import Verdicts
 from relais.server.fhir.outcome import status_of
 from relais.server.search import parameters
@@ -420,6 +421,37 @@ def test_after_the_retention_the_bytes_are_gone_and_the_chain_holds(lite: Office
         assert evidence.forget(transaction.connection, later) == 1
     manifest, files = unpacked(ledger.evidence_pack(lite.backstage, task["id"], lite.settings, redacted=False))
     assert (len(manifest["exchanges"]), files) == (1, {})
+
+
+def test_what_was_forgotten_is_not_looked_through_again(lite: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[datetime, datetime | None]] = []
+    real = evidence.forget
+
+    def forget(connection: Any, before: datetime, since: datetime | None) -> int:
+        asked.append((before, since))
+        return real(connection, before, since)
+
+    monkeypatch.setattr(evidence, "forget", forget)
+    lite.order(plan_of(lite), "dmp")
+    lite.work()
+    for days in (0, 1):
+        lite.wait(days=days)
+        lite.worker._house_kept = 0.0
+        lite.worker._keep_house()
+    ended = [before for before, _ in asked]
+    assert [since for _, since in asked] == [None, *ended[:-1]]
+    with lite.store.transaction() as transaction:
+        later = datetime.now(UTC) + timedelta(days=1)
+        assert evidence.forget(transaction.connection, later, later) == 0
+        assert evidence.forget(transaction.connection, later, ended[-1] - timedelta(days=999)) == 1
+
+
+def test_an_answer_that_makes_no_sense_leaves_a_doubt(lite: Office) -> None:
+    lite.channels["dmp"].failures = [LostAnswerError("structure", "no FHIR")]
+    task = lite.order(plan_of(lite), "dmp")
+    lite.work()
+    ledger.cancel(lite.backstage, task["id"], "not wanted")
+    assert [one.state for one in lite.deliveries(task)] == ["unconfirmed"]
 
 
 def test_no_evidence_is_kept_where_none_is_wanted(lite: Office) -> None:
