@@ -12,7 +12,7 @@ from relais.profiles.definitions import Element
 from relais.profiles.elements import ElementNode, ElementTree
 from relais.profiles.rules import RuleCompiler
 from relais.profiles.snapshots import TYPE_URL, SnapshotError
-from relais.profiles.terminology import Terminology, TerminologyError
+from relais.profiles.terminology import Coding, Terminology, TerminologyError
 from relais.profiles.validator import Validator
 
 Resource = dict[str, Any]
@@ -106,7 +106,7 @@ class Instances:
     def __init__(self, validator: Validator) -> None:
         self._validator = validator
         self._compiler = RuleCompiler(validator.registry)
-        self._terminology = Terminology(validator.registry)
+        self._codes = _FirstCodes(Terminology(validator.registry))
 
     def tree(self, profile: str) -> ElementTree:
         """The snapshot of a profile."""
@@ -114,7 +114,7 @@ class Instances:
 
     def minimal(self, profile: str, wanted: frozenset[str] = frozenset(), breach: Breach | None = None) -> Resource:
         """The smallest resource that a profile asks for, with the optional elements in `wanted` (ids)."""
-        return _Builder(self._compiler, self._terminology, wanted | self._needed(profile), breach).resource(profile)
+        return _Builder(self._compiler, self._codes, wanted | self._needed(profile), breach).resource(profile)
 
     def _needed(self, profile: str) -> frozenset[str]:
         """Optional elements without which invariants of the profile do not hold."""
@@ -142,14 +142,16 @@ class Instances:
 
     def breaches(self, profile: str, wanted: frozenset[str]) -> Iterator[tuple[Breach, Resource]]:
         """Every constraint that a resource with the wanted elements can break, and the resource that breaks it."""
+        sound: dict[frozenset[str], Resource] = {}
         for node in self.tree(profile):
             faults = faults_of(node)
             extended = wanted | frozenset(_with_owners(node.id))
-            sound = self.minimal(profile, extended) if faults else None
+            if faults and extended not in sound:
+                sound[extended] = self.minimal(profile, extended)
             for fault in faults:
                 breach = Breach(profile, node.id, fault)
                 broken = self.minimal(profile, extended, breach)
-                if broken != sound:
+                if broken != sound[extended]:
                     yield breach, broken
 
     def _source(self, profile: str) -> Resource:
@@ -200,14 +202,31 @@ def _with_owners(element_id: str) -> Iterator[str]:
             yield head
 
 
+class _FirstCodes:
+    """The code of each value set that instances take: the first."""
+
+    def __init__(self, terminology: Terminology) -> None:
+        self._terminology = terminology
+        self._known: dict[str, Coding | None] = {}
+
+    def of(self, value_set: str) -> Coding | None:
+        """None for a value set without codes, or that cannot be enumerated."""
+        if value_set not in self._known:
+            try:
+                self._known[value_set] = next(iter(self._terminology.expand(value_set)), None)
+            except TerminologyError:
+                self._known[value_set] = None
+        return self._known[value_set]
+
+
 class _Builder:
     """Builds one resource from the views that describe it: elements of a profile, profiles that their types name."""
 
     def __init__(
-        self, compiler: RuleCompiler, terminology: Terminology, wanted: frozenset[str], breach: Breach | None
+        self, compiler: RuleCompiler, codes: _FirstCodes, wanted: frozenset[str], breach: Breach | None
     ) -> None:
         self._compiler = compiler
-        self._terminology = terminology
+        self._codes = codes
         self._wanted = wanted
         self._breach = breach
         self._contained: list[Resource] = []
@@ -292,6 +311,8 @@ class _Builder:
 
     def _element(self, made: Resource, element: Element, views: list[ElementNode], depth: int) -> None:
         """Add an element with its slices, when it is required or wanted."""
+        if not views and not element.required:
+            return
         slices = [each for view in views for each in view.slices]
         values: list[tuple[str, Any]] = []
         for each in slices:
@@ -391,8 +412,8 @@ class _Builder:
         if element.binding in _PREFERRED_CODES:
             return _PREFERRED_CODES[element.binding]
         for value_set in [*self._value_sets(views), element.binding]:
-            if value_set and (codes := self._codes(value_set)):
-                return codes[0].code
+            if value_set and (listed := self._codes.of(value_set)):
+                return listed.code
         if element.name == "contentType":
             return "application/pdf"
         if element.name == "language":
@@ -404,8 +425,8 @@ class _Builder:
             return None
         coding = None
         for value_set in self._value_sets(views):
-            if codes := self._codes(value_set):
-                coding = {"system": codes[0].system, "code": codes[0].code}
+            if listed := self._codes.of(value_set):
+                coding = {"system": listed.system, "code": listed.code}
                 break
             if system := self._unlisted_system(value_set):
                 coding = {"system": system, "code": "sample"}
@@ -420,12 +441,6 @@ class _Builder:
     def _value_sets(self, views: list[ElementNode]) -> list[str]:
         bindings = [view.definition.get("binding", {}) for view in views]
         return [str(each["valueSet"]) for each in bindings if "valueSet" in each and each.get("strength") != "example"]
-
-    def _codes(self, value_set: str) -> list[Any]:
-        try:
-            return self._terminology.expand(value_set)
-        except TerminologyError:
-            return []
 
     def _unlisted_system(self, value_set: str) -> str:
         """The code system of a value set that cannot be enumerated."""
