@@ -7,6 +7,7 @@ always kept; a form that StrucDoc lacks, or that may not stand where it does, gi
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 
 from lxml import etree
 
@@ -30,6 +31,9 @@ _TABLE_ATTRIBUTES = frozenset(
 _WORDS_ONLY = frozenset({"sub", "sup", "linkHtml", "caption"})
 """Elements of StrucDoc in which Relais writes nothing but text."""
 
+_FRAMES = frozenset({"paragraph", "list", "item", "caption", "tr", "th", "td"})
+"""Elements of StrucDoc that may not stand in a paragraph."""
+
 _HOLDS_BLOCKS = frozenset({"text", "item", "td"})
 
 
@@ -51,7 +55,7 @@ class _Conversion:
         found: list[Node] = [element.text] if element.text else []
         for child in element:
             if isinstance(child.tag, str):
-                found += self._node(child, etree.QName(child).localname, holder)
+                found += self._node(child, _name(child), holder)
             if child.tail:
                 found.append(child.tail)
         return _merged(found)
@@ -87,42 +91,91 @@ class _Conversion:
         return [Element("paragraph", self._id(element), self.nodes(element, "paragraph"))]
 
     def _list(self, element: _XML, kind: str) -> list[Node]:
-        captions = [Element("caption", {}, self.nodes(one, "caption")) for one in _children(element, {"caption"})]
-        items = [Element("item", self._id(one), self.nodes(one, "item")) for one in _children(element, _ITEMS)]
-        return [Element("list", {"listType": kind} | self._id(element), [*captions[:1], *items])] if items else []
+        caption = next(_children(element, {"caption"}), None)
+        items = list(self._items(element, caption))
+        if not items:
+            return [] if caption is None else [Element("paragraph", {}, self.nodes(caption, "paragraph"))]
+        return [Element("list", {"listType": kind} | self._id(element), [*self._caption(caption), *items])]
+
+    def _items(self, element: _XML, caption: _XML | None) -> Iterator[Element]:
+        """An item for each child that has words; those of a group (`div` in `dl`) one by one."""
+        for part in self._parts_of(element, _ITEMS | {"caption", "div"}, "item"):
+            if isinstance(part, list):
+                yield Element("item", {}, part)
+            elif _name(part) == "div":
+                yield from self._items(part, caption)
+            elif part is not caption:
+                yield Element("item", self._id(part), self.nodes(part, "item"))
 
     def _table(self, element: _XML) -> list[Node]:
-        """A table with its parts in the order of the schema; rows without part are its body."""
-        captions = [Element("caption", {}, self.nodes(one, "caption")) for one in _children(element, {"caption"})]
+        """A table with its parts in the order of the schema; whatever else stands in it is part of its body."""
+        caption = next(_children(element, {"caption"}), None)
         columns = [self._column(one) for one in _children(element, _COLUMNS)]
-        parts = {name: [self._part(one, name) for one in _children(element, {name})] for name in sorted(_PARTS)}
-        if rows := self._rows(element):
-            parts["tbody"].append(Element("tbody", {}, rows))
-        if not parts["tbody"]:
-            return [row for part in (*parts["thead"], *parts["tfoot"]) for row in _words_of_rows(part)]
-        content = [*captions[:1], *columns, *parts["thead"][:1], *parts["tfoot"][:1], *parts["tbody"]]
-        return [Element("table", self._attributes(element), list(content))]
+        once: dict[str, list[Element]] = {"thead": [], "tfoot": []}
+        bodies: list[Element] = []
+        for part in self._table_parts(element, caption):
+            if part.tag in once and not once[part.tag]:
+                once[part.tag] = [part]
+            else:
+                bodies.append(Element("tbody", part.attributes, part.children))
+        parts = [*once["thead"], *once["tfoot"]]
+        if not bodies:
+            return [*map(_as_paragraph, (*self._caption(caption), *(row for one in parts for row in one.children)))]
+        return [Element("table", self._attributes(element), [*self._caption(caption), *columns, *parts, *bodies])]
+
+    def _table_parts(self, element: _XML, caption: _XML | None) -> Iterator[Element]:
+        """The parts that have rows, in their order; what stands outside of any part is a body."""
+        loose: list[Node] = []
+        for part in self._parts_of(element, _PARTS | _COLUMNS | {"caption", "tr"}, "td"):
+            if isinstance(part, list) or (_name(part) in ("caption", "tr") and part is not caption):
+                loose += self._row(part)
+            elif _name(part) in _PARTS and (rows := self._rows(part)):
+                if loose:
+                    yield Element("tbody", {}, loose)
+                    loose = []
+                yield Element(_name(part), self._attributes(part), rows)
+        if loose:
+            yield Element("tbody", {}, loose)
+
+    def _caption(self, element: _XML | None) -> list[Element]:
+        return [] if element is None else [Element("caption", {}, self.nodes(element, "caption"))]
 
     def _column(self, element: _XML) -> Element:
-        name = etree.QName(element).localname
-        return Element(name, self._attributes(element), [self._column(one) for one in _children(element, {"col"})])
-
-    def _part(self, element: _XML, name: str) -> Element:
-        return Element(name, self._attributes(element), self._rows(element))
+        return Element(
+            _name(element), self._attributes(element), [self._column(one) for one in _children(element, {"col"})]
+        )
 
     def _rows(self, element: _XML) -> list[Node]:
-        return [
-            Element(
-                "tr",
-                self._attributes(row),
-                [
-                    Element(kind, self._attributes(cell), self.nodes(cell, kind))
-                    for cell in _children(row, {"td", "th"})
-                    for kind in (etree.QName(cell).localname,)
-                ],
-            )
-            for row in _children(element, {"tr"})
-        ]
+        return [row for part in self._parts_of(element, {"tr"}, "td") for row in self._row(part)]
+
+    def _row(self, part: _XML | list[Node]) -> Iterator[Element]:
+        """A row of the table; of what is none, one cell."""
+        if isinstance(part, list):
+            yield Element("tr", {}, [Element("td", {}, part)])
+        elif _name(part) != "tr":
+            yield Element("tr", {}, [Element("td", self._id(part), self.nodes(part, "td"))])
+        elif cells := list(self._cells(part)):
+            yield Element("tr", self._attributes(part), cells)
+
+    def _cells(self, row: _XML) -> Iterator[Node]:
+        for part in self._parts_of(row, {"td", "th"}, "td"):
+            if isinstance(part, list):
+                yield Element("td", {}, part)
+            else:
+                yield Element(_name(part), self._attributes(part), self.nodes(part, _name(part)))
+
+    def _parts_of(self, element: _XML, names: AbstractSet[str], holder: str) -> Iterator[_XML | list[Node]]:
+        """The children of those names, and what else has words, as it may stand in `holder`."""
+        if element.text and element.text.strip():
+            yield [element.text]
+        for child in element:
+            if isinstance(child.tag, str):
+                if _name(child) in names:
+                    yield child
+                elif found := self._node(child, _name(child), holder):
+                    yield found
+            if child.tail and child.tail.strip():
+                yield [child.tail]
 
     # --- runs of text -----------------------------------------------------------------------------------------
 
@@ -148,21 +201,31 @@ class _Conversion:
         return {"ID": f"{self._prefix}{name}"} if is_name(name) else {}
 
 
+def _name(element: _XML) -> str:
+    return str(etree.QName(element).localname)
+
+
 def _children(element: _XML, names: Iterable[str]) -> Iterator[_XML]:
-    return (one for one in element if isinstance(one.tag, str) and etree.QName(one).localname in names)
+    return (one for one in element if isinstance(one.tag, str) and _name(one) in names)
 
 
 def _is_block(node: Node) -> bool:
     return isinstance(node, Element) and node.tag in ("paragraph", "list", "table")
 
 
-def _words_of_rows(part: Element) -> Iterator[Element]:
-    """A paragraph for each row, where StrucDoc wants a body and the table has none."""
-    for row in part.children:
-        if isinstance(row, Element):
-            cells = [cell.children for cell in row.children if isinstance(cell, Element)]
-            runs = [node for cell in cells for node in (*cell, " ") if not _is_block(node)]
-            yield Element("paragraph", {}, runs)
+def _as_paragraph(node: Node) -> Element:
+    """The words of a row or a caption, where StrucDoc wants a body of the table and there is none."""
+    return Element("paragraph", {}, _merged(list(_runs([node]))))
+
+
+def _runs(nodes: Iterable[Node]) -> Iterator[Node]:
+    """What may stand in a paragraph, of nodes that may not."""
+    for node in nodes:
+        if isinstance(node, Element) and node.tag in _FRAMES:
+            yield from _runs(node.children)
+            yield " "
+        else:
+            yield node
 
 
 def _merged(nodes: list[Node]) -> list[Node]:

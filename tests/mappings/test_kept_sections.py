@@ -149,6 +149,14 @@ def _div(inner: str) -> str:
         ("<a href='https://x.example'>un <b>lien</b><br/>long</a>", "un lien long"),
         ("<dl><dt>terme</dt><dd>sens</dd></dl>", "terme sens"),
         ("<sup><b>2</b></sup><tt>code</tt>", "2code"),
+        ("<ul><li>a</li><ul><li>b</li></ul>c</ul>", "a b c"),
+        ("<ul>a<p>b</p><b>c</b><li>d</li></ul>", "a b c d"),
+        ("<ul><caption>a</caption></ul>", "a"),
+        ("<dl><div><dt>a</dt><dd>b</dd></div></dl>", "a b"),
+        ("<table><caption>a</caption><caption>b</caption><tr><td>c</td></tr>d</table>", "a b c d"),
+        ("<table><thead><tr><td>a</td></tr></thead><thead><tr><td>b</td></tr></thead></table>", "a b"),
+        ("<table><caption>a</caption><thead><tr><td><p>b</p><ul><li>c</li></ul></td></tr></thead></table>", "a b c"),
+        ("<table><tbody>a<tr>b<td>c</td><p>d</p></tr><p>e</p></tbody><tr/><tfoot/></table>", "a b c d e"),
     ],
 )
 def test_the_words_of_xhtml_are_kept_and_valid(schema: etree.XMLSchema, inner: str, words: str) -> None:
