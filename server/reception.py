@@ -23,7 +23,7 @@ from relais.server.delivery import acknowledgements, tls
 from relais.server.delivery.channel import Acknowledgement, quoted
 from relais.server.delivery.hl7v2 import beginning_of_message_id, policy_of
 from relais.server.delivery.hl7v2_inbox import Inbox
-from relais.server.delivery.mail_inbox import MailInbox
+from relais.server.delivery.mail_inbox import Filing, MailInbox
 from relais.server.delivery.mailbox import Mailbox
 from relais.server.delivery.mllp import MllpServer
 from relais.server.delivery.outbox import Consignment, delivery_table
@@ -94,9 +94,10 @@ def read_mailboxes_once(repository: Repository, settings: Settings) -> int:
         inbox.close()
 
 
-def file_document(transaction: Transaction, content: bytes) -> None:
-    """File a document that was received, once. Raises RelaisError, among them doubts about its patient."""
-    document_imports.file(transaction, document_imports.receive(content))
+def file_document(content: bytes) -> Filing:
+    """Read a document that was received: what files it, once. Both raise RelaisError, doubts about its patient too."""
+    document = document_imports.receive(content)
+    return lambda transaction: document_imports.file(transaction, document)
 
 
 # --- HL7 v2 -----------------------------------------------------------------------------------------------------------
@@ -138,13 +139,12 @@ def _listening_context(settings: Settings) -> ssl.SSLContext | None:
         raise RelaisError(Issue("fatal", "invalid", message, "hl7v2_listen_certificate", "TLS")) from error
 
 
-def take_document(transaction: Transaction, received: Received) -> None:
-    """File the document of a message; a deletion marks it as entered in error. Raises RelaisError."""
+def take_document(received: Received) -> Filing:
+    """Read the document of a message: what files it, or marks it as entered in error. Both raise RelaisError."""
+    if received.order.action != "delete":
+        return file_document(received.document)
     document = document_imports.receive(received.document)
-    if received.order.action == "delete":
-        _withdraw(transaction, document)
-    else:
-        document_imports.file(transaction, document)
+    return lambda transaction: _withdraw(transaction, document)
 
 
 def _withdraw(transaction: Transaction, document: document_imports.Received) -> None:

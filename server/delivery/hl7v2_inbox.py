@@ -52,13 +52,13 @@ _RULE = "hl7v2.inbox"
 class Inbox:
     """Answers each message; its method `answer` is the handler of an `MllpServer`.
 
-    `take_document` and `take_zam` write what a message brings, in the transaction that records the answer; a
-    RelaisError they raise refuses the message.
+    `take_document` reads what a message brings, outside any transaction; what it returns and `take_zam` write, in the
+    transaction that records the answer. A RelaisError they raise refuses the message.
     """
 
     repository: Repository
     policy: Policy
-    take_document: Callable[[Transaction, Received], object]
+    take_document: Callable[[Received], Callable[[Transaction], object]]
     take_zam: Callable[[Transaction, Zam], object]
 
     def answer(self, received: mllp.Received) -> bytes:
@@ -87,8 +87,7 @@ class Inbox:
         if header is not None and header.text(9) == "ZAM":
             zam = read_zam(received.message)
             return lambda transaction: self.take_zam(transaction, zam)
-        document = read(received.message, self.policy)
-        return lambda transaction: self.take_document(transaction, document)
+        return self.take_document(read(received.message, self.policy))
 
     def _record(self, message: bytes, header: Segment | None, take: Callable[[Transaction], object]) -> bytes:
         assert header is not None  # noqa: S101 - a message that was understood has its MSH

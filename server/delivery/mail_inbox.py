@@ -87,8 +87,10 @@ received_table = Table(
 Index("received_mail_by_message", received_table.c.message_id, received_table.c.mailbox)
 Index("received_mail_owed", received_table.c.answer_due)
 
-Store = Callable[[Transaction, bytes], object]
-"""Imports a document as FHIR and keeps its bytes, once; a RelaisError it raises quarantines the mail."""
+Filing = Callable[[Transaction], object]
+"""Stores a document as FHIR with its bytes, once; a RelaisError it raises quarantines the mail."""
+Reading = Callable[[bytes], Filing]
+"""Reads a document, outside any transaction; a RelaisError it raises quarantines the mail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +106,12 @@ class Mail:
 class MailInbox:
     """Takes mails one at a time; several processes may share one mailbox."""
 
-    def __init__(self, repository: Repository, settings: Settings, store_document: Store) -> None:
+    def __init__(self, repository: Repository, settings: Settings, read_document: Reading) -> None:
         """Raises RelaisError when the trust space cannot be read."""
         self._repository = repository
         self._settings = settings
         self._trust = TrustSpace.of(settings)
-        self._store_document = store_document
+        self._read_document = read_document
         self._client = SubmissionClient(settings)
 
     def take(self, mail: Mail) -> State:
@@ -316,14 +318,15 @@ class MailInbox:
             raise _wrong("a document of the archive is no CDA: nothing else is imported", "xdm.not-cda")
         documents = [packed.data for packed in archive.documents]
         _check_patients(documents, self._settings)
+        filings = [self._read_document(document) for document in documents]
         brought = sorted(hashlib.sha256(document).hexdigest() for document in documents)
         with self._repository.transaction() as transaction:
             transaction.exclusively(f"mail {_message_id(mail.content)}")
             state = self._known(transaction, key, mail, brought)
             values: dict[str, object] = {"state": state, "documents": msgspec.json.encode(brought)}
             if state == "imported":
-                for document in documents:
-                    self._store_document(transaction, document)
+                for file in filings:
+                    file(transaction)
                 values |= self._owed_answer(mail, None)
             transaction.connection.execute(update(received_table).where(received_table.c.key == key).values(values))
         return state

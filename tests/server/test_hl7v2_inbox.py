@@ -35,7 +35,12 @@ class Office:
         self.repository = Repository(
             store, "http://relais.example/fhir", clock=lambda: datetime(2026, 1, 12, tzinfo=UTC)
         )
-        self.inbox = Inbox(self.repository, POLICY, self._take_document, lambda _, zam: self.zams.append(zam))
+        self.inbox = Inbox(
+            self.repository,
+            POLICY,
+            lambda received: lambda transaction: self._take_document(transaction, received),
+            lambda _, zam: self.zams.append(zam),
+        )
         self.server = MllpServer(self.inbox.answer)
 
     def _take_document(self, transaction: Transaction, received: Received) -> None:

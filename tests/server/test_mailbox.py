@@ -9,6 +9,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from email.message import EmailMessage
@@ -311,6 +312,21 @@ def test_a_store_that_is_down_costs_no_mail(quick_office: Office, monkeypatch: p
         inbox.take(Mail(NURSE, 1, 1, message().as_bytes()))
     inbox = MailInbox(quick_office.repository, quick_office.settings, reception.file_document)
     assert inbox.take(Mail(NURSE, 1, 1, message().as_bytes())) == "imported"
+
+
+def test_documents_are_read_while_the_store_is_free(quick_office: Office) -> None:
+    def read(content: bytes) -> mail_inbox.Filing:
+        with ThreadPoolExecutor() as others:  # SQLite has one writer: nobody else could write inside a transaction
+            others.submit(_write, quick_office).result(timeout=30)
+        return reception.file_document(content)
+
+    inbox = MailInbox(quick_office.repository, quick_office.settings, read)
+    assert inbox.take(Mail(NURSE, 1, 1, message().as_bytes())) == "imported"
+
+
+def _write(office: Office) -> None:
+    with office.repository.transaction() as transaction:
+        transaction.create({"resourceType": "Patient"})
 
 
 @pytest.mark.parametrize("fault", [ImapFault.CUT_IN_FETCH, ImapFault.CUT_AFTER_MOVE])
