@@ -51,7 +51,7 @@ def client_context(settings: Settings, peer: Peer) -> ssl.SSLContext:
             context.load_verify_locations(crl_file)
         except OSError as error:
             raise _unusable("the revocation lists cannot be read", f"{peer}_crl_file") from error
-        context.verify_flags |= ssl.VerifyFlags.VERIFY_CRL_CHECK_LEAF
+        context.verify_flags |= ssl.VerifyFlags.VERIFY_CRL_CHECK_CHAIN
     return context
 
 

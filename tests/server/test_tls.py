@@ -1,0 +1,61 @@
+"""Whom connections trust: a server certificate is as good as every authority between it and the root."""
+
+from __future__ import annotations
+
+import ssl
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+
+from relais.server.delivery.tls import client_context
+from relais.server.settings import Settings
+
+
+def revocation_list(authority: trustme.CA, *revoked: x509.Certificate) -> bytes:
+    issuer = x509.load_pem_x509_certificate(authority.cert_pem.bytes())
+    now = datetime.now(UTC)
+    lists = x509.CertificateRevocationListBuilder().issuer_name(issuer.subject)
+    lists = lists.last_update(now - timedelta(days=1)).next_update(now + timedelta(days=1))
+    for one in revoked:
+        entry = x509.RevokedCertificateBuilder().serial_number(one.serial_number).revocation_date(now).build()
+        lists = lists.add_revoked_certificate(entry)
+    key = load_pem_private_key(authority.private_key_pem.bytes(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    return lists.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
+
+
+def handshake(client: ssl.SSLContext, server: ssl.SSLContext) -> None:
+    """Client and server in memory. Raises what the client raises."""
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ours = client.wrap_bio(to_client, to_server, server_hostname="localhost")
+    theirs = server.wrap_bio(to_server, to_client, server_side=True)
+    for _ in range(4):
+        for side in (ours, theirs):
+            try:
+                side.do_handshake()
+            except ssl.SSLWantReadError:
+                continue
+    assert ours.version()
+
+
+@pytest.mark.parametrize("peer", ["mss", "hl7v2", "mhd"])
+def test_an_authority_that_was_revoked_is_not_trusted(tmp_path: Path, peer: str) -> None:
+    root = trustme.CA()
+    between = root.create_child_ca()
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    between.issue_cert("localhost").configure_cert(server)
+    root.cert_pem.write_to_path(tmp_path / "ca.pem")
+    lists = tmp_path / "crl.pem"
+    settings = Settings.of({f"{peer}_ca_file": str(tmp_path / "ca.pem"), f"{peer}_crl_file": str(lists)})
+    lists.write_bytes(revocation_list(root) + revocation_list(between))
+    handshake(client_context(settings, peer), server)  # type: ignore[arg-type]
+    certificate = x509.load_pem_x509_certificate(between.cert_pem.bytes())
+    lists.write_bytes(revocation_list(root, certificate) + revocation_list(between))
+    with pytest.raises(ssl.SSLCertVerificationError, match="revoked"):
+        handshake(client_context(settings, peer), server)  # type: ignore[arg-type]
