@@ -16,13 +16,24 @@ import pytest
 from relais.cda.errors import UnreadableError
 from relais.cda.rule_sets import RulesError
 from relais.cda.validation import Validator
-from relais.cda.validation_pool import ValidationPool, ValidationUnavailableError
+from relais.cda.validation_pool import ProcessPool, ValidationPool, ValidationUnavailableError
+from support.judged import echo
 from support.rules import UNSTRUCTURED, example
+
+TESTS = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
 def pool(cisis: Path) -> Iterator[ValidationPool]:
     with ValidationPool(cisis) as pool:
+        yield pool
+
+
+@pytest.fixture
+def echoes(monkeypatch: pytest.MonkeyPatch) -> Iterator[ProcessPool[bytes, bytes]]:
+    """Processes that have nothing to compile."""
+    monkeypatch.setenv("PYTHONPATH", str(TESTS))  # processes import what they run
+    with ProcessPool(echo) as pool:
         yield pool
 
 
@@ -33,28 +44,29 @@ def ended(pid: int) -> bool:
         return True
 
 
-def test_pool_gives_the_verdict_of_a_validator_and_replaces_killed_processes(
-    pool: ValidationPool, validator: Validator, cisis: Path
-) -> None:
+def test_pool_gives_the_verdict_of_a_validator(pool: ValidationPool, validator: Validator, cisis: Path) -> None:
     data = example(cisis, UNSTRUCTURED)
     assert pool.pids == []
-    report = pool.run(data)
-    assert report == validator.validate(data)
-
+    assert pool.run(data) == validator.validate(data)
     with pytest.raises(UnreadableError, match="not well-formed"):
         pool.run(b"<ClinicalDocument>")
-    [first] = pool.pids
+    assert len(pool.pids) == 1
+
+
+def test_killed_processes_are_replaced_and_hung_ones_ended(echoes: ProcessPool[bytes, bytes]) -> None:
+    assert echoes.run(b"one") == b"one"
+    [first] = echoes.pids
 
     os.kill(first, signal.SIGKILL)
-    assert pool.run(data) == report
-    [second] = pool.pids
+    assert echoes.run(b"two") == b"two"
+    [second] = echoes.pids
     assert second != first
 
     os.kill(second, signal.SIGSTOP)
     with pytest.raises(ValidationUnavailableError, match="too long"):
-        pool.run(data, timeout=0.2)
+        echoes.run(b"three", timeout=0.2)
     assert ended(second)
-    assert pool.pids == []
+    assert echoes.pids == []
 
 
 def test_closed_pool_has_no_process_and_refuses(pool: ValidationPool) -> None:
@@ -82,11 +94,11 @@ def test_busy_pool_lets_nobody_wait_longer_than_asked(pool: ValidationPool) -> N
 
 
 OWNER = """
-    import os, sys, time
-    from pathlib import Path
-    from relais.cda.validation_pool import ValidationPool
+    import os, time
+    from relais.cda.validation_pool import ProcessPool
+    from support.judged import echo
 
-    pool = ValidationPool(Path(sys.argv[1]))
+    pool = ProcessPool(echo)
     pool._workers[0].launch()
     if os.fork() == 0:  # a forked process must not keep the validation process of its parent alive
         os.write(1, f"{pool.pids}\\n".encode())  # whole lines: both processes write to one pipe
@@ -97,9 +109,10 @@ OWNER = """
 """
 
 
-def test_processes_end_with_an_owner_that_is_killed_even_if_it_forked(cisis: Path) -> None:
-    command = [sys.executable, "-c", textwrap.dedent(OWNER), str(cisis)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as owner:
+def test_processes_end_with_an_owner_that_is_killed_even_if_it_forked() -> None:
+    command = [sys.executable, "-c", textwrap.dedent(OWNER)]
+    environ = os.environ | {"PYTHONPATH": str(TESTS)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True, env=environ) as owner:
         assert owner.stdout is not None
         lines = sorted([owner.stdout.readline(), owner.stdout.readline()])
         [pid] = [int(line.strip("[]\n")) for line in lines if line != "[]\n"]

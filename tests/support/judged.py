@@ -51,3 +51,8 @@ def troubled() -> Callable[[Job], Report]:
         return Report(job.name, ())
 
     return answer
+
+
+def echo() -> Callable[[bytes], bytes]:
+    """What a process of a pool runs that answers with the job."""
+    return bytes
