@@ -13,7 +13,6 @@ from typing import Any
 
 from gunicorn.workers.gthread import ThreadWorker
 
-_PATIENCE = 0.05  # seconds; then the connection is taken all the same: the other process may be busy or stuck
 _PAUSE = 0.0005  # seconds between two looks
 _FREE = -1
 
@@ -45,13 +44,17 @@ class ConnectionCounts:
 
 
 class EvenWorker(ThreadWorker):  # type: ignore[misc]
-    """A gunicorn process with threads that takes its share of the connections, and no more."""
+    """A gunicorn process with threads that takes its share of the connections, and no more.
 
+    A connection that nobody takes within `patience` seconds is taken all the same: the other process may be stuck.
+    """
+
+    patience = 0.05
     counts: ConnectionCounts
     place: int | None = None
     _open = 0
-    _declined = 0.0  # when a connection was first left to others
-    _looked = 0.0
+    _declined = 0.0  # when the connection that waits was first left to others
+    _standing = (0, 0)  # our connections and the fewest of anybody then
 
     @property
     def nr_conns(self) -> int:
@@ -72,10 +75,13 @@ class EvenWorker(ThreadWorker):  # type: ignore[misc]
             super().accept(listener)
 
     def _leaves_it(self) -> bool:
-        now = time.monotonic()
-        if self.place is None or self._open <= self.counts.least():
+        least = self.counts.least()
+        if self.place is None or self._open <= least:
             return False
-        if now - self._looked > _PATIENCE:
-            self._declined = now  # another connection than the last time
-        self._looked = now
-        return now - self._declined < _PATIENCE
+        now, standing = time.monotonic(), (self._open, least)
+        if standing != self._standing:  # somebody took or closed a connection: this is another one
+            self._standing, self._declined = standing, now
+        if now - self._declined < self.patience:
+            return True
+        self._standing = (0, 0)
+        return False

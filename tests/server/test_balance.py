@@ -20,7 +20,9 @@ _SERVER = """
 import os
 from flask import Flask
 from relais.server.settings import Settings
+from relais.server.balance import EvenWorker
 from relais.server.wsgi import run
+EvenWorker.patience = 10.0  # whatever else the machine is busy with
 app = Flask(__name__)
 app.add_url_rule("/", view_func=lambda: str(os.getpid()))
 run(Settings.of({"port": int(os.environ["PORT"]), "workers": 2, "threads": 4}), app)
