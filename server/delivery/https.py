@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
 from relais.cda.errors import Issue
+from relais.server.delivery import tls
 from relais.server.delivery.channel import DeliveryError
 from relais.server.delivery.deadline import ATTEMPT, Deadline
 
@@ -27,16 +28,6 @@ IDLE = 4.0
 """Seconds an unused connection is kept: shorter than any server's own patience."""
 
 _IN_MEMORY = 1_000_000  # bytes of an answer before it goes to a file
-
-_REASONS = {  # X509_V_ERR_* of OpenSSL
-    3: "cannot be checked: no revocation list of its issuer",
-    9: "is not valid yet",
-    10: "has expired",
-    12: "cannot be checked: the revocation list of its issuer is out of date",
-    23: "was revoked",
-    62: "is that of another host",
-    64: "is that of another host",
-}
 
 
 class LostAnswerError(DeliveryError):
@@ -210,7 +201,8 @@ def _losing_the_answer(peer: Peer) -> Iterator[None]:
     except TimeoutError as error:
         raise LostAnswerError("timeout", "no answer in time") from error
     except ssl.SSLError as error:
-        raise _refused_certificate(error, peer) or LostAnswerError("transient", "the TLS connection broke") from error
+        refused = tls.failure(error, peer.prefix, peer.name)  # TLS 1.3 tells it after the handshake
+        raise refused or LostAnswerError("transient", "the TLS connection broke") from error
     except http.client.IncompleteRead as error:
         raise LostAnswerError("incomplete", "the answer was cut short") from error
     except (OSError, http.client.HTTPException) as error:
@@ -218,27 +210,12 @@ def _losing_the_answer(peer: Peer) -> Iterator[None]:
 
 
 def _no_connection(error: OSError, peer: Peer) -> DeliveryError:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        reason = _REASONS.get(error.verify_code, "is not trusted")
-        setting = f"{peer.prefix}_crl_file" if error.verify_code in (3, 12) else f"{peer.prefix}_ca_file"
-        return _failure("security", f"the certificate of {peer.name} {reason}: nothing was sent", setting, rule="TLS")
     if isinstance(error, TimeoutError):
         return _failure("timeout", f"{peer.name} does not answer the connection", retry=True)
     if isinstance(error, ssl.SSLError):
-        refused = _refused_certificate(error, peer)
-        return refused or _failure("transient", "the TLS connection could not be set up", retry=True, rule="TLS")
+        final = tls.failure(error, peer.prefix, peer.name)
+        return final or _failure("transient", "the TLS connection could not be set up", retry=True, rule="TLS")
     return _failure("transient", "the connection failed", retry=True)
-
-
-def _refused_certificate(error: ssl.SSLError, peer: Peer) -> DeliveryError | None:
-    """The refusal that a TLS alert about our own certificate is; TLS 1.3 sends it after the handshake."""
-    alert = (error.reason or "").partition("ALERT_")[2]
-    if "CERTIFICATE" not in alert and alert not in ("UNKNOWN_CA", "ACCESS_DENIED"):
-        return None
-    told = alert.replace("_", " ").lower()
-    return _failure(
-        "security", f"{peer.name} refuses our client certificate ({told})", f"{peer.prefix}_certificate", rule="TLS"
-    )
 
 
 def _late() -> LostAnswerError:

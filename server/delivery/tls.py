@@ -22,7 +22,7 @@ Peer = Literal["mss", "hl7v2", "mhd"]
 
 _LOCKED = ""  # instead of asking a terminal for the pass phrase of a key: that key cannot be used
 _REASONS = {  # X509_V_ERR_* of OpenSSL
-    3: "the revocation list of its issuer is missing from {crl_file}",
+    3: "cannot be checked: no revocation list of its issuer in {crl_file}",
     9: "is not valid yet",
     10: "has expired",
     12: "cannot be checked: the revocation list in {crl_file} is out of date",
@@ -30,6 +30,7 @@ _REASONS = {  # X509_V_ERR_* of OpenSSL
     62: "is that of another host",
     64: "is that of another host",
 }
+_WITHOUT_LIST = frozenset({3, 12})
 
 
 def client_context(settings: Settings, peer: Peer) -> ssl.SSLContext:
@@ -72,17 +73,19 @@ def server_context(certificate: str, ca_file: str) -> ssl.SSLContext:
     return context
 
 
-def failure(error: ssl.SSLError, peer: Peer, name: str) -> DeliveryError | None:
+def failure(error: ssl.SSLError, peer: str, name: str) -> DeliveryError | None:
     """What a handshake that failed means for the delivery; None when it may succeed another time.
 
-    `name` says who `peer` is in messages.
+    `peer` begins the names of the settings of its certificates, `name` says who it is in messages.
     """
     if isinstance(error, ssl.SSLCertVerificationError):
         reason = _REASONS.get(error.verify_code, "is not trusted").format(crl_file=f"{peer}_crl_file")
-        message, path = f"the certificate of {name} {reason}: nothing was sent", f"{peer}_ca_file"
+        message = f"the certificate of {name} {reason}: nothing was sent"
+        path = f"{peer}_crl_file" if error.verify_code in _WITHOUT_LIST else f"{peer}_ca_file"
     elif is_refusal(error):
         told = (error.reason or "").partition("ALERT_")[2].replace("_", " ").lower()
-        message, path = f"{name} refuses the connection or our certificate ({told}): nothing was sent", _own(peer)
+        message = f"{name} refuses the connection or our certificate ({told}): nothing was taken"
+        path = f"{peer}_certificate"
     else:
         return None
     return DeliveryError(Issue("error", "security", message, path, "TLS"), retry=False)
@@ -102,10 +105,6 @@ _REFUSALS = (
     "PROTOCOL_VERSION",
     "INSUFFICIENT_SECURITY",
 )
-
-
-def _own(peer: Peer) -> str:
-    return f"{peer}_certificate"
 
 
 def _check_validity(path: str, setting: str) -> None:

@@ -107,14 +107,14 @@ def refusal(sandbox: Sandbox, **changes: Any) -> DeliveryError:
 
 def test_a_client_of_another_authority_is_refused(sandbox: Sandbox, authority: Authority) -> None:
     error = refusal(sandbox, dmp_certificate=str(authority.client_certificate()))
-    assert "refuses our client certificate" in str(error)
+    assert "refuses the connection or our certificate" in str(error)
     assert (error.issues[0].path, error.retry) == ("dmp_certificate", False)
 
 
 def test_a_revoked_client_is_refused(sandbox: Sandbox) -> None:
     revoked = sandbox.authority.client_certificate("revoked-client")
     sandbox.authority.revoke(revoked)
-    assert "refuses our client certificate" in str(refusal(sandbox, dmp_certificate=str(revoked)))
+    assert "refuses the connection or our certificate" in str(refusal(sandbox, dmp_certificate=str(revoked)))
     DmpChannel(dmp_settings(sandbox)).send(small_shipment())
 
 

@@ -86,7 +86,7 @@ def test_a_bounce_of_postfix_is_understood(servers: MailServers) -> None:
 def test_postfix_refuses_who_shows_no_certificate_and_what_is_too_large(servers: MailServers) -> None:
     with pytest.raises(DeliveryError) as caught:
         send(servers.settings(mss_certificate=""), 20)
-    assert "nothing was sent" in str(caught.value) or "No client certificate" in str(caught.value)
+    assert "nothing was" in str(caught.value) or "No client certificate" in str(caught.value)
     with pytest.raises(DeliveryError) as unknown:
         send(servers.settings(), 21, "inconnu@cabinet.mssante.fr")
     assert (unknown.value.retry, unknown.value.issues[0].code) == (False, "not-found")
