@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from relais.server.app import create_app
+from relais.server.settings import Settings
 from support.facade import RunningFacade, running_facade
 
 
@@ -108,7 +110,10 @@ def test_nothing_is_written(facade: RunningFacade) -> None:
 
 
 def test_a_facade_without_guide_says_so_in_french(tmp_path: Path) -> None:
-    with running_facade(tmp_path, guide_folder=tmp_path / "nowhere", fhir_packages="none") as running:
-        status, headers, body = ask(running, "/ig/")
-    assert (status, headers["Content-Type"]) == (404, "text/html; charset=utf-8")
-    assert "Le guide n'est pas construit" in body.decode()
+    url = f"sqlite:///{tmp_path / 'x.sqlite'}"
+    settings = {"guide_folder": str(tmp_path / "nowhere"), "fhir_packages": "none", "database_url": url}
+    app = create_app(Settings.of(settings))
+    answer = app.test_client().get("/ig/")
+    app.extensions["relais"].store.close()
+    assert (answer.status_code, answer.headers["Content-Type"]) == (404, "text/html; charset=utf-8")
+    assert "Le guide n'est pas construit" in answer.get_data(as_text=True)
