@@ -44,12 +44,19 @@ class Deployment:
 class DocumentVersion:
     """Place of a document in its lineage: `replaces` is the id of the version the receivers know.
 
-    `set_id` is the lineage once it is known: it stays what it was when the source's identifiers change.
+    `set_id` is the lineage once it is known: it stays what it was when the source's identifiers change. `replaced` is
+    the number of the version that is replaced, when that is not the one before.
     """
 
     number: int = 1
     replaces: II | None = None
     set_id: II | None = None
+    replaced: int | None = None
+
+    @property
+    def former(self) -> int | None:
+        """The number of the version that is replaced."""
+        return self.replaced or (self.number - 1 or None)
 
 
 @dataclass(slots=True)

@@ -142,7 +142,7 @@ def _issue_structured(
         if _would_say_the_same(connection, sources, deployment, last):
             return last
     replaced = (_last_known(connection, name_of(set_id)) or last) if last else None
-    version = DocumentVersion(last.version + 1 if last else 1, replaced.identity.id if replaced else None, set_id)
+    version = _following(last.version + 1 if last else 1, replaced, set_id)
     mapped = _map(connection, sources, deployment, now, version)
     return _keep(connection, _document_of(mapped.document, carrier, tuple(mapped.issues), now))
 
@@ -157,9 +157,15 @@ def _issue_unstructured(
     if last and last.version == structured.version:
         return last
     replaced = (_last_known(connection, name_of(set_id)) or last) if last else None
-    version = DocumentVersion(structured.version, replaced.identity.id if replaced else None)
+    version = _following(structured.version, replaced)
     made = at_level(document, "n1", deployment, version)
     return _keep(connection, _document_of(made, structured.carrier + _UNSTRUCTURED, structured.issues, now))
+
+
+def _following(number: int, replaced: IssuedDocument | None, set_id: II | None = None) -> DocumentVersion:
+    if replaced is None:
+        return DocumentVersion(number, None, set_id)
+    return DocumentVersion(number, replaced.identity.id, set_id, replaced.version)
 
 
 def lineage_of(header: Header) -> str:
@@ -180,7 +186,9 @@ def _lineage_of(sources: Sources, deployment: Deployment, now: datetime) -> II:
 
 
 def _would_say_the_same(connection: Connection, sources: Sources, deployment: Deployment, last: IssuedDocument) -> bool:
-    version = DocumentVersion(last.version, last.identity.replaces, last.identity.set_id)
+    replaced = issued(connection, name_of(last.identity.replaces)) if last.identity.replaces else None
+    number = replaced.version if replaced else None
+    version = DocumentVersion(last.version, last.identity.replaces, last.identity.set_id, number)
     try:
         return write(_map(connection, sources, deployment, last.issued, version).document) == last.content
     except MappingError:  # the sources allow no first version any more, as that of a withdrawal; perhaps a next one

@@ -195,7 +195,8 @@ def _related_documents(conversion: Conversion, composition: Resource, version: i
                 "CI-SIS Structuration minimale, relatedDocument",
                 "business-rule",
             )
-        return [RelatedDocument([parent], parent_version=version - 1 if version > 1 else None)]
+        former = conversion.emission.version.replaced or (version - 1 or None)
+        return [RelatedDocument([parent], parent_version=former)]
     if version > 1:
         conversion.refuse(
             "Composition.relatesTo.where(code='replaces').targetIdentifier",

@@ -94,7 +94,7 @@ def _version(header: Header, lineage: II, arc: str | None, *, replacing: bool) -
 
 
 def _identified(header: Header, lineage: II, version: DocumentVersion, arc: str | None) -> Header:
-    replaced = [RelatedDocument([version.replaces], parent_version=version.number - 1)] if version.replaces else []
+    replaced = [RelatedDocument([version.replaces], parent_version=version.former)] if version.replaces else []
     return replace(
         header,
         template_ids=[II(templates.HL7_FRANCE), II(templates.CISIS_HEADER), II(templates.UNSTRUCTURED)],

@@ -105,7 +105,7 @@ _ENTRIES = uuid.UUID("6f0c8e0a-5d0b-5a53-9f4e-0f6a3c1b7e21")
 def entry_uuid(document: str) -> str:
     """The entryUUID of a document (`root` or `root^extension` of its id) in the registry.
 
-    Chosen here and kept by the registry, so that a replacement can name it without asking.
+    Chosen here, the same on every attempt, and kept by a registry that lets senders choose.
     """
     return f"urn:uuid:{uuid.uuid5(_ENTRIES, document)}"
 

@@ -26,7 +26,6 @@ from relais.server.delivery.channel import (
     Exchange,
     Receipt,
     Shipment,
-    entry_uuid,
     recording,
 )
 from relais.server.delivery.gate import ACKNOWLEDGING, REPLACING
@@ -278,11 +277,11 @@ class _Settlement:
 
 
 def _shipment(leased: Leased, content: bytes) -> Shipment:
-    """The consignment, with the association to the entry it replaces when the repository holds one from Relais."""
+    """The consignment, with the association to the document it replaces, which the channel looks up in the registry."""
     consignment = leased.consignment
     submission = consignment.submission
     if leased.channel in REPLACING and leased.action == "send" and leased.replaced is not None:
-        association = Association(REPLACE, submission.entries[0].entry_id, entry_uuid(leased.replaced))
+        association = Association(REPLACE, submission.entries[0].entry_id, f"urn:oid:{leased.replaced}")
         submission = replace(submission, associations=(association,))
     return Shipment(
         content,
