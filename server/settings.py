@@ -138,7 +138,10 @@ class Settings:
         default="", metadata={"doc": "PEM of the client certificate and its key, for the mail servers (SMTP and IMAP)."}
     )
     mss_crl_file: str = field(
-        default="", metadata={"doc": "PEM of the revocation lists that mail server certificates are checked against."}
+        default="",
+        metadata={
+            "doc": "PEM of the revocation lists of every authority of mail server certificates; empty: none checked."
+        },
     )
     mss_login: str = field(
         default="none",
@@ -228,7 +231,8 @@ class Settings:
         default="", metadata={"doc": "PEM of the client certificate and its key, for a platform that asks for one."}
     )
     hl7v2_crl_file: str = field(
-        default="", metadata={"doc": "PEM of the revocation lists that the platform's certificate is checked against."}
+        default="",
+        metadata={"doc": "PEM of the revocation lists of every authority of the platform's certificate; empty: none."},
     )
     mhd_url: str = field(
         default="", metadata={"doc": "FHIR base (https) of the document share that the channel mhd (PDSm) sends to."}
@@ -236,7 +240,10 @@ class Settings:
     mhd_ca_file: str = field(default="", metadata={"doc": "PEM of the authorities trusted for the share."})
     mhd_certificate: str = field(default="", metadata={"doc": "PEM of our client certificate and key for the share."})
     mhd_crl_file: str = field(
-        default="", metadata={"doc": "PEM of the revocation lists that the share's certificate is checked against."}
+        default="",
+        metadata={
+            "doc": "PEM of the revocation lists of every authority of the share's certificate; empty: none checked."
+        },
     )
     hl7v2_timeout: float = field(default=30.0, metadata={"doc": "Longest wait for the platform's acknowledgement."})
     hl7v2_message: str = field(
