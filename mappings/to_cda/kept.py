@@ -1,7 +1,7 @@
 """Sections of a Composition that no resource holds → narrative sections, as an imported document has them.
 
-A section that states entries is made again from these; one without is known by its words alone (CDA R2: the narrative
-of a section says all that a reader must know).
+A section that states entries is made again from these; one without, or whose entries no mapping reads, is known by its
+words alone (CDA R2: the narrative of a section says all that a reader must know).
 """
 
 from __future__ import annotations
@@ -19,23 +19,45 @@ from relais.mappings.to_cda.xhtml import narrative
 RULE = "HL7 CDA R2, narrative of a section"
 _STATED = frozenset({"title", "code", "text", "entry", "section", "mode", "emptyReason", "orderedBy"})
 
+_READ = frozenset(
+    {
+        *("Appointment", "Binary", "CarePlan", "CareTeam", "Communication", "CommunicationRequest", "Condition"),
+        *("Consent", "Coverage", "Device", "DocumentReference", "Encounter", "Goal", "HealthcareService", "Location"),
+        *("NutritionOrder", "Observation", "Organization", "Patient", "Practitioner", "PractitionerRole"),
+        *("Provenance", "RelatedPerson", "Schedule", "ServiceRequest", "Slot", "Task"),
+    }
+)
+"""Types of which the mappings write elements of CDA."""
+
 
 def kept_sections(conversion: Conversion, composition: Resource) -> list[Section]:
-    """The sections of the Composition that have words and no entry, in their order, with their subsections.
+    """The sections of the Composition that have words and no entry that is written, in order, with their subsections.
 
     Title, code and narrative are written; the templates are not, since what they demand of entries is not there (said).
     """
-    return list(_kept(conversion, composition, "Composition"))
+    return list(_kept(conversion, composition, composition, "Composition"))
 
 
-def _kept(conversion: Conversion, holder: Resource, path: str) -> Iterator[Section]:
+def _kept(conversion: Conversion, composition: Resource, holder: Resource, path: str) -> Iterator[Section]:
     """What `holder` has of such sections; those inside a section with entries stand by themselves."""
     for index, stated in enumerate(holder.get("section", ())):
         place = f"{path}.section[{index}]"
-        if stated.get("entry"):
-            yield from _kept(conversion, stated, place)
-        elif stated.get("section") or stated.get("text", {}).get("status", "empty") != "empty":
+        unread = list(_unread(conversion, stated, composition, place))
+        has_words = stated.get("section") or stated.get("text", {}).get("status", "empty") != "empty"
+        if stated.get("entry") and (len(unread) < len(stated["entry"]) or not has_words):
+            for entry in unread:
+                conversion.inform(entry, "no mapping reads it: not written", RULE)
+            yield from _kept(conversion, composition, stated, place)
+        elif has_words:
             yield _section(conversion, stated, place)
+
+
+def _unread(conversion: Conversion, stated: Resource, composition: Resource, path: str) -> Iterator[str]:
+    """The places of the entries of a section that no mapping reads."""
+    for index, entry in enumerate(stated.get("entry", ())):
+        target = conversion.resources.resolve(entry, composition)
+        if target is None or target["resourceType"] not in _READ:
+            yield f"{path}.entry[{index}]"
 
 
 def _section(conversion: Conversion, stated: Resource, path: str) -> Section:

@@ -120,6 +120,25 @@ def test_a_narrative_that_is_no_xml_is_refused_with_its_place() -> None:
     assert "DUPONT" not in str(caught.value)
 
 
+@pytest.mark.parametrize("beside", [False, True])
+def test_words_whose_entry_no_mapping_reads_are_kept_or_the_loss_is_said(*, beside: bool) -> None:
+    bundle = imported(with_foreign(DOCUMENTS["plan"][0]()))
+    composition = bundle["entry"][0]["resource"]
+    entries = [{"reference": "urn:uuid:0b1f9f6e-65a1-4d0e-9a55-6f7a3b1f2c11"}]
+    foreign = {"resourceType": "AllergyIntolerance", "id": "allergy", "patient": composition["subject"]}
+    bundle["entry"].append({"fullUrl": entries[0]["reference"], "resource": foreign})
+    if beside:
+        entries.append(composition["section"][0]["entry"][0])
+    text = {"status": "generated", "div": _div("<p>Pénicilline</p>")}
+    composition["section"].append({"title": "Allergies", "text": text, "entry": entries})
+    place = f"Composition.section[{len(composition['section']) - 1}]"
+    mapped = convert(bundle, EMISSION)
+    titles = [section.title for section in mapped.document.sections]
+    assert ("Allergies" in titles) is not beside
+    said = [issue.path for issue in mapped.issues if issue.path.startswith(place)]
+    assert said == ([f"{place}.entry[0]"] if beside else [place])
+
+
 # --- XHTML → StrucDoc ---------------------------------------------------------------------------------------------
 
 
