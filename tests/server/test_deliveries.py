@@ -316,7 +316,8 @@ def test_a_replacement_has_something_to_replace(office: Office) -> None:
     office.order(plan, "dmp", intent="replace")
     office.work()
     first, second = office.channels["dmp"].taken
-    assert [one.target for one in second.submission.associations] == [first.submission.entries[0].entry_id]
+    replaced = f"urn:oid:{first.submission.entries[0].unique_id}"
+    assert [one.target for one in second.submission.associations] == [replaced]
 
 
 def test_who_ordered_what_when_and_how_it_ended_is_told(store: Store) -> None:
