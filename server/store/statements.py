@@ -44,6 +44,11 @@ class Statement:
         row: Row | None = _execute(connection, self.text(connection.dialect), parameters).fetchone()
         return row
 
+    def all(self, connection: Connection, parameters: dict[str, Any]) -> list[Row]:
+        """Every row of its result. Raises StoreError and the driver's own errors."""
+        rows: list[Row] = _execute(connection, self.text(connection.dialect), parameters).fetchall()
+        return rows
+
 
 class Verbatim:
     """A statement written for each engine, with positional parameters; run once for each row of values."""

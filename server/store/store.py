@@ -8,13 +8,15 @@ from __future__ import annotations
 import base64
 import secrets
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     BindParameter,
     Connection,
     FromClause,
@@ -33,6 +35,7 @@ from sqlalchemy import (
     union_all,
     update,
 )
+from sqlalchemy.sql.elements import ColumnElement
 
 from relais.server.store import schema
 from relais.server.store.database import Database, exclusively
@@ -97,6 +100,7 @@ def stored_version(row: Iterable[Any]) -> StoredVersion:
 
 resource_columns = _columns(schema.resource)
 
+_NO_OFFSET: ColumnElement[int] = literal_column("0")  # else SQLite is given one as a parameter that nobody binds
 _TYPE: BindParameter[str] = bindparam("of_type")
 _ID: BindParameter[str] = bindparam("of_id")
 _VERSION: BindParameter[int] = bindparam("of_version")
@@ -381,47 +385,73 @@ def _history(
     page: tuple[int, int, int] | None,
     limit: int,
 ) -> HistoryPage:
+    given: dict[str, Any] = {"of_type": resource_type, "of_id": resource_id, "most": limit + 1}
+    if since is not None:
+        given["since"] = to_microseconds(since)
+    if at is not None:
+        given["start"], given["end"] = map(to_microseconds, at)
+    if page is not None:
+        given["page_time"], given["page_key"], given["page_version"] = page
+    total, newest = _history_statements(frozenset(name for name, value in given.items() if value is not None))
+    counted = total.first(connection, given)
+    found = newest.all(connection, given)
+    versions = [stored_version(row) for row in found[:limit]]
+    last = versions[-1] if len(found) > limit else None
+    return HistoryPage(
+        versions,
+        counted[0] if counted else 0,
+        (to_microseconds(last.last_updated), last.key, last.version) if last else None,
+    )
+
+
+@cache
+def _history_statements(given: frozenset[str]) -> tuple[Statement, Statement]:
+    """How many versions there are, and the newest of them, for searches that have values of the names in `given`."""
+    number: Callable[[str], BindParameter[int]] = lambda name: bindparam(name, type_=BigInteger)  # noqa: E731
+
     def scope(table: Table) -> list[Any]:
-        conditions = [] if resource_type is None else [table.c.type == resource_type]
-        if resource_id is not None:
-            conditions.append(table.c.key == _key_of(resource_type, resource_id))
-        if since is not None:
-            conditions.append(table.c.last_updated >= to_microseconds(since))
-        if at is not None:
-            start, end = map(to_microseconds, at)
-            conditions += [table.c.last_updated < end, *(~replaced for replaced in _replaced(table, start))]
+        conditions = [table.c.type == _TYPE] if "of_type" in given else []
+        if "of_id" in given:
+            conditions.append(table.c.key == _key_of(_TYPE, _ID))
+        if "since" in given:
+            conditions.append(table.c.last_updated >= number("since"))
+        if "start" in given:
+            replaced = _replaced(table, number("start"))
+            conditions += [table.c.last_updated < number("end"), *(~condition for condition in replaced)]
         return conditions
 
-    def before(table: Table) -> Any:
-        if page is None:
-            return literal_column("1") == literal_column("1")
-        time, key, version = page
-        same_time = table.c.last_updated == time
-        return or_(
-            table.c.last_updated < time,
-            and_(same_time, table.c.key < key),
-            and_(same_time, table.c.key == key, table.c.version < version),
-        )
-
-    tables = (schema.resource, schema.resource_version)
-    total = sum(connection.scalar(select(func.count()).select_from(t).where(*scope(t))) or 0 for t in tables)
+    def before(table: Table) -> list[Any]:
+        if "page_time" not in given:
+            return []
+        same_time = table.c.last_updated == number("page_time")
+        same = and_(same_time, table.c.key == number("page_key"))
+        return [
+            or_(
+                table.c.last_updated < number("page_time"),
+                and_(same_time, table.c.key < number("page_key")),
+                and_(same, table.c.version < number("page_version")),
+            )
+        ]
 
     def newest_first(rows: FromClause) -> list[Any]:
         return [rows.c.last_updated.desc(), rows.c.key.desc(), rows.c.version.desc()]
 
     def newest(table: Table) -> Select[*tuple[Any, ...]]:
         """As many rows of one table as a page may need: read in the order of its index on time."""
-        rows = select(*_columns(table)).where(*scope(table), before(table))
-        return select(rows.order_by(*newest_first(table)).limit(limit + 1).subquery())
+        rows = select(*_columns(table)).where(*scope(table), *before(table))
+        return select(rows.order_by(*newest_first(table)).limit(number("most")).offset(_NO_OFFSET).subquery())
 
+    tables = (schema.resource, schema.resource_version)
+    current, former = (
+        select(func.count()).select_from(table).where(*scope(table)).scalar_subquery() for table in tables
+    )
     every = union_all(*map(newest, tables)).subquery()
-    found = connection.execute(select(every).order_by(*newest_first(every)).limit(limit + 1)).all()
-    versions = [stored_version(row) for row in found[:limit]]
-    last = versions[-1] if len(found) > limit else None
-    return HistoryPage(versions, total, (to_microseconds(last.last_updated), last.key, last.version) if last else None)
+    return Statement(select(current + former)), Statement(
+        select(every).order_by(*newest_first(every)).limit(number("most")).offset(_NO_OFFSET)
+    )
 
 
-def _replaced(table: Table, moment: int) -> Iterator[Any]:
+def _replaced(table: Table, moment: BindParameter[int]) -> Iterator[Any]:
     """Conditions under which a version of `table` was no longer the current one at `moment`."""
     for other in (schema.resource, schema.resource_version):
         later = other.alias("later")
