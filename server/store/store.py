@@ -456,5 +456,7 @@ def _replaced(table: Table, moment: BindParameter[int]) -> Iterator[Any]:
     for other in (schema.resource, schema.resource_version):
         later = other.alias("later")
         yield exists().where(
-            later.c.key == table.c.key, later.c.version == table.c.version + 1, later.c.last_updated <= moment
+            later.c.key == table.c.key,
+            later.c.version == table.c.version + literal_column("1"),
+            later.c.last_updated <= moment,
         )

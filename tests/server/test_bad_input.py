@@ -210,7 +210,11 @@ def test_a_refusal_that_quotes_a_control_character(facade: RunningFacade, kind: 
 
 def test_no_client_writes_a_line_of_the_log(facade: RunningFacade) -> None:
     facade.get("Patient/x%0A[01/Jan/2026] FORGED")
-    assert "Patient/x%0A%5B01/Jan/2026%5D%20FORGED" in facade.log.read_text()
+    deadline = time.monotonic() + 20  # the line is written after the answer
+    while "Patient/x%0A%5B01/Jan/2026%5D%20FORGED" not in facade.log.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert "\n[01/Jan/2026]" not in facade.log.read_text()
 
 
 def bundle(*entries: dict[str, Any], kind: str = "transaction") -> dict[str, Any]:
