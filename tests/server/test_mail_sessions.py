@@ -66,7 +66,7 @@ def test_a_connection_nobody_uses_is_closed(post: Operator) -> None:
     channel.send(shipment(2))
     channel.close()
     assert post.mail.connections == 2
-    assert not [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
+    assert until(lambda: not [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)])
 
 
 def test_a_server_that_was_restarted_gets_a_new_connection(post: Operator, channel: MssChannel) -> None:
