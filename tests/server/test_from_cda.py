@@ -219,7 +219,7 @@ def test_the_patient_who_bears_the_ins_is_the_subject_and_is_not_changed(facade:
         ("birthDate", "1979-03-29", "birthDate"),
         ("gender", "male", "gender"),
         ("name", [{"use": "official", "family": "AUTRE", "given": ["Dominique"]}], "birth name"),
-        ("name", [{"use": "official", "family": "PATTERSON", "given": ["Claude"]}], "first given name"),
+        ("name", [{"use": "official", "family": "PATTERSON", "given": ["Odile"]}], "first given name"),
     ],
 )
 def test_a_trait_that_contradicts_is_refused_and_names_no_value(
