@@ -147,6 +147,7 @@ def test_same_url_twice_is_said(tmp_path: Path) -> None:
         (gzip.compress(b"neither"), "package"),
         (gzip.compress(b"x" * 1000)[:-20], "package"),
     ],
+    ids=["empty", "text", "not a tar", "cut short"],
 )
 def test_unreadable_archive(tmp_path: Path, data: bytes, rule: str) -> None:
     path = tmp_path / "a.tgz"
