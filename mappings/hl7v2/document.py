@@ -102,13 +102,18 @@ def check_document(context: Context, action: Action | None, header: Header | Non
         _check_txa(context, action, header)
     if header is None:
         return
-    replaced = [ii for related in header.related_documents for ii in related.parent_ids]
+    replaced = replaced_ids(header)
     obx = context.place_of_document()
     if action == "replace" and not replaced:
-        message = "a replacement is ordered, the document replaces none (relatedDocument)"
+        message = "a replacement is ordered, the document replaces none (relatedDocument, RPLC)"
         context.findings.refuse("906", obx, message, "hl7v2.replacement")
     if action == "initial" and replaced:
         context.findings.warn("207", obx, "the document replaces another, the order is initial", "hl7v2.replacement")
+
+
+def replaced_ids(header: Header) -> list[II]:
+    """What a document replaces: of its relatedDocument those of type RPLC, for an addendum (APND) replaces nothing."""
+    return [ii for related in header.related_documents if related.type_code == "RPLC" for ii in related.parent_ids]
 
 
 def _check_type(context: Context, header: Header | None) -> None:
@@ -145,7 +150,7 @@ def _check_txa(context: Context, action: Action | None, header: Header | None) -
         return
     if own is not None and not _same(own, header.id):
         context.findings.refuse("906", txa.place(12), "not the id of the document", "hl7v2.document-id")
-    parents = [ii for related in header.related_documents for ii in related.parent_ids]
+    parents = replaced_ids(header)
     if replaced is not None and parents and not any(_same(replaced, ii) for ii in parents):
         message = "not the document that this one replaces"
         context.findings.refuse("906", txa.place(13), message, "hl7v2.replacement")

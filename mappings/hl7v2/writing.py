@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from relais.cda.model import II, Address, Code, Document, Header, NamePart, Patient, Telecom
 from relais.cda.templates import INS_NIA, INS_ROOTS, PS_IDNAT, STRUCT_IDNAT
 from relais.mappings.hl7v2 import tables
+from relais.mappings.hl7v2.document import replaced_ids
 from relais.mappings.hl7v2.er7 import Field, Repetition, encode, header_segment, segment
 from relais.mappings.hl7v2.findings import MessageError
 from relais.mappings.hl7v2.order import Endpoint, MessageType, Party, Person, Structure, TransmissionOrder
@@ -190,7 +191,7 @@ def _document_type(code: Code) -> Repetition:
 
 
 def _txa(header: Header, order: TransmissionOrder) -> str:
-    replaced = [ii for related in header.related_documents for ii in related.parent_ids]
+    replaced = replaced_ids(header)
     fields: dict[int, Field] = {
         1: "1",
         2: header.code.code or "",

@@ -23,6 +23,7 @@ from relais.cda.xds_types import XCN, XON
 from relais.mappings.hl7v2 import tables
 from relais.mappings.hl7v2.acknowledgement import Acknowledgement, read_acknowledgement
 from relais.mappings.hl7v2.context import Policy
+from relais.mappings.hl7v2.document import replaced_ids
 from relais.mappings.hl7v2.order import (
     PATIENT_DOMAIN,
     Action,
@@ -121,7 +122,7 @@ def order_of(shipment: Shipment, document: Document, settings: Settings) -> Tran
     facility = settings.organization_finess or settings.organization_name
     message: dict[str, MessageType] = {"MDM": "MDM", "ORU": "ORU"}
     flags = {_HIDDEN[code.code]: True for code in entry.confidentiality if code.code in _HIDDEN}
-    replaces = bool(document.header.related_documents)
+    replaces = bool(replaced_ids(document.header))
     return TransmissionOrder(
         control_id=control_id(shipment.message_id),
         time=f"{lot.submission_time}+0000",

@@ -126,7 +126,7 @@ def _document_objections(message: _Message, kind: str, event: str) -> Iterator[s
         return
     if _document_id(message, 12) != _ii(cda.find("h:id", _CDA)):
         yield "TXA-12: not the id of the document"
-    parents = [_ii(node) for node in cda.iterfind("h:relatedDocument/h:parentDocument/h:id", _CDA)]
+    parents = [_ii(node) for node in cda.iterfind("h:relatedDocument[@typeCode='RPLC']/h:parentDocument/h:id", _CDA)]
     if event == "T10" and _document_id(message, 13) not in parents:
         yield "TXA-13: not the document replaced"
 

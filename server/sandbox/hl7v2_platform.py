@@ -25,6 +25,7 @@ from relais.mappings.hl7v2.acknowledgement import (
     acknowledge,
     read_acknowledgement,
 )
+from relais.mappings.hl7v2.document import replaced_ids
 from relais.mappings.hl7v2.er7 import Segment
 from relais.mappings.hl7v2.findings import Finding, Place, answer_code
 from relais.mappings.hl7v2.order import TransmissionOrder
@@ -239,7 +240,7 @@ class Hl7v2Platform:
 
     def _is_known(self, received: Received, stored: StoredMessage) -> bool:
         """Whether what the document replaces was taken before, if it replaces something."""
-        replaced = [ii for related in received.cda.header.related_documents for ii in related.parent_ids]
+        replaced = replaced_ids(received.cda.header)
         if received.order.action != "replace":
             return True
         others = (found for found in self.messages() if found.path != stored.path)

@@ -38,6 +38,7 @@ from support.hl7v2 import (
     POLICY,
     SENDER,
     STRICT,
+    adding,
     inserted,
     joined,
     lines,
@@ -538,6 +539,17 @@ def test_a_replacement_of_another_document() -> None:
     data = message(order(action="replace"))
     assert errors(with_field(data, "TXA-13", "1.2.3")) == [("207", "TXA-13", "hl7v2.replacement")]
     assert errors(with_field(data, "TXA-13", "")) == [("101", "TXA-13", "hl7v2.replacement")]
+
+
+def test_an_addendum_replaces_nothing() -> None:
+    initial = message(document=adding())
+    assert examine(initial, STRICT).findings == []
+    with pytest.raises(MessageError) as caught:
+        message(order(action="replace"), adding())
+    assert {(str(error.place), error.rule) for error in caught.value.findings} == {
+        ("TXA-13", "hl7v2.replacement"),
+        ("OBX-5", "hl7v2.replacement"),
+    }
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import socket
 import ssl
@@ -30,10 +31,11 @@ from relais.server.sandbox.hl7v2_checks import second_opinion
 from relais.server.sandbox.hl7v2_platform import Hl7v2Platform, PlatformFault
 from relais.server.settings import Settings
 from support.documents import small_document
-from support.hl7v2 import FORMER, INS, POLICY, message, order, replacing, to_both, with_field, without
+from support.hl7v2 import FORMER, INS, POLICY, adding, message, order, replacing, to_both, with_field, without
 from support.shipments import NURSE, PROFESSIONAL, small_shipment, with_entry
 
 PATIENT_BOX = f"{INS}@patient.mssante.fr"
+ADDENDUM = f"^text^XML^Base64^{base64.b64encode(write(adding())).decode()}"
 TIMEOUT = 2.0  # a busy machine takes its time to check a message
 
 
@@ -141,6 +143,7 @@ def test_visibility_action_and_type() -> None:
     assert ordered(with_entry(shipment, action="D")).action == "delete"
     assert ordered(with_entry(shipment, action="C")).action == "replace"
     assert ordered(small_shipment(replacing())).action == "replace"
+    assert ordered(small_shipment(adding())).action == "initial"
     assert not ordered(shipment, hl7v2_to_dmp=False).flags.to_dmp
     dui = CodedValue("EXPORT_DUI", "Export du DUI", "1.2.250.1.213.1.1.4.12")
     assert not ordered(with_entry(shipment, type_code=dui)).flags.to_dmp
@@ -486,6 +489,7 @@ def test_a_message_too_long(tmp_path: Path) -> None:
         (with_field(message(), "PID-7", "19790329"), "PID-7: not the birth date of the document"),
         (with_field(message(), "TXA-12", "1.2.3"), "TXA-12: not the id of the document"),
         (with_field(message(order(action="replace")), "TXA-13", "1.2.3"), "TXA-13: not the document replaced"),
+        (with_field(message(order(action="replace")), "OBX-5", ADDENDUM), "TXA-13: not the document replaced"),
         (b"garbage", "MSH: hl7apy cannot read the message"),
     ],
 )

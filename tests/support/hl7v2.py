@@ -59,6 +59,13 @@ def replacing() -> Document:
     return document
 
 
+def adding() -> Document:
+    """The small document as an addendum (APND) to the one that `replacing` replaces."""
+    document = replacing()
+    document.header.related_documents[0].type_code = "APND"
+    return document
+
+
 def message(transmission: TransmissionOrder | None = None, document: Document | None = None) -> bytes:
     """The message of an order for a document."""
     transmission = transmission or to_both()
