@@ -13,6 +13,7 @@ from pathlib import Path
 
 import trustme
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import (
@@ -90,6 +91,19 @@ class Authority:
     def is_revoked(self, certificate: x509.Certificate) -> bool:
         """Whether a certificate of this authority was revoked."""
         return certificate.serial_number in self._revoked
+
+    def objection(self, certificate: x509.Certificate, now: datetime) -> str:
+        """Why a certificate may not sign a VIHF or a lot at that time; empty when it may."""
+        try:
+            certificate.verify_directly_issued_by(self.certificate)
+        except (InvalidSignature, ValueError, TypeError):
+            return "the signing certificate is of another authority"
+        if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
+            return "the signing certificate is out of date"
+        if self.is_revoked(certificate):
+            return "the signing certificate was revoked"
+        usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
+        return "" if usage.content_commitment else "the signing certificate is not one for signatures (ORG SIGN)"
 
     def _issue(
         self,

@@ -15,7 +15,6 @@ from datetime import UTC, datetime, timedelta
 from typing import NoReturn
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature as InvalidCertificateSignature
 from lxml import etree
 from signxml.algorithms import DigestAlgorithm, SignatureMethod
 from signxml.exceptions import SignXMLException
@@ -164,17 +163,8 @@ class VihfChecks:
         return certificate
 
     def _check_certificate(self, certificate: x509.Certificate, now: datetime) -> None:
-        try:
-            certificate.verify_directly_issued_by(self._authority.certificate)
-        except (InvalidCertificateSignature, ValueError, TypeError) as error:
-            raise SoapFaultError("the signing certificate is of another authority") from error
-        if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
-            _refuse("the signing certificate is out of date")
-        if self._authority.is_revoked(certificate):
-            _refuse("the signing certificate was revoked")
-        usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
-        if not usage.content_commitment:
-            _refuse("the signing certificate is not one for signatures (ORG SIGN)")
+        if objection := self._authority.objection(certificate, now):
+            _refuse(objection)
 
 
 def _check_attributes(assertion: etree._Element) -> dict[str, str]:

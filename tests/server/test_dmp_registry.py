@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from relais.cda import xds
 from relais.cda.xds import Association, CodedValue
@@ -24,12 +27,14 @@ from relais.cda.xds_registry import (
 from relais.server.delivery import lot_signature, vihf, xds_queries
 from relais.server.delivery.channel import DeliveryError, Shipment, entry_uuid, recording
 from relais.server.delivery.dmp import DmpChannel
+from relais.server.delivery.dmp_identity import Signer
 from relais.server.delivery.dmp_patients import DmpPatients
 from relais.server.delivery.dmp_soap import Dmp
 from relais.server.delivery.dmp_web import web_address
 from relais.server.delivery.xds_client import STORED_QUERY, DmpDocuments
 from relais.server.delivery.xds_queries import Criteria
 from relais.server.sandbox import Sandbox
+from relais.server.sandbox.authority import Authority
 from relais.server.settings import Settings
 from support.dmp import dmp_settings, errors, post, raw_message
 from support.shipments import (
@@ -128,6 +133,38 @@ def test_a_lot_with_a_wrong_signature_is_refused(
         return replace(submission, entries=(*submission.entries[:-1], entry)), data
 
     monkeypatch.setattr(lot_signature, "signed", changed)
+    shipment = small_shipment()
+    with pytest.raises(DeliveryError, match=expected):
+        documents.provide_and_register(shipment.submission, {"Document01": shipment.document})
+    assert not sandbox.documents()
+
+
+def revoked(authority: Authority) -> Path:
+    path = authority.signing_certificate("revoked-signing")
+    authority.revoke(path)
+    return path
+
+
+def expired(authority: Authority) -> Path:
+    now = datetime.now(UTC)
+    return authority.signing_certificate("old", not_before=now - timedelta(days=9), not_after=now - timedelta(days=1))
+
+
+@pytest.mark.parametrize(
+    ("certificate", "expected"), [(revoked, "was revoked"), (expired, "is out of date")], ids=["revoked", "expired"]
+)
+def test_a_lot_signed_with_a_certificate_that_may_not_is_refused(
+    documents: DmpDocuments,
+    sandbox: Sandbox,
+    monkeypatch: pytest.MonkeyPatch,
+    certificate: Callable[[Authority], Path],
+    expected: str,
+) -> None:
+    pem = certificate(sandbox.authority).read_bytes()
+    chain = x509.load_pem_x509_certificates(pem)
+    other = Signer(chain[0], tuple(chain[1:]), load_pem_private_key(pem, None))  # type: ignore[arg-type]  # RSA
+    sign = lot_signature.signed
+    monkeypatch.setattr(lot_signature, "signed", lambda lot, data, _, digest: sign(lot, data, other, digest))
     shipment = small_shipment()
     with pytest.raises(DeliveryError, match=expected):
         documents.provide_and_register(shipment.submission, {"Document01": shipment.document})
