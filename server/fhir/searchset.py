@@ -12,13 +12,16 @@ from relais.mappings.context import Resource
 from relais.profiles import definitions
 from relais.server.fhir.exchange import Call
 from relais.server.fhir.outcome import FhirError, operation_outcome
+from relais.server.fhir.registry import RESOURCE_TYPES
 from relais.server.fhir.repository import Reader, Stored, Transaction, instant, new_id
 from relais.server.fhir.subsets import PARAMETERS, Subset, subset_of
 from relais.server.search import SearchResult, search
 
 _PAGE = "_page"
 _NOT_SEARCHED = frozenset({"_format", "_pretty", _PAGE, *PARAMETERS})
-_RESULT_PARAMETERS = frozenset({"_count", "_sort", "_total", "_include", "_revinclude", "_type"})
+_RESULT_PARAMETERS = frozenset(
+    {"_count", "_sort", "_total", "_include", "_revinclude", "_type", "_contained", "_containedType"}
+)
 _OTHER_WORDS = {("_totalMethod", "count"): ("_total", "accurate")}  # how fhirpy's `count()` asks
 
 Pairs = list[tuple[str, str]]
@@ -99,8 +102,10 @@ def _pairs(query: str) -> Pairs:
 def _implied(call: Call, asked: Pairs, subset: Subset | None) -> Pairs:
     """What the request says without a parameter of the search itself; `self` does not repeat it."""
     implied = [("_count", "0")] if subset and subset.counts_only else []
-    if call.compartment and not call.resource_type and "_type" not in dict(asked):
-        members = definitions.compartments()[call.compartment].keys() - {call.compartment}
+    if not call.resource_type and "_type" not in dict(asked):
+        members: Iterable[str] = RESOURCE_TYPES
+        if call.compartment:
+            members = definitions.compartments()[call.compartment].keys() - {call.compartment}
         implied.append(("_type", ",".join(sorted(members))))
     return implied
 

@@ -18,9 +18,11 @@ from relais.profiles.definitions import SearchParameter
 from relais.profiles.terminology import Terminology, TerminologyError
 from relais.server.search import terminological
 from relais.server.search.errors import SearchError
+from relais.server.search.filters import Both, Either, Node, Not, Step, Test, parse_filter
 from relais.server.search.indexer import index_plan, reference_row
 from relais.server.search.parameters import ABSENT_MEANS, FULL_TEXT, ON_THE_RESOURCE, aliases, index_name, parameters
 from relais.server.search.query import (
+    AllOf,
     AnyOf,
     Chain,
     CompositeValue,
@@ -32,6 +34,8 @@ from relais.server.search.query import (
     Match,
     Missing,
     NearValue,
+    Negation,
+    OfType,
     Prefix,
     QuantityValue,
     Query,
@@ -72,7 +76,6 @@ _MAXIMUM_SORTS = 5
 _LONGEST_VALUE = 2000  # characters
 _NEAR = 25.0  # km, when a place is given without a distance
 _KILOMETRES = {"km": 1.0, "m": 0.001, "[mi_us]": 1.609347, "[mi_i]": 1.609344, "mi": 1.609344}
-_COMMON = frozenset({"_id", "_lastUpdated", "_tag", "_profile", "_security", "_source", "_text", "_content", "_list"})
 _MAXIMUM_CODES = 5000  # that value sets and hierarchies of one query stand for
 
 _MODIFIERS: dict[str, frozenset[str]] = {
@@ -81,6 +84,18 @@ _MODIFIERS: dict[str, frozenset[str]] = {
     "uri": frozenset({"above", "below"}),
     "reference": frozenset({"identifier"}),
 }
+# The modifier of Match that stands for an operator of `_filter`, by type of parameter; prefixes and `pr` are apart.
+_FILTER_MODIFIERS: dict[str, dict[str, str]] = {
+    "token": {"eq": "", "ne": "differs", "ss": "below", "sb": "above", "in": "in", "ni": "not-in"},
+    "string": {"eq": "equals", "ne": "differs", "co": "contains", "sw": "", "ew": "ends"},
+    "reference": {"eq": "", "ne": "differs", "re": ""},
+    "uri": {"eq": "", "ne": "differs", "sw": "below"},
+    "composite": {"eq": ""},
+}
+_FILTER_ONLY = frozenset({"equals", "ends", "differs"})
+_PREFIXES = frozenset(get_args(Prefix))
+_PREFIXED_TYPES = frozenset({"date", "number", "quantity"})
+_TO_ESCAPE = re.compile(r",|\\(?![|$])")  # in a value of `_filter`, where commas do not separate
 _PREFIXED = re.compile(f"({'|'.join(get_args(Prefix))})?(.*)", re.DOTALL)
 _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 _OFFSET_WITH_SPACE = re.compile(r" (\d\d:\d\d)$")  # a `+` that was not percent-encoded
@@ -106,13 +121,10 @@ def parse_query(
     """
     types = (resource_type,) if resource_type else ()
     parser = _Parser(types, base, strict, now or datetime.now(UTC), terminology)
-    if within is not None:
-        parser.most_types = len(definitions.resource_types())  # a compartment is small, whatever its types
     given = [(name, value) for name, value in pairs if value]
-    if not resource_type:
-        given.sort(key=lambda pair: pair[0] != "_type")
-        if not given or given[0][0] != "_type":
-            raise SearchError(Issue("error", "required", "a search over all types names them by _type", "_type"))
+    given.sort(key=lambda pair: pair[0] != "_type")  # the others are read by the types that it names
+    if not resource_type and (not given or given[0][0] != "_type"):
+        raise SearchError(Issue("error", "required", "a search over all types names them by _type", "_type"))
     for name, value in given:
         parser.take(name, value)
     if parser.errors:
@@ -155,7 +167,6 @@ class _Parser:
     strict: bool
     now: datetime
     terminology: Callable[[], Terminology] | None
-    most_types: int = _MAXIMUM_TARGETS  # of one search of the system
     errors: list[Issue] = field(default_factory=list)
     ignored: list[Issue] = field(default_factory=list)
     criteria: list[Criterion] = field(default_factory=list)
@@ -187,7 +198,7 @@ class _Parser:
             if control:
                 control(self, name, value)
             else:
-                self.criteria.append(self._of_the_types(name, value))
+                self.criteria.append(self._of_the_types(lambda one: self.criterion(one, name, value)))
             self.applied.append((self._meant(name), value))
         except _Refused as refused:
             if refused.code == "not-supported" and not self.strict:
@@ -197,14 +208,15 @@ class _Parser:
 
     # --- Criteria
 
-    def _of_the_types(self, name: str, value: str) -> Criterion:
-        """The criterion for the searched type; of several types, it must be one that all of them have."""
+    def _of_the_types(self, read: Callable[[str], Criterion]) -> Criterion:
+        """What `read` gives for the searched type; of several types, for each its own, which all of them must have."""
         if not self.types:
             raise _Refused("not-supported", "_type must name the types before anything else is searched by")
-        if len(self.types) > 1 and name.partition(":")[0] not in _COMMON:
-            raise _Refused("not-supported", "only parameters of every resource can be searched over several types")
-        criteria = dict.fromkeys(self.criterion(resource_type, name, value) for resource_type in self.types)
-        return next(iter(criteria)) if _says_no_type(name) or len(criteria) == 1 else AnyOf(tuple(criteria))
+        criteria = {resource_type: read(resource_type) for resource_type in self.types}
+        first = criteria[self.types[0]]
+        if len(set(criteria.values())) == 1 or _is_on_the_resource(first):
+            return first
+        return AnyOf(tuple(one if _is_of_type(one) else OfType(name, one) for name, one in criteria.items()))
 
     def _meant(self, name: str) -> str:
         """The name without aliases, as far as its links name their types."""
@@ -215,7 +227,7 @@ class _Parser:
         if depth > _MAXIMUM_DEPTH:
             raise _Refused("too-costly", f"more than {_MAXIMUM_DEPTH} links in a chain")
         if name.startswith("_has:"):
-            return self._has(resource_type, name, value, depth)
+            return self._has(resource_type, name, lambda source, rest: self.criterion(source, rest, value, depth + 1))
         name = _without_alias(resource_type, name)
         head, chained, rest = name.partition(".")
         code, _, modifier = head.partition(":")
@@ -225,7 +237,9 @@ class _Parser:
             return self._listed(modifier, value)
         parameter = _parameter(resource_type, code)
         if chained:
-            return self._chain(resource_type, parameter, modifier, rest, value, depth)
+            return self._chain(
+                resource_type, parameter, modifier, lambda target: self.criterion(target, rest, value, depth + 1)
+            )
         if modifier == "missing":
             return Missing(resource_type, _present(parameter), _boolean(value))
         return self._match(resource_type, parameter, modifier, value)
@@ -304,9 +318,11 @@ class _Parser:
         named = Match("List", parameters("List")["_id"], "", (TokenValue(None, value),))
         return Has("List", parameters("List")["item"], named)
 
+    @staticmethod
     def _chain(
-        self, resource_type: str, parameter: SearchParameter, target: str, rest: str, value: str, depth: int
+        resource_type: str, parameter: SearchParameter, target: str, read: Callable[[str], Criterion]
     ) -> Criterion:
+        """The criterion that `read` gives for the type that is referred to; of several types, for one at least."""
         if parameter.type != "reference":
             raise _Refused("not-supported", f"{parameter.code} is no reference: nothing can be chained to it")
         if target and target not in definitions.resource_types():
@@ -317,7 +333,7 @@ class _Parser:
         refusals: list[_Refused] = []
         for candidate in (target,) if target else parameter.targets or sorted(definitions.resource_types()):
             try:
-                targets.append((candidate, self.criterion(candidate, rest, value, depth + 1)))
+                targets.append((candidate, read(candidate)))
             except _Refused as refused:
                 refusals.append(refused)
         if not targets:
@@ -330,7 +346,8 @@ class _Parser:
             )
         return Chain(resource_type, parameter, tuple(targets))
 
-    def _has(self, resource_type: str, name: str, value: str, depth: int) -> Criterion:
+    def _has(self, resource_type: str, name: str, read: Callable[[str, str], Criterion]) -> Criterion:
+        """The criterion that `read` gives for the type that refers to this one, and the rest of the name."""
         parts = name.split(":", 3)
         if len(parts) < 4:
             raise _Refused("value", "_has:Type:reference:parameter is expected")
@@ -340,7 +357,68 @@ class _Parser:
         parameter = _parameter(source, code)
         if parameter.type != "reference" or (parameter.targets and resource_type not in parameter.targets):
             raise _Refused("not-supported", f"{code} of {source} does not refer to {resource_type}")
-        return Has(source, parameter, self.criterion(source, rest, value, depth + 1))
+        return Has(source, parameter, read(source, rest))
+
+    # --- _filter
+
+    def _filtered(self, resource_type: str, node: Node) -> Criterion:
+        """What a filter asks of resources of a type."""
+        match node:
+            case Both(left, right):
+                return AllOf((self._filtered(resource_type, left), self._filtered(resource_type, right)))
+            case Either(left, right):
+                return AnyOf((self._filtered(resource_type, left), self._filtered(resource_type, right)))
+            case Not(negated):
+                return Negation(self._filtered(resource_type, negated))
+            case Test(path=path):
+                return self._tested(resource_type, path, node)
+
+    def _tested(self, resource_type: str, path: tuple[Step, ...], test: Test) -> Criterion:
+        """What the test at the end of a path asks of resources of the type at its beginning."""
+        step, rest = path[0], path[1:]
+        if len(test.path) - len(path) > _MAXIMUM_DEPTH or step.name.count("_has:") > _MAXIMUM_DEPTH:
+            raise _Refused("too-costly", f"more than {_MAXIMUM_DEPTH} links in a chain")
+        if step.name.startswith("_has:"):
+            return self._has(
+                resource_type,
+                step.name,
+                lambda source, name: self._tested(source, (Step(name, step.where), *rest), test),
+            )
+        code, _, target = step.name.partition(":")
+        if not rest:
+            if target:
+                raise _Refused("not-supported", "a filter has operators, no modifiers")
+            return self._compared(resource_type, code, test)
+
+        def of_target(candidate: str) -> Criterion:
+            reached = self._tested(candidate, rest, test)
+            return AllOf((self._filtered(candidate, step.where), reached)) if step.where else reached
+
+        return self._chain(resource_type, _parameter(resource_type, code), target, of_target)
+
+    def _compared(self, resource_type: str, code: str, test: Test) -> Criterion:
+        """The operators of R4 §3.1.3, as far as they make sense for the type of the parameter."""
+        if code in FULL_TEXT and test.operator == "co":
+            return self._full_text(FULL_TEXT[code], "", test.value)
+        parameter, operator = _parameter(resource_type, code), test.operator
+        value = _TO_ESCAPE.sub(r"\\\g<0>", test.value)
+        if operator == "pr":
+            self.terms += 1
+            return Missing(resource_type, _present(parameter), not _boolean(value))
+        if parameter.type in _PREFIXED_TYPES and operator in _PREFIXES:
+            return self._match(resource_type, parameter, "", operator + value)
+        if parameter.type == "date" and operator == "po":
+            overlapping = DateValue("ap", _read(date_span, test.value))
+            return Match(resource_type, parameter, "", (overlapping,))
+        modifier = _FILTER_MODIFIERS.get(parameter.type, {}).get(operator)
+        if modifier is None:
+            raise _Refused("not-supported", f"{operator} is not served for {code}, of type {parameter.type}")
+        if modifier not in _FILTER_ONLY:
+            return self._match(resource_type, parameter, modifier, value)
+        found = self._match(resource_type, parameter, "", value)
+        if not isinstance(found, Match) or parameter.code in ON_THE_RESOURCE:
+            return Negation(found)
+        return replace(found, modifier=modifier)
 
     # --- Values
 
@@ -446,9 +524,24 @@ class _Parser:
         for resource_type in asked:
             if resource_type not in definitions.resource_types():
                 raise _Refused("value", f"{resource_type[:64]} is no resource type")
-        if len(asked) > self.most_types:
-            raise _Refused("too-costly", f"at most {self.most_types} types in one search")
         self.types = self.types or asked
+
+    def take_filter(self, _name: str, value: str) -> None:
+        """`_filter`: one expression, over all that each searched type can be searched by."""
+        node = _read(parse_filter, value)
+        self.criteria.append(self._of_the_types(lambda one: self._filtered(one, node)))
+
+    def take_contained(self, _name: str, value: str) -> None:
+        """`_contained`: no, which is the default; what contains them is found by chains through the reference."""
+        if value not in ("false", "true", "both"):
+            raise _Refused("value", "false, true or both is expected")
+        if value != "false":
+            raise _Refused("not-supported", "contained resources are found by a chain, with what contains them")
+
+    def take_contained_type(self, _name: str, value: str) -> None:
+        """`_containedType`: what to show of contained resources, where they are matches."""
+        if value not in ("container", "contained"):
+            raise _Refused("value", "container or contained is expected")
 
     def take_total(self, _name: str, value: str) -> None:
         """`_total`: an estimate is answered by the accurate number."""
@@ -484,14 +577,29 @@ _CONTROLS: dict[str, Callable[[_Parser, str, str], None]] = {
     "_sort": _Parser.take_sort,
     "_type": _Parser.take_type,
     "_total": _Parser.take_total,
+    "_filter": _Parser.take_filter,
+    "_contained": _Parser.take_contained,
+    "_containedType": _Parser.take_contained_type,
     "_include": _Parser.take_include,
     "_revinclude": _Parser.take_include,
 }
 
 
-def _says_no_type(name: str) -> bool:
-    """Whether the criterion is the same for every type."""
-    return name in ON_THE_RESOURCE
+def _is_on_the_resource(criterion: Criterion) -> bool:
+    """Whether it is the same for every type."""
+    return isinstance(criterion, Match) and criterion.parameter.code in ON_THE_RESOURCE
+
+
+def _is_of_type(criterion: Criterion) -> bool:
+    """Whether resources of no other type than its own can fulfil it: it wants index rows, whose names tell."""
+    match criterion:
+        case Match(parameter=parameter, modifier=modifier):
+            return modifier != "not" and parameter.code not in ON_THE_RESOURCE
+        case Missing(missing=missing):
+            return not missing
+        case Chain():
+            return True
+    return False
 
 
 def _without_alias(resource_type: str, name: str) -> str:

@@ -113,7 +113,10 @@ Value = (
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The resource has one of `values` under the parameter; `modifier` is empty or as written, without colon."""
+    """The resource has one of `values` under the parameter; `modifier` is empty or as written, without colon.
+
+    What no modifier says, and `_filter` does: `equals` and `ends` of a string, `differs`: a value other than these.
+    """
 
     resource_type: str
     parameter: SearchParameter
@@ -163,7 +166,29 @@ class AnyOf:
     criteria: tuple[Criterion, ...]
 
 
-Criterion = Match | Missing | Chain | Has | FullText | AnyOf
+@dataclass(frozen=True, slots=True)
+class AllOf:
+    """All of the criteria hold."""
+
+    criteria: tuple[Criterion, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Negation:
+    """The criterion does not hold."""
+
+    criterion: Criterion
+
+
+@dataclass(frozen=True, slots=True)
+class OfType:
+    """The resource is of that type, and the criterion, which is about such resources, holds."""
+
+    resource_type: str
+    criterion: Criterion
+
+
+Criterion = Match | Missing | Chain | Has | FullText | AnyOf | AllOf | Negation | OfType
 
 
 @dataclass(frozen=True, slots=True)

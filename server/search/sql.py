@@ -23,6 +23,7 @@ from sqlalchemy import (
     exists,
     func,
     literal,
+    not_,
     or_,
     select,
     text,
@@ -48,6 +49,7 @@ from relais.server.search.parameters import (
     parameters,
 )
 from relais.server.search.query import (
+    AllOf,
     AnyOf,
     Chain,
     CompositeValue,
@@ -58,6 +60,8 @@ from relais.server.search.query import (
     Match,
     Missing,
     NearValue,
+    Negation,
+    OfType,
     QuantityValue,
     Query,
     ReferenceValue,
@@ -213,7 +217,7 @@ def _rank(criterion: Criterion) -> int:
     match criterion:
         case Match(parameter=SearchParameter(code="_id")):
             return 0
-        case Match(parameter=SearchParameter(code="_lastUpdated")) | Match(modifier="not") | Missing():
+        case Match(parameter=SearchParameter(code="_lastUpdated")) | Match(modifier="not" | "differs") | Missing():
             return _UNSELECTIVE
         case Match(parameter=SearchParameter(code="identifier")):
             return 1
@@ -225,6 +229,12 @@ def _rank(criterion: Criterion) -> int:
             return 3
         case AnyOf(criteria=criteria):
             return max(map(_rank, criteria))
+        case AllOf(criteria=criteria):
+            return min(map(_rank, criteria))
+        case Negation():
+            return _UNSELECTIVE
+        case OfType(criterion=inner):
+            return _rank(inner)
     raise AssertionError(criterion)
 
 
@@ -293,6 +303,13 @@ class _Statement:
                 return ~self._present_in([self._present(criterion, "")], resource)
             case AnyOf(criteria=criteria):
                 return or_(*(self._holds(one, resource, driving=driving) for one in criteria))
+            case AllOf(criteria=criteria):
+                best = min(criteria, key=_rank)
+                return and_(*(self._holds(one, resource, driving=driving and one is best) for one in criteria))
+            case Negation(criterion=inner):
+                return not_(self._holds(inner, resource, driving=False))
+            case OfType(resource_type=resource_type, criterion=inner):
+                return and_(resource.c.type == resource_type, self._holds(inner, resource, driving=driving))
         keys = self._keys(criterion, "", driving=driving)
         if not driving:
             return self._present_in(keys, resource)
@@ -484,7 +501,9 @@ def _numbered(table: Table, number: int) -> FromClause:
 
 
 def _value(table: FromClause, value: Value, modifier: str) -> Condition:
-    """Whether an index row has the value."""
+    """Whether an index row has the value, or, as `modifier` says, stands to it."""
+    if modifier == "differs":
+        return not_(_value(table, value, "equals"))
     match value:
         case TokenValue():
             return _token(table, value)
@@ -515,10 +534,14 @@ def _token(table: FromClause, value: TokenValue) -> Condition:
 def _string(table: FromClause, value: StringValue, modifier: str) -> Condition:
     if modifier == "contains":
         return table.c.normalised.contains(value.normalised, autoescape=True)
+    if modifier == "ends":
+        return table.c.normalised.endswith(value.normalised, autoescape=True)
     head = schema.string_head(table)
     start = value.normalised[: schema.STRING_HEAD]
     if modifier == "exact":
         return and_(head == start, table.c.exact == value.text)
+    if modifier == "equals":
+        return and_(head == start, table.c.normalised == value.normalised)
     begins = _begins(head, start)
     return begins if start == value.normalised else and_(begins, _begins(table.c.normalised, value.normalised))
 
