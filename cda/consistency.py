@@ -141,7 +141,7 @@ def _unique_entry_ids(root: etree._Element) -> Iterator[_Finding]:
     seen: set[tuple[str | None, str | None]] = set()
     statements = " or ".join(f"self::v3:{name}" for name in _STATEMENTS)
     reference = f"v3:templateId/@root = '{_INTERNAL_REFERENCE}'"
-    for identifier in _find(root, f"//*[({statements}) and not({reference})]/v3:id[@root]"):
+    for identifier in _find(root, f"//v3:id[@root][parent::*[({statements}) and not({reference})]]"):
         if (key := (identifier.get("root"), identifier.get("extension"))) in seen:
             message = "another entry has the same id"
             yield _Finding(identifier, "relais-entry-id", message, "duplicate", "warning")

@@ -18,6 +18,7 @@ OF_2023_12 = "tcc-2023-12"
 
 XML_SCHEMA = "infrastructure/cda/CDA_extended.xsd"
 CODE_SYSTEM_FILES = "schematrons/profils/terminologies/terminologie"
+UNITS_FILE = f"{CODE_SYSTEM_FILES}/2.16.840.1.113883.6.8.xml"
 STRUCTURE = "structurationMinimale"
 TERMINOLOGIES = "terminologies"
 

@@ -6,6 +6,7 @@ interpreter lock, so servers run this in processes of their own (`relais.cda.val
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from relais.cda.schematron_schema import (
     read_pattern,
     read_schema,
 )
-from relais.cda.schematron_xslt import OUT, Located, Stylesheet, generate
+from relais.cda.schematron_xslt import OUT, Located, Stylesheet, file_uri, generate
 
 __all__ = [
     "ALL_PHASES",
@@ -120,7 +121,9 @@ class Processor:
     def __init__(self) -> None:
         self.saxon: Any = PySaxonProcessor(license=False)
         self.saxon.set_configuration_property("http://saxon.sf.net/feature/allowedProtocols", "file")
-        self._files: dict[Path, Any] = {}
+        self._asked_for: set[Path] = set()
+        self._documents: dict[Any, Any] = {}
+        self._library = self.saxon.make_map({})
 
     def compile(self, schema: Schema, replaced: Mapping[Path, Path] | None = None) -> CompiledSchema:
         """Compile a schema; `replaced` gives files to read in place of others. Raises SchematronError.
@@ -128,8 +131,10 @@ class Processor:
         Expressions that do not compile are left out, and listed in the `not_run` of every result.
         """
         refused: dict[Located, str] = {}
+        replaced = replaced or {}
+        self.library(replaced.get(file, file) for file in schema.named_files)
         while True:
-            sheet = generate(schema, replaced or {}, refused)
+            sheet = generate(schema, replaced, refused)
             try:
                 executable = self.saxon.new_xslt30_processor().compile_stylesheet(stylesheet_text=sheet.text)
             except PySaxonApiError as error:
@@ -142,14 +147,21 @@ class Processor:
                 return CompiledSchema(self, schema, sheet, executable)
 
     def library(self, files: Iterable[Path]) -> Any:
-        """Documents that rules open, read once and kept: those of the files that exist."""
-        documents = self.saxon.empty_sequence()
+        """Every document that rules opened so far by its URI, those of the files included: each is read once.
+
+        Files that are absent or no XML are left to the rule that opens them.
+        """
         for file in files:
-            if file not in self._files and file.is_file():
-                self._files[file] = self.saxon.parse_xml(xml_file_name=str(file))
-            if file in self._files:
-                documents.add_xdm_item(self._files[file])
-        return documents
+            if file in self._asked_for:
+                continue
+            self._asked_for.add(file)
+            if file.is_file():
+                with contextlib.suppress(PySaxonApiError):
+                    self._documents[self.saxon.make_string_value(file_uri(file))] = self.saxon.parse_xml(
+                        xml_file_name=str(file)
+                    )
+                    self._library = self.saxon.make_map(self._documents)
+        return self._library
 
     def source(self, tree: etree._ElementTree) -> Source:
         """A parsed document, ready for `CompiledSchema.validate`."""
@@ -161,6 +173,7 @@ class CompiledSchema:
 
     def __init__(self, processor: Processor, schema: Schema, sheet: Stylesheet, executable: Any) -> None:
         self.processor, self.schema = processor, schema
+        self.unreachable = schema.unreachable
         self._sheet, self._executable = sheet, executable
 
     @property

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -23,6 +23,7 @@ ALL_PHASES = "#ALL"
 _SCH = "{http://purl.oclc.org/dsdl/schematron}"
 _AT = "{urn:relais:schematron}at"
 _BINDINGS = ("xslt2", "xslt3")
+_FILE_NAME = re.compile(r"'([^'?#]+\.xml)'")
 _PARAMETER = re.compile(r"\$([\w][\w.\-]*)")
 _EXPRESSIONS = ("test", "context", "select", "value", "path")
 
@@ -119,6 +120,16 @@ class Schema:
     def rules(self) -> tuple[Rule, ...]:
         """The rules of all active patterns."""
         return tuple(rule for pattern in self.patterns for rule in pattern.rules)
+
+    @property
+    def named_files(self) -> Iterator[Path]:
+        """The files that its expressions name, and may open."""
+        lets = (let for pattern in self.patterns for let in pattern.lets)
+        items = (item for rule in (*self.rules, *self.abstract_rules.values()) for item in rule.items)
+        for item in (*self.lets, *lets, *items):
+            if not isinstance(item, Extends):
+                for name in _FILE_NAME.findall(item.value if isinstance(item, Let) else item.test):
+                    yield (self.path.parent / name).resolve()
 
     @property
     def unreachable(self) -> tuple[Gap, ...]:

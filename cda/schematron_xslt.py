@@ -4,7 +4,8 @@ A check that raises an error, or that uses a variable which raised one, gives `r
 An abstract rule becomes one named template, whoever extends it, because copying it multiplies the compile time;
 only where it shares variables with the extending rule is it copied. `doc`, `doc-available` and `document` are
 replaced by functions that open files of the rules only, whatever path a document under test may suggest; documents
-given as the parameter `library` are not read again, as Saxon would at every run.
+given as the parameter `library`, by URI, are not read again, as Saxon would at every run. The search of a whole such
+document for an element with a given text becomes a key, whose index Saxon keeps with the document.
 
 Matching costs more than testing: a pattern is cut into groups of rules that cannot take the same node, each applied
 to the few nodes that its contexts may match (`relais.cda.schematron_contexts`).
@@ -32,6 +33,10 @@ _ERROR = re.compile(r"on line (\d+) column \d+[^\n]*\n\s+(\w{4}\d{4}\s+[^\n]*)")
 _VARIABLE = re.compile(r"\$\s*([\w][\w.\-]*)")
 _LITERAL = re.compile(r"\s*(?:'[^']*'|\"[^\"]*\"|\d+)\s*")
 _DOCUMENT_CALL = re.compile(r"(?<![\w:.\-$])(doc|doc-available|document)(?=\s*\()")
+_LOOKUP = re.compile(
+    r"(?P<document>(?<![\w:.\-$])doc\s*\((?:[^()]|\([^()]*\))*\))\s*//\s*(?P<name>[A-Za-z_][\w:.\-]*)"
+    r"\[\s*text\(\)\s*=\s*(?P<value>string\(\s*\$[\w.\-]+\s*\))\s*\]"
+)
 _OPENED = re.compile(r"(?<![\w:.\-$])(?:doc|document)\s*\(\s*'([^']*)'")
 
 # Our prefixes begin with an underscore, those of the schema are its own.
@@ -45,9 +50,7 @@ _NAMESPACES = {
 _FUNCTIONS = """
 <_xsl:stylesheet version="3.0" %s>
   <_xsl:output method="xml" encoding="us-ascii" omit-xml-declaration="yes"/>
-  <_xsl:param name="_out:library" as="document-node()*" select="()"/>
-  <_xsl:variable name="_out:held" as="map(_xs:string, document-node())"
-    select="_map:merge($_out:library ! _map:entry(_out:uri(base-uri(.)), .))"/>
+  <_xsl:param name="_out:library" as="map(_xs:string, document-node())" select="_map:merge(())"/>
   <_xsl:function name="_out:uri" as="_xs:string">
     <_xsl:param name="uri" as="_xs:anyURI"/>
     <_xsl:sequence select="replace(string($uri), '^file:/+', 'file:/')"/>
@@ -67,12 +70,12 @@ _FUNCTIONS = """
   <_xsl:function name="_out:doc-available" as="_xs:boolean">
     <_xsl:param name="href" as="_xs:string?"/>
     <_xsl:variable name="file" select="_out:file(string($href))"/>
-    <_xsl:sequence select="exists($file) and (_map:contains($_out:held, $file) or doc-available($file))"/>
+    <_xsl:sequence select="exists($file) and (_map:contains($_out:library, $file) or doc-available($file))"/>
   </_xsl:function>
   <_xsl:function name="_out:doc" as="document-node()?">
     <_xsl:param name="href" as="_xs:string?"/>
     <_xsl:variable name="file" select="$href ! _out:file(.)"/>
-    <_xsl:sequence select="if (exists($file) or empty($href)) then ($file ! $_out:held(.), doc($file))[1]
+    <_xsl:sequence select="if (exists($file) or empty($href)) then ($file ! $_out:library(.), doc($file))[1]
       else error(QName('http://www.w3.org/2005/xqt-errors', 'FODC0002'), 'not a file of the rules')"/>
   </_xsl:function>
   <_xsl:function name="_out:document" as="document-node()*">
@@ -153,6 +156,7 @@ class _Generator:
         self.modes: list[str] = []
         self.starts: dict[str, str] = {}
         self.keys: dict[str, str] = {}
+        self.indexes: dict[str, str] = {}
         self.top = _functions(schema.namespaces)
         self.top.set("{http://www.w3.org/XML/1998/namespace}base", schema.path.as_uri())
         self.globals = self._globals()
@@ -187,9 +191,11 @@ class _Generator:
         return " | ".join(paths)
 
     def _shared(self, result: etree._Element) -> None:
-        """Declare the keys and the starts of paths that selections use."""
+        """Declare the keys, and the starts of paths that selections use."""
         for use, number in self.keys.items():
             etree.SubElement(self.top, f"{_XSL}key", name=f"_out:key-{number}", match=f"*[{use}]", use=use)
+        for name, number in self.indexes.items():
+            etree.SubElement(self.top, f"{_XSL}key", name=f"_out:index-{number}", match=name, use="text()")
         for start, number in self.starts.items():
             result.insert(0, etree.Element(f"{_XSL}variable", name=f"_out:start-{number}", select=start))
 
@@ -209,10 +215,10 @@ class _Generator:
     def _documents(self, replaced: Mapping[Path, Path]) -> None:
         """Declare what the rules may open: the files under the root, some of them replaced."""
         root = etree.SubElement(self.top, f"{_XSL}variable", name="_out:root")
-        root.set("select", f"'{_file_uri(self.schema.root)}/'")
+        root.set("select", f"'{file_uri(self.schema.root)}/'")
         files = etree.SubElement(self.top, f"{_XSL}variable", {"name": "_out:replaced", "as": "element()*"})
         for file, by in replaced.items():
-            etree.SubElement(files, f"{_OUT}replaced", file=_file_uri(file), by=_file_uri(by))
+            etree.SubElement(files, f"{_OUT}replaced", file=file_uri(file), by=file_uri(by))
 
     def _rule(self, rule: Rule, mode: str, priority: int) -> None:
         if reason := self.refused.get(Located(rule.context, rule.at)):
@@ -339,9 +345,14 @@ class _Generator:
 
     def _expression(self, element: etree._Element, name: str, text: str, at: str, written: str = "") -> None:
         """Set an attribute of an XSLT element to an expression of the schema, and remember which one it is."""
-        element.set(name, _DOCUMENT_CALL.sub(r"_out:\1", written or text))
+        element.set(name, _DOCUMENT_CALL.sub(r"_out:\1", _LOOKUP.sub(self._lookup, written or text)))
         element.set(_NUMBER, str(len(self.expressions)))
         self.expressions.append(Located(text, at))
+
+    def _lookup(self, found: re.Match[str]) -> str:
+        """The search of a document for an element with that text, by a key."""
+        number = self.indexes.setdefault(found["name"], str(len(self.indexes)))
+        return f"{found['document']}/key('_out:index-{number}', {found['value']}, .)"
 
     def _gap(self, at: str, reason: str) -> None:
         self.gaps[Gap(at, reason)] = None
@@ -363,6 +374,6 @@ def _catch(attempt: etree._Element, **attributes: str) -> None:
     etree.SubElement(raised, f"{_XSL}value-of", select="$_err:description")
 
 
-def _file_uri(path: Path) -> str:
+def file_uri(path: Path) -> str:
     """The URI of a file as Java writes it: one slash after `file:`."""
     return path.resolve().as_uri().replace("file:///", "file:/", 1)

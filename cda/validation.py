@@ -30,6 +30,7 @@ from relais.cda.rule_sets import (
     MODEL_PROFILES,
     STRUCTURE,
     TERMINOLOGIES,
+    UNITS_FILE,
     XML_SCHEMA,
     Caveat,
     Profile,
@@ -260,7 +261,8 @@ class Validator:
             yield ProfileResult(DOCUMENT_MODEL, True, 0, 0, (), (), (NotRun("relais-document-model", reason),))
 
     def _opened(self, tree: etree._ElementTree) -> Iterator[Path]:
-        """The files in which the terminologies profile will look for the codes of a document: megabytes each."""
+        """The files in which the terminologies profile will look for the units and codes of a document: megabytes."""
+        yield self.rule_set.folder / UNITS_FILE
         systems = {element.get("codeSystem", "") for element in tree.iterfind(".//*[@codeSystem]")}
         for system in sorted(systems & self._code_systems):
             file = self.rule_set.folder / CODE_SYSTEM_FILES / f"{system}.rdf"
@@ -293,7 +295,7 @@ class Validator:
         return frozenset(places.of(element) for element in found if element.get("code") in codes)
 
     def _limits(self, profile: Profile, tree: etree._ElementTree) -> Iterator[NotRun]:
-        yield from (NotRun(gap.at, gap.reason) for gap in self.compiled(profile).schema.unreachable)
+        yield from (NotRun(gap.at, gap.reason) for gap in self.compiled(profile).unreachable)
         for limit in LIMITS:
             if limit.profile == profile.name and tree.xpath(limit.present, namespaces=_NS):
                 yield NotRun(limit.rule, limit.reason)

@@ -385,3 +385,33 @@ def test_file_is_read_in_place_of_another(processor: Processor, tmp_path: Path) 
     replaced = {tmp_path / "old.xml": tmp_path / "new.xml"}
     assert texts(processor.compile(schema).validate(source).failed) == ["old"]
     assert texts(processor.compile(schema, replaced).validate(source).failed) == ["new"]
+
+
+def test_text_is_searched_for_in_a_file_as_xpath_would(judge: Any, tmp_path: Path) -> None:
+    (tmp_path / "codes.xml").write_text("<l><n>A</n><n><!-- twice -->B<x/>C</n><n> D </n><m>E</m></l>", "utf-8")
+    rules = """<let name="folder" value="''"/><pattern><rule context="c">
+        <let name="code" value="@code"/>
+        <assert test="exists(doc(concat($folder, 'codes', '.xml'))//n[text()= string($code)])"><value-of
+        select="$code"/></assert></rule></pattern>"""
+    codes = "".join(f'<c code="{code}"/>' for code in ("A", "B", "C", "BC", "D", " D ", "E", "F"))
+    result = judge(rules, f"<r>{codes}</r>")
+    assert (texts(result.failed), result.not_run) == (["BC", "D", "E", "F"], ())
+    (tmp_path / "codes.xml").unlink()
+    assert [item.code for item in judge(rules, '<r><c code="A"/></r>').not_run] == ["FODC0002"]
+
+
+def test_file_that_rules_name_is_read_when_they_are_compiled(processor: Processor, tmp_path: Path) -> None:
+    values, path = tmp_path / "values.xml", tmp_path / "s.sch"
+    values.write_text("<v>then</v>", encoding="utf-8")
+    path.write_text(
+        """<schema xmlns="http://purl.oclc.org/dsdl/schematron" queryBinding="xslt2"><pattern>
+        <let name="values" value="'values.xml'"/><rule context="r">
+        <assert test="document($values)/v = 'now'"><value-of select="document($values)/v"/></assert>
+        <assert test="doc('broken.xml')/v">read</assert></rule></pattern></schema>""",
+        encoding="utf-8",
+    )
+    (tmp_path / "broken.xml").write_text("<v>", encoding="utf-8")
+    compiled = processor.compile(read_schema(path))
+    values.write_text("<v>now</v>", encoding="utf-8")
+    result = compiled.validate(processor.source(parse(b"<r/>")))
+    assert (texts(result.failed), [item.code for item in result.not_run]) == (["then"], ["FODC0002"])
