@@ -77,7 +77,7 @@ def import_document(data: bytes) -> tuple[bytes, list[Issue]]:
 def store_document(data: bytes, settings: Settings) -> Filed:
     """Store a CDA with all that it says, as `$from-cda` with `store` does. Raises RelaisError."""
     received = document_imports.receive(data)
-    document_imports.refuse_other_environment(received, settings.deployment)
+    document_imports.refuse_other_environment(received.document, settings.deployment)
     store = Store.open(settings.database_url)
     try:
         with Facade(settings, store).repository.transaction() as transaction:

@@ -89,9 +89,9 @@ def receive(data: bytes) -> Received:
     return Received(data, found.document, imported.bundle, tuple(dict.fromkeys([*found.issues, *imported.issues])))
 
 
-def refuse_other_environment(received: Received, deployment: Deployment) -> None:
+def refuse_other_environment(document: Document, deployment: Deployment) -> None:
     """Raise RelaisError for an INS of the other environment: test and production never meet (Référentiel INS)."""
-    for index, ii in enumerate(received.document.header.patient.ids, 1):
+    for index, ii in enumerate(document.header.patient.ids, 1):
         if ii.root in INS_ROOTS and not identity.may_leave(ii.root, deployment):
             message = f"an INS that may not enter an instance in {deployment.ins_environment} mode"
             place = f"{patient_matching.PLACE}/id[{index}]"

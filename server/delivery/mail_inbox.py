@@ -37,9 +37,8 @@ from sqlalchemy import (
 
 from relais.cda import reader, xdm
 from relais.cda.errors import Issue, RelaisError
-from relais.cda.templates import INS_ROOTS
 from relais.mappings.document_metadata import check_archive
-from relais.mappings.identity import ENVIRONMENT_INS_ROOTS
+from relais.server import document_imports
 from relais.server.delivery import acknowledgements, mail_reports
 from relais.server.delivery.channel import DeliveryError
 from relais.server.delivery.mail_reports import Reader, Refusal, Report
@@ -391,13 +390,10 @@ def _archives(message: EmailMessage) -> list[bytes]:
 def _check_patients(documents: Sequence[bytes], settings: Settings) -> None:
     """One person, whose INS belongs to this environment: production and test never meet."""
     people = set()
-    for document in documents:
-        patient = reader.read(document).document.header.patient
-        people.add(frozenset((ii.root, ii.extension) for ii in patient.ids))
-        roots = {ii.root for ii in patient.ids if ii.root in INS_ROOTS}
-        if roots - set(ENVIRONMENT_INS_ROOTS[settings.deployment.ins_environment]):
-            message = f"an INS that may not enter an instance in {settings.ins_environment} mode"
-            raise _wrong(message, "Référentiel INS: OIDs of test and production")
+    for content in documents:
+        document = reader.read(content).document
+        document_imports.refuse_other_environment(document, settings.deployment)
+        people.add(frozenset((ii.root, ii.extension) for ii in document.header.patient.ids))
     if len(people) > 1:
         raise _wrong("the documents are not all of one person", "ECO.2.1.1")
 

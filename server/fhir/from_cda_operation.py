@@ -41,7 +41,7 @@ def from_cda(facade: Facade, call: Call) -> Reply:
     received = document_imports.receive(asked.data)
     if not asked.store:
         return _answer(call, received)
-    document_imports.refuse_other_environment(received, facade.settings.deployment)
+    document_imports.refuse_other_environment(received.document, facade.settings.deployment)
     with facade.repository.transaction() as transaction:
         filed = document_imports.file(transaction, received)
     return _filed(call, filed)

@@ -97,22 +97,28 @@ class _Server(socketserver.ThreadingTCPServer):
     def __init__(self, listener: socket.socket, service: ImapServer) -> None:
         self.service = service
         self.stopping = threading.Event()
+        self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
         super().__init__(listener.getsockname(), _Connection, bind_and_activate=False)
         self.socket.close()
         self.socket = listener
 
     def remember(self, connection: socket.socket) -> None:
-        self._open.add(connection)
+        """Keep a connection for `cut`; one that comes after it is cut at once."""
+        with self._lock:
+            self._open.add(connection)
+            if self.stopping.is_set():
+                _shut(connection)
 
     def forget(self, connection: socket.socket) -> None:
-        self._open.discard(connection)
+        with self._lock:
+            self._open.discard(connection)
 
     def cut(self) -> None:
-        self.stopping.set()
-        for connection in tuple(self._open):
-            with contextlib.suppress(OSError):
-                socket.socket.shutdown(connection, socket.SHUT_RDWR)
+        with self._lock:
+            self.stopping.set()
+            for connection in self._open:
+                _shut(connection)
 
 
 class _RefusedError(Exception):
@@ -390,9 +396,14 @@ class _Connection(socketserver.BaseRequestHandler):
         self._connection.sendall(data)
 
     def _cut(self) -> None:
-        with contextlib.suppress(OSError):
-            socket.socket.shutdown(self._connection, socket.SHUT_RDWR)
+        _shut(self._connection)
         raise ConnectionAbortedError
+
+
+def _shut(connection: socket.socket) -> None:
+    """End a connection for whoever reads from it or writes to it."""
+    with contextlib.suppress(OSError):
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
 
 _BEFORE_LOGIN = frozenset({"CAPABILITY", "NOOP", "LOGOUT", "STARTTLS", "LOGIN", "AUTHENTICATE"})

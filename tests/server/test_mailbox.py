@@ -20,11 +20,12 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from relais.cda import templates
 from relais.cda.model import Document
 from relais.mappings.context import Resource
 from relais.server import reception
 from relais.server.delivery import mail_inbox
-from relais.server.delivery.channel import DeliveryError
+from relais.server.delivery.channel import DeliveryError, Shipment
 from relais.server.delivery.mail_inbox import Mail, MailInbox, received_table
 from relais.server.delivery.mail_message import compose
 from relais.server.delivery.mailbox import Mailbox
@@ -37,8 +38,9 @@ from relais.server.sandbox.mail_server import MailFault
 from relais.server.search import search
 from relais.server.settings import Settings
 from relais.server.store import Store
+from support.documents import small_document
 from support.operator import SENDER, Operator, operator
-from support.shipments import NURSE, PROFESSIONAL, other_document, small_shipment
+from support.shipments import NURSE, PATIENT_ID, PROFESSIONAL, other_document, small_shipment, with_entry
 
 DONE, QUARANTINE = "Relais-traites", "Relais-quarantaine"
 
@@ -110,10 +112,13 @@ def quick_office(post: Operator, tmp_path: Path) -> Iterator[Office]:
 
 
 def message(document: Document | None = None, number: int = 1) -> EmailMessage:
+    return mail_of(replace(small_shipment(document, recipients=(NURSE,)), message_id=f"<{number}@relais.mssante.fr>"))
+
+
+def mail_of(shipment: Shipment) -> EmailMessage:
     settings = Settings.of(
         {"mss_sender": SENDER, "mss_product_reference": "R", "organization_name": "DAC", "mss_pdf": False}
     )
-    shipment = replace(small_shipment(document, recipients=(NURSE,)), message_id=f"<{number}@relais.mssante.fr>")
     return compose(shipment, settings)
 
 
@@ -229,13 +234,22 @@ def sha1(data: bytes) -> bytes:
     return hashlib.sha1(data, usedforsecurity=False).hexdigest().encode()
 
 
-def test_an_ins_of_production_does_not_enter_a_test_instance(post: Operator, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("environment", "root"), [("production", templates.INS_NIR_TEST), ("test", templates.INS_NIR)])
+def test_an_ins_of_the_other_environment_does_not_enter(
+    post: Operator, tmp_path: Path, environment: str, root: str
+) -> None:
+    document, patient = small_document(), PATIENT_ID.replace(templates.INS_NIR_TEST, root)
+    document.header.patient.ids[0].root = root
+    shipment = with_entry(small_shipment(document), patient_id=patient, source_patient_id=patient)
+    lot = replace(shipment.submission.submission_set, patient_id=patient)
+    shipment = replace(shipment, submission=replace(shipment.submission, submission_set=lot))
     with contextmanager(_opened)(tmp_path) as store:
-        office = Office(post, store, ins_environment="production")
-        office.deliver(message())
+        office = Office(post, store, ins_environment=environment)
+        office.deliver(mail_of(shipment))
         office.read()
         [(state, reason)] = office.rows()
         assert (state, "an INS that may not enter" in (reason or "")) == ("quarantined", True)
+        assert office.filed() == 0
         office.channel.close()
 
 
