@@ -6,14 +6,11 @@ bound, however the network cuts it. One exchange at a time on a connection: mess
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import re
 import select
 import socket
-import socketserver
 import ssl
-import sys
 import threading
 import time
 import weakref
@@ -21,8 +18,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from relais.server.delivery.socket_server import SocketServer
 from relais.server.delivery.tls import is_refusal
-from relais.server.faults import described
 
 log = logging.getLogger("relais.mllp")
 
@@ -251,12 +248,12 @@ class MllpServer:
         self._context = context
         self._max_size = max_size
         self._max_connections = max_connections
-        self._server: _Server | None = None
+        self._server: SocketServer | None = None
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Listen; a port 0 becomes a free one, kept for later starts. Raises OSError when the port is taken."""
-        self._server = _Server((self.host, self.port), self._serve, self._context, self._max_connections)
+        self._server = SocketServer((self.host, self.port), self._serve, self._context, self._max_connections)
         self.port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="mllp", daemon=True)
         self._thread.start()
@@ -317,69 +314,3 @@ def _read_until(connection: socket.socket, until: float, timeout: float) -> byte
         raise TimeoutError
     connection.settimeout(min(remaining, timeout))
     return connection.recv(_CHUNK)
-
-
-class _Server(socketserver.ThreadingTCPServer):
-    """Accepts connections and knows those that are open; `server_close` waits for their threads."""
-
-    allow_reuse_address = True
-    daemon_threads = False
-
-    def __init__(
-        self,
-        address: tuple[str, int],
-        serve: Callable[[socket.socket], None],
-        context: ssl.SSLContext | None,
-        max_connections: int,
-    ) -> None:
-        self._max_connections = max_connections
-        self._serve = serve
-        self._context = context
-        self._open: set[socket.socket] = set()
-        self._lock = threading.Lock()
-        super().__init__(address, socketserver.BaseRequestHandler)
-
-    def cut(self) -> None:
-        """Cut every open connection: whoever reads from it or writes to it stops."""
-        with self._lock:
-            for connection in self._open:
-                with contextlib.suppress(OSError):
-                    socket.socket.shutdown(connection, socket.SHUT_RDWR)  # not SSLSocket's: it breaks its readers
-
-    def get_request(self) -> tuple[socket.socket, object]:
-        """Accept; the TLS handshake is left to the connection's thread, so that nobody waits for a slow client."""
-        connection, address = super().get_request()
-        try:
-            if self._context is not None:
-                connection = self._context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
-        except BaseException:
-            connection.close()
-            raise
-        with self._lock:
-            self._open.add(connection)
-        return connection, address
-
-    def verify_request(self, request: object, client_address: object) -> bool:
-        """Whether there is room for another connection."""
-        with self._lock:
-            fits = len(self._open) <= self._max_connections
-        if not fits:
-            log.warning("more than %d MLLP connections: one is closed", self._max_connections)
-        return fits
-
-    def finish_request(self, request: object, client_address: object) -> None:
-        """Called in the thread of the connection."""
-        assert isinstance(request, socket.socket)  # noqa: S101 - tells the type checker
-        self._serve(request)
-
-    def close_request(self, request: object) -> None:
-        """Called when the connection ends."""
-        assert isinstance(request, socket.socket)  # noqa: S101 - tells the type checker
-        with self._lock:
-            self._open.discard(request)
-        request.close()
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A fault of the handler: the connection ends without an answer."""
-        fault = sys.exception()
-        log.error("an MLLP message could not be handled: %s", described(fault) if fault else "")

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import tempfile
 import threading
@@ -183,10 +182,10 @@ class Repository:
         self, lot: str, metadata: etree._Element, files: Mapping[str, bytes], receipt: Mapping[str, object]
     ) -> None:
         new = Path(tempfile.mkdtemp(dir=self._folder, prefix=_UNFINISHED))
-        _write(new / "submission.xml", etree.tostring(metadata, xml_declaration=True, encoding="UTF-8"))
+        (new / "submission.xml").write_bytes(etree.tostring(metadata, xml_declaration=True, encoding="UTF-8"))
         for name, data in files.items():
-            _write(new / name, data)
-        _write(new / "receipt.json", json.dumps(receipt, indent=1).encode())
+            (new / name).write_bytes(data)
+        (new / "receipt.json").write_bytes(json.dumps(receipt, indent=1).encode())
         self._load(new.rename(self._folder / lot))
 
     def _load(self, folder: Path) -> None:
@@ -376,10 +375,3 @@ def _entry_uuid(entry_id: str) -> str:
 def _named(submission: Submission) -> Iterator[tuple[str, DocumentEntry]]:
     for number, entry in enumerate(submission.entries, 1):
         yield f"{number:02}.xml", entry
-
-
-def _write(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import enum
-import socket
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
-
-from cryptography import x509
-from flask import Flask, Response, request
-from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from relais.cda.xds_types import CX
 from relais.server.sandbox import soap, stored_queries
 from relais.server.sandbox.authority import Authority
 from relais.server.sandbox.faults import Faults
 from relais.server.sandbox.files import write_whole
-from relais.server.sandbox.listening import listen
+from relais.server.sandbox.https_server import Answer, HttpsServer, Request
 from relais.server.sandbox.registry import (
     DELETED,
     HIDDEN_FROM_PROFESSIONALS,
@@ -123,24 +118,37 @@ class XdsServer:
         self.faults: Faults[RepositoryFault] = Faults()
         self.registry_faults: Faults[RegistryFault] = Faults()
         self.patients = Patients()
-        self.host, self.port = host, port
         self._folder = folder
-        self._context = authority.server_context(clients=True)
         self._patient_domains = patient_domains
         self._repository = Repository(folder / "documents", patient_domains, authority)
         self._vihf = VihfChecks(authority)
         self._message_ids: set[str] = set()
         self._lock = threading.Lock()
         self._stopping = threading.Event()
-        self._server: BaseWSGIServer | None = None
-        self._thread: threading.Thread | None = None
-        self._services: dict[str, Callable[[SoapRequest, Caller], Response]] = {
+        self._server = HttpsServer(
+            self._answer_and_record,
+            authority.server_context(clients=True),
+            host=host,
+            port=port,
+            max_request=MAX_REQUEST,
+        )
+        self._services: dict[str, Callable[[SoapRequest, Caller], Answer]] = {
             soap.PROVIDE_AND_REGISTER: self._provide_and_register,
             soap.RETRIEVE: self._retrieve,
             soap.QUERY: self._query,
             soap.UPDATE: self._update,
             soap.EXISTENCE: self._existence,
         }
+
+    @property
+    def host(self) -> str:
+        """Address it listens on."""
+        return self._server.host
+
+    @property
+    def port(self) -> int:
+        """Port it listens on, known once started."""
+        return self._server.port
 
     @property
     def url(self) -> str:
@@ -150,60 +158,34 @@ class XdsServer:
     def start(self) -> None:
         """Listen; a port 0 becomes a free one, kept for later starts."""
         self._stopping.clear()
-        with listen(self.host, self.port) as listener:
-            self._server = make_server(
-                self.host,
-                0,
-                self._application(),
-                threaded=True,
-                request_handler=_QuietHandler,
-                ssl_context=self._context,
-                fd=listener.fileno(),  # of which the server makes a copy
-            )
-        # The handshake belongs to the connection's own thread: a client that stalls in it must not stop the others.
-        self._server.socket.do_handshake_on_connect = False  # type: ignore[attr-defined]
-        self.port = self._server.port
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.05,), name="sandbox-dmp", daemon=True
-        )
-        self._thread.start()
+        self._server.start()
 
     def stop(self) -> None:
-        """Stop listening; the port refuses connections afterwards."""
-        if self._server is None or self._thread is None:
-            return
+        """Stop listening and cut every connection; the port refuses connections afterwards."""
         self._stopping.set()
-        self._server.shutdown()
-        self._thread.join()
-        self._server = self._thread = None
+        self._server.stop()
 
     def documents(self) -> list[StoredDocument]:
         """Every document stored, oldest first."""
         return self._repository.documents()
 
-    def _application(self) -> Flask:
-        application = Flask("relais-sandbox-dmp")
-        application.config["MAX_CONTENT_LENGTH"] = MAX_REQUEST
-        application.add_url_rule(f"{SERVICES}/<service>", view_func=self._answer_and_record, methods=["POST"])
-        return application
-
-    def _answer_and_record(self, service: str) -> Response:
-        body, content_type = request.get_data(), request.headers.get("Content-Type", "")
-        answer = self._answer(service, content_type, body)
+    def _answer_and_record(self, request: Request) -> Answer:
+        service = request.path.removeprefix(f"{SERVICES}/")
+        if service not in _ACTIONS:
+            return Answer(404, "text/plain", b"Not Found")
+        answer = self._answer(service, request)
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{uuid4().hex[:8]}"
-        recorded = b"Content-Type: " + content_type.encode() + b"\r\n\r\n" + body
+        recorded = b"Content-Type: " + request.content_type.encode() + b"\r\n\r\n" + request.body
         write_whole(self._folder / "exchanges" / f"{name}-{service}-request.mime", recorded)
-        write_whole(self._folder / "exchanges" / f"{name}-{service}-answer.mime", answer.get_data())
+        write_whole(self._folder / "exchanges" / f"{name}-{service}-answer.mime", answer.body)
         return answer
 
-    def _answer(self, service: str, content_type: str, body: bytes) -> Response:
-        if service not in _ACTIONS:
-            return Response("Not Found", 404, content_type="text/plain")
+    def _answer(self, service: str, request: Request) -> Answer:
         try:
-            received = soap.read_request(content_type, body, request.url, _ACTIONS[service])
+            received = soap.read_request(request.content_type, request.body, request.url, _ACTIONS[service])
             self._refuse_replay(received.message_id)
             try:
-                caller = self._vihf.check(received.assertion, _client_certificate())
+                caller = self._vihf.check(received.assertion, request.client)
                 return self._services[received.action](received, caller)
             except SoapFaultError as refused:
                 refused.relates_to = received.message_id
@@ -219,7 +201,7 @@ class XdsServer:
 
     # --- repository ---
 
-    def _provide_and_register(self, received: SoapRequest, caller: Caller) -> Response:
+    def _provide_and_register(self, received: SoapRequest, caller: Caller) -> Answer:
         submission = soap.read_provide_and_register(received)
         fault = self.faults.take(*_NOT_STORING)
         if fault is not None:
@@ -230,37 +212,32 @@ class XdsServer:
             return _said(received, soap.registry_response(failure.errors))
         return self._fail_after(self.faults.take(*_STORING), received)
 
-    def _fail_before(self, fault: RepositoryFault, received: SoapRequest) -> Response:
+    def _fail_before(self, fault: RepositoryFault, received: SoapRequest) -> Answer:
         if fault in _CODES:
             return _said(received, soap.registry_response([RegistryError(_CODES[fault], "asked of the sandbox")]))
         if fault is RepositoryFault.HTML_PAGE:
-            return Response("<html><body>Maintenance</body></html>", 200, content_type="text/html")
+            return Answer(200, "text/html", b"<html><body>Maintenance</body></html>")
         if fault is RepositoryFault.SILENT_BEFORE:
             self._stopping.wait(SILENCE)
-        if fault is RepositoryFault.DROPPED_BEFORE:
-            _drop()
-        return _unavailable()
+        return replace(_unavailable(), is_cut=fault is RepositoryFault.DROPPED_BEFORE)
 
-    def _fail_after(self, fault: RepositoryFault | None, received: SoapRequest) -> Response:
+    def _fail_after(self, fault: RepositoryFault | None, received: SoapRequest) -> Answer:
         """The answer to a submission that is stored: success, or the success spoiled by a fault."""
         if fault is RepositoryFault.SILENT_AFTER:
             self._stopping.wait(SILENCE)
         if fault is RepositoryFault.SLOW:
             self._stopping.wait(SLOWNESS)
-        if fault is RepositoryFault.DROPPED_AFTER:
-            _drop()
         message_id = f"urn:uuid:{uuid4()}" if fault is RepositoryFault.WRONG_RELATION else received.message_id
         envelope = soap.answer(received.action, message_id, soap.registry_response())
         if fault is RepositoryFault.MALFORMED:
             envelope = envelope.replace(b"</soap:Body>", b"</soap:Bogus>")
         answer = _multipart(envelope)
         if fault is RepositoryFault.HALF_ANSWER:
-            whole = answer.get_data()
-            answer.set_data(whole[: len(whole) // 2])
-            answer.headers["Content-Length"] = str(len(whole))
-        return answer
+            length = len(answer.body)
+            return replace(answer, body=answer.body[: length // 2], announced=length)
+        return replace(answer, is_cut=fault is RepositoryFault.DROPPED_AFTER)
 
-    def _retrieve(self, received: SoapRequest, caller: Caller) -> Response:
+    def _retrieve(self, received: SoapRequest, caller: Caller) -> Answer:
         _check_mode(caller)
         found, parts, errors = [], [], []
         with self._repository.reading() as registry:
@@ -282,7 +259,7 @@ class XdsServer:
 
     # --- registry ---
 
-    def _query(self, received: SoapRequest, caller: Caller) -> Response:
+    def _query(self, received: SoapRequest, caller: Caller) -> Answer:
         fault = self.registry_faults.take(*RegistryFault)
         if fault is RegistryFault.UNAVAILABLE:
             return _unavailable()
@@ -298,7 +275,7 @@ class XdsServer:
             return _said(received, soap.query_response([], [error.error]))
         return _said(received, soap.query_response([] if fault is RegistryFault.BLIND else found))
 
-    def _update(self, received: SoapRequest, caller: Caller) -> Response:
+    def _update(self, received: SoapRequest, caller: Caller) -> Answer:
         errors: tuple[RegistryError, ...] = ()
         try:
             update = Update.read(received.payload)
@@ -315,7 +292,7 @@ class XdsServer:
 
     # --- patients ---
 
-    def _existence(self, received: SoapRequest, caller: Caller) -> Response:
+    def _existence(self, received: SoapRequest, caller: Caller) -> Answer:
         names = {"h": "urn:hl7-org:v3"}
         reason = received.payload.find("h:controlActProcess/h:reasonCode", names)
         value = received.payload.find(".//h:parameterList/h:patientIdentifier/h:value", names)
@@ -326,10 +303,6 @@ class XdsServer:
             raise SoapFaultError("the VIHF is about another patient")
         status = self.patients.status(patient, self._patient_domains)
         return _said(received, soap.existence_response(status, patient.oid, patient.id))
-
-
-def _client_certificate() -> x509.Certificate:
-    return x509.load_pem_x509_certificate(request.environ["SSL_CLIENT_CERT"].encode())
 
 
 def _check_mode(caller: Caller) -> None:
@@ -351,27 +324,14 @@ def _visibility(caller: Caller, registry: Registry) -> Callable[[StoredDocument]
     return visible
 
 
-class _QuietHandler(WSGIRequestHandler):
-    """Logs no request: the exchanges are on file."""
-
-    def log(self, type: str, message: str, *args: object) -> None:
-        """Say nothing."""
-
-
-def _said(received: SoapRequest, body: str) -> Response:
+def _said(received: SoapRequest, body: str) -> Answer:
     return _multipart(soap.answer(received.action, received.message_id, body))
 
 
-def _multipart(envelope: bytes, parts: list[tuple[str, str, bytes]] | None = None, status: int = 200) -> Response:
+def _multipart(envelope: bytes, parts: list[tuple[str, str, bytes]] | None = None, status: int = 200) -> Answer:
     content_type, body = soap.multipart(envelope, parts or ())
-    return Response(body, status, content_type=content_type)
+    return Answer(status, content_type, body)
 
 
-def _unavailable() -> Response:
-    return Response("Service Unavailable", 503, content_type="text/plain")
-
-
-def _drop() -> None:
-    """Cut the connection: what is answered afterwards goes nowhere."""
-    connection: socket.socket = request.environ["werkzeug.socket"]
-    socket.socket.shutdown(connection, socket.SHUT_RDWR)
+def _unavailable() -> Answer:
+    return Answer(503, "text/plain", b"Service Unavailable")
