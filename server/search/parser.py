@@ -216,6 +216,8 @@ class _Parser:
         first = criteria[self.types[0]]
         if len(set(criteria.values())) == 1 or _is_on_the_resource(first):
             return first
+        if isinstance(first, Match) and all(_ask_the_same(first, one) for one in criteria.values()):
+            return replace(first, others=self.types[1:])
         return AnyOf(tuple(one if _is_of_type(one) else OfType(name, one) for name, one in criteria.items()))
 
     def _meant(self, name: str) -> str:
@@ -588,6 +590,14 @@ _CONTROLS: dict[str, Callable[[_Parser, str, str], None]] = {
 def _is_on_the_resource(criterion: Criterion) -> bool:
     """Whether it is the same for every type."""
     return isinstance(criterion, Match) and criterion.parameter.code in ON_THE_RESOURCE
+
+
+def _ask_the_same(match: Match, other: Criterion) -> bool:
+    """Whether one condition on index rows can stand for both."""
+    if not isinstance(other, Match) or match.parameter.type in ("composite", "special"):
+        return False
+    asked = (match.parameter.code, match.parameter.type, match.modifier, match.values)
+    return asked == (other.parameter.code, other.parameter.type, other.modifier, other.values)
 
 
 def _is_of_type(criterion: Criterion) -> bool:

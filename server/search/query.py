@@ -116,12 +116,14 @@ class Match:
     """The resource has one of `values` under the parameter; `modifier` is empty or as written, without colon.
 
     What no modifier says, and `_filter` does: `equals` and `ends` of a string, `differs`: a value other than these.
+    `others` are the further types of a search of several, which have the parameter too.
     """
 
     resource_type: str
     parameter: SearchParameter
     modifier: str
     values: tuple[Value, ...]
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -349,13 +349,14 @@ class _Statement:
     def _index_rows(self, criterion: Match, inside: str) -> tuple[FromClause, Condition]:
         kind, suffix = _DERIVED.get(criterion.modifier, (criterion.parameter.type, ""))
         table = self._alias(TABLES[kind])
-        name = inside + index_name(criterion.resource_type, criterion.parameter.code) + suffix
+        types = (criterion.resource_type, *criterion.others)
+        names = [inside + index_name(one, criterion.parameter.code) + suffix for one in types]
         if kind == "special":
-            return self._near_rows(table, name, criterion)
-        by_name: dict[str, list[Condition]] = defaultdict(list)
+            return self._near_rows(table, names[0], criterion)
+        by_variant: dict[str, list[Condition]] = defaultdict(list)
         for value in criterion.values:
-            by_name[name + _variant(value)].append(_value(table, value, criterion.modifier))
-        return table, or_(*(and_(table.c.parameter == one, or_(*values)) for one, values in by_name.items()))
+            by_variant[_variant(value)].append(_value(table, value, criterion.modifier))
+        return table, or_(*(and_(_named(table, names, one), or_(*values)) for one, values in by_variant.items()))
 
     def _near_rows(self, table: FromClause, name: str, criterion: Match) -> tuple[FromClause, Condition]:
         """Rows of the third coordinate within reach, whose resource is within reach in all three."""
@@ -490,6 +491,13 @@ def _found_by_rows(criterion: Criterion) -> bool:
 def _variant(value: Value) -> str:
     """The suffix of the index that holds values in the unit of this one."""
     return CANONICAL if isinstance(value, QuantityValue) and value.canonical else ""
+
+
+def _named(table: FromClause, names: list[str], suffix: str) -> Condition:
+    """Whether an index row is under one of the names."""
+    if len(names) == 1:
+        return table.c.parameter == names[0] + suffix
+    return table.c.parameter.in_([name + suffix for name in names])
 
 
 @cache
