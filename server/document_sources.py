@@ -6,7 +6,7 @@ Patient the agenda of his or her appointments.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from types import MappingProxyType
@@ -93,8 +93,11 @@ class Sources:
     resources: ResourceSet
     selection: Selection = EVERYTHING
 
-    def document(self, emission: Emission, previous: bytes | None) -> Mapped:
-        """The document of the carrier; `previous` is the document that it replaces. Raises MappingError."""
+    def document(self, emission: Emission, previous: Iterable[bytes]) -> Mapped:
+        """The document of the carrier; `previous` are the documents before it, the one that it replaces first.
+
+        Raises MappingError.
+        """
         kind = self.carrier["resourceType"]
         if kind == "CarePlan":
             return pps_document(self.carrier, self.resources, emission)
@@ -108,7 +111,7 @@ class Sources:
                 emission,
                 period=self.selection.period,
                 statuses=self.selection.statuses or None,
-                previous=read(previous).document if previous else None,
+                previous=(read(content).document for content in previous),
                 split_groups=True,
             )
         return notification_document(self.carrier, self.resources, emission)

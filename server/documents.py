@@ -8,6 +8,7 @@ validated, hashed, sent and owed to a later replacement.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -181,7 +182,7 @@ def _document_of(document: Document, carrier: str, issues: tuple[Issue, ...], no
 def _lineage_of(sources: Sources, deployment: Deployment, now: datetime) -> II:
     """The setId that a carrier's first document bears. Raises MappingError as that document would."""
     later = DocumentVersion(2, II("2.25.0"))  # a later version: a first one may have nothing to withdraw
-    header = sources.document(Emission(deployment, now.astimezone(PARIS), later), None).document.header
+    header = sources.document(Emission(deployment, now.astimezone(PARIS), later), ()).document.header
     return header.set_id or header.id
 
 
@@ -198,9 +199,18 @@ def _would_say_the_same(connection: Connection, sources: Sources, deployment: De
 def _map(
     connection: Connection, sources: Sources, deployment: Deployment, now: datetime, version: DocumentVersion
 ) -> Mapped:
-    replaced = issued(connection, name_of(version.replaces)) if version.replaces else None
-    previous = replaced.content if replaced else None
+    previous = (document.content for document in _replaced_by(connection, version))
     return sources.document(Emission(deployment, now.astimezone(PARIS), version), previous)
+
+
+def _replaced_by(connection: Connection, version: DocumentVersion) -> Iterator[IssuedDocument]:
+    """The document that a version replaces, then the one which that replaced, and so on."""
+    seen: set[str] = set()
+    following = version.replaces
+    while following and (key := name_of(following)) not in seen and (document := issued(connection, key)):
+        seen.add(key)
+        yield document
+        following = document.identity.replaces
 
 
 def _check_heir(transaction: Transaction, last: IssuedDocument, carrier: str) -> None:

@@ -6,7 +6,7 @@ replaces it. The body is the published section FR-Evenements; no volet publishes
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -32,6 +32,7 @@ KIND = "agenda"
 TYPE = "56446-8"
 TITLE = "Rendez-vous"
 CANCELLATION_TITLE = "Annulation de rendez-vous"
+_MAY_BE_UNDATED = frozenset({"proposed", "waitlist", CANCELLED})
 COLUMNS = ("Rendez-vous", "Date et heure", "Statut", "Intervenants", "Lieu", "Informations")
 EMPTY = "no appointment to state: an agenda document is never empty; withdraw the former one instead"
 
@@ -84,16 +85,16 @@ def agenda_document(
     period: Resource | None = None,
     statuses: Collection[str] | None = None,
     schedule: Resource | None = None,
-    previous: Document | None = None,
+    previous: Iterable[Document] = (),
     split_groups: bool = False,
     composition: Resource | None = None,
     document_id: II | None = None,
 ) -> Mapped:
     """The document of a patient's appointments: those that meet `period` and have one of `statuses`, when given.
 
-    All versions for a patient, or for a patient in one agenda (`schedule`), are one lineage. What `previous`, the
-    version that this one replaces, already stated as cancelled is left out. An appointment of several patients is
-    refused, unless `split_groups`, which leaves the others out. Raises MappingError that lists everything that is
+    All versions for a patient, or for a patient in one agenda (`schedule`), are one lineage. What `previous` (the
+    version that this one replaces, the one that this replaced, and so on) already stated as cancelled is left out. An
+    appointment of several patients is refused, unless `split_groups`, which leaves the others out. Raises MappingError that lists everything that is
     missing; `Appointment[n]` in a path counts in the order of `appointments`.
     """
     conversion = Conversion(resources, emission)
@@ -101,7 +102,7 @@ def agenda_document(
     read_oppositions(conversion)
     key = (_patient_key(conversion), _key(schedule) if schedule else "RDV")
     conversion.lineage = _stated_lineage(composition) or II(uuid_oid("set", KIND, *key))
-    former = _cancelled_in(previous)
+    former = _cancelled_before(conversion, appointments, previous)
     enclosures = Enclosures()
     found = []
     for index, appointment in enumerate(appointments):
@@ -109,6 +110,8 @@ def agenda_document(
         reason = _left_out(conversion, appointment, period, statuses, former)
         if reason:
             conversion.inform(path, reason, "docs/mapping-agenda.md")
+        elif _is_undated(conversion, appointment):
+            conversion.warn(path, "without a date yet: left out", "docs/mapping-agenda.md")
         elif id(appointment) in conversion.opposed:
             conversion.warn(path, "the person opposes its sharing: left out", CONSENT_RULE)
         elif visit := read_visit(conversion, appointment, path, enclosures, split_groups=split_groups):
@@ -134,12 +137,21 @@ def _left_out(
         return "another status than those asked for: left out"
     if period and not _meets(*times(conversion, appointment), period):
         return "outside the period asked for: left out"
-    if appointment.get("status") == CANCELLED and former:
-        own = [ii for ii in map(identity.ii_of, appointment.get("identifier", ())) if ii]
-        expected = own or [conversion.expected_id("Appointment", str(appointment.get("id", "")), "")]
-        if any((ii.root, ii.extension) in former for ii in expected):
-            return "the version that this one replaces already says it is cancelled: left out"
+    if appointment.get("status") == CANCELLED and former.intersection(_entry_names(conversion, appointment)):
+        return "an earlier version already says it is cancelled: left out"
     return ""
+
+
+def _is_undated(conversion: Conversion, appointment: Resource) -> bool:
+    """Whether an appointment has no date, and needs none (FHIR R4 app-3): it has no place in an agenda."""
+    return appointment.get("status") in _MAY_BE_UNDATED and times(conversion, appointment)[0] is None
+
+
+def _entry_names(conversion: Conversion, appointment: Resource) -> list[tuple[str | None, str | None]]:
+    """What the ids of the entry of an appointment may be."""
+    own = [ii for ii in map(identity.ii_of, appointment.get("identifier", ())) if ii]
+    expected = own or [conversion.expected_id("Appointment", str(appointment.get("id", "")), "")]
+    return [(ii.root, ii.extension) for ii in expected]
 
 
 def _meets(start: str | None, end: str | None, period: Resource) -> bool:
@@ -164,11 +176,21 @@ def _precedes(one: str, other: str) -> bool:
     return one[:digits] < other[:digits]
 
 
-def _cancelled_in(previous: Document | None) -> frozenset[tuple[str | None, str | None]]:
-    """Ids of the appointments that a former version states as cancelled."""
-    entries = (entry for section in (previous.sections if previous else ()) for entry in section.entries)
-    cancelled = (entry for entry in entries if entry.kind == "encounter" and entry.status == "cancelled")
-    return frozenset((ii.root, ii.extension) for entry in cancelled for ii in entry.ids)
+def _cancelled_before(
+    conversion: Conversion, appointments: Sequence[Resource], previous: Iterable[Document]
+) -> frozenset[tuple[str | None, str | None]]:
+    """Ids of the cancelled appointments which the latest version that speaks of them states as cancelled."""
+    cancelled = (one for one in appointments if one.get("status") == CANCELLED)
+    waiting = {name for one in cancelled for name in _entry_names(conversion, one)}
+    found: set[tuple[str | None, str | None]] = set()
+    for document in previous if waiting else ():
+        for entry in (entry for section in document.sections for entry in section.entries if entry.kind == "encounter"):
+            names = {(ii.root, ii.extension) for ii in entry.ids} & waiting
+            found |= names if entry.status == "cancelled" else set()
+            waiting -= names
+        if not waiting:
+            break
+    return frozenset(found)
 
 
 # --- identity -----------------------------------------------------------------------------------------------------

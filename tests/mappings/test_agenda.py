@@ -186,10 +186,43 @@ def test_a_cancelled_appointment_is_said_once_and_then_left_out() -> None:
     said = agenda.snapshot()
     assert [entry.status for entry in said.document.sections[0].entries] == ["active", "cancelled"]
     version = DocumentVersion(2, said.document.header.id)
-    after = agenda.snapshot(emission=replace(EMISSION, version=version), previous=said.document)
+    after = agenda.snapshot(emission=replace(EMISSION, version=version), previous=[said.document])
     assert [entry.status for entry in after.document.sections[0].entries] == ["active"]
     assert any("left out" in issue.message for issue in after.issues)
     assert after.document.header.set_id == said.document.header.set_id
+
+
+def test_a_cancellation_stays_said_when_the_next_version_no_longer_shows_it() -> None:
+    agenda = Agenda("cancelled-long-ago")
+    agenda.appointment("kept")
+    agenda.appointment("gone", status="cancelled")
+    first = agenda.snapshot()
+    second = agenda.snapshot(previous=[first.document])
+    third = agenda.snapshot(previous=[second.document, first.document])
+    assert [entry.status for entry in third.document.sections[0].entries] == ["active"]
+
+
+def test_an_appointment_that_was_booked_again_may_be_cancelled_again() -> None:
+    agenda = Agenda("cancelled-twice")
+    agenda.appointment("kept")
+    agenda.appointment("gone", status="cancelled")
+    first = agenda.snapshot()
+    agenda["gone"]["status"] = "booked"
+    second = agenda.snapshot(previous=[first.document])
+    agenda["gone"]["status"] = "cancelled"
+    third = agenda.snapshot(previous=[second.document, first.document])
+    assert [entry.status for entry in third.document.sections[0].entries] == ["active", "cancelled"]
+
+
+@pytest.mark.parametrize("status", ["proposed", "waitlist", "cancelled"])
+def test_an_appointment_without_date_is_left_out_of_the_agenda(status: str) -> None:
+    agenda = Agenda("undated")
+    agenda.appointment("kept")
+    agenda.appointment("someday", status=status, start=None, end=None)
+    mapped = agenda.snapshot()
+    assert len(mapped.document.sections[0].entries) == 1
+    said = [issue for issue in mapped.issues if issue.path == "Appointment[1]"]
+    assert [(issue.severity, issue.message) for issue in said] == [("warning", "without a date yet: left out")]
 
 
 def test_a_cancelled_appointment_known_by_its_id_alone_is_left_out_too() -> None:
@@ -197,7 +230,7 @@ def test_a_cancelled_appointment_known_by_its_id_alone_is_left_out_too() -> None
     agenda.appointment("kept")
     agenda.appointment("gone", status="cancelled", identifier=None, id="abc")
     said = agenda.snapshot()
-    after = agenda.snapshot(previous=said.document)
+    after = agenda.snapshot(previous=[said.document])
     assert [entry.status for entry in after.document.sections[0].entries] == ["active"]
 
 

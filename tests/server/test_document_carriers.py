@@ -213,6 +213,8 @@ def test_a_cancelled_appointment_is_stated_once(store: Store) -> None:
     third = desk.issue(patient)
     assert_next(second, third)
     assert [one.status for one in entries(third)] == ["active"]
+    desk.change("Patient", telecom=[{"system": "phone", "value": "06 47 15 01 98"}])
+    assert [one.status for one in entries(desk.issue(patient))] == ["active"]
 
 
 def test_the_other_patients_of_a_group_appointment_are_not_in_the_agenda(small_store: Store) -> None:
