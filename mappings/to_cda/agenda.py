@@ -94,8 +94,8 @@ def agenda_document(
 
     All versions for a patient, or for a patient in one agenda (`schedule`), are one lineage. What `previous` (the
     version that this one replaces, the one that this replaced, and so on) already stated as cancelled is left out. An
-    appointment of several patients is refused, unless `split_groups`, which leaves the others out. Raises MappingError that lists everything that is
-    missing; `Appointment[n]` in a path counts in the order of `appointments`.
+    appointment of several patients is refused, unless `split_groups`, which leaves the others out. Raises MappingError
+    that lists everything that is missing; `Appointment[n]` in a path counts in the order of `appointments`.
     """
     conversion = Conversion(resources, emission)
     conversion.patient = patient
