@@ -29,13 +29,13 @@ from relais.cda.xds import DocumentEntry, Submission, SubmissionSet, submit_obje
 from relais.cda.xds import examine as examine_metadata
 
 ARCHIVE_NAME = "IHE_XDM.ZIP"
+GUIDES = ("README.TXT", "INDEX.HTM")
+METADATA_PATH = re.compile(r"IHE_XDM/SUBSET[0-9]{2}/METADATA\.XML", re.IGNORECASE)
 CDA_MIME_TYPES = ("text/xml", "application/xslt+xml")  # the second when the document carries its style sheet
 
 _SUBSET = "IHE_XDM/SUBSET01"
 _METADATA = "METADATA.XML"
-_GUIDES = ("README.TXT", "INDEX.HTM")
 _STYLE_SUFFIXES = (".xsl", ".xslt", ".css")
-_METADATA_PATH = re.compile(r"IHE_XDM/SUBSET[0-9]{2}/METADATA\.XML", re.IGNORECASE)
 _ISO_9660_NAME = re.compile(r"[A-Z0-9_]{1,8}(\.[A-Z0-9_]{1,3})?")
 _TYPE_ID = ("2.16.840.1.113883.1.3", "POCD_HD000040")
 
@@ -115,7 +115,7 @@ def _readme(sender: Sender, names: Sequence[str]) -> bytes:
         lines.append("")
     lines += ["Instructions", "============"]
     lines += ["    Ouvrez les documents reçus avec votre logiciel de professionnel de santé.", ""]
-    lines += ["Arborescence", "============", *(f"    {name}" for name in _GUIDES), "    IHE_XDM", "        SUBSET01"]
+    lines += ["Arborescence", "============", *(f"    {name}" for name in GUIDES), "    IHE_XDM", "        SUBSET01"]
     lines += [f"            {name}" for name in (_METADATA, *names)]
     return "".join(f"{line}\r\n" for line in lines).encode()
 
@@ -214,7 +214,14 @@ def examine(data: bytes, *, limits: Limits | None = None) -> Archive:
     Raises ArchiveError when the archive is unsafe or holds no metadata that can be read. Never deliver to a patient
     record what `unpack` refuses.
     """
-    files = _read_files(data, limits or Limits())
+    return examine_files(_read_files(data, limits or Limits()))
+
+
+def examine_files(files: Mapping[str, bytes]) -> Archive:
+    """As `examine`, of the files of an archive by their names in it.
+
+    Raises ArchiveError when there are no metadata that can be read.
+    """
     metadata_path, issues = _find_metadata(files)
     examined = examine_metadata(_parse_metadata(files[metadata_path], metadata_path))
     issues += [replace(issue, path=f"{metadata_path}#{issue.path}") for issue in examined.issues]
@@ -314,15 +321,13 @@ def _check_file(info: zipfile.ZipInfo, limits: Limits) -> None:
 
 def _find_metadata(files: Mapping[str, bytes]) -> tuple[str, list[Issue]]:
     """The path of the one METADATA.XML, and what is unusual about the names."""
-    paths = [name for name in files if _METADATA_PATH.fullmatch(name)]
+    paths = [name for name in files if METADATA_PATH.fullmatch(name)]
     if not paths:
         message = "no IHE_XDM/SUBSETnn/METADATA.XML in the archive"
         _refuse(message, "IHE_XDM", code="not-found", rule="xdm.metadata-missing")
     if len(paths) > 1:
         _refuse(f"{len(paths)} submission sets: one is taken at a time, none of them was read", code="not-supported")
-    issues = [
-        _issue("xdm.archive", "missing", guide, "warning", "not-found") for guide in _GUIDES if guide not in files
-    ]
+    issues = [_issue("xdm.archive", "missing", guide, "warning", "not-found") for guide in GUIDES if guide not in files]
     issues += [
         _issue("xdm.archive", "the name is not 8.3 in upper case (ISO 9660 level 1)", name, "warning")
         for name in files
@@ -377,7 +382,7 @@ def _match(
 
 def _check_orphans(files: Mapping[str, bytes], metadata_path: str, described: set[str], issues: list[Issue]) -> None:
     """Say which files no entry describes; a style sheet needs no entry, and is never run."""
-    for path in sorted(files.keys() - described - {metadata_path, *_GUIDES}):
+    for path in sorted(files.keys() - described - {metadata_path, *GUIDES}):
         if PurePosixPath(path).suffix.lower() not in _STYLE_SUFFIXES:
             severity: Severity = "error" if path.casefold().startswith("ihe_xdm/") else "warning"
             issues.append(_issue("xdm.document-orphan", "no document entry describes this file", path, severity))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 
-from relais.cda import xdm
+from relais.cda import xdm, xdm_folder
 from relais.cda.errors import ArchiveError, Issue, UnreadableError
 from relais.cda.parsing import parse
 from relais.cda.schematron import line_of
@@ -35,17 +36,38 @@ _NOT_CDA = "described as another type than CDA: its content is not checked"
 
 def archive_parts(data: bytes, place: str, parts_of: PartsOf, language: Language) -> Iterator[Part]:
     """The archive itself, its metadata, each document, and their agreement; an unsafe archive alone."""
+    return _parts(lambda: xdm.examine(data), Part.of(place, "xdm", data, ()), parts_of, language)
+
+
+def folder_parts(files: Mapping[str, bytes], parts_of: PartsOf, language: Language) -> Iterator[Part]:
+    """The same, of the files of an archive that was unpacked; the SHA-256 is that of `xdm_folder.digest`."""
+    whole = Part("", "xdm", xdm_folder.digest(files), sum(map(len, files.values())), ())
+    return _parts(lambda: xdm.examine_files(files), whole, parts_of, language)
+
+
+def refused_folder(error: ArchiveError, language: Language) -> Part:
+    """A folder that could not be read as an archive."""
+    return Part("", "xdm", "", 0, (_archive_check(error.issues, language),))
+
+
+def _parts(examine: Callable[[], xdm.Archive], whole: Part, parts_of: PartsOf, language: Language) -> Iterator[Part]:
     try:
-        archive = xdm.examine(data)
+        archive = examine()
     except ArchiveError as error:
-        yield Part.of(place, "xdm", data, [Check("archive", _XDM, findings=of_issues(error.issues, language))])
+        yield replace(whole, checks=(_archive_check(error.issues, language),))
         return
-    metadata = archive.metadata
     said: dict[str, list[Issue]] = {"archive": [], "metadata": [], "agreement": []}
     for issue in (*archive.issues, *check_archive(archive)):
-        said[_about(issue, metadata.path)].append(issue)
+        said[_about(issue, archive.metadata.path)].append(issue)
+    yield replace(whole, checks=(_archive_check(said["archive"], language),))
+    yield from _inside(archive, said, whole.place, parts_of, language)
+
+
+def _inside(
+    archive: xdm.Archive, said: Mapping[str, list[Issue]], place: str, parts_of: PartsOf, language: Language
+) -> Iterator[Part]:
+    metadata = archive.metadata
     locate = _locator(metadata.data)
-    yield Part.of(place, "xdm", data, [Check("archive", _XDM, findings=of_issues(said["archive"], language))])
     metadata_check = Check("metadata", _XDS, findings=of_issues(said["metadata"], language, locate))
     yield Part.of(_join(place, metadata.path), "metadata", metadata.data, [metadata_check])
     for document in archive.documents:
@@ -57,6 +79,10 @@ def archive_parts(data: bytes, place: str, parts_of: PartsOf, language: Language
             yield Part.of(inside, "unknown", document.data, [check])
     agreement = Check("agreement", _XDS, findings=of_issues(said["agreement"], language, locate))
     yield Part.of(_join(place, "METADATA.XML ⇄ documents"), "agreement", metadata.data, [agreement])
+
+
+def _archive_check(issues: Iterable[Issue], language: Language) -> Check:
+    return Check("archive", _XDM, findings=of_issues(issues, language))
 
 
 def metadata_checks(data: bytes, language: Language) -> Iterator[Check]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from typing import NoReturn
 from xml.parsers import expat
 
@@ -26,7 +27,7 @@ _MARKS: tuple[tuple[bytes, Kind], ...] = (
 )
 _ENDINGS = (".xml", ".json", ".er7", ".hl7", ".zip")
 _FOREIGN = (b"%PDF-", b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"II*\x00", b"MM\x00*")
-_HTML = (b"<!doctype html", b"<html")
+_HTML = re.compile(rb"(<\?xml[^>]*>\s*)?(<!doctype html|<html)")
 _TRACES = (b"ClinicalDocument", V3.encode(), FHIR.encode(), b"resourceType", _REGISTRY[0].encode(), b"MSH|", b"BHS|")
 _TRACED = 4096  # a document that something stands before still begins near the beginning
 
@@ -54,7 +55,7 @@ def is_foreign(head: bytes, name: str) -> bool:
     if not head or name.lower().endswith(_ENDINGS):
         return False
     text = head.removeprefix(_BYTE_ORDER_MARK).lstrip(_BLANK).lower()
-    if head.startswith(_FOREIGN) or text.startswith(_HTML):
+    if head.startswith(_FOREIGN) or _HTML.match(text):
         return True
     if recognise(head) != "unknown":
         return False

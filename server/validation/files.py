@@ -6,16 +6,18 @@ A file that cannot be read, a process that dies or takes too long give a report 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from relais.cda.errors import Issue, RelaisError
+from relais.cda import xdm_folder
+from relais.cda.errors import ArchiveError, Issue, RelaisError
 from relais.cda.validation_pool import ProcessPool
 from relais.profiles.messages import Language
 from relais.server.settings import Settings
+from relais.server.validation.archives import refused_folder
 from relais.server.validation.contents import HEAD, is_foreign, recognise
 from relais.server.validation.findings import of_issues
 from relais.server.validation.judge import LARGEST, Judge
@@ -25,9 +27,9 @@ _NEED_RULES = frozenset({"cda", "xdm", "hl7v2"})
 
 
 class Job(NamedTuple):
-    """What a process is given."""
+    """What a process is given: the bytes of a file, or the files of an IHE_XDM archive that was unpacked."""
 
-    data: bytes
+    data: bytes | Mapping[str, bytes]
     name: str
     language: Language
 
@@ -36,7 +38,9 @@ JudgePool = ProcessPool[Job, Report]
 
 
 class Found(NamedTuple):
-    """The files to judge, and those of folders that are left out because they are of a form that is none of ours."""
+    """The files to judge, among them folders that are an IHE_XDM archive, and those that are left out because they are
+    of a form that is none of ours.
+    """
 
     files: list[Path]
     left_out: list[Path]
@@ -48,13 +52,24 @@ def find(paths: Sequence[Path]) -> Found:
     for path in paths:
         if not path.is_dir():
             found.files.append(path)
-            continue
-        for folder, folders, names in os.walk(path):
-            folders.sort()
-            for name in sorted(names):
-                file = Path(folder) / name
-                (found.left_out if is_foreign(_head(file), name) else found.files).append(file)
+        elif xdm_folder.archive_folder(path) in (None, path.resolve()):
+            _walk(path, found)
+        else:
+            found.files.append(path)  # within an archive, which is judged whole
     return found
+
+
+def _walk(path: Path, found: Found) -> None:
+    for parent, folders, names in os.walk(path):
+        folders.sort()
+        folder = Path(parent)
+        files = [folder / name for name in sorted(names)]
+        if xdm_folder.holds_archive(folder):
+            found.files.append(folder)
+            folders[:] = [name for name in folders if not xdm_folder.is_member(folder / name, folder)]
+            files = [file for file in files if not xdm_folder.is_member(file, folder)]
+        for file in files:
+            (found.left_out if is_foreign(_head(file), file.name) else found.files).append(file)
 
 
 def judge_pool(
@@ -71,7 +86,7 @@ def judge_pool(
 
 def needs_rules(files: Sequence[Path]) -> bool:
     """Whether some of the files will be checked by the official rules."""
-    return any(recognise(_head(file)) in _NEED_RULES for file in files)
+    return any(file.is_dir() or recognise(_head(file)) in _NEED_RULES for file in files)
 
 
 def judge_files(
@@ -82,14 +97,19 @@ def judge_files(
         yield from executor.map(lambda file: _judge_file(file, pool, language, timeout), files)
 
 
-def could_not_be_run(name: str, data: bytes, error: RelaisError, language: Language) -> Report:
+def could_not_be_run(name: str, data: bytes | Mapping[str, bytes], error: RelaisError, language: Language) -> Report:
     """The report on a file that no process could judge."""
-    return Report(name, (Part.of("", recognise(data), data, [_not_run(error, language)]),))
+    checks = (_not_run(error, language),)
+    if isinstance(data, bytes):
+        return Report(name, (Part.of("", recognise(data), data, checks),))
+    return Report(name, (Part("", "xdm", xdm_folder.digest(data), sum(map(len, data.values())), checks),))
 
 
 def _judge_file(file: Path, pool: JudgePool, language: Language, timeout: float) -> Report:
     try:
         data = _read(file)
+    except ArchiveError as error:
+        return Report(str(file), (refused_folder(error, language),))
     except RelaisError as error:
         return Report(str(file), (Part("", "unknown", "", 0, (_not_run(error, language),)),))
     try:
@@ -98,9 +118,11 @@ def _judge_file(file: Path, pool: JudgePool, language: Language, timeout: float)
         return could_not_be_run(str(file), data, error, language)
 
 
-def _read(file: Path) -> bytes:
-    """The bytes of a file. Raises RelaisError for one that cannot be read, or is too large to be."""
+def _read(file: Path) -> bytes | Mapping[str, bytes]:
+    """The bytes of a file, or the files of an archive. Raises RelaisError for what cannot be read, or is too large."""
     try:
+        if folder := file.is_dir() and xdm_folder.archive_folder(file):
+            return xdm_folder.read_folder(folder)
         if not file.is_file():
             raise RelaisError(Issue("fatal", "not-found", "not a file", "", "relais-file"))
         if file.stat().st_size > LARGEST:
@@ -121,7 +143,13 @@ def _start(
     judge = Judge(settings, rule_sets, profiles)
     if warm:
         judge.warm_up()
-    return lambda job: judge.judge(*job)
+
+    def answer(job: Job) -> Report:
+        if isinstance(job.data, bytes):
+            return judge.judge(job.data, job.name, job.language)
+        return judge.judge_folder(job.data, job.name, job.language)
+
+    return answer
 
 
 def _head(file: Path) -> bytes:

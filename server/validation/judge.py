@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 
 from relais.cda.errors import Issue
@@ -11,7 +11,7 @@ from relais.mappings.hl7v2.context import Policy
 from relais.profiles.messages import Language
 from relais.server.conformance import Conformance
 from relais.server.settings import Settings
-from relais.server.validation.archives import archive_parts, metadata_checks
+from relais.server.validation.archives import archive_parts, folder_parts, metadata_checks
 from relais.server.validation.contents import recognise
 from relais.server.validation.documents import document_checks
 from relais.server.validation.findings import of_issue
@@ -54,7 +54,17 @@ class Judge:
 
     def judge(self, data: bytes, name: str = "", language: Language = "en") -> Report:
         """The verdict on some bytes, whatever they are. What cannot be read is a finding."""
-        parts = tuple(self._parts(data, "", language, _DEEPEST))
+        return self._report(name, tuple(self._parts(data, "", language, _DEEPEST)))
+
+    def judge_folder(self, files: Mapping[str, bytes], name: str = "", language: Language = "en") -> Report:
+        """The verdict on the files of an IHE_XDM archive that was unpacked, by their names in it."""
+
+        def inside(content: bytes, where: str) -> Iterator[Part]:
+            return self._parts(content, where, language, _DEEPEST - 1)
+
+        return self._report(name, tuple(folder_parts(files, inside, language)))
+
+    def _report(self, name: str, parts: tuple[Part, ...]) -> Report:
         kinds = {part.kind for part in parts}
         used = self._used if "cda" in kinds else ()
         packages: tuple[str, ...] = ()

@@ -21,11 +21,12 @@ from relais.cda.validation import Validator
 from relais.cda.writer import write
 from relais.server import cli, commands, validate_command
 from relais.server.settings import Settings
-from relais.server.validate_command import Asked, validate
+from relais.server.validate_command import validate
 from relais.server.validation.files import JudgePool, find, judge_files
 from relais.server.validation.judge import Judge
 from relais.server.validation.language import translated
 from relais.server.validation.report import Check, Part, Report
+from support.commands import asked
 from support.documents import small_document
 from support.hl7v2 import message
 from support.judged import troubled
@@ -34,24 +35,6 @@ from support.rules import CANCER_PPS, DISCHARGE_LETTER, EXAMPLES, PPS, UNSTRUCTU
 FHIR_ONLY = Settings(fhir_packages="none")
 MESSAGE = re.compile(r"(?!v3:|self::)\w[\w']* [^@=]* [^@=]*[\w)]")
 PATIENT = b'{"resourceType": "Patient"}'
-
-
-def asked(**changes: Any) -> Asked:
-    """The defaults of the command line, with changes; one process."""
-    return Asked(
-        **(
-            {
-                "rule_sets": (),
-                "form": "json",
-                "output": None,
-                "language": "en",
-                "processes": 1,
-                "timeout": 60.0,
-                "profiles": (),
-            }
-            | changes
-        )
-    )
 
 
 @pytest.fixture(scope="module")
@@ -219,6 +202,7 @@ def test_damaged_files_of_a_folder_are_judged_and_other_forms_left_out(tmp_path:
         "a.pdf": b"%PDF-1.7 ClinicalDocument",
         "b.png": b"\x89PNG\r\n",
         "c.htm": b"<!DOCTYPE html><html>ClinicalDocument",
+        "c2.htm": b'<?xml version="1.0"?>\r\n<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Strict//EN" "x.dtd"><html/>',
         "d.xsl": b'<x:stylesheet xmlns:x="http://www.w3.org/1999/XSL/Transform" xmlns:h="urn:hl7-org:v3"/>',
         "e.txt": b"Lisez-moi",
     }
