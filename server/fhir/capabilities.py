@@ -47,6 +47,7 @@ def statement(registry: Registry, settings: Settings, profiles: Mapping[str, Seq
                 "mode": "server",
                 "resource": [_resource(name, registry, settings, profiles) for name in sorted(registry.resource_types)],
                 "interaction": [{"code": code} for code in _system_codes(registry)],
+                "searchParam": _common(registry),
                 "compartment": [f"http://hl7.org/fhir/CompartmentDefinition/{_kebab(name)}" for name in compartments()],
                 **_operations(one for one in registry.operations if one.level == "system"),
             }
@@ -77,6 +78,13 @@ def _resource(
     stated["searchParam"] = [{"name": found.code, "definition": found.url, "type": found.type} for found in found_by]
     mine = (operation for operation in registry.operations if operation.level != "system" and operation.serves(name))
     return {key: value for key, value in stated.items() if value != []} | _operations(mine)
+
+
+def _common(registry: Registry) -> list[dict[str, str]]:
+    """What every type can be searched by, and what is no parameter of a type at all."""
+    each = [{(found.code, found.url, found.type) for found in searched(name)} for name in registry.resource_types]
+    common = [*sorted(set.intersection(*each)), ("_filter", "http://hl7.org/fhir/SearchParameter/filter", "special")]
+    return [{"name": code, "definition": url, "type": kind} for code, url, kind in common]
 
 
 def searched(name: str) -> list[SearchParameter]:

@@ -129,7 +129,7 @@ def history(reader: Reader, call: Call) -> Reply:
 
 
 def search(reader: Reader, call: Call) -> Reply:
-    """GET [base]/[type]?… and POST [base]/[type]/_search; without a type, of those that `_type` names."""
+    """GET [base]/[type]?… and POST [base]/[type]/_search; without a type, of all, or those that `_type` names."""
     return Reply(200, dump(search_bundle(reader, call)))
 
 

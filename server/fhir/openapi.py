@@ -40,10 +40,11 @@ _QUERY: dict[str, tuple[str, dict[str, Any]]] = {
     "_lastUpdated": ("Time of the last change.", {"type": "string"}),
     "_sort": ("Keys to sort by.", {"type": "string"}),
     "_include": ("References to follow.", {"type": "string"}),
+    "_filter": ("An expression of FHIR R4 §3.1.3.", {"type": "string"}),
 }
 _QUERY_OF = {
-    "search-type": ("_count", "_id", "_lastUpdated", "_sort", "_include", "_summary", "_elements"),
-    "search-system": ("_type", "_count", "_id", "_lastUpdated", "_sort"),
+    "search-type": ("_count", "_id", "_lastUpdated", "_sort", "_include", "_summary", "_elements", "_filter"),
+    "search-system": ("_type", "_count", "_id", "_lastUpdated", "_sort", "_filter"),
     "history-instance": ("_count", "_since", "_at"),
     "history-type": ("_count", "_since", "_at"),
     "history-system": ("_count", "_since", "_at"),

@@ -60,7 +60,8 @@ def _operations(registry: Registry) -> Iterator[str]:
 
 def _types(registry: Registry) -> Iterator[str]:
     yield "## Resource types and their search parameters\n"
-    yield "Result parameters: `_count`, `_sort`, `_total`, `_include`, `_revinclude`, `_summary`, `_elements`.\n"
+    yield "Result parameters: `_count`, `_sort`, `_total`, `_include`, `_revinclude`, `_summary`, `_elements`."
+    yield "Every type also has `_filter`, `_has` and `_list`.\n"
     for name in sorted(registry.resource_types):
         parameters = ", ".join(f"{found.code} ({found.type})" for found in searched(name))
         yield f"- **{name}**: {parameters}"

@@ -37,7 +37,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Test:
+class Comparison:
     """`path operator value`; the last step has no `where`."""
 
     path: tuple[Step, ...]
@@ -68,7 +68,7 @@ class Not:
     negated: Node
 
 
-Node = Test | Both | Either | Not
+Node = Comparison | Both | Either | Not
 
 
 def parse_filter(text: str) -> Node:
@@ -110,7 +110,7 @@ class _Reader:
             return Not(self._group("(", ")", level))
         if self._next(_character("(")):
             return self._group("(", ")", level)
-        return self._test(level)
+        return self._comparison(level)
 
     def _group(self, opening: str, closing: str, level: int) -> Node:
         self._expect(opening)
@@ -118,7 +118,7 @@ class _Reader:
         self._expect(closing)
         return node
 
-    def _test(self, level: int) -> Test:
+    def _comparison(self, level: int) -> Comparison:
         path = [self._step(level)]
         while self._text.startswith(".", self._at):
             self._at += 1
@@ -128,7 +128,7 @@ class _Reader:
         word = self._take(_WORD)
         for operator in get_args(Operator):
             if word == operator:
-                return Test(tuple(path), operator, self._value())
+                return Comparison(tuple(path), operator, self._value())
         raise FilterError(f"one of {', '.join(get_args(Operator))} is expected before character {self._at + 1}")
 
     def _step(self, level: int) -> Step:

@@ -18,7 +18,7 @@ from relais.profiles.definitions import SearchParameter
 from relais.profiles.terminology import Terminology, TerminologyError
 from relais.server.search import terminological
 from relais.server.search.errors import SearchError
-from relais.server.search.filters import Both, Either, Node, Not, Step, Test, parse_filter
+from relais.server.search.filters import Both, Comparison, Either, Node, Not, Step, parse_filter
 from relais.server.search.indexer import index_plan, reference_row
 from relais.server.search.parameters import ABSENT_MEANS, FULL_TEXT, ON_THE_RESOURCE, aliases, index_name, parameters
 from relais.server.search.query import (
@@ -372,10 +372,10 @@ class _Parser:
                 return AnyOf((self._filtered(resource_type, left), self._filtered(resource_type, right)))
             case Not(negated):
                 return Negation(self._filtered(resource_type, negated))
-            case Test(path=path):
+            case Comparison(path=path):
                 return self._tested(resource_type, path, node)
 
-    def _tested(self, resource_type: str, path: tuple[Step, ...], test: Test) -> Criterion:
+    def _tested(self, resource_type: str, path: tuple[Step, ...], test: Comparison) -> Criterion:
         """What the test at the end of a path asks of resources of the type at its beginning."""
         step, rest = path[0], path[1:]
         if len(test.path) - len(path) > _MAXIMUM_DEPTH or step.name.count("_has:") > _MAXIMUM_DEPTH:
@@ -398,7 +398,7 @@ class _Parser:
 
         return self._chain(resource_type, _parameter(resource_type, code), target, of_target)
 
-    def _compared(self, resource_type: str, code: str, test: Test) -> Criterion:
+    def _compared(self, resource_type: str, code: str, test: Comparison) -> Criterion:
         """The operators of R4 §3.1.3, as far as they make sense for the type of the parameter."""
         if code in FULL_TEXT and test.operator == "co":
             return self._full_text(FULL_TEXT[code], "", test.value)
@@ -418,7 +418,7 @@ class _Parser:
         if modifier not in _FILTER_ONLY:
             return self._match(resource_type, parameter, modifier, value)
         found = self._match(resource_type, parameter, "", value)
-        if not isinstance(found, Match) or parameter.code in ON_THE_RESOURCE:
+        if not isinstance(found, Match) or code in ON_THE_RESOURCE or code in ABSENT_MEANS:
             return Negation(found)
         return replace(found, modifier=modifier)
 

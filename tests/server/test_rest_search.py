@@ -213,3 +213,62 @@ def test_fhirpy_searches(facade: RunningFacade) -> None:
     assert {one.resource["resourceType"] for one in found_plan.entry} == {"CarePlan", "Patient"}
     assert client.resources("Patient").search(identifier=f"{SYSTEM}|f-1").first().to_reference().reference == subject
     assert client.resources("Patient").search(identifier="f-1").count() == 1
+
+
+def test_search_of_the_whole_system(facade: RunningFacade) -> None:
+    """R4 §3.1.1.1: without type and without `_type` it is about every resource there is."""
+    tagged = {"meta": {"tag": [{"system": SYSTEM, "code": "s-all"}]}}
+    subject = facade.created(patient("s-all", **tagged))
+    names = [subject, facade.created({**plan(subject), **tagged})]
+    assert found(facade, f"?_tag={SYSTEM}|s-all") == names
+    assert found(facade, f"?_tag={SYSTEM}|s-all&_sort=-_lastUpdated") == names[::-1]
+    assert set(names) <= set(found(facade, "?_count=1000"))
+    assert not set(names) & set(found(facade, f"?_tag:not={SYSTEM}|s-all&_count=1000"))
+    answer = facade.request("POST", "_search", b"_tag=s-all", Content_Type="application/x-www-form-urlencoded")
+    assert [entry["resource"]["resourceType"] for entry in answer.json()["entry"]] == ["Patient", "CarePlan"]
+    assert facade.get("?_tag=s-all").json()["link"][0]["url"] == f"{facade.base}/?_tag=s-all"
+    assert facade.get("?name=x").status_code == 400  # not every type has it
+
+
+def test_search_of_several_types_by_what_they_have_in_common(facade: RunningFacade) -> None:
+    subject, other = facade.created(patient("s-both", gender="male")), facade.created(patient("s-neither"))
+    names = [facade.created(plan(subject)), facade.created({**TEAM, "subject": {"reference": subject}})]
+    facade.created(plan(other))
+    assert found(facade, f"?_type=CarePlan,CareTeam&patient={subject}") == names
+    assert found(facade, f"?_type=CarePlan,CareTeam&patient.identifier={SYSTEM}|s-both") == names
+    assert found(facade, f"?_type=CarePlan,CareTeam&patient={subject}&status:not=active") == names[1:]
+    assert found(facade, f"?_type=CarePlan,CareTeam&patient={subject}&status:missing=true") == names[1:]
+    assert facade.get(f"?_type=CarePlan,CareTeam&intent=plan&patient={subject}").status_code == 400
+
+
+TEAM = {"resourceType": "CareTeam"}
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("_contained=false", 200),
+        ("_contained=false&_containedType=container", 200),
+        ("_contained=true", 400),
+        ("_contained=both", 400),
+        ("_contained=some", 400),
+        ("_containedType=some", 400),
+        ("_query=some", 400),
+    ],
+)
+def test_contained_resources_are_no_matches(facade: RunningFacade, query: str, status: int) -> None:
+    answer = facade.get(f"Patient?{query}&_count=1")
+    assert answer.status_code == status
+    if status == 200:
+        assert query in answer.json()["link"][0]["url"]
+    else:
+        assert issues(answer)[0]["expression"] == [query.partition("=")[0]]
+
+
+def test_a_filter_is_a_criterion_of_conditional_interactions(facade: RunningFacade) -> None:
+    criteria = f'_filter=identifier eq "{SYSTEM}|s-filter" and gender ne male'
+    first = facade.post("Patient", patient("s-filter", gender="female"), If_None_Exist=criteria)
+    second = facade.post("Patient", patient("s-filter", gender="female"), If_None_Exist=criteria)
+    assert (first.status_code, second.status_code) == (201, 200)
+    assert first.json()["id"] == second.json()["id"]
+    assert found(facade, f"Patient?{criteria}") == [f"Patient/{first.json()['id']}"]
