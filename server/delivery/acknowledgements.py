@@ -9,19 +9,34 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal, get_args
 
-from sqlalchemy import BigInteger, Column, Connection, ForeignKey, Table, Text, and_, func, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    ForeignKey,
+    Table,
+    Text,
+    and_,
+    bindparam,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy import Index as TableIndex
 
 from relais.server.delivery.channel import Acknowledgement
 from relais.server.delivery.outbox import delivery_table
 from relais.server.store.schema import Key, metadata
+from relais.server.store.statements import Statement
 from relais.server.store.store import to_datetime, to_microseconds
 
 State = Literal["awaited", "overdue", "positive", "negative"]
 Answer = Literal["positive", "negative"]
+_SKEW = timedelta(minutes=1)
 KINDS: tuple[Acknowledgement, ...] = get_args(Acknowledgement)
 
 acknowledgement_table = Table(
@@ -56,8 +71,13 @@ def expect(connection: Connection, delivery: int, kinds: Iterable[Acknowledgemen
         for kind in kinds
         if kind not in known
     ]
-    if rows:
-        connection.execute(insert(acknowledgement_table), rows)
+    for row in rows:
+        _AWAIT.run(connection, row)
+
+
+_AWAIT = Statement(
+    insert(acknowledgement_table).values({name: bindparam(name) for name in ("delivery", "kind", "state", "due")})
+)
 
 
 def record(
@@ -120,6 +140,12 @@ def recipients(connection: Connection, message_id: str) -> frozenset[str]:
     return frozenset(connection.scalars(select(delivery_table.c.recipient).where(mine)))
 
 
+def mend_times(connection: Connection, latest: datetime) -> None:
+    """After the clock was set back: none is awaited for longer than `latest`."""
+    far = (acknowledgement_table.c.state == "awaited", acknowledgement_table.c.due > to_microseconds(latest + _SKEW))
+    connection.execute(update(acknowledgement_table).where(*far).values(due=to_microseconds(latest)))
+
+
 def flag_overdue(connection: Connection, now: datetime) -> list[str]:
     """Raise the flag of every acknowledgement that did not come in time; the ids of the Tasks to write again."""
     late = (acknowledgement_table.c.state == "awaited", acknowledgement_table.c.due <= to_microseconds(now))
@@ -133,18 +159,14 @@ def flag_overdue(connection: Connection, now: datetime) -> list[str]:
 
 def of_delivery(connection: Connection, delivery: int) -> tuple[Awaited, ...]:
     """The acknowledgements of a delivery, by kind."""
-    rows = connection.execute(
-        select(acknowledgement_table)
-        .where(acknowledgement_table.c.delivery == delivery)
-        .order_by(acknowledgement_table.c.kind)
-    )
     return tuple(
-        Awaited(
-            row.kind,
-            row.state,
-            to_datetime(row.due),
-            None if row.received is None else to_datetime(row.received),
-            row.detail or "",
-        )
-        for row in rows
+        Awaited(kind, state, to_datetime(due), None if received is None else to_datetime(received), detail or "")
+        for kind, state, due, received, detail in _OF_DELIVERY.all(connection, {"delivery": delivery})
     )
+
+
+_OF_DELIVERY = Statement(
+    select(*(acknowledgement_table.c[name] for name in ("kind", "state", "due", "received", "detail")))
+    .where(acknowledgement_table.c.delivery == bindparam("delivery"))
+    .order_by(acknowledgement_table.c.kind)
+)

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from sqlalchemy import BigInteger, Column, Connection, Integer, Table, Text, delete, select, text, update
+from sqlalchemy import BigInteger, Column, Connection, Integer, Table, Text, bindparam, delete, select, text, update
 
 from relais.cda.errors import Issue
 from relais.server.store.schema import Bytewise, metadata
+from relais.server.store.statements import Statement
 from relais.server.store.store import to_datetime, to_microseconds
 
 LONGEST_PAUSE = timedelta(minutes=5)
@@ -88,13 +89,16 @@ def passable(
 
     A probe that another worker may be sending at this moment is none of them.
     """
-    shut = set(connection.scalars(select(circuit_table.c.destination).where(circuit_table.c.retry_at.is_not(None))))
+    shut = {destination for (destination,) in _SHUT.all(connection, {})}
     if not shut:
         return frozenset(), frozenset(destinations)
     over = circuit_table.c.retry_at <= to_microseconds(now)
     mine = select(circuit_table.c.destination).where(over).with_for_update(skip_locked=True)
     half_open = frozenset(connection.scalars(mine)).intersection(destinations)
     return half_open, frozenset(destinations) - shut
+
+
+_SHUT = Statement(select(circuit_table.c.destination).where(circuit_table.c.retry_at.is_not(None)))
 
 
 def probe(connection: Connection, destination: str, until: datetime) -> None:
@@ -105,7 +109,10 @@ def probe(connection: Connection, destination: str, until: datetime) -> None:
 
 def worked(connection: Connection, destination: str) -> None:
     """The destination answered: its circuit closes."""
-    connection.execute(delete(circuit_table).where(circuit_table.c.destination == destination))
+    _CLOSE.run(connection, {"of": destination})
+
+
+_CLOSE = Statement(delete(circuit_table).where(circuit_table.c.destination == bindparam("of")))
 
 
 def failed(connection: Connection, destination: str, reason: str, now: datetime, policy: Policy) -> bool:

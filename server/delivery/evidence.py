@@ -34,6 +34,7 @@ from sqlalchemy import (
     Row,
     Table,
     Text,
+    bindparam,
     insert,
     select,
     update,
@@ -45,6 +46,7 @@ from relais.server.delivery.outbox import Attempt, Delivery, Order, delivery_tab
 from relais.server.delivery.redaction import redacted as outline
 from relais.server.fhir.repository import instant
 from relais.server.store.schema import Key, metadata
+from relais.server.store.statements import Statement
 from relais.server.store.store import to_datetime, to_microseconds
 
 FORMAT = "relais-evidence/1"
@@ -91,10 +93,8 @@ def keep(connection: Connection, delivery: int, attempt: int, exchanges: Sequenc
     """Write the exchanges of an attempt, each sealed onto the one before."""
     if not exchanges:
         return
-    last = select(exchange_table.c.seal).where(exchange_table.c.delivery == delivery)
-    newest_first = last.order_by(exchange_table.c.attempt.desc(), exchange_table.c.number.desc()).limit(1)
-    seal = connection.scalar(newest_first) or FIRST_SEAL
-    rows = []
+    last = _LAST_SEAL.first(connection, {"delivery": delivery})
+    seal = last[0] if last else FIRST_SEAL
     for number, exchange in enumerate(exchanges, 1):
         response = exchange.response
         row: dict[str, Any] = {
@@ -113,8 +113,15 @@ def keep(connection: Connection, delivery: int, attempt: int, exchanges: Sequenc
             "request": zlib.compress(exchange.request, 1),
             "response": None if response is None else zlib.compress(response, 1),
         }
-        rows.append(row | {"seal": seal} | stored)
-    connection.execute(insert(exchange_table), rows)
+        _INSERT.run(connection, row | {"seal": seal} | stored)
+
+
+_LAST_SEAL = Statement(
+    select(exchange_table.c.seal)
+    .where(exchange_table.c.delivery == bindparam("delivery"))
+    .order_by(exchange_table.c.attempt.desc(), exchange_table.c.number.desc())
+)
+_INSERT = Statement(insert(exchange_table).values({column.name: bindparam(column.name) for column in exchange_table.c}))
 
 
 def _seal(before: str, row: dict[str, Any]) -> str:

@@ -111,9 +111,7 @@ def cancel(repository: Repository, task: str, reason: str) -> int:
         if not ended:
             message = "nothing to cancel: every delivery has ended, or is being tried at this moment"
             raise RelaisError(Issue("error", "business-rule", message, f"Task/{task}"))
-        story.write_task(transaction, order.task)
-        for delivery in ended:
-            story.write_outcome(transaction, order.task, delivery)
+        story.write_task(transaction, order.task, ended)
     return len(ended)
 
 

@@ -12,10 +12,12 @@ the future, it shows that the clock was set back, and `mend_times` makes the del
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal, get_args
+from functools import cache
+from typing import Literal, get_args
 
 import msgspec
 from sqlalchemy import (
@@ -23,19 +25,22 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    Exists,
     ForeignKey,
     Index,
     Integer,
     LargeBinary,
-    Row,
     Table,
     Text,
     UniqueConstraint,
     and_,
+    bindparam,
     case,
     exists,
     func,
     insert,
+    literal_column,
+    null,
     or_,
     select,
     update,
@@ -44,6 +49,7 @@ from sqlalchemy import (
 from relais.cda.xds import Submission
 from relais.server.delivery.channel import EVERY_ACKNOWLEDGEMENT, Acknowledgement, Action
 from relais.server.store.schema import Bytewise, Key, metadata
+from relais.server.store.statements import Statement
 from relais.server.store.store import Store, to_datetime, to_microseconds
 
 State = Literal["waiting", "delivered", "unconfirmed", "dead", "cancelled"]
@@ -195,8 +201,8 @@ def place(
     The mailbox tells deliveries of one channel apart; it is empty where the channel leads to one receiver.
     """
     placed = to_microseconds(order.placed)
-    connection.execute(
-        insert(order_table),
+    _INSERT_ORDER.run(
+        connection,
         {
             "task": order.task,
             "document": order.document,
@@ -208,9 +214,9 @@ def place(
             "requester": order.requester,
         },
     )
-    connection.execute(
-        insert(delivery_table),
-        [
+    for channel, recipient, consignment in consignments:
+        _INSERT_DELIVERY.run(
+            connection,
             {
                 "task": order.task,
                 "channel": channel,
@@ -223,12 +229,37 @@ def place(
                 "since": placed,
                 "rank": len(_PRIORITIES) - 1 - _PRIORITIES.index(order.priority),
                 "message_id": consignment.message_id,
-            }
-            for channel, recipient, consignment in consignments
-        ],
-    )
+            },
+        )
     if connection.dialect.name == "postgresql":
         connection.execute(select(func.pg_notify(NOTIFICATION, "")))
+
+
+_ONE: ColumnElement[int] = literal_column("1")
+_NONE: ColumnElement[int] = literal_column("0")  # else SQLite is given an offset as a parameter that nobody binds
+
+
+def _insertion(table: Table, *columns: str) -> Statement:
+    return Statement(insert(table).values({name: bindparam(name) for name in columns}))
+
+
+_INSERT_ORDER = _insertion(
+    order_table, "task", "document", "focus", "subject", "placed", "action", "priority", "requester"
+)
+_INSERT_DELIVERY = _insertion(
+    delivery_table,
+    "task",
+    "channel",
+    "recipient",
+    "lineage",
+    "consignment",
+    "state",
+    "attempts",
+    "due",
+    "since",
+    "rank",
+    "message_id",
+)
 
 
 # --- working ----------------------------------------------------------------------------------------------------------
@@ -248,81 +279,94 @@ def lease(
 
     The attempt is recorded before anything is sent, so that one that never comes back is seen.
     """
+    if channels is not None and not channels:
+        return None
     time = to_microseconds(now)
-    earlier = delivery_table.alias("earlier")
-    blocked = exists().where(
-        earlier.c.lineage == delivery_table.c.lineage,
-        earlier.c.channel == delivery_table.c.channel,
-        earlier.c.recipient == delivery_table.c.recipient,
-        earlier.c.key < delivery_table.c.key,
-        earlier.c.state == "waiting",
-    )
-    free = or_(delivery_table.c.leased_until.is_(None), delivery_table.c.leased_until <= time)
-    ready = [delivery_table.c.state == "waiting", delivery_table.c.due <= time, free, ~blocked]
-    if channels is not None:
-        if not channels:
-            return None
-        ready.append(delivery_table.c.channel.in_(channels))
-    tried = [delivery_table.c.attempts] if sparing else []
-    row = connection.execute(
-        select(delivery_table, order_table.c.document, order_table.c.action)
-        .join(order_table)
-        .where(*ready)
-        .order_by(*tried, delivery_table.c.rank, delivery_table.c.key)
-        .limit(1)
-        .with_for_update(skip_locked=True, of=delivery_table)
-    ).first()
+    named = {f"channel_{index}": channel for index, channel in enumerate(channels or ())}
+    row = _next(len(named), sparing).first(connection, {"now": time, **named})
     if row is None:
         return None
-    number = row.attempts + 1
-    connection.execute(
-        update(delivery_table)
-        .where(delivery_table.c.key == row.key)
-        .values(attempts=number, leased_until=to_microseconds(now + duration))
-    )
-    connection.execute(insert(attempt_table), {"delivery": row.key, "number": number, "started": time})
+    key, task, channel, recipient, lineage, consignment, attempts, spent, document, action = row
+    number = attempts + 1
+    _TAKE.run(connection, {"of_key": key, "attempts": number, "leased_until": to_microseconds(now + duration)})
+    _BEGIN.run(connection, {"delivery": key, "number": number, "started": time})
+    doubtful = number > 1 and _EARLIER_IN_DOUBT.first(connection, {"of_key": key, "of_number": number}) is not None
+    before = {"of_key": key, "lineage": lineage, "channel": channel, "recipient": recipient, "document": document}
+    last = _NEWEST_BEFORE.first(connection, before)
     return Leased(
-        row.key,
-        row.task,
-        row.document,
-        row.channel,
+        key,
+        task,
+        document,
+        channel,
         number,
-        number - row.spent,
-        _is_doubtful(connection, row.key, number),
-        row.action,
-        _decode_consignment(row.consignment),
-        _newest_before(connection, row),
+        number - spent,
+        doubtful,
+        action,
+        _decode_consignment(consignment),
+        last[0] if last and last[1] == "send" else None,
     )
 
 
-def _is_doubtful(connection: Connection, delivery: int, number: int) -> bool:
-    """Whether an attempt before that one was not answered, or never came back."""
-    return bool(connection.scalar(select(_doubt(delivery, attempt_table.c.number < number))))
+@cache
+def _next(channels: int, sparing: bool) -> Statement:
+    """The delivery to try next, by one of so many channels; by any when that is 0."""
+    earlier, delivery = delivery_table.alias("earlier"), delivery_table.c
+    now: ColumnElement[int] = bindparam("now", type_=BigInteger)
+    blocked = exists().where(
+        earlier.c.lineage == delivery.lineage,
+        earlier.c.channel == delivery.channel,
+        earlier.c.recipient == delivery.recipient,
+        earlier.c.key < delivery.key,
+        earlier.c.state == literal_column("'waiting'"),
+    )
+    free = or_(delivery.leased_until.is_(None), delivery.leased_until <= now)
+    ready = [delivery.state == literal_column("'waiting'"), delivery.due <= now, free, ~blocked]
+    if channels:
+        ready.append(or_(*(delivery.channel == bindparam(f"channel_{index}") for index in range(channels))))
+    tried = [delivery.attempts] if sparing else []
+    names = ("key", "task", "channel", "recipient", "lineage", "consignment", "attempts", "spent")
+    return Statement(
+        select(*(delivery[name] for name in names), order_table.c.document, order_table.c.action)
+        .join(order_table)
+        .where(*ready)
+        .order_by(*tried, delivery.rank, delivery.key)
+        .limit(_ONE)
+        .offset(_NONE)
+        .with_for_update(skip_locked=True, of=delivery_table)
+    )
 
 
-def _doubt(delivery: int | ColumnElement[int], *among: ColumnElement[bool]) -> ColumnElement[bool]:
+def _doubt(delivery: ColumnElement[int], *among: ColumnElement[bool]) -> Exists:
     """Whether an attempt of a delivery was not answered, or never came back."""
-    lost = or_(attempt_table.c.ended.is_(None), attempt_table.c.outcome == "unanswered")
-    return exists().where(attempt_table.c.delivery == delivery, lost, *among)
+    lost = or_(attempt_table.c.ended.is_(None), attempt_table.c.outcome == literal_column("'unanswered'"))
+    return exists(_ONE).where(attempt_table.c.delivery == delivery, lost, *among)
 
 
-def _newest_before(connection: Connection, row: Row[Any]) -> str | None:
-    """Deliveries of a lineage leave in order, so every earlier one is settled when this one is leased."""
-    last = connection.execute(
-        select(order_table.c.document, order_table.c.action)
-        .join(delivery_table)
-        .where(
-            delivery_table.c.lineage == row.lineage,
-            delivery_table.c.channel == row.channel,
-            delivery_table.c.recipient == row.recipient,
-            delivery_table.c.key < row.key,
-            delivery_table.c.state.in_(("delivered", "unconfirmed")),
-            or_(order_table.c.document != row.document, order_table.c.action == "withdraw"),
-        )
-        .order_by(delivery_table.c.key.desc())
-        .limit(1)
-    ).first()
-    return last.document if last and last.action == "send" else None
+_KEY: ColumnElement[int] = bindparam("of_key", type_=BigInteger)
+_TASK: ColumnElement[str] = bindparam("task", type_=Bytewise)
+_TAKE = Statement(
+    update(delivery_table)
+    .where(delivery_table.c.key == _KEY)
+    .values(attempts=bindparam("attempts"), leased_until=bindparam("leased_until"))
+)
+_BEGIN = _insertion(attempt_table, "delivery", "number", "started")
+_EARLIER_IN_DOUBT = Statement(select(_ONE).where(_doubt(_KEY, attempt_table.c.number < bindparam("of_number"))))
+# Deliveries of a lineage leave in order, so every earlier one is settled when this one is leased.
+_NEWEST_BEFORE = Statement(
+    select(order_table.c.document, order_table.c.action)
+    .join(delivery_table)
+    .where(
+        delivery_table.c.lineage == bindparam("lineage"),
+        delivery_table.c.channel == bindparam("channel"),
+        delivery_table.c.recipient == bindparam("recipient"),
+        delivery_table.c.key < _KEY,
+        delivery_table.c.state.in_((literal_column("'delivered'"), literal_column("'unconfirmed'"))),
+        or_(order_table.c.document != bindparam("document"), order_table.c.action == literal_column("'withdraw'")),
+    )
+    .order_by(delivery_table.c.key.desc())
+    .limit(_ONE)
+    .offset(_NONE)
+)
 
 
 def renew(connection: Connection, leased: Leased, until: datetime) -> None:
@@ -350,21 +394,38 @@ def settle(
     False, and nothing written but the attempt's end, when the lease was lost to another worker meanwhile: the newer
     attempt speaks for the delivery.
     """
-    connection.execute(
-        update(attempt_table)
-        .where(attempt_table.c.delivery == leased.key, attempt_table.c.number == leased.attempt)
-        .values(ended=to_microseconds(now), outcome=outcome, detail=detail)
+    attempt = {"of_key": leased.key, "of_number": leased.attempt}
+    _END.run(connection, {**attempt, "ended": to_microseconds(now), "outcome": outcome, "detail": detail})
+    owed = {"state": state, "reason": None if state == "delivered" else detail}
+    if due is None:
+        return _SETTLE.first(connection, {**attempt, **owed}) is not None
+    times = {"due": to_microseconds(due), "since": to_microseconds(now)}
+    return _PUT_OFF.first(connection, {**attempt, **owed, **times}) is not None
+
+
+_END = Statement(
+    update(attempt_table)
+    .where(attempt_table.c.delivery == _KEY, attempt_table.c.number == bindparam("of_number"))
+    .values({name: bindparam(name) for name in ("ended", "outcome", "detail")})
+)
+
+
+def _settlement(*columns: str) -> Statement:
+    """What a delivery owes next, written by the worker whose lease it is."""
+    return Statement(
+        update(delivery_table)
+        .where(
+            delivery_table.c.key == _KEY,
+            delivery_table.c.attempts == bindparam("of_number"),
+            delivery_table.c.state == literal_column("'waiting'"),
+        )
+        .values({"leased_until": null(), **{name: bindparam(name) for name in columns}})
+        .returning(delivery_table.c.key)
     )
-    reason = None if state == "delivered" else detail
-    changes: dict[str, object] = {"state": state, "leased_until": None, "reason": reason}
-    if due is not None:
-        changes |= {"due": to_microseconds(due), "since": to_microseconds(now)}
-    mine = and_(
-        delivery_table.c.key == leased.key,
-        delivery_table.c.attempts == leased.attempt,
-        delivery_table.c.state == "waiting",
-    )
-    return connection.execute(update(delivery_table).where(mine).values(changes)).rowcount == 1
+
+
+_SETTLE = _settlement("state", "reason")
+_PUT_OFF = _settlement("state", "reason", "due", "since")
 
 
 def mend_times(connection: Connection, now: datetime, lease: timedelta) -> int:
@@ -463,50 +524,40 @@ def mailboxes(connection: Connection, document: str) -> dict[str, State]:
 
 def order(connection: Connection, task: str) -> tuple[Order, tuple[Delivery, ...]] | None:
     """An order and its deliveries, by the id of its Task."""
-    row = connection.execute(select(order_table).where(order_table.c.task == task)).first()
-    if row is None:
+    found = _ORDER.first(connection, {"task": task})
+    if found is None:
         return None
-    found = connection.execute(
-        select(delivery_table).where(delivery_table.c.task == task).order_by(delivery_table.c.key)
-    ).all()
+    attempts: defaultdict[int, list[Attempt]] = defaultdict(list)
+    for delivery, number, started, ended, outcome, detail in _ATTEMPTS.all(connection, {"task": task}):
+        end = None if ended is None else to_datetime(ended)
+        attempts[delivery].append(Attempt(number, to_datetime(started), end, outcome, detail))
     deliveries = tuple(
-        Delivery(
-            item.key,
-            item.channel,
-            item.recipient,
-            item.state,
-            to_datetime(item.due),
-            _attempts(connection, item.key),
-            item.reason or "",
-            item.message_id,
-        )
-        for item in found
+        Delivery(key, channel, recipient, state, to_datetime(due), tuple(attempts[key]), reason or "", message_id)
+        for key, channel, recipient, state, due, reason, message_id in _DELIVERIES.all(connection, {"task": task})
     )
-    placed = to_datetime(row.placed)
-    return Order(
-        row.task, row.document, row.focus, row.subject, placed, row.action, row.priority, row.requester
-    ), deliveries
+    document, focus, subject, placed, action, priority, requester = found
+    return Order(task, document, focus, subject, to_datetime(placed), action, priority, requester), deliveries
 
 
-def _attempts(connection: Connection, delivery: int) -> tuple[Attempt, ...]:
-    rows = connection.execute(
-        select(attempt_table).where(attempt_table.c.delivery == delivery).order_by(attempt_table.c.number)
-    ).all()
-    return tuple(
-        Attempt(
-            row.number,
-            to_datetime(row.started),
-            None if row.ended is None else to_datetime(row.ended),
-            row.outcome,
-            row.detail,
-        )
-        for row in rows
-    )
+_ORDER_COLUMNS = ("document", "focus", "subject", "placed", "action", "priority", "requester")
+_DELIVERY_COLUMNS = ("key", "channel", "recipient", "state", "due", "reason", "message_id")
+_ORDER = Statement(select(*(order_table.c[name] for name in _ORDER_COLUMNS)).where(order_table.c.task == _TASK))
+_DELIVERIES = Statement(
+    select(*(delivery_table.c[name] for name in _DELIVERY_COLUMNS))
+    .where(delivery_table.c.task == _TASK)
+    .order_by(delivery_table.c.key)
+)
+_ATTEMPTS = Statement(
+    select(*attempt_table.c)
+    .join(delivery_table)
+    .where(delivery_table.c.task == _TASK)
+    .order_by(attempt_table.c.delivery, attempt_table.c.number)
+)
 
 
 def is_order(connection: Connection, task: str) -> bool:
     """Whether a Task answers for an order."""
-    return connection.scalar(select(order_table.c.task).where(order_table.c.task == task)) is not None
+    return _ORDER.first(connection, {"task": task}) is not None
 
 
 def orders(connection: Connection, states: Collection[State] = (), limit: int = 100) -> list[str]:

@@ -7,6 +7,7 @@ reference and the document by its identifier; no other health data.
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from datetime import datetime
 
 from relais.cda.errors import RelaisError
@@ -27,8 +28,11 @@ RECORD = {"system": CODE_SYSTEM, "code": "record"}
 """Tag of the Provenance and the AuditEvents of an order: Relais' own words, which clients do not change."""
 
 
-def write_task(transaction: Transaction, task: str) -> None:
-    """Say in the Task where the order stands. Whatever is wrong with the Task must not hold deliveries up."""
+def write_task(transaction: Transaction, task: str, ended: Collection[int] = ()) -> None:
+    """Say in the Task where the order stands, and by an AuditEvent how each delivery has `ended` that just did.
+
+    Whatever is wrong with these resources must not hold deliveries up.
+    """
     transaction.current("Task", task)  # nobody settles another delivery of the order between reading and writing
     found = outbox.order(transaction.connection, task)
     if found is None:
@@ -36,16 +40,8 @@ def write_task(transaction: Transaction, task: str) -> None:
     order, deliveries = found
     said = {one.key: acknowledgements.of_delivery(transaction.connection, one.key) for one in deliveries}
     _write(transaction, task_of(order, deliveries, said))
-
-
-def write_outcome(transaction: Transaction, task: str, delivery: int) -> None:
-    """Add the AuditEvent of a delivery that has ended."""
-    found = outbox.order(transaction.connection, task)
-    if found is None:
-        return
-    order, deliveries = found
     for one in deliveries:
-        if one.key == delivery:
+        if one.key in ended:
             _write(transaction, audit_event(order, one, transaction.now))
 
 

@@ -31,6 +31,7 @@ from relais.server.delivery.channel import (
 from relais.server.delivery.gate import ACKNOWLEDGING, REPLACING
 from relais.server.delivery.https import LostAnswerError
 from relais.server.delivery.outbox import Leased
+from relais.server.delivery.retention import Retention
 from relais.server.delivery.wakeup import Waker
 from relais.server.documents import IssuedDocument
 from relais.server.faults import described
@@ -85,6 +86,7 @@ class Worker:
         self._waker = waker
         self._stop = threading.Event()
         self._house_kept = 0.0
+        self._retention = Retention("evidence", conduct.evidence)
         self._forgotten: datetime | None = None  # what ended before that has no bytes any more
 
     def run(self, stop: threading.Event) -> None:
@@ -222,9 +224,8 @@ class Worker:
             if mine and settlement.state == "delivered" and leased.channel in ACKNOWLEDGING:
                 wanted = leased.consignment.acknowledgements if leased.action == "send" else ()
                 acknowledgements.expect(connection, leased.key, wanted, now + self._conduct.acknowledgement)
-            story.write_task(transaction, leased.task)
-            if mine and settlement.state != "waiting":
-                story.write_outcome(transaction, leased.task, leased.key)
+            ended = [leased.key] if mine and settlement.state != "waiting" else []
+            story.write_task(transaction, leased.task, ended)
 
     def _tell_circuit(
         self,
@@ -252,12 +253,14 @@ class Worker:
             if mended := outbox.mend_times(connection, now, self._conduct.lease):
                 log.warning("the clock was set back: deliveries that waited for a time in the future: %d", mended)
             circuits.mend_times(connection, now)
+            acknowledgements.mend_times(connection, now + self._conduct.acknowledgement)
             for task in acknowledgements.flag_overdue(connection, now):
                 log.warning("Task %s: an acknowledgement did not come in time", task)
                 story.write_task(transaction, task)
-            expired = now - self._conduct.evidence
-            evidence.forget(connection, expired, self._forgotten)
-        self._forgotten = expired
+            expired = self._retention.limit(connection, now)
+            if expired is not None:
+                evidence.forget(connection, expired, self._forgotten)
+        self._forgotten = expired or self._forgotten
         self._house_kept = time.monotonic()
 
 
