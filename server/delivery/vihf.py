@@ -19,7 +19,8 @@ from relais.cda.errors import Issue
 from relais.cda.identifiers import is_struct_idnat
 from relais.cda.xds import CodedValue, MetadataAuthor
 from relais.cda.xds_attributes import PRODUCER_SYSTEM, SECTOR_SYSTEM
-from relais.cda.xds_types import XCN, XON
+from relais.cda.xds_types import XCN, XON, unescape
+from relais.mappings.terminology import concept
 from relais.server.delivery.channel import DeliveryError
 from relais.server.delivery.dmp_identity import Signer
 from relais.server.settings import Settings
@@ -35,7 +36,18 @@ AUTHENTICATION = "urn:oasis:names:tc:SAML:2.0:ac:classes:"
 PROFESSION_SYSTEM = "1.2.250.1.71.1.2.7"  # TRE_G15
 TRAINEE_SYSTEM = "1.2.250.1.71.1.2.8"  # TRE_G16
 SPECIALTY_SYSTEM = "1.2.250.1.71.4.2.5"  # TRE_R01
+SECTION_SYSTEM = "1.2.250.1.71.4.2.6"  # TRE_G05, sections of the order of pharmacists
+CARE_ROLE_SYSTEM = "1.2.250.1.213.1.6.1.107"  # TRE_R85, people known by their role
+OTHER_PROFESSIONS = {
+    PRODUCER_SYSTEM,
+    "1.2.250.1.213.1.6.1.4",  # TRE_R94, social work
+    "1.2.250.1.213.1.6.1.109",  # TRE_R95, titles
+    "1.2.250.1.213.1.6.1.110",  # TRE_R96
+    "1.2.250.1.213.1.6.1.140",  # TRE_R291
+}
+"""Systems of JDV_J65 that stand where a profession of health does."""
 NORMAL_ACCESS = CodedValue("normal", "Accès normal", "1.2.250.1.213.1.1.4.248")
+DOCTOR, PHARMACIST = "10", "21"  # of TRE_G15
 AUTOMATON = CodedValue("AUTOMATE", "Automate", PRODUCER_SYSTEM)
 
 _SYSTEM_NAMES = {NORMAL_ACCESS.system: "mode acces VIHF 1.0"}
@@ -94,26 +106,40 @@ def sender(author: MetadataAuthor, settings: Settings) -> Requester:
     return Requester(
         identifier=person.id,
         name=f"{person.family} {person.given}".strip(),
-        roles=_roles(author) or (_own_role(settings),),
+        roles=_roles(author, settings),
         structure=own or structures[0],
         sector=settings.facility_type,
     )
 
 
-def _roles(author: MetadataAuthor) -> tuple[CodedValue, ...]:
-    """Profession and know-how of an authorSpecialty `G15_10/SM26^Médecin - … (SM)^OID` (JDV_J56)."""
-    if not author.specialties:
-        return ()
-    code, label, system = [*author.specialties[0].split("^"), "", ""][:3]
+def _roles(author: MetadataAuthor, settings: Settings) -> tuple[CodedValue, ...]:
+    """The profession of an authorSpecialty, and what JDV_J65 asks beside it; that of the settings without one.
+
+    `G15_10/SM26^Médecin - … (SM)^OID` (JDV_J56) tells profession and know-how, or the section of a pharmacist; a code
+    of another profession stands alone; a role (TRE_R85) comes second.
+    """
+    code, label, system = map(unescape, [*(author.specialties or ("",))[0].split("^"), "", ""][:3])
     table, _, profession = code.partition("/")[0].partition("_")
-    know_how = code.partition("/")[2]
-    if table not in ("G15", "G16"):
-        return (CodedValue(code, label, system),) if system == PRODUCER_SYSTEM else ()
-    first, _, second = label.partition(" - ")
-    roles = [CodedValue(profession, first, PROFESSION_SYSTEM if table == "G15" else TRAINEE_SYSTEM)]
-    if know_how:
-        roles.append(CodedValue(know_how, second or label, SPECIALTY_SYSTEM))
-    return tuple(roles)
+    if table in ("G15", "G16") and profession:
+        name = concept("J01", f"{table}_{profession}")
+        first = CodedValue(
+            profession,
+            name.display if name and name.display else label,
+            PROFESSION_SYSTEM if table == "G15" else TRAINEE_SYSTEM,
+        )
+        return (first, *_know_how(profession, code.partition("/")[2], label))
+    if system in OTHER_PROFESSIONS:
+        return (CodedValue(code, label, system),)
+    own = _own_role(settings)
+    return (own, CodedValue(code, label, system)) if system == CARE_ROLE_SYSTEM else (own,)
+
+
+def _know_how(profession: str, code: str, label: str) -> tuple[CodedValue, ...]:
+    """The second role of doctors and pharmacists: nobody else has one, and functions (FQ…) are not in its tables."""
+    system = {DOCTOR: SPECIALTY_SYSTEM, PHARMACIST: SECTION_SYSTEM}.get(profession)
+    if system is None or not code or (profession == PHARMACIST and code.startswith("FQ")):
+        return ()
+    return (CodedValue(code, label.partition(" - ")[2] or label, system),)
 
 
 def _own_role(settings: Settings) -> CodedValue:

@@ -101,7 +101,7 @@ class DmpDocuments:
             ("$XDSSubmissionSetStatus", xds_queries.texts([APPROVED])),
         ]
         if since:
-            slots.append(("$XDSSubmissionSetSubmissionTimeFrom", xds_queries.text(since)))
+            slots.append(("$XDSSubmissionSetSubmissionTimeFrom", since))
         return self._query(xds_queries.FIND_SETS, slots, patient)
 
     def get(self, patient: str, unique_ids: Sequence[str] = (), entry_uuids: Sequence[str] = ()) -> RegistryObjects:

@@ -1,7 +1,7 @@
 """Stored queries of ITI-18: their identifiers, their slots and the syntax of values.
 
-IHE ITI TF-2 §3.18.4.1.2. Texts stand between single quotes, lists between parentheses, `From` is inclusive and `To` is
-not; a slot given twice means that both must hold.
+IHE ITI TF-2 §3.18.4.1.2. Texts stand between single quotes, lists between parentheses; times are numbers, without
+quotes. `From` is inclusive and `To` is not; a slot given twice means that both must hold.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Criteria:
             "ServiceStartTimeFrom": self.service_from,
             "ServiceStartTimeTo": self.service_to,
         }
-        return found + [(prefix + name, text(time)) for name, time in times.items() if time]
+        return found + [(prefix + name, time) for name, time in times.items() if time]
 
 
 def text(value: str) -> str:

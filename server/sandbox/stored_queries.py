@@ -102,6 +102,8 @@ def _read_slots(adhoc: etree._Element) -> Slots:
 def _alternatives(name: str, value: str) -> Iterator[str]:
     if _NUMBER.fullmatch(value):
         yield value
+    elif name.endswith(("TimeFrom", "TimeTo")):
+        raise QueryError("XDSStoredQueryParamNumber", f"{name} is no number: a time stands without quotes")
     elif _LIST.fullmatch(value) or _TEXT.fullmatch(value):
         yield from (text.replace("''", "'") for text in _TEXT.findall(value))
     else:

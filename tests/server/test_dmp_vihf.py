@@ -117,6 +117,30 @@ def test_each_has_its_own_id(settings: Settings) -> None:
         ("G15_60^Infirmier^1.2.250.1.213.1.1.4.5", [("60", "1.2.250.1.71.1.2.7", "Infirmier")]),
         ("G16_10^Médecin en formation^1.2.250.1.213.1.1.4.5", [("10", "1.2.250.1.71.1.2.8", "Médecin en formation")]),
         (
+            "G15_21/A^Pharmacien titulaire d'officine^1.2.250.1.213.1.1.4.5",
+            [
+                ("21", "1.2.250.1.71.1.2.7", "Pharmacien"),
+                ("A", "1.2.250.1.71.4.2.6", "Pharmacien titulaire d'officine"),
+            ],
+        ),
+        (
+            "G15_21/FQ04^Pharmacien - Expérience pratique article R.5124-18 du CSP^1.2.250.1.213.1.1.4.5",
+            [("21", "1.2.250.1.71.1.2.7", "Pharmacien")],
+        ),
+        (
+            "G15_60/SI04^Infirmier - Exercice infirmier en pratique avancée santé mentale (SI)^1.2.250.1.213.1.1.4.5",
+            [("60", "1.2.250.1.71.1.2.7", "Infirmier")],
+        ),
+        ("93^Psychologue^1.2.250.1.213.1.6.1.109", [("93", "1.2.250.1.213.1.6.1.109", "Psychologue")]),
+        ("41^A \\T\\ B^1.2.250.1.213.1.6.1.4", [("41", "1.2.250.1.213.1.6.1.4", "A & B")]),
+        (
+            "304^Assistant de service social^1.2.250.1.213.1.6.1.107",
+            [
+                ("AUTOMATE", "1.2.250.1.213.1.1.4.6", "Automate"),
+                ("304", "1.2.250.1.213.1.6.1.107", "Assistant de service social"),
+            ],
+        ),
+        (
             "SECRETARIAT_MEDICAL^Secrétariat médical^1.2.250.1.213.1.1.4.6",
             [("SECRETARIAT_MEDICAL", "1.2.250.1.213.1.1.4.6", "Secrétariat médical")],
         ),
