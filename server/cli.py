@@ -21,6 +21,7 @@ import msgspec
 
 from relais.cda.errors import Issue, RelaisError
 from relais.server import commands, dmp_commands, reception, validate_command
+from relais.server.delivery import clean_up as cleaning
 from relais.server.delivery import ledger
 from relais.server.delivery.dmp_web import PAGES
 from relais.server.delivery.outbox import State
@@ -309,6 +310,21 @@ def evidence(task: str, output: Path, redacted: bool, as_json: bool) -> None:
     with ledger.opened(settings) as repository:
         content = ledger.evidence_pack(repository, task, settings, redacted=redacted)
     _write(content, output, as_json, {"redacted": redacted})
+
+
+@main.command("clean-up")
+@click.option("--clock-is-right", is_flag=True, help="Erase though the clock is far ahead of the last clean-up.")
+@_json_option
+def clean_up(clock_is_right: bool, as_json: bool) -> None:
+    """Erase the bytes of evidence and of received mails whose retention is over, as worker and mailbox do."""
+    settings = Settings.load()
+    with ledger.opened(settings) as repository:
+        erased = cleaning.clean_up(repository, settings, clock_is_right=clock_is_right)
+    words = {
+        kind: "nothing erased, the clock is not believed" if count is None else f"{count} erased"
+        for kind, count in erased.items()
+    }
+    _answer(dict(erased), "\n".join(f"{kind}: {said}" for kind, said in words.items()), as_json)
 
 
 @main.group()

@@ -289,6 +289,13 @@ class Settings:
     evidence_days: float = field(
         default=90.0, metadata={"doc": "Days that requests and responses of deliveries are kept; 0: not at all."}
     )
+    received_mail_days: float = field(
+        default=90.0,
+        metadata={
+            "doc": "Days that the bytes of received mails are kept in the database; 0: until they are dealt with."
+            " What they brought stays, and so do the mails in their mailbox."
+        },
+    )
     triggers: str = field(
         default="",
         metadata={

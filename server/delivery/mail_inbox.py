@@ -23,6 +23,7 @@ from sqlalchemy import (
     BigInteger,
     Column,
     ColumnElement,
+    Connection,
     Index,
     Integer,
     LargeBinary,
@@ -31,6 +32,7 @@ from sqlalchemy import (
     UniqueConstraint,
     and_,
     insert,
+    or_,
     select,
     update,
 )
@@ -39,7 +41,7 @@ from relais.cda import reader, xdm
 from relais.cda.errors import Issue, RelaisError
 from relais.mappings.document_metadata import check_archive
 from relais.server import document_imports
-from relais.server.delivery import acknowledgements, mail_reports
+from relais.server.delivery import acknowledgements, mail_reports, retention
 from relais.server.delivery.channel import DeliveryError
 from relais.server.delivery.mail_reports import Reader, Refusal, Report
 from relais.server.delivery.mail_submission import Envelope, SubmissionClient
@@ -71,7 +73,7 @@ received_table = Table(
     Column("validity", BigInteger, nullable=False),  # UIDVALIDITY
     Column("uid", BigInteger, nullable=False),
     Column("message_id", Bytewise, nullable=False),
-    Column("content", LargeBinary, nullable=False),
+    Column("content", LargeBinary, nullable=False),  # empty once the retention is over
     Column("received", BigInteger, nullable=False),
     Column("tries", Integer, nullable=False),
     Column("state", Text, nullable=False),
@@ -111,6 +113,7 @@ class MailInbox:
         self._settings = settings
         self._trust = TrustSpace.of(settings)
         self._read_document = read_document
+        self._retention = retention.of_mails(settings)
         self._client = SubmissionClient(settings)
 
     def take(self, mail: Mail) -> State:
@@ -150,14 +153,16 @@ class MailInbox:
     def answer(self) -> int:
         """Send the MDN that are owed; how many were taken by the mail server."""
         now, sent = self._repository.clock(), 0
+        due = received_table.c.answer_due
+        soon = to_microseconds(now + 2 * _ANSWER_AGAIN)  # put off before the clock was set back
         with self._repository.snapshot() as connection:
             owed = connection.execute(
-                select(received_table.c.key, received_table.c.answer, received_table.c.answer_to).where(
-                    received_table.c.answer_due <= to_microseconds(now)
+                select(received_table.c.key, received_table.c.answer, received_table.c.answer_to, due).where(
+                    or_(due <= to_microseconds(now), due > soon)
                 )
             ).all()
         for row in owed:
-            if not self._claim(row.key, now):
+            if not self._claim(row.key, row.answer_due, now):
                 continue
             try:
                 self._client.submit(Envelope("", (row.answer_to,)), row.answer)
@@ -170,13 +175,19 @@ class MailInbox:
             self._write(row.key, {"answer_due": None})
         return sent
 
-    def _claim(self, key: int, now: datetime) -> bool:
+    def _claim(self, key: int, due: int, now: datetime) -> bool:
         """Put an answer off, so that no other reader sends it meanwhile; False when one has."""
-        due = received_table.c.answer_due
-        claim = update(received_table).where(received_table.c.key == key, due <= to_microseconds(now))
+        claim = update(received_table).where(received_table.c.key == key, received_table.c.answer_due == due)
         with self._repository.transaction() as transaction:
             later = to_microseconds(now + _ANSWER_AGAIN)
             return transaction.connection.execute(claim.values(answer_due=later)).rowcount == 1
+
+    def forget(self) -> None:
+        """Now and then, erase the mails whose retention is over."""
+        with self._repository.transaction() as transaction:
+            limit = self._retention.limit(transaction.connection, self._repository.clock())
+            if limit is not None:
+                forget(transaction.connection, limit)
 
     def close(self) -> None:
         """End the connections to the submission server."""
@@ -354,6 +365,17 @@ class MailInbox:
         now = self._repository.clock()
         answer = mail_reports.notification(mail.content, who, now, refusal).as_bytes()
         return {"answer": answer, "answer_to": to, "answer_due": to_microseconds(now)}
+
+
+def forget(connection: Connection, before: datetime) -> int:
+    """Erase the bytes of mails that were received before that time, dealt with and answered; how many there were.
+
+    That a mail came, what it brought and why it was set aside stay told.
+    """
+    held = received_table.c.content != b""
+    old = (received_table.c.received < to_microseconds(before), received_table.c.state != "new")
+    done = update(received_table).where(*old, received_table.c.answer_due.is_(None), held)
+    return connection.execute(done.values(content=b"", answer=None)).rowcount
 
 
 class DistrustedError(RelaisError):

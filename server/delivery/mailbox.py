@@ -84,6 +84,7 @@ class Mailbox:
                 if state in _MOVED:
                     self._move(client, uid, state)
         self._inbox.answer()
+        self._inbox.forget()
         return taken
 
     def _take(self, client: IMAPClient, validity: int, uid: int, size: int) -> State:
