@@ -85,17 +85,21 @@ class Worker:
         self._conduct = conduct
         self._waker = waker
         self._stop = threading.Event()
+        self._goes_on = False  # takes the next delivery in the transaction that settles one
+        self._taken: _Taken | None = None
         self._house_kept = 0.0
         self._retention = Retention("evidence", conduct.evidence)
         self._forgotten: datetime | None = None  # what ended before that has no bytes any more
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set; a store that is down is waited for."""
-        self._stop = stop
+        self._stop, self._goes_on = stop, True
         while not stop.is_set():
             try:
                 self._keep_house()
                 worked = self.step()
+                while self._taken is not None:
+                    self.step()
             except Exception as error:  # noqa: BLE001 - a worker outlives any fault
                 log.error("the worker could not use the store; it tries again: %s", described(error))
                 worked = False
@@ -106,17 +110,22 @@ class Worker:
 
     def step(self) -> bool:
         """Make one attempt at the next delivery that is due; False when none is."""
-        with self._repository.transaction() as transaction:
-            leased = self._lease(transaction.connection)
-            if leased is None:
-                return False
-            document = documents.issued(transaction.connection, leased.document)
+        taken, self._taken = self._taken, None
+        if taken is None:
+            with self._repository.transaction() as transaction:
+                taken = self._take(transaction.connection)
+        if taken is None:
+            return False
         with recording() as exchanges:
-            settlement = _doubted(self._try(leased, document), exchanges)
-        self._record(leased, settlement, exchanges)
+            settlement = _doubted(self._try(taken.leased, taken.document), exchanges)
+        self._taken = self._record(taken.leased, settlement, exchanges)
         return True
 
     # --- one attempt --------------------------------------------------------------------------------------------------
+
+    def _take(self, connection: Connection) -> _Taken | None:
+        leased = self._lease(connection)
+        return None if leased is None else _Taken(leased, documents.issued(connection, leased.document))
 
     def _lease(self, connection: Connection) -> Leased | None:
         now, duration = self._repository.clock(), self._conduct.lease
@@ -192,11 +201,14 @@ class Worker:
 
     # --- what came of it ----------------------------------------------------------------------------------------------
 
-    def _record(self, leased: Leased, settlement: _Settlement, exchanges: Sequence[Exchange]) -> None:
-        """Write how the attempt ended; a store that is down is waited for, since the receiver may have the document."""
+    def _record(self, leased: Leased, settlement: _Settlement, exchanges: Sequence[Exchange]) -> _Taken | None:
+        """Write how the attempt ended; a store that is down is waited for, since the receiver may have the document.
+
+        The next delivery, when there is one and the worker goes on.
+        """
         while True:
             try:
-                self._settle(leased, settlement, exchanges)
+                following = self._settle(leased, settlement, exchanges)
             except StoreError as error:
                 if self._stop.is_set():
                     raise
@@ -205,8 +217,10 @@ class Worker:
             else:
                 break
         log.info("delivery %d, attempt %d on %s: %s", leased.key, leased.attempt, leased.channel, settlement.outcome)
+        return following
 
-    def _settle(self, leased: Leased, settlement: _Settlement, exchanges: Sequence[Exchange]) -> None:
+    def _settle(self, leased: Leased, settlement: _Settlement, exchanges: Sequence[Exchange]) -> _Taken | None:
+        """One transaction: the outcome, its evidence, what resources tell of it, and the lease of the next delivery."""
         with self._repository.transaction() as transaction:
             connection, now = transaction.connection, self._repository.clock()
             mine = outbox.settle(
@@ -226,6 +240,8 @@ class Worker:
                 acknowledgements.expect(connection, leased.key, wanted, now + self._conduct.acknowledgement)
             ended = [leased.key] if mine and settlement.state != "waiting" else []
             story.write_task(transaction, leased.task, ended)
+            goes_on = self._goes_on and not self._stop.is_set() and not self._is_house_due()
+            return self._take(connection) if goes_on else None
 
     def _tell_circuit(
         self,
@@ -246,7 +262,7 @@ class Worker:
 
     def _keep_house(self) -> None:
         """Now and then: mend what a clock set back has left, flag what did not come, forget what is old."""
-        if time.monotonic() - self._house_kept < _HOUSEKEEPING and self._house_kept:
+        if not self._is_house_due():
             return
         with self._repository.transaction() as transaction:
             connection, now = transaction.connection, self._repository.clock()
@@ -262,6 +278,17 @@ class Worker:
                 evidence.forget(connection, expired, self._forgotten)
         self._forgotten = expired or self._forgotten
         self._house_kept = time.monotonic()
+
+    def _is_house_due(self) -> bool:
+        return not self._house_kept or time.monotonic() - self._house_kept >= _HOUSEKEEPING
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """A delivery that is leased, and its document."""
+
+    leased: Leased
+    document: IssuedDocument | None
 
 
 @dataclass(frozen=True, slots=True)

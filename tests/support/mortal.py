@@ -50,13 +50,14 @@ class Mortal(Worker):
         self._at("answered")
         return settlement
 
-    def _settle(self, leased: outbox.Leased, settlement: Any, exchanges: Any) -> None:
+    def _settle(self, leased: outbox.Leased, settlement: Any, exchanges: Any) -> Any:
         with self._repository.transaction() as transaction:  # one around the other: both or none
-            self._repository_in(transaction, leased, settlement, exchanges)
+            following = self._repository_in(transaction, leased, settlement, exchanges)
             self._at("settling")
         self._at("settled")
+        return following
 
-    def _repository_in(self, transaction: Any, leased: Any, settlement: Any, exchanges: Any) -> None:
+    def _repository_in(self, transaction: Any, leased: Any, settlement: Any, exchanges: Any) -> Any:
         original = self._repository.transaction
 
         @contextmanager
@@ -65,7 +66,7 @@ class Mortal(Worker):
 
         self._repository.transaction = joined  # type: ignore[method-assign]
         try:
-            super()._settle(leased, settlement, exchanges)
+            return super()._settle(leased, settlement, exchanges)
         finally:
             self._repository.transaction = original  # type: ignore[method-assign]
 
