@@ -113,6 +113,7 @@ def hl7v2_server(repository: Repository, settings: Settings) -> MllpServer:
         timeout=settings.hl7v2_listen_timeout,
         context=_listening_context(settings),
         max_connections=settings.hl7v2_listen_connections,
+        memory=settings.hl7v2_listen_memory,
     )
 
 

@@ -96,7 +96,11 @@ class Settings:
         },
     )
     validation_processes: int = field(
-        default=1, metadata={"doc": "Processes that each web process starts for `$validate`, when first needed."}
+        default=1, metadata={"doc": "Processes that each web process starts for `$validate`."}
+    )
+    validation_at_start: bool = field(
+        default=True,
+        metadata={"doc": "Compile the official rules when a web process starts, not at its first `$validate`."},
     )
     rules_required: bool = field(
         default=True, metadata={"doc": "Refuse to send a document that the official rules could not check."}
@@ -275,6 +279,13 @@ class Settings:
         default=60.0, metadata={"doc": "Longest silence of a sender, and longest time for one message."}
     )
     hl7v2_listen_connections: int = field(default=32, metadata={"doc": "Most senders connected at a time."})
+    hl7v2_listen_memory: int = field(
+        default=400_000_000,
+        metadata={
+            "doc": "Most bytes of all messages under way at one time; a sender that would pass it is cut off and tries"
+            " again. While messages are read they take several times their length."
+        },
+    )
     sender_timeout: float = field(default=20.0, metadata={"doc": "Longest wait for one network step of a delivery."})
     retry_base: float = field(default=5.0, metadata={"doc": "First wait before a delivery is tried again."})
     retry_attempts: int = field(default=12, metadata={"doc": "Attempts before a delivery is given up."})

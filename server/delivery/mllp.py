@@ -6,6 +6,7 @@ bound, however the network cuts it. One exchange at a time on a connection: mess
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import select
@@ -26,6 +27,9 @@ log = logging.getLogger("relais.mllp")
 START, END, CR = b"\x0b", b"\x1c", b"\r"
 MAX_SIZE = 100_000_000
 """Largest message accepted, in bytes: a document of 50 MB is 67 MB once in base64."""
+
+MEMORY = 400_000_000
+"""Most bytes of all messages that a server receives at one time."""
 
 MESSAGE = 4
 """A message takes at most this many times the longest silence of a connection."""
@@ -88,6 +92,11 @@ class FrameReader:
     def is_inside(self) -> bool:
         """Whether a message has begun that has not ended."""
         return self._pending is not None
+
+    @property
+    def size(self) -> int:
+        """The bytes of the message that has begun."""
+        return 0 if self._pending is None else len(self._pending)
 
     def finish(self) -> Iterator[Received]:
         """What the end of the connection leaves behind."""
@@ -228,7 +237,7 @@ class MllpServer:
 
     A connection silent for `timeout` seconds is closed, also when what it says is no message, or when a message takes
     longer than MESSAGE times that; so is one whose handler fails, without an answer. Those beyond `max_connections` are
-    closed at once.
+    closed at once, and so is one whose message would make all messages under way longer than `memory` together.
     """
 
     def __init__(
@@ -241,6 +250,7 @@ class MllpServer:
         context: ssl.SSLContext | None = None,
         max_size: int = MAX_SIZE,
         max_connections: int = 1_000,
+        memory: int = MEMORY,
     ) -> None:
         self.host, self.port = host, port
         self._handler = handler
@@ -248,6 +258,7 @@ class MllpServer:
         self._context = context
         self._max_size = max_size
         self._max_connections = max_connections
+        self._budget = _Budget(max(memory, max_size))
         self._server: SocketServer | None = None
         self._thread: threading.Thread | None = None
 
@@ -283,11 +294,12 @@ class MllpServer:
         try:
             if isinstance(connection, ssl.SSLSocket):
                 connection.do_handshake()
-            self._answer_all(connection)
+            with self._budget.share() as share:
+                self._answer_all(connection, share)
         except OSError as error:
             log.info("MLLP connection ended: %s", type(error).__name__)
 
-    def _answer_all(self, connection: socket.socket) -> None:
+    def _answer_all(self, connection: socket.socket, share: _Share) -> None:
         reader = FrameReader(self._max_size)
         until = time.monotonic() + self._timeout
         while data := _read_until(connection, until, self._timeout):
@@ -303,8 +315,47 @@ class MllpServer:
                 connection.settimeout(self._timeout)
                 connection.sendall(frame(answer))
                 was_inside, until = False, time.monotonic() + self._timeout
+            if not share.hold(reader.size):
+                log.warning("the messages under way are too long together: an MLLP connection is closed")
+                return
             if reader.is_inside and not was_inside:
                 until = time.monotonic() + MESSAGE * self._timeout
+
+
+class _Budget:
+    """The bytes that all connections of a server may hold together."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.held = 0
+        self.lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def share(self) -> Iterator[_Share]:
+        """The part of one connection, given back at the end."""
+        share = _Share(self)
+        try:
+            yield share
+        finally:
+            share.hold(0)
+
+
+class _Share:
+    """What one connection holds of a budget."""
+
+    def __init__(self, budget: _Budget) -> None:
+        self._budget = budget
+        self._held = 0
+
+    def hold(self, size: int) -> bool:
+        """Hold so many bytes instead of those held before; False when there are not so many left."""
+        with self._budget.lock:
+            more = size - self._held
+            if more > 0 and self._budget.held + more > self._budget.limit:
+                return False
+            self._budget.held += more
+            self._held = size
+        return True
 
 
 def _read_until(connection: socket.socket, until: float, timeout: float) -> bytes:

@@ -7,6 +7,7 @@ import re
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -296,6 +297,31 @@ def test_connections_beyond_the_most_are_closed() -> None:
         with socket.create_connection(("127.0.0.1", server.port), timeout=10) as second:
             assert second.recv(1) == b""
         assert first.exchange(b"two", anything) == b"whole:two"
+
+
+def test_messages_that_are_too_long_together_do_not_fill_the_memory() -> None:
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(MllpServer(echo, max_size=600_000, memory=1_000_000, timeout=20))
+        slow = stack.enter_context(socket.create_connection((server.host, server.port), 20))
+        slow.sendall(b"\x0b" + b"x" * 500_000)
+        until(lambda: server._budget.held == 500_000)
+        other = stack.enter_context(socket.create_connection((server.host, server.port), 20))
+        with contextlib.suppress(ConnectionError):
+            other.sendall(b"\x0b" + b"x" * 590_000)
+            assert other.recv(1) == b""
+        short = stack.enter_context(client(server, timeout=20))
+        assert short.exchange(b"a" * 400_000, anything) == b"whole:" + b"a" * 400_000
+        slow.sendall(b"\x1c\r")
+        assert read_frame(slow) == b"whole:" + b"x" * 500_000
+        until(lambda: server._budget.held == 0)
+        assert short.exchange(b"b" * 590_000, anything) == b"whole:" + b"b" * 590_000
+
+
+def until(reached: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not reached():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_many_broken_frames_make_one_line_and_a_fault_quotes_nothing(caplog: pytest.LogCaptureFixture) -> None:
