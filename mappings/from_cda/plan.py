@@ -10,10 +10,11 @@ from relais.mappings import terminology
 from relais.mappings.context import Resource
 from relais.mappings.from_cda.datatypes import codings
 from relais.mappings.from_cda.reading import Reading
-from relais.mappings.to_cda.problems import ALD
+from relais.mappings.to_cda.problems import ALD, DOUBTS
 
 RULE = "CI-SIS PPS-PAERPA 2022.01"
 CLINICAL_STATUSES = "http://terminology.hl7.org/CodeSystem/condition-clinical"
+VERIFICATION_STATUSES = "http://terminology.hl7.org/CodeSystem/condition-ver-status"
 OTHER_PROBLEM = "GEN-092.01.01"
 
 
@@ -98,12 +99,14 @@ class ProblemConcept:
 
     concept: Resource
     is_ald: bool = False
+    verification: Resource | None = None  # Condition.verificationStatus, of what is no established fact
 
     @property
     def key(self) -> str:
-        """The same for two mentions of one problem: codes in any order, and words."""
+        """The same for two mentions of one problem: codes in any order, words, doubt."""
         named = sorted(f"{one.get('system')}|{one['code']}" for one in self.concept.get("coding", ()))
-        return "\n".join([*named, self.concept.get("text", "")])
+        doubt = [self.verification["coding"][0]["code"]] if self.verification else []
+        return "\n".join([*named, self.concept.get("text", ""), *doubt])
 
 
 def problem_concept(code: Code | None, words: str | None) -> ProblemConcept:
@@ -112,6 +115,7 @@ def problem_concept(code: Code | None, words: str | None) -> ProblemConcept:
     The words begin with the label of the problem code, which is taken off. "Other problem" says nothing when the words
     do not repeat it; the ALD code beside other codes, or beside words of its own, marks the problem as an ALD.
     """
+    words, verification = _without_doubt(words)
     found = codings(code)
     ald = next((one for one in found if one["code"] == ALD), None)
     text = words
@@ -128,4 +132,12 @@ def problem_concept(code: Code | None, words: str | None) -> ProblemConcept:
     if is_ald:
         found = [one for one in found if one is not ald]
     concept = {name: content for name, content in (("coding", found), ("text", text)) if content}
-    return ProblemConcept(concept, is_ald)
+    return ProblemConcept(concept, is_ald, verification)
+
+
+def _without_doubt(words: str | None) -> tuple[str | None, Resource | None]:
+    """The words of one problem without those which say that it is no established fact, and what these mean."""
+    for code, doubt in DOUBTS.items():
+        if words and words.endswith(f" ({doubt})") and " ; " not in words:
+            return words.removesuffix(f" ({doubt})"), {"coding": [{"system": VERIFICATION_STATUSES, "code": code}]}
+    return words, None

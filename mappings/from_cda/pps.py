@@ -16,7 +16,7 @@ from relais.mappings.from_cda.parties import party
 from relais.mappings.from_cda.plan import RULE, Plan, has_template
 from relais.mappings.from_cda.problems import read_problems
 from relais.mappings.from_cda.reading import SECTION_RULE, Reading
-from relais.mappings.from_cda.remarks import reasons
+from relais.mappings.from_cda.remarks import plan_notes, reasons
 from relais.mappings.from_cda.social import read_provisions
 from relais.mappings.terminology import RELAIS_CODES
 from relais.mappings.to_cda.datatypes import concept_text
@@ -82,6 +82,7 @@ class CarePlanReading:
             "supportingInfo": plan.supporting_info,
             "goal": plan.goals,
             "activity": plan.activities,
+            "note": plan_notes(reading.document.sections),
         }
         _explain(reading, plan)
         if plan.status is None:

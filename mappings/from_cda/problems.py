@@ -11,6 +11,7 @@ from relais.mappings.from_cda.datatypes import concept, identifiers
 from relais.mappings.from_cda.plan import (
     CLINICAL_STATUSES,
     RULE,
+    VERIFICATION_STATUSES,
     Plan,
     ProblemConcept,
     has_template,
@@ -23,7 +24,6 @@ from relais.mappings.from_cda.reading import SECTION_RULE, Reading
 from relais.mappings.terminology import RELAIS_CODES
 
 CONDITION_CATEGORIES = f"{RELAIS_CODES}condition-category"
-VERIFICATION_STATUSES = "http://terminology.hl7.org/CodeSystem/condition-ver-status"
 
 _STATUSES = {"active": "active", "suspended": "inactive", "aborted": "inactive", "completed": "resolved"}
 
@@ -60,7 +60,7 @@ def _condition(reading: Reading, plan: Plan, concern: Statement, problem: Statem
     elements: Resource = {
         "identifier": identifiers(problem.ids),
         "clinicalStatus": {"coding": [{"system": CLINICAL_STATUSES, "code": status}]},
-        "verificationStatus": _refuted(reading, problem, path),
+        "verificationStatus": _refuted(reading, problem, path) or what.verification,
         "category": _categories(problem, what),
         "code": what.concept,
         "subject": plan.subject,
@@ -136,6 +136,7 @@ def goal_problem(reading: Reading, plan: Plan, goal: Statement, path: str) -> Re
     if what.key not in plan.conditions:
         elements: Resource = {
             "clinicalStatus": {"coding": [{"system": CLINICAL_STATUSES, "code": "active"}]},
+            "verificationStatus": what.verification,
             "code": what.concept,
             "subject": plan.subject,
         }

@@ -15,6 +15,7 @@ from relais.mappings.from_cda.reading import Reading
 from relais.mappings.terminology import LEGAL_PROTECTION
 from relais.mappings.to_cda.goals import ACHIEVEMENTS, PRIORITIES
 from relais.mappings.to_cda.prose import french_date, french_period
+from relais.mappings.to_cda.social import PLAN_NOTE
 
 PRIORITY_CODES = "http://terminology.hl7.org/CodeSystem/goal-priority"
 ACHIEVEMENT_CODES = "http://terminology.hl7.org/CodeSystem/goal-achievement"
@@ -89,6 +90,12 @@ def protection_measures(sections: list[Section]) -> dict[str, Code]:
             if text.startswith(MEASURE) and label in labels and owner.endswith(")"):
                 found[owner[:-1]] = labels[label].as_code()
     return found
+
+
+def plan_notes(sections: list[Section]) -> list[Resource]:
+    """The notes of a plan (Annotations) that its narrative states beside the preferences of the person."""
+    items = (words(one.children) for section in sections for one in walk(section.text) if one.tag == "item")
+    return [{"text": item.removeprefix(PLAN_NOTE)} for item in items if item.startswith(PLAN_NOTE)]
 
 
 def reasons(section: Section) -> dict[str, str]:

@@ -33,7 +33,7 @@ from relais.mappings.to_cda.parties import (
     speciality,
     structure_ids,
 )
-from relais.mappings.to_cda.prose import french_date, french_period, rhythm
+from relais.mappings.to_cda.prose import as_needed, dosage, french_date, french_period, measure, rhythm
 from relais.mappings.to_cda.relatives import kinship
 
 RULE = "CI-SIS PPS-PAERPA 2022.01, section 4"
@@ -79,6 +79,22 @@ _DETAIL = {
 }
 STATUSES = {"Task": _TASK, "Appointment": _APPOINTMENT, "": _DETAIL}
 """statusCode by type of resource; every other request has the request statuses of FHIR."""
+
+_CODED = ("code", "medicationCodeableConcept", "codeCodeableConcept", "serviceType", "productCodeableConcept")
+_NAMED = ("medicationReference", "codeReference", "productReference")
+_DETAILS = {
+    "reasonCode": "Motif",
+    "orderDetail": "Précision",
+    "bodySite": "Site",
+    "performerType": "Intervenant souhaité",
+    "statusReason": "Motif du statut",
+    "cancelationReason": "Motif d'annulation",
+    "foodPreferenceModifier": "Préférence alimentaire",
+    "excludeFoodModifier": "À exclure",
+}
+_AMOUNTS = {"quantity": "Quantité", "dailyAmount": "Quantité par jour"}
+_PRIORITIES = {"urgent": "urgente", "asap": "dès que possible", "stat": "immédiate"}
+"""Elements without place in the volet, in the words of the narrative; a priority `routine` goes without saying."""
 
 _SUBJECTS = {"Task": "for", "NutritionOrder": "patient"}
 """Element that names the patient, where it is not `subject`."""
@@ -142,14 +158,17 @@ def _read(conversion: Conversion, source: Resource, path: str, container: Resour
     if source.get("status") == "entered-in-error":
         conversion.inform(f"{path}.status", "entered in error: not written", RULE)
         return None
-    text = _text(source)
+    if source.get("doNotPerform"):
+        conversion.refuse(f"{path}.doNotPerform", "a prohibition, which an action cannot say", RULE, "business-rule")
+    what = _concepts(conversion, source, path, container)
+    text = _text(source, what)
     if not text:
         conversion.refuse(f"{path}.{'description' if kind != 'ServiceRequest' else 'code.text'}", "what is to do", RULE)
     action = Action(
         source=source,
         path=path,
-        text=text,
-        codes=[code for concept in _concepts(source) for code in codings(concept) if code.code != ACTION],
+        text=" – ".join(filter(None, (text, *_details(source)))),
+        codes=[code for concept in what for code in codings(concept) if code.code != ACTION],
         status=STATUSES.get(kind, _REQUEST).get(source.get("status", ""), "active"),
         kind=from_jdv("pps_care_kind", _listed(source.get("category"))),
         goals=list(_goals(conversion, source, path, container)),
@@ -167,12 +186,15 @@ def _read(conversion: Conversion, source: Resource, path: str, container: Resour
 # --- what -------------------------------------------------------------------------------------------------------
 
 
-def _concepts(source: Resource) -> list[Resource]:
-    return [
-        concept
-        for name in ("code", "medicationCodeableConcept", "serviceType", "productCodeableConcept")
-        for concept in _listed(source.get(name))
-    ]
+def _concepts(conversion: Conversion, source: Resource, path: str, container: Resource) -> list[Resource]:
+    """What is to do, coded: in the resource, or in the medication, device or product that it refers to."""
+    stated = [concept for name in _CODED for concept in _listed(source.get(name))]
+    for name in _NAMED:
+        reference = source.get(name, {})
+        target = conversion.resolve(reference, f"{path}.{name}", container) or {}
+        known = target.get("code") or target.get("type")
+        stated += _listed(known) if known else [{"text": reference["display"]}] if "display" in reference else []
+    return stated
 
 
 def _listed(element: Any) -> list[Resource]:
@@ -181,13 +203,36 @@ def _listed(element: Any) -> list[Resource]:
     return [one for one in found if isinstance(one, dict)]
 
 
-def _text(source: Resource) -> str:
+def _text(source: Resource, what: list[Resource]) -> str:
     """The action in words: description or code, then notes and instructions."""
-    concepts = (concept_text(_without_action_code(concept)) for concept in _concepts(source))
+    concepts = (concept_text(_without_action_code(concept)) for concept in what)
     instructions = [source.get("patientInstruction", ""), *(note.get("text", "") for note in source.get("note", ()))]
-    instructions += [dosage.get("text", "") for dosage in source.get("dosageInstruction", ())]
-    what = source.get("description") or next(filter(None, concepts), "")
-    return " – ".join(part.strip() for part in (what, *instructions) if part and part.strip())
+    instructions += [dosage(one) for one in source.get("dosageInstruction", ())]
+    instructions += [_diet(source["oralDiet"])] if "oralDiet" in source else []
+    named = source.get("description") or next(filter(None, concepts), "")
+    return " – ".join(part.strip() for part in (named, *instructions) if part and part.strip())
+
+
+def _details(source: Resource) -> Iterator[str]:
+    """What the volet has no element for: urgency, condition, reason, site, amount, kind of professional."""
+    if urgency := _PRIORITIES.get(source.get("priority", "")):
+        yield f"Priorité : {urgency}"
+    if condition := as_needed(source):
+        yield condition
+    for name, label in _DETAILS.items():
+        words = [text for concept in _listed(source.get(name)) if (text := concept_text(concept))]
+        if words:
+            yield f"{label} : {', '.join(words)}"
+    for name, label in _AMOUNTS.items():
+        if amount := measure(source, name):
+            yield f"{label} : {amount}"
+
+
+def _diet(diet: Resource) -> str:
+    """Kind of diet, textures, fluids and instructions."""
+    textures = [texture.get("modifier", {}) for texture in diet.get("texture", ())]
+    concepts = [*diet.get("type", ()), *textures, *diet.get("fluidConsistencyType", ())]
+    return ", ".join(filter(None, (*map(concept_text, concepts), diet.get("instruction", ""))))
 
 
 def _without_action_code(concept: Resource) -> Resource:

@@ -220,8 +220,10 @@ def _goal_cell(conversion: Conversion, row: Row, goal_id: str, status: str) -> l
     if not text:
         conversion.refuse(f"{row.path}.description.text", "the goal in words", RULE)
     said = [f"Statut : {_STATUS_WORDS[status]}"]
-    if start := goal.get("startDate"):
-        said.append(f"Début : {french_date(start)}")
+    if reason := _status_reason(goal):
+        said.append(f"Motif du statut : {reason}")
+    if start := french_date(goal.get("startDate")) or concept_text(goal.get("startCodeableConcept")):
+        said.append(f"Début : {start}")
     if due := goal.get("target", [{}])[0].get("dueDate"):
         said.append(f"Échéance : {french_date(due)}")
     priority = codes(goal.get("priority"))
@@ -229,7 +231,21 @@ def _goal_cell(conversion: Conversion, row: Row, goal_id: str, status: str) -> l
         said.append(f"Priorité : {word}")
     if who := _wanted_by(conversion, goal, row.path):
         said.append(f"Exprimé par {who}")
+    if kinds := ", ".join(filter(None, map(concept_text, goal.get("category", ())))):
+        said.append(f"Catégorie : {kinds}")
     return [marked(text, goal_id), *(paragraph(one) for one in said)]
+
+
+def _status_reason(goal: Resource) -> str:
+    """Why a goal has its status, when neither an assessment nor the list of what was not reached says so."""
+    told = is_given_up(goal) or "achievementStatus" in goal
+    return "" if told else (goal.get("statusReason") or "").strip()
+
+
+def is_given_up(goal: Resource) -> bool:
+    """Whether a goal was formulated and not reached."""
+    given_up = goal.get("lifecycleStatus") in ("cancelled", "rejected")
+    return given_up or bool(UNREACHED.intersection(codes(goal.get("achievementStatus"))))
 
 
 def _wanted_by(conversion: Conversion, goal: Resource, path: str) -> str:
@@ -393,6 +409,9 @@ def _observed(conversion: Conversion, observation: Resource, path: str, seen: li
         conversion.inform(path, "not a final result of this patient: not written", RULE)
         return
     notes = [note.get("text", "") for note in observation.get("note", ())]
+    notes += [
+        f"Interprétation : {words}" for one in observation.get("interpretation", ()) if (words := concept_text(one))
+    ]
     text = "\n".join(part.strip() for part in (measure(observation, "value"), *notes) if part and part.strip())
     if not text:
         conversion.refuse(f"{path}.value", "the assessment in words", RULE)

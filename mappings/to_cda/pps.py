@@ -18,7 +18,7 @@ from relais.mappings.to_cda.consents import OPPOSITION_RULE, read_oppositions
 from relais.mappings.to_cda.conversion import Conversion
 from relais.mappings.to_cda.datatypes import concept_text
 from relais.mappings.to_cda.directives import directive_section
-from relais.mappings.to_cda.goals import UNREACHED, Row, plan_section, read_rows
+from relais.mappings.to_cda.goals import Row, is_given_up, plan_section, read_rows
 from relais.mappings.to_cda.header import Carrier, header
 from relais.mappings.to_cda.kept import kept_sections
 from relais.mappings.to_cda.problems import Problem, is_ald, problem_section, read_problem
@@ -42,6 +42,7 @@ STATUSES = {
 """CarePlan.status → status of the document (SNOMED CT); other statuses have no document."""
 
 _APPROVED, _CLOSED = "9571008", "29179001"
+_CLINICAL_DETAILS = ("note", "severity", "bodySite", "stage")
 
 
 def pps_document(
@@ -183,7 +184,7 @@ def _only_names_a_goal(problem: Problem, rows: list[Row]) -> bool:
     """Whether a Condition says nothing but the problem of a goal, which the goal carries itself."""
     condition = problem.resource
     addressed = any(condition is one for row in rows for one in row.conditions)
-    clinical = problem.others or is_ald(problem) or condition.get("note")
+    clinical = problem.others or is_ald(problem) or any(name in condition for name in _CLINICAL_DETAILS)
     dated = any(name.startswith(("onset", "abatement")) for name in condition)
     return addressed and not clinical and not dated
 
@@ -208,8 +209,7 @@ def _unreached(conversion: Conversion, rows: list[Row]) -> Section | None:
     items: list[list[Node]] = []
     for row in rows:
         goal = row.goal
-        given_up = goal.get("lifecycleStatus") in ("cancelled", "rejected")
-        if given_up or UNREACHED.intersection(codes(goal.get("achievementStatus"))):
+        if is_given_up(goal):
             reason = (goal.get("statusReason") or "").strip()
             items.append([concept_text(goal.get("description")), f" – motif : {reason}" if reason else ""])
     if not items:

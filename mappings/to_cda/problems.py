@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from relais.cda import sections
 from relais.cda.model import Code, Interval, Section, Statement
-from relais.cda.narrative import Element, content, table
+from relais.cda.narrative import Element, content, paragraph, table
 from relais.cda.templates import TERMINOLOGIE_CISIS
 from relais.mappings import terminology
 from relais.mappings.context import Resource
@@ -31,6 +32,12 @@ _STATUS = {
 _STATUS_WORDS = {"active": "actif", "suspended": "inactif", "completed": "résolu"}
 _KINDS = {"encounter-diagnosis": "282291009", "diagnosis": "282291009", "problem-list-item": "55607006"}
 _NOT_A_FACT = frozenset({"refuted", "entered-in-error"})
+DOUBTS = {
+    "unconfirmed": "non confirmé",
+    "provisional": "diagnostic provisoire",
+    "differential": "hypothèse diagnostique",
+}
+"""Condition.verificationStatus of what is no established fact, in the words that follow those of the problem."""
 
 
 @dataclass(slots=True)
@@ -44,12 +51,17 @@ class Problem:
     others: list[Code]  # clinical codes
 
     @property
+    def doubt(self) -> str | None:
+        """Why it is no established fact, in words; None when it is one."""
+        return next((DOUBTS[one] for one in codes(self.resource.get("verificationStatus")) if one in DOUBTS), None)
+
+    @property
     def label(self) -> str:
-        """Problem code in words, then what the team wrote of it."""
+        """Problem code in words, then what the team wrote of it, and what is doubtful."""
         known = (self.pps.display if self.pps else None) or ""
-        if not self.text or self.text == known:
-            return known
-        return self.text if not known or self.text.startswith(known) else f"{known} : {self.text}"
+        named = self.text if not known or self.text.startswith(known) else f"{known} : {self.text}"
+        named = named if self.text and self.text != known else known
+        return f"{named} ({self.doubt})" if self.doubt else named
 
 
 def read_problem(conversion: Conversion, condition: Resource, path: str) -> Problem | None:
@@ -76,7 +88,7 @@ def goal_code(conversion: Conversion, problem: Problem | None, narrative_id: str
         return Code(null_flavor="UNK", original_text=sections.pointer(narrative_id))
     if problem.pps is None and not problem.others:
         return terminology.coded("pps_problem", "GEN-092.01.01")
-    if problem.pps is not None and _may_write(conversion, problem.pps):
+    if problem.pps is not None and _may_write(conversion, problem.pps) and not problem.doubt:
         return replace(problem.pps, translations=problem.others)
     return _outside(narrative_id, [code for code in (problem.pps, *problem.others) if code])
 
@@ -145,8 +157,18 @@ def _problem_entry(
         [french_date(onset) or measure(condition, "onset")],
         [french_date(abatement) or measure(condition, "abatement")],
         ["Oui" if is_ald(problem) else ""],
-        [*comments],
+        [*comments, *(paragraph(words) for words in _details(condition))],
     ]
+
+
+def _details(condition: Resource) -> Iterator[str]:
+    """What the volet has no element for: severity, site, stage."""
+    sites = ", ".join(filter(None, map(concept_text, condition.get("bodySite", ()))))
+    stages = ", ".join(filter(None, (concept_text(stage.get("summary")) for stage in condition.get("stage", ()))))
+    severity = concept_text(condition.get("severity"))
+    for label, words in (("Gravité", severity), ("Site", sites), ("Stade", stages)):
+        if words:
+            yield f"{label} : {words}"
 
 
 def _moment(condition: Resource, prefix: str) -> str | None:
@@ -177,6 +199,8 @@ def _value(conversion: Conversion, problem: Problem, narrative_id: str) -> Code:
     known = list(problem.others)
     if is_ald(problem) and not _is_ald_itself(problem):
         known.append(terminology.coded("pps", ALD))
+    if problem.doubt and (stated := [*known, *([problem.pps] if problem.pps else [])]):
+        return _outside(narrative_id, stated)  # a reader of codes takes a value for a fact
     if problem.pps is None:
         return original(narrative_id, *known)
     if known or _may_write(conversion, problem.pps):

@@ -1,4 +1,4 @@
-"""French words for the narrative: dates, free text with its line breaks, amounts."""
+"""French words for the narrative: dates, rhythms, free text with its line breaks, amounts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,47 @@ _UNITS = {
     "wk": ("semaine", "toutes les {} semaines"),
     "mo": ("mois", "tous les {} mois"),
     "a": ("an", "tous les {} ans"),
+    "min": ("minute", "toutes les {} minutes"),
 }
+_LENGTHS = {"s": "s", "min": "min", "h": "h", "d": "jour(s)", "wk": "semaine(s)", "mo": "mois", "a": "an(s)"}
+_DAYS = {
+    "mon": "le lundi",
+    "tue": "le mardi",
+    "wed": "le mercredi",
+    "thu": "le jeudi",
+    "fri": "le vendredi",
+    "sat": "le samedi",
+    "sun": "le dimanche",
+}
+_MOMENTS = {
+    "MORN": "le matin",
+    "MORN.early": "tôt le matin",
+    "MORN.late": "en fin de matinée",
+    "NOON": "à midi",
+    "AFT": "l'après-midi",
+    "AFT.early": "en début d'après-midi",
+    "AFT.late": "en fin d'après-midi",
+    "EVE": "le soir",
+    "EVE.early": "en début de soirée",
+    "EVE.late": "tard le soir",
+    "NIGHT": "la nuit",
+    "PHS": "après l'endormissement",
+    "HS": "au coucher",
+    "WAKE": "au réveil",
+    "C": "au repas",
+    "CM": "au petit-déjeuner",
+    "CD": "au déjeuner",
+    "CV": "au dîner",
+    "AC": "avant le repas",
+    "ACM": "avant le petit-déjeuner",
+    "ACD": "avant le déjeuner",
+    "ACV": "avant le dîner",
+    "PC": "après le repas",
+    "PCM": "après le petit-déjeuner",
+    "PCD": "après le déjeuner",
+    "PCV": "après le dîner",
+}
+"""Timing.repeat.when (event-timing) in the words of the narrative."""
 
 
 def french_date(value: str | None) -> str:
@@ -80,13 +120,48 @@ def _words(value: object) -> str:
 
 
 def rhythm(timing: Resource) -> str:
-    """What a Timing says beyond its bounds: `2 fois par semaine`, a code, single dates."""
+    """What a Timing says beyond the Period of its bounds: `2 fois par semaine, le lundi`, a code, single dates."""
     repeat = timing.get("repeat", {})
     parts = [concept_text(timing.get("code"))]
     if "frequency" in repeat or "period" in repeat:
-        parts.append(f"{repeat.get('frequency', 1)} fois {_interval(repeat)}".strip())
+        often = str(repeat.get("frequency", 1))
+        often += f" à {repeat['frequencyMax']}" if "frequencyMax" in repeat else ""
+        parts.append(f"{often} fois {_interval(repeat)}".strip())
+    parts += [", ".join(_DAYS.get(day, day) for day in repeat.get("dayOfWeek", ()))]
+    parts += [f"à {moment[:5]}" for moment in repeat.get("timeOfDay", ())]
+    parts += [_MOMENTS.get(moment, moment) for moment in repeat.get("when", ())]
+    if "count" in repeat:
+        parts.append(f"{repeat['count']} fois en tout")
+    if "duration" in repeat:
+        parts.append(f"durée : {_length(repeat['duration'], repeat.get('durationUnit', ''))}")
+    if "boundsDuration" in repeat or "boundsRange" in repeat:
+        parts.append(f"pendant {measure(repeat, 'bounds')}")
     parts += [french_date(event) for event in timing.get("event", ())]
     return ", ".join(part for part in parts if part)
+
+
+def _length(amount: object, unit: str) -> str:
+    return f"{amount} {_LENGTHS.get(unit, unit)}".strip()
+
+
+def dosage(instruction: Resource) -> str:
+    """A Dosage in words: its own, else dose, route, rhythm and condition."""
+    if text := (instruction.get("text") or "").strip():
+        return text
+    rates = instruction.get("doseAndRate", ())
+    amounts = [words for rate in rates for words in (measure(rate, "dose"), measure(rate, "rate")) if words]
+    concepts = (instruction.get("route"), instruction.get("site"), *instruction.get("additionalInstruction", ()))
+    timing = instruction.get("timing", {})
+    when = (rhythm(timing), french_period(timing.get("repeat", {}).get("boundsPeriod")), as_needed(instruction))
+    words = (*amounts, *map(concept_text, concepts), *when, instruction.get("patientInstruction", ""))
+    return ", ".join(one.strip() for one in words if one and one.strip())
+
+
+def as_needed(element: Resource) -> str:
+    """asNeeded[x] in words; nothing for what is not conditional."""
+    condition = measure(element, "asNeeded")
+    known = {"": "", "non": "", "oui": "si besoin"}
+    return known.get(condition, f"si besoin : {condition}")
 
 
 def _interval(repeat: Resource) -> str:

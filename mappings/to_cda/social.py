@@ -20,6 +20,7 @@ TOP_LEVEL = ("PAT-009", "PAT-008", "PAT-001", "PAT-002", "PAT-006", "ORG-013")
 """Dispositions in the order of the volet; the others are nested in one of these."""
 
 NESTED = {"PAT-003": "PAT-001", "PAT-004": "PAT-001", "PAT-005": "PAT-001", "PAT-007": "PAT-006"}
+PLAN_NOTE = "Note du plan : "
 _TEXTS = frozenset({"PAT-009", "PAT-008", "PAT-001"})
 _FACTS = frozenset({"final", "amended", "corrected"})
 _INSURANCE = "PAT-002"
@@ -90,6 +91,9 @@ def _provisions(conversion: Conversion) -> dict[str, Provision]:
                 place = f"{path}.component[{position}]"
                 dated.append((moment, _provision(conversion, part, component, observation, place)))
         dated.append((moment, _provision(conversion, code, observation, observation, path)))
+        label = terminology.coded("pps", code).display
+        notes = (note.get("text", "").strip() for note in observation.get("note", ()))
+        conversion.remarks += [f"{label} : {note}" for note in notes if note]
     found: dict[str, Provision] = {}
     for _, provision in sorted(dated, key=lambda pair: pair[0]):
         found[provision.code] = provision
@@ -160,6 +164,8 @@ def _fall_back(conversion: Conversion, found: dict[str, Provision], plan: Resour
         text = "\n".join(one.strip() for one in texts if one and one.strip())
         if text and code not in found:
             found[code] = Provision(code, text=text, path="CarePlan")
+        elif texts is notes:
+            conversion.remarks += [f"{PLAN_NOTE}{' '.join(one.split())}" for one in notes if one.strip()]
     for index, coverage in conversion.shared("Coverage"):
         path = f"Coverage[{index}]"
         kind = set(codes(coverage.get("type")))
