@@ -275,7 +275,7 @@ class Author:
 class DataEnterer:
     """dataEnterer."""
 
-    assigned: AssignedEntity
+    assigned: AssignedEntity = field(default_factory=AssignedEntity)
     time: str | None = None
 
 
@@ -346,7 +346,7 @@ class Order:
 class Performer:
     """Performer of a serviceEvent or of an entry."""
 
-    assigned: AssignedEntity
+    assigned: AssignedEntity = field(default_factory=AssignedEntity)
     type_code: str = "PRF"
     time: Interval | None = None
     function_code: Code | None = None
@@ -367,7 +367,7 @@ class ServiceEvent:
 class RelatedDocument:
     """relatedDocument: CI-SIS allows RPLC only."""
 
-    parent_ids: list[II]
+    parent_ids: list[II] = field(default_factory=list)
     type_code: str = "RPLC"
     parent_set_id: II | None = None
     parent_version: int | None = None
@@ -396,7 +396,7 @@ class EncounterParticipant:
     """encounterParticipant, JDV_J140."""
 
     type_code: str
-    assigned: AssignedEntity
+    assigned: AssignedEntity = field(default_factory=AssignedEntity)
     time: Interval | None = None
 
 
@@ -453,7 +453,7 @@ class Header:
 class EntryAuthor:
     """author inside an entry or a section."""
 
-    assigned: AssignedEntity
+    assigned: AssignedEntity = field(default_factory=AssignedEntity)
     time: str | None = None
     time_null_flavor: str | None = None
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode
-from collections.abc import Callable
-from dataclasses import dataclass
-from itertools import chain
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from typing import Any, NamedTuple, TypeVar
 
 from lxml import etree
 
@@ -67,13 +67,15 @@ from relais.cda.model import (
     Value,
 )
 from relais.cda.narrative import Element, Node, is_name
-from relais.cda.parsing import V3, XSI, local_name, parse
+from relais.cda.parsing import SDTC, V3, XSI, local_name, parse
 from relais.cda.writer import write
 
 __all__ = ["ReadDocument", "parse", "read"]
 
 _XML = etree._Element
 _Part = TypeVar("_Part")
+_Fields = dict[str, Any]
+"""What was found of a part of the model: its fields by name."""
 
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
@@ -81,17 +83,6 @@ _WHITE_SPACE = " \t\r\n"
 _STYLE_SHEET = "{http://www.w3.org/1999/XSL/Transform}stylesheet"
 _SELF_DISPLAYED = f"{{urn:asip-sante:ci-sis}}Contenu/{{{V3}}}ClinicalDocument"
 _XSI_TYPE = f"{{{XSI}}}type"
-_STATEMENTS = (
-    "observation",
-    "act",
-    "encounter",
-    "organizer",
-    "procedure",
-    "substanceAdministration",
-    "supply",
-    "observationMedia",
-)
-_EXTERNALS = ("externalDocument", "externalAct", "externalObservation", "externalProcedure")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,218 +113,216 @@ def read(data: bytes) -> ReadDocument:
     return ReadDocument(document, list(limited(losses(clinical, parse(copy).getroot()))))
 
 
-# --- XML access -----------------------------------------------------------------------------------------------
+# --- tables ---------------------------------------------------------------------------------------------------
+#
+# Most parts of the model are read by a table: child of the element, by name (`sdtc:` prefixed for that namespace), →
+# what it fills. Every element is gone through once, and of children that the model has once the first counts.
 
 
-class _Parts:
-    """The children of an element by name (`sdtc:` prefixed for that namespace), in document order."""
+class _Slot(NamedTuple):
+    """Puts what a child says among the fields found so far."""
 
-    __slots__ = ("_by_name",)
-
-    def __init__(self, element: _XML | None) -> None:
-        self._by_name: dict[str, list[_XML]] = {}
-        for child in element if element is not None else ():
-            name = local_name(child.tag)
-            if name in self._by_name:
-                self._by_name[name].append(child)
-            else:
-                self._by_name[name] = [child]
-
-    def first(self, name: str) -> _XML | None:
-        found = self._by_name.get(name)
-        return found[0] if found else None
-
-    def every(self, name: str, read_one: Callable[[_XML], _Part | None]) -> list[_Part]:
-        """What `read_one` makes of each child of that name; a child that says nothing is left out."""
-        found = self._by_name.get(name)
-        return [part for element in found if (part := read_one(element)) is not None] if found else []
-
-    def within(self, *names: str) -> _Parts:
-        """The parts of a descendant: the first child of the first name, its first child of the second…"""
-        parts = self
-        for name in names:
-            parts = _parts(parts.first(name))
-        return parts
+    fill: Callable[[_Fields, _XML], None]
+    repeats: bool = False
 
 
-_NO_PARTS = _Parts(None)
+_Children = Mapping[str, _Slot]
+_Attributes = Mapping[str, str]
+"""Attribute → field."""
+
+_Read = Callable[[_XML], _Part | None]
 
 
-def _parts(element: _XML | None) -> _Parts:
-    return _NO_PARTS if element is None or not len(element) else _Parts(element)
+def _reader(
+    make: Callable[..., _Part | None],
+    children: _Children,
+    attributes: _Attributes | None = None,
+    own: tuple[str, Callable[[_XML], object]] | None = None,
+) -> _Read[_Part]:
+    """Reads a part of the model, which `make` makes of the fields found; None when the element says nothing.
+
+    `own` is a field, and what gives it from the element itself.
+    """
+    fill = _filler(children, attributes)
+
+    def read_part(element: _XML) -> _Part | None:
+        found: _Fields = {}
+        fill(found, element)
+        if own and (content := own[1](element)) is not None:
+            found[own[0]] = content
+        return make(**found) if found else None
+
+    return read_part
 
 
-_NOTHING: dict[type, object] = {
-    type(part): part
-    for part in (
-        *(II(), Code(), Qualifier(), Text(), Interval(), PersonName(), Address(), Telecom(), Media()),
-        *(Quantity(), String(), Boolean(), Integer(), Timestamp(), Birthplace(), Order(), ServiceEvent(), Section()),
-        *(Organization(), Device(), AssignedEntity(), RelatedEntity(""), Author(), EntryAuthor(AssignedEntity())),
-        *(Informant(), Guardian(), DataEnterer(AssignedEntity()), Recipient(), Participant("", ""), Product()),
-        *(RelatedDocument([], ""), EncompassingEncounter(), EncounterParticipant("", AssignedEntity())),
-        *(HealthCareFacility(), EntryParticipant(""), Patient()),
-    )
-}
-"""What an empty element would give, by type: never handed out."""
+def _below(name: str, read_part: _Read[_Part]) -> _Read[_Part]:
+    """Reads the first child of that name instead of the element."""
+    tag = _clark(name)
+
+    def read_child(element: _XML) -> _Part | None:
+        child = next(element.iterchildren(tag), None)
+        return None if child is None else read_part(child)
+
+    return read_child
 
 
-def _said(part: _Part) -> _Part | None:
-    """The part; None when it says nothing."""
-    return None if part == _NOTHING[type(part)] else part
+def _filler(children: _Children, attributes: _Attributes | None = None) -> Callable[[_Fields, _XML], None]:
+    slots = {_clark(name): slot for name, slot in children.items()}
+
+    def fill(found: _Fields, element: _XML) -> None:
+        if attributes:
+            for name, value in element.items():
+                if value and name in attributes:
+                    found[attributes[name]] = value  # type: ignore[index]  # lxml-stubs: may be bytes, never is
+        if not len(element):
+            return
+        seen = set()
+        for child in element:
+            tag = child.tag
+            if tag in slots and tag not in seen:
+                fill_slot, repeats = slots[tag]
+                if not repeats:
+                    seen.add(tag)
+                fill_slot(found, child)
+
+    return fill
 
 
-def _get(element: _XML | None, name: str) -> str | None:
-    return (element.get(name) or None) if element is not None else None
+def _clark(name: str) -> str:
+    prefix, _, local = name.rpartition(":")
+    return f"{{{SDTC if prefix else V3}}}{local}"
 
 
-def _value_of(element: _XML | None) -> str | None:
-    return _get(element, "value")
+def _one(field: str, read_part: Callable[[_XML], object]) -> _Slot:
+    """The field is what `read_part` makes of the child."""
+
+    def fill(found: _Fields, element: _XML) -> None:
+        part = read_part(element)
+        if part is not None:
+            found.setdefault(field, part)
+
+    return _Slot(fill)
 
 
-def _string(element: _XML | None) -> str | None:
+def _each(field: str, read_part: Callable[[_XML], object]) -> _Slot:
+    """The field lists what `read_part` makes of each child of that name."""
+
+    def fill(found: _Fields, element: _XML) -> None:
+        part = read_part(element)
+        if part is not None:
+            found.setdefault(field, []).append(part)
+
+    return _Slot(fill, repeats=True)
+
+
+def _inside(children: _Children, attributes: _Attributes | None = None, *, repeats: bool = False) -> _Slot:
+    """The child has no part of its own in the model: what it holds belongs to that of its parent."""
+    return _Slot(_filler(children, attributes), repeats)
+
+
+def _moment(value: str, null_flavor: str) -> _Slot:
+    """One field is the value of the child, another its nullFlavor."""
+    return _inside({}, {"value": value, "nullFlavor": null_flavor})
+
+
+# --- text and simple values -----------------------------------------------------------------------------------
+
+
+def _value_of(element: _XML) -> str | None:
+    return element.get("value") or None
+
+
+def _code_of(element: _XML) -> str | None:
+    return element.get("code") or None
+
+
+def _string(element: _XML) -> str | None:
     """The text of an element, white space at its ends removed; that of a mixed element without its children's."""
-    if element is None:
-        return None
     if not len(element):
         return (element.text or "").strip(_WHITE_SPACE) or None
     pieces = [element.text, *(child.tail for child in element)]
     return " ".join(stripped for piece in pieces if piece and (stripped := piece.strip(_WHITE_SPACE))) or None
 
 
-def _integer(text: str | None) -> int | None:
+def _integer(element: _XML) -> int | None:
+    text = element.get("value")
     return int(text) if text and _INTEGER.fullmatch(text) else None
 
 
-def _boolean(text: str | None) -> bool | None:
-    return _BOOLEANS.get(text) if text else None
+def _boolean(element: _XML, name: str = "value") -> bool | None:
+    return _BOOLEANS.get(element.get(name, ""))
 
 
 # --- data types -----------------------------------------------------------------------------------------------
 
+_NULL_FLAVOR = {"nullFlavor": "null_flavor"}
 
-def _ii(element: _XML | None) -> II | None:
-    if element is None:
-        return None
-    root, extension, null_flavor = element.get("root"), element.get("extension"), element.get("nullFlavor")
-    return II(root or None, extension or None, null_flavor or None) if root or extension or null_flavor else None
-
-
-def _code(element: _XML | None) -> Code | None:
-    if element is None:
-        return None
-    get = element.get
-    code = Code(
-        code=get("code") or None,
-        system=get("codeSystem") or None,
-        display=get("displayName") or None,
-        system_name=get("codeSystemName") or None,
-        system_version=get("codeSystemVersion") or None,
-        null_flavor=get("nullFlavor") or None,
-    )
-    if len(element):
-        parts = _Parts(element)
-        code.original_text = _text(parts.first("originalText"))
-        code.translations = parts.every("translation", _code)
-        code.qualifiers = parts.every("qualifier", _qualifier)
-    return _said(code)
-
-
-def _qualifier(element: _XML) -> Qualifier | None:
-    parts = _parts(element)
-    return _said(Qualifier(_code(parts.first("name")), _code(parts.first("value"))))
-
-
-def _text(element: _XML | None) -> Text | None:
-    if element is None:
-        return None
-    reference = _parts(element).first("reference")
-    text = Text(
-        value=_string(element),
-        reference=_value_of(reference),
-        null_flavor=_get(element, "nullFlavor"),
-        reference_null_flavor=_get(reference, "nullFlavor"),
-    )
-    return _said(text)
-
-
-def _interval(element: _XML | None) -> Interval | None:
-    if element is None:
-        return None
-    parts = _parts(element)
-    low, high = parts.first("low"), parts.first("high")
-    interval = Interval(
-        value=_value_of(element),
-        low=_value_of(low),
-        high=_value_of(high),
-        null_flavor=_get(element, "nullFlavor"),
-        low_null_flavor=_get(low, "nullFlavor"),
-        high_null_flavor=_get(high, "nullFlavor"),
-    )
-    return _said(interval)
-
-
-def _name(element: _XML | None) -> PersonName | None:
-    if element is None:
-        return None
-    parts = _parts(element)
-    name = PersonName(
-        families=parts.every("family", _name_part),
-        givens=parts.every("given", _name_part),
-        prefix=_string(parts.first("prefix")),
-        suffix=_string(parts.first("suffix")),
-        text=_string(element),
-        null_flavor=_get(element, "nullFlavor"),
-    )
-    return _said(name)
+_ii = _reader(II, {}, {"root": "root", "extension": "extension"} | _NULL_FLAVOR)
+_text = _reader(Text, {"reference": _moment("reference", "reference_null_flavor")}, _NULL_FLAVOR, ("value", _string))
+_qualifier = _reader(
+    Qualifier,
+    {"name": _one("name", lambda element: _code(element)), "value": _one("value", lambda element: _code(element))},
+)
+_code: _Read[Code] = _reader(
+    Code,
+    {
+        "originalText": _one("original_text", _text),
+        "translation": _each("translations", lambda element: _code(element)),
+        "qualifier": _each("qualifiers", _qualifier),
+    },
+    {
+        "code": "code",
+        "codeSystem": "system",
+        "displayName": "display",
+        "codeSystemName": "system_name",
+        "codeSystemVersion": "system_version",
+    }
+    | _NULL_FLAVOR,
+)
+_interval = _reader(
+    Interval,
+    {"low": _moment("low", "low_null_flavor"), "high": _moment("high", "high_null_flavor")},
+    {"value": "value"} | _NULL_FLAVOR,
+)
 
 
 def _name_part(element: _XML) -> NamePart | None:
     text = _string(element)
-    return NamePart(text, _get(element, "qualifier")) if text else None
+    return NamePart(text, element.get("qualifier") or None) if text else None
 
 
-def _address(element: _XML | None) -> Address | None:
-    if element is None:
-        return None
-    address = Address(use=_get(element, "use"), null_flavor=_get(element, "nullFlavor"))
-    parts = _parts(element)
-    for name, field in _ADDRESS_PARTS.items():
-        if (part := parts.first(name)) is not None:
-            setattr(address, field, _string(part))
-    address.lines = parts.every("streetAddressLine", _string)
-    return _said(address)
-
-
-_ADDRESS_PARTS = {
-    "houseNumber": "house_number",
-    "houseNumberNumeric": "house_number_numeric",
-    "streetNameType": "street_name_type",
-    "streetName": "street_name",
-    "additionalLocator": "additional_locator",
-    "unitID": "unit_id",
-    "postBox": "post_box",
-    "precinct": "precinct",
-    "postalCode": "postal_code",
-    "city": "city",
-    "state": "state",
-    "county": "county",
-    "country": "country",
-}
-"""Component of an address → field of the model."""
-
-
-def _telecom(element: _XML) -> Telecom | None:
-    return _said(Telecom(_value_of(element), _get(element, "use"), _get(element, "nullFlavor")))
-
-
-def _media(element: _XML) -> Media | None:
-    media = Media(
-        media_type=_get(element, "mediaType"),
-        data=_payload(element),
-        null_flavor=_get(element, "nullFlavor"),
-        reference=_value_of(_parts(element).first("reference")),
-    )
-    return _said(media)
+_name = _reader(
+    PersonName,
+    {
+        "family": _each("families", _name_part),
+        "given": _each("givens", _name_part),
+        "prefix": _one("prefix", _string),
+        "suffix": _one("suffix", _string),
+    },
+    _NULL_FLAVOR,
+    ("text", _string),
+)
+_address = _reader(
+    Address,
+    {
+        "houseNumber": _one("house_number", _string),
+        "houseNumberNumeric": _one("house_number_numeric", _string),
+        "streetNameType": _one("street_name_type", _string),
+        "streetName": _one("street_name", _string),
+        "additionalLocator": _one("additional_locator", _string),
+        "unitID": _one("unit_id", _string),
+        "postBox": _one("post_box", _string),
+        "precinct": _one("precinct", _string),
+        "postalCode": _one("postal_code", _string),
+        "city": _one("city", _string),
+        "state": _one("state", _string),
+        "county": _one("county", _string),
+        "country": _one("country", _string),
+        "streetAddressLine": _each("lines", _string),
+    },
+    {"use": "use"} | _NULL_FLAVOR,
+)
+_telecom = _reader(Telecom, {}, {"value": "value", "use": "use"} | _NULL_FLAVOR)
 
 
 def _payload(element: _XML) -> bytes | None:
@@ -347,6 +336,11 @@ def _payload(element: _XML) -> bytes | None:
         return b64decode("".join(text.split()), validate=True) or None
     except ValueError:
         return None
+
+
+_media = _reader(
+    Media, {"reference": _one("reference", _value_of)}, {"mediaType": "media_type"} | _NULL_FLAVOR, ("data", _payload)
+)
 
 
 def _value(element: _XML) -> Value | None:
@@ -369,10 +363,6 @@ def _unmodelled(element: _XML) -> Unmodelled:
     return Unmodelled(canonical.decode())
 
 
-def _quantity(element: _XML) -> Quantity | None:
-    return _said(Quantity(_value_of(element), _get(element, "unit"), _get(element, "nullFlavor")))
-
-
 _VALUES: dict[str, Callable[[_XML], Value | None]] = {
     "CD": _code,
     "CE": _code,
@@ -380,353 +370,266 @@ _VALUES: dict[str, Callable[[_XML], Value | None]] = {
     "CS": _code,
     "ED": _encapsulated,
     "IVL_TS": _interval,
-    "PQ": _quantity,
-    "ST": lambda element: _said(String(_string(element), _get(element, "nullFlavor"))),
-    "BL": lambda element: _said(Boolean(_boolean(_value_of(element)), _get(element, "nullFlavor"))),
-    "INT": lambda element: _said(Integer(_integer(_value_of(element)), _get(element, "nullFlavor"))),
-    "TS": lambda element: _said(Timestamp(_value_of(element), _get(element, "nullFlavor"))),
+    "PQ": _reader(Quantity, {}, {"value": "value", "unit": "unit"} | _NULL_FLAVOR),
+    "ST": _reader(String, {}, _NULL_FLAVOR, ("value", _string)),
+    "BL": _reader(Boolean, {}, _NULL_FLAVOR, ("value", _boolean)),
+    "INT": _reader(Integer, {}, _NULL_FLAVOR, ("value", _integer)),
+    "TS": _reader(Timestamp, {}, {"value": "value"} | _NULL_FLAVOR),
 }
 
 
 # --- people and organisations ---------------------------------------------------------------------------------
 
 
-def _organization(element: _XML | None) -> Organization | None:
-    if element is None:
-        return None
-    parts = _parts(element)
-    names = parts.every("name", _string)
-    organization = Organization(
-        ids=parts.every("id", _ii),
-        names=names,
-        telecoms=parts.every("telecom", _telecom),
-        addresses=parts.every("addr", _address),
-        industry_class=_code(parts.first("standardIndustryClassCode")),
-        name_null_flavor=None if names else _get(parts.first("name"), "nullFlavor"),
-    )
-    return _said(organization)
+def _fill_organization_name(found: _Fields, element: _XML) -> None:
+    """A name; why there is none, as long as none was found."""
+    if text := _string(element):
+        found.setdefault("names", []).append(text)
+        found.pop("name_null_flavor", None)
+    elif "names" not in found and (null_flavor := element.get("nullFlavor")):
+        found.setdefault("name_null_flavor", null_flavor)
 
 
-def _person(element: _XML | None) -> PersonName | None:
-    return _name(_parts(element).first("name"))
+_CONTACT = {"addr": _each("addresses", _address), "telecom": _each("telecoms", _telecom)}
+_ROLE = {"id": _each("ids", _ii), "code": _one("code", _code)} | _CONTACT
+"""What every role has."""
 
-
-def _device(element: _XML | None) -> Device | None:
-    parts = _parts(element)
-    device = Device(
-        model_name=_string(parts.first("manufacturerModelName")),
-        software_name=_string(parts.first("softwareName")),
-        code=_code(parts.first("code")),
-    )
-    return _said(device)
-
-
-def _assigned(element: _XML | None) -> AssignedEntity | None:
-    parts = _parts(element)
-    assigned = AssignedEntity(
-        ids=parts.every("id", _ii),
-        code=_code(parts.first("code")),
-        addresses=parts.every("addr", _address),
-        telecoms=parts.every("telecom", _telecom),
-        person=_person(parts.first("assignedPerson")),
-        device=_device(parts.first("assignedAuthoringDevice")),
-        organization=_organization(parts.first("representedOrganization")),
-    )
-    return _said(assigned)
-
-
-def _assigned_or_empty(element: _XML | None) -> AssignedEntity:
-    return _assigned(element) or AssignedEntity()
-
-
-def _related(element: _XML | None) -> RelatedEntity | None:
-    if element is None:
-        return None
-    parts = _parts(element)
-    related = RelatedEntity(
-        class_code=element.get("classCode", ""),
-        code=_code(parts.first("code")),
-        addresses=parts.every("addr", _address),
-        telecoms=parts.every("telecom", _telecom),
-        name=_person(parts.first("relatedPerson")),
-    )
-    return _said(related)
-
-
-def _author(element: _XML) -> Author | None:
-    parts = _parts(element)
-    time = parts.first("time")
-    author = Author(
-        time=_value_of(time),
-        assigned=_assigned_or_empty(parts.first("assignedAuthor")),
-        function_code=_code(parts.first("functionCode")),
-        time_null_flavor=_get(time, "nullFlavor"),
-    )
-    return _said(author)
-
-
-def _entry_author(element: _XML) -> EntryAuthor | None:
-    parts = _parts(element)
-    time = parts.first("time")
-    author = EntryAuthor(
-        assigned=_assigned_or_empty(parts.first("assignedAuthor")),
-        time=_value_of(time),
-        time_null_flavor=_get(time, "nullFlavor"),
-    )
-    return _said(author)
-
-
-def _informant(element: _XML) -> Informant | None:
-    parts = _parts(element)
-    informant = Informant(_assigned(parts.first("assignedEntity")), _related(parts.first("relatedEntity")))
-    return _said(informant)
+_organization = _reader(
+    Organization,
+    {
+        "id": _each("ids", _ii),
+        "name": _Slot(_fill_organization_name, repeats=True),
+        "standardIndustryClassCode": _one("industry_class", _code),
+    }
+    | _CONTACT,
+)
+_person = _below("name", _name)
+_device = _reader(
+    Device,
+    {
+        "manufacturerModelName": _one("model_name", _string),
+        "softwareName": _one("software_name", _string),
+        "code": _one("code", _code),
+    },
+)
+_assigned = _reader(
+    AssignedEntity,
+    {
+        "assignedPerson": _one("person", _person),
+        "assignedAuthoringDevice": _one("device", _device),
+        "representedOrganization": _one("organization", _organization),
+    }
+    | _ROLE,
+)
+_related = _reader(
+    partial(RelatedEntity, class_code=""),
+    {"code": _one("code", _code), "relatedPerson": _one("name", _person)} | _CONTACT,
+    {"classCode": "class_code"},
+)
+_author = _reader(
+    Author,
+    {
+        "functionCode": _one("function_code", _code),
+        "time": _moment("time", "time_null_flavor"),
+        "assignedAuthor": _one("assigned", _assigned),
+    },
+)
+_entry_author = _reader(
+    EntryAuthor,
+    {"time": _moment("time", "time_null_flavor"), "assignedAuthor": _one("assigned", _assigned)},
+)
+_informant = _reader(
+    Informant, {"assignedEntity": _one("assigned", _assigned), "relatedEntity": _one("related", _related)}
+)
 
 
 # --- header ---------------------------------------------------------------------------------------------------
 
-
-def _document(root: _XML) -> Document:
-    parts = _parts(root)
-    body = parts.within("component")
-    text = body.within("nonXMLBody").first("text")
-    return Document(
-        header=_header(parts),
-        sections=body.within("structuredBody").every("component", _section_component),
-        non_xml_body=_media(text) if text is not None else None,
-    )
-
-
-def _header(parts: _Parts) -> Header:
-    targets = parts.every("recordTarget", lambda element: _parts(element).every("patientRole", _patient))
-    patient, *others = list(chain.from_iterable(targets)) or [Patient()]
-    return Header(
-        template_ids=parts.every("templateId", _ii),
-        id=_ii(parts.first("id")) or II(),
-        code=_code(parts.first("code")) or Code(),
-        title=_string(parts.first("title")),
-        effective_time=_value_of(parts.first("effectiveTime")),
-        confidentiality=_code(parts.first("confidentialityCode")),
-        language=_get(parts.first("languageCode"), "code"),
-        set_id=_ii(parts.first("setId")),
-        version_number=_integer(_value_of(parts.first("versionNumber"))),
-        patient=patient,
-        other_patients=others,
-        authors=parts.every("author", _author),
-        data_enterer=_data_enterer(parts.first("dataEnterer")),
-        informants=parts.every("informant", _informant),
-        custodian=_organization(
-            parts.within("custodian", "assignedCustodian").first("representedCustodianOrganization")
+_guardian = _reader(
+    Guardian,
+    {"guardianPerson": _one("person", _person), "guardianOrganization": _one("organization", _organization)} | _ROLE,
+)
+_birthplace = _reader(Birthplace, {"name": _one("name", _string), "addr": _one("address", _address)})
+_patient = _reader(
+    Patient,
+    {
+        "id": _each("ids", _ii),
+        "patient": _inside(
+            {
+                "name": _one("name", _name),
+                "administrativeGenderCode": _one("gender", _code),
+                "birthTime": _moment("birth_time", "birth_time_null_flavor"),
+                "sdtc:deceasedInd": _one("deceased", _boolean),
+                "sdtc:deceasedTime": _one("deceased_time", _value_of),
+                "sdtc:multipleBirthInd": _one("multiple_birth", _boolean),
+                "sdtc:multipleBirthOrderNumber": _one("multiple_birth_order", _integer),
+                "guardian": _each("guardians", _guardian),
+                "birthplace": _one("birthplace", _below("place", _birthplace)),
+            }
+        ),
+    }
+    | _CONTACT,
+)
+_data_enterer = _reader(DataEnterer, {"time": _one("time", _value_of), "assignedEntity": _one("assigned", _assigned)})
+_recipient = _reader(
+    Recipient,
+    {
+        "intendedRecipient": _inside(
+            {
+                "id": _each("ids", _ii),
+                "informationRecipient": _one("name", _person),
+                "receivedOrganization": _one("organization", _organization),
+            }
+            | _CONTACT
         )
-        or Organization(),
-        recipients=parts.every("informationRecipient", _recipient),
-        legal_authenticator=_authenticator(parts.first("legalAuthenticator")),
-        authenticators=parts.every("authenticator", _authenticator),
-        participants=parts.every("participant", _participant),
-        orders=parts.every("inFulfillmentOf", _order),
-        service_events=parts.every("documentationOf", _service_event),
-        related_documents=parts.every("relatedDocument", _related_document),
-        consents=parts.every("authorization", _consent),
-        encounter=_encounter(parts.within("componentOf").first("encompassingEncounter")),
-    )
+    },
+    {"typeCode": "type_code"},
+)
+_stated_authenticator = _reader(
+    Authenticator, {"time": _one("time", _value_of), "assignedEntity": _one("assigned", _assigned)}
+)
 
 
-def _patient(element: _XML) -> Patient | None:
-    role = _parts(element)
-    parts = role.within("patient")
-    birth_time = parts.first("birthTime")
-    patient = Patient(
-        ids=role.every("id", _ii),
-        addresses=role.every("addr", _address),
-        telecoms=role.every("telecom", _telecom),
-        name=_name(parts.first("name")) or PersonName(),
-        gender=_code(parts.first("administrativeGenderCode")),
-        birth_time=_value_of(birth_time),
-        birth_time_null_flavor=_get(birth_time, "nullFlavor"),
-        deceased=_boolean(_value_of(parts.first("sdtc:deceasedInd"))),
-        deceased_time=_value_of(parts.first("sdtc:deceasedTime")),
-        multiple_birth=_boolean(_value_of(parts.first("sdtc:multipleBirthInd"))),
-        multiple_birth_order=_integer(_value_of(parts.first("sdtc:multipleBirthOrderNumber"))),
-        guardians=parts.every("guardian", _guardian),
-        birthplace=_birthplace(parts.within("birthplace").first("place")),
-    )
-    return _said(patient)
+def _authenticator(element: _XML) -> Authenticator:
+    return _stated_authenticator(element) or Authenticator()
 
 
-def _guardian(element: _XML) -> Guardian | None:
-    parts = _parts(element)
-    guardian = Guardian(
-        ids=parts.every("id", _ii),
-        code=_code(parts.first("code")),
-        addresses=parts.every("addr", _address),
-        telecoms=parts.every("telecom", _telecom),
-        person=_person(parts.first("guardianPerson")),
-        organization=_organization(parts.first("guardianOrganization")),
-    )
-    return _said(guardian)
+_participant = _reader(
+    partial(Participant, type_code="", class_code=""),
+    {
+        "functionCode": _one("function_code", _code),
+        "time": _one("time", _interval),
+        "associatedEntity": _inside(
+            {"associatedPerson": _one("name", _person), "scopingOrganization": _one("organization", _organization)}
+            | _ROLE,
+            {"classCode": "class_code"},
+        ),
+    },
+    {"typeCode": "type_code"},
+)
+_order = _reader(Order, {"order": _inside({"id": _each("ids", _ii), "code": _one("code", _code)})})
+_stated_performer = _reader(
+    Performer,
+    {
+        "functionCode": _one("function_code", _code),  # of a serviceEvent
+        "sdtc:functionCode": _one("function_code", _code),  # of an entry
+        "time": _one("time", _interval),
+        "assignedEntity": _one("assigned", _assigned),
+    },
+    {"typeCode": "type_code"},
+)
 
 
-def _birthplace(place: _XML | None) -> Birthplace | None:
-    parts = _parts(place)
-    return _said(Birthplace(_string(parts.first("name")), _address(parts.first("addr"))))
+def _performer(element: _XML) -> Performer:
+    return _stated_performer(element) or Performer()
 
 
-def _data_enterer(element: _XML | None) -> DataEnterer | None:
-    parts = _parts(element)
-    enterer = DataEnterer(_assigned_or_empty(parts.first("assignedEntity")), _value_of(parts.first("time")))
-    return _said(enterer)
-
-
-def _custodian(parts: _Parts) -> Organization | None:
-    return _organization(parts.first("representedCustodianOrganization"))
-
-
-def _recipient(element: _XML) -> Recipient | None:
-    parts = _parts(element).within("intendedRecipient")
-    recipient = Recipient(
-        ids=parts.every("id", _ii),
-        addresses=parts.every("addr", _address),
-        telecoms=parts.every("telecom", _telecom),
-        name=_person(parts.first("informationRecipient")),
-        organization=_organization(parts.first("receivedOrganization")),
-        type_code=_get(element, "typeCode"),
-    )
-    return _said(recipient)
-
-
-def _authenticator(element: _XML | None) -> Authenticator | None:
-    if element is None:
-        return None
-    parts = _parts(element)
-    return Authenticator(_value_of(parts.first("time")), _assigned_or_empty(parts.first("assignedEntity")))
-
-
-def _participant(element: _XML) -> Participant | None:
-    parts = _parts(element)
-    entity = parts.first("associatedEntity")
-    role = _parts(entity)
-    participant = Participant(
-        type_code=element.get("typeCode", ""),
-        class_code=_get(entity, "classCode") or "",
-        function_code=_code(parts.first("functionCode")),
-        time=_interval(parts.first("time")),
-        ids=role.every("id", _ii),
-        code=_code(role.first("code")),
-        addresses=role.every("addr", _address),
-        telecoms=role.every("telecom", _telecom),
-        name=_person(role.first("associatedPerson")),
-        organization=_organization(role.first("scopingOrganization")),
-    )
-    return _said(participant)
-
-
-def _order(element: _XML) -> Order | None:
-    parts = _parts(element).within("order")
-    return _said(Order(parts.every("id", _ii), _code(parts.first("code"))))
-
-
-def _service_event(element: _XML) -> ServiceEvent | None:
-    event = _parts(element).first("serviceEvent")
-    parts = _parts(event)
-    service_event = ServiceEvent(
-        ids=parts.every("id", _ii),
-        code=_code(parts.first("code")),
-        time=_interval(parts.first("effectiveTime")),
-        performers=parts.every("performer", _performer),
-        class_code=_get(event, "classCode"),
-    )
-    return _said(service_event)
-
-
-def _performer(element: _XML) -> Performer | None:
-    """Of a serviceEvent or of an entry, where the function is sdtc:functionCode and typeCode has PRF as default."""
-    parts = _parts(element)
-    function = parts.first("functionCode")
-    return Performer(
-        assigned=_assigned_or_empty(parts.first("assignedEntity")),
-        type_code=_get(element, "typeCode") or "PRF",
-        time=_interval(parts.first("time")),
-        function_code=_code(function if function is not None else parts.first("sdtc:functionCode")),
-    )
-
-
-def _related_document(element: _XML) -> RelatedDocument | None:
-    parts = _parts(element).within("parentDocument")
-    related = RelatedDocument(
-        parent_ids=parts.every("id", _ii),
-        type_code=element.get("typeCode", ""),
-        parent_set_id=_ii(parts.first("setId")),
-        parent_version=_integer(_value_of(parts.first("versionNumber"))),
-    )
-    return _said(related)
+_service_event = _reader(
+    ServiceEvent,
+    {
+        "serviceEvent": _inside(
+            {
+                "id": _each("ids", _ii),
+                "code": _one("code", _code),
+                "effectiveTime": _one("time", _interval),
+                "performer": _each("performers", _performer),
+            },
+            {"classCode": "class_code"},
+        )
+    },
+)
+_related_document = _reader(
+    partial(RelatedDocument, type_code=""),
+    {
+        "parentDocument": _inside(
+            {
+                "id": _each("parent_ids", _ii),
+                "setId": _one("parent_set_id", _ii),
+                "versionNumber": _one("parent_version", _integer),
+            }
+        )
+    },
+    {"typeCode": "type_code"},
+)
+_stated_consent = _reader(Consent, {"consent": _inside({"id": _each("ids", _ii), "code": _one("code", _code)})})
 
 
 def _consent(element: _XML) -> Consent:
-    parts = _parts(element).within("consent")
-    return Consent(parts.every("id", _ii), _code(parts.first("code")))
+    return _stated_consent(element) or Consent()
 
 
-def _encounter(element: _XML | None) -> EncompassingEncounter | None:
-    parts = _parts(element)
-    encounter = EncompassingEncounter(
-        ids=parts.every("id", _ii),
-        code=_code(parts.first("code")),
-        time=_interval(parts.first("effectiveTime")),
-        discharge_disposition=_code(parts.first("dischargeDispositionCode")),
-        responsible=_assigned(parts.within("responsibleParty").first("assignedEntity")),
-        participants=parts.every("encounterParticipant", _encounter_participant),
-        facility=_facility(parts.within("location").first("healthCareFacility")),
-    )
-    return _said(encounter)
+_facility = _reader(
+    HealthCareFacility,
+    {
+        "id": _each("ids", _ii),
+        "code": _one("code", _code),
+        "location": _inside({"name": _one("name", _string), "addr": _one("address", _address)}),
+    },
+)
+_encounter_participant = _reader(
+    partial(EncounterParticipant, type_code=""),
+    {"time": _one("time", _interval), "assignedEntity": _one("assigned", _assigned)},
+    {"typeCode": "type_code"},
+)
+_encounter = _reader(
+    EncompassingEncounter,
+    {
+        "id": _each("ids", _ii),
+        "code": _one("code", _code),
+        "effectiveTime": _one("time", _interval),
+        "dischargeDispositionCode": _one("discharge_disposition", _code),
+        "responsibleParty": _one("responsible", _below("assignedEntity", _assigned)),
+        "encounterParticipant": _each("participants", _encounter_participant),
+        "location": _one("facility", _below("healthCareFacility", _facility)),
+    },
+)
 
 
-def _encounter_participant(element: _XML) -> EncounterParticipant | None:
-    parts = _parts(element)
-    participant = EncounterParticipant(
-        type_code=element.get("typeCode", ""),
-        assigned=_assigned_or_empty(parts.first("assignedEntity")),
-        time=_interval(parts.first("time")),
-    )
-    return _said(participant)
+def _make_header(patients: Sequence[Patient] = (), language: str | None = None, **fields: Any) -> Header:
+    patient, *others = patients or [Patient()]
+    return Header(patient=patient, other_patients=others, language=language, **fields)
 
 
-def _facility(element: _XML | None) -> HealthCareFacility | None:
-    parts = _parts(element)
-    location = parts.within("location")
-    facility = HealthCareFacility(
-        ids=parts.every("id", _ii),
-        code=_code(parts.first("code")),
-        name=_string(location.first("name")),
-        address=_address(location.first("addr")),
-    )
-    return _said(facility)
+_header = _reader(
+    _make_header,
+    {
+        "templateId": _each("template_ids", _ii),
+        "id": _one("id", _ii),
+        "code": _one("code", _code),
+        "title": _one("title", _string),
+        "effectiveTime": _one("effective_time", _value_of),
+        "confidentialityCode": _one("confidentiality", _code),
+        "languageCode": _one("language", _code_of),
+        "setId": _one("set_id", _ii),
+        "versionNumber": _one("version_number", _integer),
+        "recordTarget": _inside({"patientRole": _each("patients", _patient)}, repeats=True),
+        "author": _each("authors", _author),
+        "dataEnterer": _one("data_enterer", _data_enterer),
+        "informant": _each("informants", _informant),
+        "custodian": _inside(
+            {"assignedCustodian": _inside({"representedCustodianOrganization": _one("custodian", _organization)})}
+        ),
+        "informationRecipient": _each("recipients", _recipient),
+        "legalAuthenticator": _one("legal_authenticator", _authenticator),
+        "authenticator": _each("authenticators", _authenticator),
+        "participant": _each("participants", _participant),
+        "inFulfillmentOf": _each("orders", _order),
+        "documentationOf": _each("service_events", _service_event),
+        "relatedDocument": _each("related_documents", _related_document),
+        "authorization": _each("consents", _consent),
+        "componentOf": _one("encounter", _below("encompassingEncounter", _encounter)),
+    },
+)
 
 
 # --- body -----------------------------------------------------------------------------------------------------
 
 
-def _section_component(element: _XML) -> Section | None:
-    parts = _parts(element).within("section")
-    text = parts.first("text")
-    section = Section(
-        template_ids=parts.every("templateId", _ii),
-        id=_ii(parts.first("id")),
-        code=_code(parts.first("code")),
-        title=_string(parts.first("title")),
-        text=_narrative(text) if text is not None else [],
-        entries=parts.every("entry", _entry),
-        sections=parts.every("component", _section_component),
-        authors=parts.every("author", _entry_author),
-        text_id=_get(text, "ID"),
-    )
-    return _said(section)
-
-
 def _narrative(element: _XML) -> list[Node]:
     nodes: list[Node] = [element.text] if element.text else []
-    for child in element:
-        name = local_name(str(child.tag))
-        if is_name(name):  # local_name gives names outside HL7 V3 a prefix
-            attributes = {str(key): str(value) for key, value in child.items() if is_name(str(key))}
+    for child in element if len(element) else ():
+        if name := _narrative_name(child.tag):
+            attributes = {str(key): str(said) for key, said in child.items() if _narrative_name(str(key))}
             nodes.append(Element(name, attributes, _narrative(child)))
         if child.tail:
             previous = nodes.pop() if nodes and isinstance(nodes[-1], str) else ""
@@ -734,109 +637,176 @@ def _narrative(element: _XML) -> list[Node]:
     return nodes
 
 
-def _entry(element: _XML) -> Statement | None:
-    """The first statement below an entry, an entryRelationship or an organizer's component."""
-    parts = _parts(element)
-    return next((_statement(child, kind) for kind in _STATEMENTS if (child := parts.first(kind)) is not None), None)
+@lru_cache(maxsize=256)
+def _narrative_name(tag: str) -> str | None:
+    """The name of a narrative element or attribute; None for one that a narrative does not have."""
+    name = local_name(tag)  # gives names outside HL7 V3 a prefix
+    return name if is_name(name) else None
 
 
-def _statement(element: _XML, kind: str) -> Statement | None:
-    parts = _parts(element)
-    statement = Statement(
-        kind=kind,
-        class_code=element.get("classCode", ""),
-        mood_code=_get(element, "moodCode"),
-        negation=_boolean(_get(element, "negationInd")),
-        xml_id=_get(element, "ID"),
-        template_ids=parts.every("templateId", _ii),
-        ids=parts.every("id", _ii),
-        code=_code(parts.first("code")),
-        text=_text(parts.first("sdtc:text" if kind == "organizer" else "text")),
-        status=_get(parts.first("statusCode"), "code"),
-        time=_interval(parts.first("effectiveTime")),
-        priority=_code(parts.first("priorityCode")),
-        language=_get(parts.first("languageCode"), "code"),
-        values=parts.every("value", _media if kind == "observationMedia" else _value),
-        interpretations=parts.every("interpretationCode", _code),
-        methods=parts.every("methodCode", _code),
-        target_sites=parts.every("targetSiteCode", _code),
-        performers=parts.every("performer", _performer),
-        authors=parts.every("author", _entry_author),
-        informants=parts.every("informant", _informant),
-        participants=parts.every("participant", _entry_participant),
-        relationships=parts.every("component" if kind == "organizer" else "entryRelationship", _relationship),
-        references=parts.every("reference", _reference),
-        criteria=parts.every("precondition", _criterion),
-        product=_product(parts.first("product" if kind == "supply" else "consumable")),
+def _fill_narrative(found: _Fields, element: _XML) -> None:
+    if nodes := _narrative(element):
+        found["text"] = nodes
+    if text_id := element.get("ID"):
+        found["text_id"] = text_id
+
+
+_product = _reader(
+    Product,
+    {
+        "manufacturedProduct": _inside(
+            {
+                "templateId": _each("template_ids", _ii),
+                "manufacturedMaterial": _inside({"code": _one("code", _code), "name": _one("name", _string)}),
+            }
+        )
+    },
+)
+_entry_participant = _reader(
+    partial(EntryParticipant, type_code=""),
+    {
+        "templateId": _each("template_ids", _ii),
+        "time": _one("time", _interval),
+        "participantRole": _inside(
+            {
+                "playingEntity": _inside(
+                    {
+                        "code": _one("entity_code", _code),
+                        "name": _one("name", _name),
+                        "desc": _one("description", _string),
+                    },
+                    {"classCode": "entity_class"},
+                ),
+                "scopingEntity": _inside({"id": _one("scoping_id", _ii), "desc": _one("scoping_description", _string)}),
+                "playingDevice": _one("device", _device),
+            }
+            | _ROLE,
+            {"classCode": "role_class"},
+        ),
+    },
+    {"typeCode": "type_code"},
+)
+
+
+def _external(kind: str) -> _Slot:
+    read_target = _reader(
+        partial(ExternalReference, type_code="", kind=kind),
+        {
+            "id": _each("ids", _ii),
+            "code": _one("code", _code),
+            "text": _one("text", _text),
+            "setId": _one("set_id", _ii),
+            "versionNumber": _one("version_number", _integer),
+        },
     )
-    return None if statement == Statement(kind, "") else statement
+    return _one("target", read_target)
 
 
-def _relationship(element: _XML) -> Relationship | None:
-    statement = _entry(element)
+def _make_reference(type_code: str = "", target: ExternalReference | None = None) -> ExternalReference | None:
+    return replace(target, type_code=type_code) if target else None
+
+
+_EXTERNALS = ("externalDocument", "externalAct", "externalObservation", "externalProcedure")
+_reference = _reader(_make_reference, {kind: _external(kind) for kind in _EXTERNALS}, {"typeCode": "type_code"})
+
+
+def _make_statement(kind: str, class_code: str = "", negation: str = "", **fields: Any) -> Statement:
+    return Statement(kind, class_code, negation=_BOOLEANS.get(negation), **fields)
+
+
+def _make_relationship(
+    type_code: str = "", statement: Statement | None = None, inversion: str = "", sequence_number: int | None = None
+) -> Relationship | None:
     if statement is None:
         return None
-    return Relationship(
-        type_code=element.get("typeCode", "COMP" if local_name(str(element.tag)) == "component" else ""),
-        statement=statement,
-        inversion=_boolean(_get(element, "inversionInd")),
-        sequence_number=_integer(_value_of(_parts(element).first("sequenceNumber"))),
+    return Relationship(type_code, statement, _BOOLEANS.get(inversion), sequence_number)
+
+
+def _statement(kind: str) -> _Slot:
+    """The first statement below an entry, an entryRelationship or an organizer's component."""
+    children = {
+        "templateId": _each("template_ids", _ii),
+        "id": _each("ids", _ii),
+        "code": _one("code", _code),
+        "sdtc:text" if kind == "organizer" else "text": _one("text", _text),
+        "statusCode": _one("status", _code_of),
+        "effectiveTime": _one("time", _interval),
+        "priorityCode": _one("priority", _code),
+        "languageCode": _one("language", _code_of),
+        "value": _each("values", _media if kind == "observationMedia" else _value),
+        "interpretationCode": _each("interpretations", _code),
+        "methodCode": _each("methods", _code),
+        "targetSiteCode": _each("target_sites", _code),
+        "performer": _each("performers", _performer),
+        "author": _each("authors", _entry_author),
+        "informant": _each("informants", _informant),
+        "participant": _each("participants", _entry_participant),
+        "reference": _each("references", _reference),
+        "precondition": _each("criteria", _below("criterion", _below("text", _text))),
+        "product" if kind == "supply" else "consumable": _one("product", _product),
+    }
+    if kind == "organizer":
+        children["component"] = _each("relationships", lambda element: _component(element))
+    else:
+        children["entryRelationship"] = _each("relationships", lambda element: _relationship(element))
+    attributes = {"classCode": "class_code", "moodCode": "mood_code", "negationInd": "negation", "ID": "xml_id"}
+    return _one("statement", _reader(partial(_make_statement, kind), children, attributes))
+
+
+_STATEMENTS = {
+    kind: _statement(kind)
+    for kind in (
+        "observation",
+        "act",
+        "encounter",
+        "organizer",
+        "procedure",
+        "substanceAdministration",
+        "supply",
+        "observationMedia",
     )
+}
+_RELATED = {"sequenceNumber": _one("sequence_number", _integer)} | _STATEMENTS
+_RELATION = {"typeCode": "type_code", "inversionInd": "inversion"}
+_relationship = _reader(_make_relationship, _RELATED, _RELATION)
+_component = _reader(partial(_make_relationship, type_code="COMP"), _RELATED, _RELATION)
 
 
-def _entry_participant(element: _XML) -> EntryParticipant | None:
-    parts = _parts(element)
-    role_element = parts.first("participantRole")
-    role = _parts(role_element)
-    entity, scoping = role.within("playingEntity"), role.within("scopingEntity")
-    participant = EntryParticipant(
-        type_code=element.get("typeCode", ""),
-        template_ids=parts.every("templateId", _ii),
-        time=_interval(parts.first("time")),
-        role_class=_get(role_element, "classCode"),
-        ids=role.every("id", _ii),
-        code=_code(role.first("code")),
-        addresses=role.every("addr", _address),
-        telecoms=role.every("telecom", _telecom),
-        entity_class=_get(role.first("playingEntity"), "classCode"),
-        entity_code=_code(entity.first("code")),
-        name=_name(entity.first("name")),
-        description=_string(entity.first("desc")),
-        scoping_id=_ii(scoping.first("id")),
-        scoping_description=_string(scoping.first("desc")),
-        device=_device(role.first("playingDevice")),
-    )
-    return _said(participant)
+def _make_entry(statement: Statement) -> Statement:
+    return statement
 
 
-def _reference(element: _XML) -> ExternalReference | None:
-    children = _parts(element)
-    kind = next((kind for kind in _EXTERNALS if children.first(kind) is not None), None)
-    if kind is None:
-        return None
-    parts = children.within(kind)
-    reference = ExternalReference(
-        type_code=element.get("typeCode", ""),
-        ids=parts.every("id", _ii),
-        code=_code(parts.first("code")),
-        text=_text(parts.first("text")),
-        kind=kind,
-        set_id=_ii(parts.first("setId")),
-        version_number=_integer(_value_of(parts.first("versionNumber"))),
-    )
-    return None if reference == ExternalReference("", kind=kind) else reference
+_entry = _reader(_make_entry, _STATEMENTS)
+_section: _Read[Section] = _reader(
+    Section,
+    {
+        "section": _inside(
+            {
+                "templateId": _each("template_ids", _ii),
+                "id": _one("id", _ii),
+                "code": _one("code", _code),
+                "title": _one("title", _string),
+                "text": _Slot(_fill_narrative),
+                "author": _each("authors", _entry_author),
+                "entry": _each("entries", _entry),
+                "component": _each("sections", lambda element: _section(element)),
+            }
+        )
+    },
+)
+_body = _filler(
+    {
+        "component": _inside(
+            {
+                "structuredBody": _inside({"component": _each("sections", _section)}),
+                "nonXMLBody": _inside({"text": _one("non_xml_body", _media)}),
+            }
+        )
+    },
+)
 
 
-def _criterion(element: _XML) -> Text | None:
-    return _text(_parts(element).within("criterion").first("text"))
-
-
-def _product(element: _XML | None) -> Product | None:
-    parts = _parts(element).within("manufacturedProduct")
-    material = parts.within("manufacturedMaterial")
-    product = Product(
-        template_ids=parts.every("templateId", _ii),
-        code=_code(material.first("code")),
-        name=_string(material.first("name")),
-    )
-    return _said(product)
+def _document(clinical: _XML) -> Document:
+    found: _Fields = {}
+    _body(found, clinical)
+    return Document(_header(clinical) or _make_header(), **found)
