@@ -167,7 +167,7 @@ class Leased:
 
     `attempt` is its number, `tries` how many of them count: those since the delivery was last resumed. `doubtful` says
     that an earlier one may have reached the receiver. `replaced` is the document of the same lineage that the receiver
-    holds, or may hold, from this channel.
+    holds, or may hold, from this channel. `subject` is the patient (`Patient/[id]`) of the order, if it names one.
     """
 
     key: int
@@ -180,6 +180,7 @@ class Leased:
     action: Action
     consignment: Consignment
     replaced: str | None
+    subject: str | None = None
 
 
 _encode = msgspec.json.Encoder().encode
@@ -286,7 +287,7 @@ def lease(
     row = _next(len(named), sparing).first(connection, {"now": time, **named})
     if row is None:
         return None
-    key, task, channel, recipient, lineage, consignment, attempts, spent, document, action = row
+    key, task, channel, recipient, lineage, consignment, attempts, spent, document, action, subject = row
     number = attempts + 1
     _TAKE.run(connection, {"of_key": key, "attempts": number, "leased_until": to_microseconds(now + duration)})
     _BEGIN.run(connection, {"delivery": key, "number": number, "started": time})
@@ -304,6 +305,7 @@ def lease(
         action,
         _decode_consignment(consignment),
         last[0] if last and last[1] == "send" else None,
+        subject,
     )
 
 
@@ -326,7 +328,7 @@ def _next(channels: int, sparing: bool) -> Statement:
     tried = [delivery.attempts] if sparing else []
     names = ("key", "task", "channel", "recipient", "lineage", "consignment", "attempts", "spent")
     return Statement(
-        select(*(delivery[name] for name in names), order_table.c.document, order_table.c.action)
+        select(*(delivery[name] for name in names), order_table.c.document, order_table.c.action, order_table.c.subject)
         .join(order_table)
         .where(*ready)
         .order_by(*tried, delivery.rank, delivery.key)

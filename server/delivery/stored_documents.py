@@ -8,12 +8,12 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 
 from relais.cda.errors import Issue, RelaisError
-from relais.cda.templates import INS_ROOTS
 from relais.mappings.context import Resource
-from relais.mappings.identity import any_ii_of
-from relais.server.documents import IssuedDocument, name_of
+from relais.server.delivery import same_patient
+from relais.server.documents import IssuedDocument
 from relais.server.fhir import references
 from relais.server.fhir.repository import Transaction
 
@@ -53,19 +53,20 @@ def held_by(transaction: Transaction, reference: Resource) -> bytes:
     return data
 
 
-def check_patient(transaction: Transaction, reference: Resource, document: IssuedDocument) -> None:
-    """Refuse a document about somebody else than the subject of the DocumentReference. Raises RelaisError."""
+def check_patient(
+    transaction: Transaction, reference: Resource, document: IssuedDocument, *, qualified: bool = False
+) -> None:
+    """Refuse a document about somebody else than the subject of the DocumentReference; `qualified` as `objections`.
+
+    Raises RelaisError.
+    """
     target = references.restful(reference.get("subject", {}).get("reference", ""))
     if target is None or target[1] != "Patient" or target[0] not in ("", transaction.repository.base):
         raise _refusal("required", "a Patient of this server is expected", "subject")
     patient = transaction.load("Patient", target[2])
-    ours = [found for identifier in patient.get("identifier", ()) if (found := any_ii_of(identifier))]
-    theirs = document.identity.patient
-    national = [{name_of(one) for one in each if one.root in INS_ROOTS} for each in (ours, theirs)]
-    common = set.intersection(*national) if all(national) else set(map(name_of, ours)) & set(map(name_of, theirs))
-    if not common:
-        message = "the document is about another patient: no identifier in common"
-        raise _refusal("conflict", message, "subject")
+    found = same_patient.objections(patient, document.identity.patient, qualified=qualified)
+    if issues := [replace(issue, path="DocumentReference.subject") for issue in found]:
+        raise RelaisError(issues)
 
 
 def _cda_attachments(reference: Resource) -> Iterator[tuple[int, Resource]]:

@@ -17,7 +17,7 @@ from relais.mappings.document_metadata import content_type_of, document_entry, s
 from relais.mappings.hl7v2.legality import is_listed
 from relais.mappings.to_cda.pps import APPROVAL_RULE, OPPOSITION_RULE
 from relais.server import documents
-from relais.server.delivery import gate, hl7v2, outbox, stored_documents, story
+from relais.server.delivery import gate, hl7v2, outbox, same_patient, stored_documents, story
 from relais.server.delivery.channel import EVERY_ACKNOWLEDGEMENT, Acknowledgement, Shipment, entry_uuid
 from relais.server.delivery.mail_message import INVISIBLE_TO_PATIENT, check_recipients, is_of_patient
 from relais.server.delivery.outbox import Consignment, Order, Priority, State
@@ -148,7 +148,7 @@ def transmit(
     if kind == "DocumentReference":
         content = stored_documents.content_of(transaction, resource)
         document = _registered(transaction, content, now)
-        stored_documents.check_patient(transaction, resource, document)
+        stored_documents.check_patient(transaction, resource, document, qualified=_files_by_ins(wanted))
         if "dmp" in wanted.channels:
             _refuse_unknown_replacement(transaction, document)
     else:
@@ -182,6 +182,12 @@ def _registered(transaction: Transaction, content: bytes, now: datetime) -> Issu
     """A document made elsewhere, kept; nobody else orders anything of its lineage until the transaction ends."""
     transaction.exclusively(f"lineage {documents.lineage_of(read(content).document.header)}")
     return documents.register(transaction.connection, content, now)
+
+
+def _files_by_ins(wanted: Wanted) -> bool:
+    """Whether somebody files the document by the INS that it bears."""
+    to_patient = wanted.patient or any(map(is_of_patient, wanted.recipients))
+    return to_patient or not same_patient.QUALIFYING.isdisjoint(wanted.channels)
 
 
 def _refuse_blocked(document: IssuedDocument) -> None:

@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 from relais.cda.errors import Issue, RelaisError
 from relais.cda.xds import REPLACE, Association
 from relais.server import documents
-from relais.server.delivery import acknowledgements, circuits, evidence, outbox, story
+from relais.server.delivery import acknowledgements, circuits, evidence, outbox, same_patient, story
 from relais.server.delivery.channel import (
     Channel,
     DeliveryError,
@@ -117,7 +117,7 @@ class Worker:
         if taken is None:
             return False
         with recording() as exchanges:
-            settlement = _doubted(self._try(taken.leased, taken.document), exchanges)
+            settlement = _doubted(self._try(taken), exchanges)
         self._taken = self._record(taken.leased, settlement, exchanges)
         return True
 
@@ -125,7 +125,10 @@ class Worker:
 
     def _take(self, connection: Connection) -> _Taken | None:
         leased = self._lease(connection)
-        return None if leased is None else _Taken(leased, documents.issued(connection, leased.document))
+        if leased is None:
+            return None
+        document = documents.issued(connection, leased.document)
+        return _Taken(leased, document, same_patient.changes(connection, leased, document))
 
     def _lease(self, connection: Connection) -> Leased | None:
         now, duration = self._repository.clock(), self._conduct.lease
@@ -139,10 +142,11 @@ class Worker:
     def _leading_to(self, destinations: frozenset[str]) -> list[str]:
         return [channel for channel, destination in self._destinations.items() if destination in destinations]
 
-    def _try(self, leased: Leased, document: IssuedDocument | None) -> _Settlement:
+    def _try(self, taken: _Taken) -> _Settlement:
+        leased = taken.leased
         try:
             with self._holding(leased):
-                receipt = self._attempt(leased, document)
+                receipt = self._attempt(leased, taken.document, taken.objections)
         except DeliveryError as error:
             return self._failed(leased, error)
         except Exception as error:  # noqa: BLE001 - the attempt must be settled
@@ -151,13 +155,13 @@ class Worker:
             return self._failed(leased, DeliveryError(fault, retry=True))
         return _Settlement("delivered", receipt.detail, "delivered")
 
-    def _attempt(self, leased: Leased, document: IssuedDocument | None) -> Receipt:
+    def _attempt(self, leased: Leased, document: IssuedDocument | None, objections: Sequence[Issue]) -> Receipt:
         if leased.tries > self._conduct.retry_attempts:
             gave_up = "every attempt ended without an answer; whether the receiver has the document is not known"
             raise DeliveryError(Issue("error", "timeout", gave_up), retry=True)
         if document is None:
             raise DeliveryError(Issue("error", "not-found", "the document of the order is not kept"), retry=False)
-        refused = self._check(document.content, leased.channel)
+        refused = objections or self._check(document.content, leased.channel)
         if refused:
             raise DeliveryError(refused, retry=False)
         return self._channels[leased.channel].send(_shipment(leased, document.content))
@@ -285,10 +289,11 @@ class Worker:
 
 @dataclass(frozen=True, slots=True)
 class _Taken:
-    """A delivery that is leased, and its document."""
+    """A delivery that is leased, its document, and why it is not about the patient of the order any more."""
 
     leased: Leased
     document: IssuedDocument | None
+    objections: tuple[Issue, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import base64
 import copy
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from relais.cda.errors import Issue, RelaisError
+from relais.cda.errors import Issue
 from relais.mappings.context import Resource
 from relais.server import document_imports, documents
 from relais.server.delivery import story, watch
 from relais.server.delivery.channel import DeliveryError
-from relais.server.fhir.outcome import FhirError, status_of
+from relais.server.fhir.outcome import FhirError
 from relais.server.settings import SettingsError
 from relais.server.store import Store, StoreError
 from support.appointments import AGENDAS
 from support.notifications import NOTICES
-from support.orders import Office, settings_of, trouble
+from support.orders import Office, document_of, refused, settings_of, stored_document, trouble
 from support.plans import PLANS
 
 NURSE = "isabelle.lefranc@exemple.mssante.fr"
@@ -46,40 +45,6 @@ def lite(tmp_path: Path) -> Iterator[Store]:
     store = Store.open(f"sqlite:///{tmp_path / 'orders.sqlite'}")
     yield store
     store.close()
-
-
-def refused(office: Office, carrier: str, *channels: str, **parameters: Any) -> tuple[Issue, ...]:
-    """The issues of an order that must be refused, leaving nothing behind."""
-    before = office.store.history().total
-    with pytest.raises(RelaisError) as raised:
-        office.order(carrier, *channels, **parameters)
-    assert status_of(raised.value) in (400, 409, 422)
-    assert office.store.history().total == before
-    return raised.value.issues
-
-
-def stored_document(office: Office, patient: str, content: bytes, **changes: Any) -> str:
-    """A DocumentReference to the document, which a Binary holds."""
-    binary = {"resourceType": "Binary", "contentType": "text/xml", "data": base64.b64encode(content).decode()}
-    location = office.call("POST", "Binary", binary).location.split("/_history")[0]
-    attachment = {
-        "contentType": "text/xml",
-        "url": location,
-        "size": len(content),
-        "hash": base64.b64encode(hashlib.sha1(content, usedforsecurity=False).digest()).decode(),
-    }
-    reference: Resource = {
-        "resourceType": "DocumentReference",
-        "status": "current",
-        "subject": {"reference": patient},
-        "content": [{"attachment": attachment | changes.pop("attachment", {})}],
-    }
-    return office.call("POST", "DocumentReference", reference | changes).location.split("/_history")[0]
-
-
-def document_of(office: Office, carrier: str) -> bytes:
-    with office.facade.repository.transaction() as transaction:
-        return documents.issue(transaction, carrier, office.settings.deployment, transaction.now).content
 
 
 # --- every carrier ----------------------------------------------------------------------------------------------

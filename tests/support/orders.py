@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import copy
+import hashlib
 import threading
 from collections.abc import Callable
 from dataclasses import fields
@@ -10,9 +12,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import relais.server.app  # noqa: F401 - registers the operations
-from relais.cda.errors import Issue
+from relais.cda.errors import Issue, RelaisError
 from relais.mappings.context import Resource
+from relais.server import documents
 from relais.server.delivery import gate, service
 from relais.server.delivery.channel import DeliveryError, Receipt, Shipment, record
 from relais.server.delivery.outbox import Delivery, order
@@ -20,6 +25,7 @@ from relais.server.delivery.worker import Check, Worker
 from relais.server.fhir.exchange import Call, Reply
 from relais.server.fhir.facade import Facade
 from relais.server.fhir.json_format import dump, load
+from relais.server.fhir.outcome import status_of
 from relais.server.fhir.repository import Repository
 from relais.server.settings import Settings
 from relais.server.store import Store
@@ -167,3 +173,38 @@ def parameters_of(*channels: str, **parameters: Any) -> Resource:
         values = value if isinstance(value, list | tuple) else [value]
         given += [{"name": name, _TYPES[type(one)]: one} for one in values]
     return {"resourceType": "Parameters", "parameter": given}
+
+
+def refused(office: Office, carrier: str, *channels: str, **parameters: Any) -> tuple[Issue, ...]:
+    """The issues of an order that must be refused, leaving nothing behind."""
+    before = office.store.history().total
+    with pytest.raises(RelaisError) as raised:
+        office.order(carrier, *channels, **parameters)
+    assert status_of(raised.value) in (400, 409, 422)
+    assert office.store.history().total == before
+    return raised.value.issues
+
+
+def stored_document(office: Office, patient: str, content: bytes, **changes: Any) -> str:
+    """A DocumentReference to the document, which a Binary holds."""
+    binary = {"resourceType": "Binary", "contentType": "text/xml", "data": base64.b64encode(content).decode()}
+    location = office.call("POST", "Binary", binary).location.split("/_history")[0]
+    attachment = {
+        "contentType": "text/xml",
+        "url": location,
+        "size": len(content),
+        "hash": base64.b64encode(hashlib.sha1(content, usedforsecurity=False).digest()).decode(),
+    }
+    reference: Resource = {
+        "resourceType": "DocumentReference",
+        "status": "current",
+        "subject": {"reference": patient},
+        "content": [{"attachment": attachment | changes.pop("attachment", {})}],
+    }
+    return office.call("POST", "DocumentReference", reference | changes).location.split("/_history")[0]
+
+
+def document_of(office: Office, carrier: str) -> bytes:
+    """The document that is issued for a resource."""
+    with office.facade.repository.transaction() as transaction:
+        return documents.issue(transaction, carrier, office.settings.deployment, transaction.now).content

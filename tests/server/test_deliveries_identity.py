@@ -1,0 +1,115 @@
+"""Wrong patient: what becomes of an order when the patient's identity changes before the document has left."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relais.mappings import extensions, identity
+from relais.mappings.context import Resource
+from relais.server.delivery import outbox
+from relais.server.store import Store
+from support.orders import Office, document_of, refused, stored_document
+from support.plans import PLANS
+
+DOCTOR = "medecin.traitant@cabinet.mssante.fr"
+
+OTHER_INS = "277076322082910"
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Iterator[Office]:
+    store = Store.open(f"sqlite:///{tmp_path / 'orders.sqlite'}")
+    yield Office(store, mhd_url="https://share.test/fhir")
+    store.close()
+
+
+def doubted(patient: Resource) -> None:
+    for reliability in extensions.extensions(patient, extensions.IDENTITY_RELIABILITY):
+        for part in extensions.extensions(reliability, "identityStatus"):
+            part["valueCoding"] = {"code": "PROV"}
+
+
+def without_ins(patient: Resource) -> None:
+    patient["identifier"] = [one for one in patient["identifier"] if one not in identity.ins_identifiers(patient)]
+
+
+def of_somebody_else(patient: Resource) -> None:
+    for one in identity.ins_identifiers(patient):
+        one["value"] = OTHER_INS
+
+
+def superseded_ins(patient: Resource) -> None:
+    for one in identity.ins_identifiers(patient):
+        one["use"] = "old"
+
+
+def put(office: Office, address: str, change: Callable[[Resource], Any]) -> Resource:
+    """Store a patient with the change; the patient as it was before."""
+    before = office.read(address)
+    after = copy.deepcopy(before)
+    change(after)
+    office.call("PUT", address, after)
+    return before
+
+
+@pytest.mark.parametrize("change", [doubted, without_ins, of_somebody_else, superseded_ins])
+@pytest.mark.parametrize("channel", ["dmp", "mss", "hl7v2"])
+def test_a_document_does_not_leave_under_an_identity_that_is_no_longer_the_patients(
+    office: Office, channel: str, change: Callable[[Resource], Any]
+) -> None:
+    plan = office.post(PLANS["full"], "CarePlan")
+    patient = office.read(plan)["subject"]["reference"]
+    task = office.order(plan, channel, **({"recipient": DOCTOR} if channel == "mss" else {}))
+    before = put(office, patient, change)
+    office.work()
+    assert office.channels[channel].taken == []
+    [delivery] = office.deliveries(task)
+    assert (delivery.state, "patientRole/id" in delivery.reason) == ("dead", True)
+    assert office.task(task)["status"] == "failed"
+    office.call("PUT", patient, before)
+    with office.backstage.transaction() as transaction:
+        assert outbox.resume(transaction.connection, task["id"], office.now) == 1
+    office.work()
+    assert len(office.channels[channel].taken) == 1
+
+
+def test_a_change_of_anything_else_holds_nothing_up(office: Office) -> None:
+    plan = office.post(PLANS["full"], "CarePlan")
+    task = office.order(plan, "dmp")
+    put(office, office.read(plan)["subject"]["reference"], lambda patient: patient.pop("address"))
+    office.work()
+    assert office.task(task)["status"] == "completed"
+
+
+def test_a_withdrawal_is_not_held_up(office: Office) -> None:
+    plan = office.post(PLANS["full"], "CarePlan")
+    office.order(plan, "dmp")
+    office.work()
+    put(office, office.read(plan)["subject"]["reference"], of_somebody_else)
+    task = office.order(plan, "dmp", intent="withdraw")
+    office.work()
+    assert office.task(task)["status"] == "completed"
+    assert [sent.action for sent in office.channels["dmp"].taken] == ["send", "withdraw"]
+
+
+@pytest.mark.parametrize("channel", ["dmp", "hl7v2", "mhd"])
+def test_a_stored_document_is_filed_by_its_ins_only_where_the_identity_is_qualified_here(
+    office: Office, channel: str
+) -> None:
+    plan = office.post(PLANS["full"], "CarePlan")
+    patient = office.read(plan)["subject"]["reference"]
+    content = document_of(office, plan).replace(b"PPS-", b"PPX-").replace(b'root="2.25.', b'root="2.25.9')
+    reference = stored_document(office, patient, content)
+    put(office, patient, doubted)
+    [issue] = refused(office, reference, channel)
+    assert (issue.path, "not qualified" in issue.message) == ("DocumentReference.subject", True)
+    [issue] = refused(office, reference, "mss", recipient=DOCTOR, patient=True)
+    assert "not qualified" in issue.message
+    task = office.order(reference, "mss", recipient=DOCTOR)
+    office.work()
+    assert office.task(task)["status"] == "completed"
