@@ -60,6 +60,7 @@ def running(database_url: str, *, workers: int = 2, threads: int = 4, ready: str
         "RELAIS_DATABASE_URL": database_url,
         "RELAIS_WORKERS": str(workers),
         "RELAIS_THREADS": str(threads),
+        "RELAIS_VALIDATION_AT_START": "false",
     }
     command = [sys.executable, "-m", "relais.server.cli", "serve"]
     with _started(command, port, ready, patience=30, environ=settings) as server:

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -62,6 +63,11 @@ class ProcessPool(Generic[Job, Answer]):
     def pids(self) -> list[int]:
         """Process ids of the processes that run."""
         return [worker.process.pid for worker in self._workers if worker.process is not None]
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether some process has its rules compiled."""
+        return any(worker.is_ready for worker in self._workers)
 
     def warm_up(self) -> None:
         """Start every process and wait until its rules are compiled. Raises RelaisError."""
@@ -140,7 +146,8 @@ class _Worker(Generic[Job, Answer]):
         self._start = start
         self.process: subprocess.Popen[bytes] | None = None
         self._connection: Connection[Any, Any] | None = None
-        self._ready = False
+        self._started = 0.0
+        self.is_ready = False
 
     def launch(self) -> Connection[Any, Any]:
         """Start the process unless it runs; its rules are not compiled yet."""
@@ -152,7 +159,7 @@ class _Worker(Generic[Job, Answer]):
                 code = f"from {__name__} import serve; serve({theirs.fileno()})"
                 command = [sys.executable, "-P", "-c", code]
                 self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])  # noqa: S603
-            self._ready = False
+            self._started = time.monotonic()
             _log.info("validation process %d starts: it compiles the official rules, a few seconds", self.process.pid)
             self._connection.send(self._start)
         return self._connection
@@ -160,14 +167,15 @@ class _Worker(Generic[Job, Answer]):
     def wait_until_ready(self) -> None:
         """Wait for the rules to be compiled. Raises EOFError or OSError when the process died, RelaisError."""
         connection = self.launch()
-        if not self._ready:
+        if not self.is_ready:
             try:
                 with self._within(_START_TIMEOUT):
                     _receive(connection)
             except RelaisError:
                 self.stop()
                 raise
-            self._ready = True
+            self.is_ready = True
+            _log.info("validation process ready after %.1f s", time.monotonic() - self._started)
 
     def run(self, job: Job, timeout: float) -> Answer:
         """The answer to a job. Raises EOFError or OSError when the process died, RelaisError."""
@@ -212,6 +220,7 @@ class _Worker(Generic[Job, Answer]):
         if self.process is not None:
             self.process.wait()
         self.process = self._connection = None
+        self.is_ready = False
 
     def forget(self) -> None:
         """Close the socket and leave the process alone: it is another's."""
@@ -220,6 +229,7 @@ class _Worker(Generic[Job, Answer]):
         if self.process is not None:
             self.process.returncode = 0  # not ours to wait for
         self.process = self._connection = None
+        self.is_ready = False
 
 
 def _receive(connection: Connection[Any, Any]) -> Any:

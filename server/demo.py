@@ -120,6 +120,7 @@ def _start_processes(stack: ExitStack, folder: Path, sandbox: Sandbox, *, rules_
         "RELAIS_MSS_SENDER": SENDER,
         "RELAIS_MSS_PRODUCT_REFERENCE": "relais-demo",
         "RELAIS_RETRY_BASE": "1",
+        "RELAIS_VALIDATION_AT_START": "false",
         "RELAIS_RULES_REQUIRED": "true" if rules_required else "false",
     }
     environ |= {f"RELAIS_{name.upper()}": str(value) for name, value in sandbox.settings.items()}

@@ -259,10 +259,10 @@ class Settings:
     )
     hl7v2_sending_application: str = field(default="RELAIS", metadata={"doc": "MSH-3."})
     hl7v2_sending_facility: str = field(default="", metadata={"doc": "MSH-4; empty: FINESS or name of the structure."})
-    hl7v2_receiving_application: str = field(default="", metadata={"doc": "MSH-5: name of the platform."})
-    hl7v2_receiving_facility: str = field(default="", metadata={"doc": "MSH-6: structure of the platform."})
+    hl7v2_receiving_application: str = field(default="", metadata={"doc": "MSH-5, required: name of the platform."})
+    hl7v2_receiving_facility: str = field(default="", metadata={"doc": "MSH-6, required: structure of the platform."})
     hl7v2_to_dmp: bool = field(
-        default=True, metadata={"doc": "Ask the platform to feed the DMP with documents of a type that the DMP takes."}
+        default=True, metadata={"doc": "Ask the platform to feed the DMP with documents that the DMP takes."}
     )
     hl7v2_strict: bool = field(
         default=False, metadata={"doc": "Order only the combinations of flags that the HL7 v2 volet lists."}

@@ -12,6 +12,7 @@ from gunicorn.glogging import Logger
 
 from relais.server.app import create_app
 from relais.server.balance import ConnectionCounts, EvenWorker
+from relais.server.fhir.facade import Facade
 from relais.server.settings import Settings
 
 # Method, path, status, bytes, microseconds. No query string, no header: they may name a person.
@@ -61,6 +62,8 @@ class _Server(BaseApplication):  # type: ignore[misc]
             "limit_request_line": 8190,
             "control_socket_disable": True,
             "pre_fork": _before_fork,
+            "post_worker_init": _after_start,
+            "worker_exit": _before_exit,
             "child_exit": _after_exit,
         }
         for name, value in options.items():
@@ -73,6 +76,22 @@ class _Server(BaseApplication):  # type: ignore[misc]
 def _before_fork(_arbiter: Any, worker: EvenWorker) -> None:
     gc.freeze()  # keeps the pages of the definitions shared
     worker.place = EvenWorker.counts.enter()
+
+
+def _after_start(worker: EvenWorker) -> None:
+    if facade := _facade(worker):
+        facade.content_judge.warm_up()
+
+
+def _before_exit(_arbiter: Any, worker: EvenWorker) -> None:
+    if facade := _facade(worker):
+        facade.content_judge.close()
+
+
+def _facade(worker: EvenWorker) -> Facade | None:
+    """The facade of the application that a process runs, unless that is another application."""
+    facade: Facade | None = worker.app.wsgi().extensions.get("relais")
+    return facade
 
 
 def _after_exit(_arbiter: Any, worker: EvenWorker) -> None:

@@ -37,7 +37,7 @@ class Facade:
         self.conformance.report()
         self.conformance.settle(store)
         self.terminology = ServerTerminology(self.conformance.registry, settings.fhir_base)
-        self.content_judge = ContentJudge(settings)
+        self.content_judge = ContentJudge(settings, self.conformance)
         self.policy = WritePolicy.of(settings, self.conformance)
         self.repository = Repository(
             store,

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +28,15 @@ class RunningFacade:
     """A server that can be stopped, killed and started again on the same port and file."""
 
     def __init__(self, folder: Path, **settings: Any) -> None:
-        """Settings by name, as in `relais.server.settings.Settings`; the database is a file in `folder`, no package."""
+        """Settings by name, as in `relais.server.settings.Settings`; the database is a file in `folder`, no package,
+        and official rules are compiled when first needed.
+        """
         self.folder = folder
         self.port = free_port()
         self.base = f"http://127.0.0.1:{self.port}/fhir"
         self.log = folder / "facade.log"
         given = {"port": self.port, "database_url": f"sqlite:///{folder / 'relais.sqlite'}", "fhir_packages": "none"}
-        self.settings = {**given, **settings}
+        self.settings = {**given, "validation_at_start": "false", **settings}
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -62,6 +64,17 @@ class RunningFacade:
     def kill(self) -> None:
         """Kill every process of it (SIGKILL), as a power cut would."""
         self._end(signal.SIGKILL)
+
+    def processes(self) -> list[int]:
+        """Process ids of the facade and of all that it started, in its session or not."""
+        parents: dict[int, int] = {}
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+        found = [self._process.pid] if self._process else []
+        for pid in found:  # grows
+            found += [child for child, parent in parents.items() if parent == pid]
+        return found
 
     def request(self, method: str, path: str = "", body: Any = None, **headers: str) -> requests.Response:
         """One request below the base; `body` is bytes or a resource, header names are written with underscores."""
