@@ -16,11 +16,12 @@ from relais.mappings.from_cda.parties import party
 from relais.mappings.from_cda.plan import RULE, Plan, has_template
 from relais.mappings.from_cda.problems import read_problems
 from relais.mappings.from_cda.reading import SECTION_RULE, Reading
-from relais.mappings.from_cda.remarks import plan_notes, reasons
+from relais.mappings.from_cda.remarks import notes, reasons
 from relais.mappings.from_cda.social import read_provisions
 from relais.mappings.terminology import RELAIS_CODES
 from relais.mappings.to_cda.datatypes import concept_text
 from relais.mappings.to_cda.pps import PPCS_TITLE, UNREACHED_TITLE
+from relais.mappings.to_cda.social import PLAN_NOTE, TOP_LEVEL, note_label
 
 PLAN_CATEGORIES = f"{RELAIS_CODES}plan-category"
 
@@ -82,13 +83,13 @@ class CarePlanReading:
             "supportingInfo": plan.supporting_info,
             "goal": plan.goals,
             "activity": plan.activities,
-            "note": plan_notes(reading.document.sections),
         }
         _explain(reading, plan)
         if plan.status is None:
             reading.warn("component/structuredBody", "no section says the status of the plan", RULE, "required")
         resource = reading.resource(plan.reference)
         resource |= {name: content for name, content in elements.items() if content not in (None, [], {})}
+        _annotate(reading, plan)
 
 
 # --- sections -----------------------------------------------------------------------------------------------------
@@ -137,6 +138,18 @@ def _explain(reading: Reading, plan: Plan) -> None:
         reason = plan.reasons.get(" ".join(concept_text(goal["description"]).split()))
         if reason:
             goal.setdefault("statusReason", reason)
+
+
+def _annotate(reading: Reading, plan: Plan) -> None:
+    """Give the plan and its dispositions the notes that the narrative states."""
+    stated = notes(reading.document.sections)
+    annotated = [(PLAN_NOTE, plan.reference)] if stated else []
+    for reference in plan.supporting_info if stated else ():
+        found = {one.get("code") for one in reading.resource(reference).get("code", {}).get("coding", ())}
+        annotated += [(note_label(code), reference) for code in TOP_LEVEL if code in found]
+    for label, reference in annotated:
+        if own := [{"text": line.removeprefix(label)} for line in stated if line.startswith(label)]:
+            reading.resource(reference)["note"] = own
 
 
 # --- the plan itself ------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from relais.mappings.from_cda.plan import (
     value_text,
 )
 from relais.mappings.from_cda.reading import SECTION_RULE, Reading
+from relais.mappings.from_cda.remarks import problem_remarks
 from relais.mappings.terminology import RELAIS_CODES
 
 CONDITION_CATEGORIES = f"{RELAIS_CODES}condition-category"
@@ -68,6 +69,7 @@ def _condition(reading: Reading, plan: Plan, concern: Statement, problem: Statem
         "abatementDateTime": end,
         "recordedDate": _recorded(reading, concern, onset, path),
         "note": _notes(reading, problem, path),
+        **problem_remarks(reading, problem),
     }
     if len({(ii.root, ii.extension) for ii in (*concern.ids, *problem.ids)}) > 1:
         reading.inform(f"{path}/../../id", "a Condition is one thing: the id of the wrapping act is not kept", RULE)

@@ -66,7 +66,7 @@ class Reading:
                 yield {"reference": url}, resource
 
     def _name(self, resource_type: str, key: tuple[str, ...]) -> str:
-        url = stable_uuid("resource", *self._scope, resource_type, *key).urn
+        url = f"urn:uuid:{stable_uuid('resource', *self._scope, resource_type, *key)}"
         self._urls[resource_type, key] = url
         return url
 

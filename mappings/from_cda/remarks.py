@@ -13,9 +13,10 @@ from relais.mappings.context import Resource
 from relais.mappings.from_cda.narrative import words
 from relais.mappings.from_cda.reading import Reading
 from relais.mappings.terminology import LEGAL_PROTECTION
-from relais.mappings.to_cda.goals import ACHIEVEMENTS, PRIORITIES
+from relais.mappings.to_cda.goals import ACHIEVEMENTS, CATEGORY, PRIORITIES, START, STATUS_REASON
+from relais.mappings.to_cda.problems import SEVERITY, SITE, STAGE
 from relais.mappings.to_cda.prose import french_date, french_period
-from relais.mappings.to_cda.social import PLAN_NOTE
+from relais.mappings.to_cda.social import NOTE
 
 PRIORITY_CODES = "http://terminology.hl7.org/CodeSystem/goal-priority"
 ACHIEVEMENT_CODES = "http://terminology.hl7.org/CodeSystem/goal-achievement"
@@ -27,9 +28,23 @@ THE_PERSON = "la personne"
 _PARENTHESES = re.compile(r"\((.+)\)", re.DOTALL)
 
 
-def goal_remarks(reading: Reading, entry: Statement, subject: Resource) -> Resource:
-    """Goal.priority and Goal.expressedBy, as the lines under the goal say them."""
+def problem_remarks(reading: Reading, problem: Statement) -> Resource:
+    """Condition.severity, bodySite and stage, as the lines under the problem say them."""
     found: Resource = {}
+    for line in _beside_value(reading, problem).splitlines():
+        if line.startswith(SEVERITY):
+            found["severity"] = {"text": line.removeprefix(SEVERITY)}
+        elif line.startswith(SITE):
+            found["bodySite"] = [{"text": line.removeprefix(SITE)}]
+        elif line.startswith(STAGE):
+            found["stage"] = [{"summary": {"text": line.removeprefix(STAGE)}}]
+    return found
+
+
+def goal_remarks(reading: Reading, entry: Statement, subject: Resource) -> Resource:
+    """What the lines under the goal say: priority, who wants it, category, reason of the status, start in words."""
+    found: Resource = {}
+    dated = entry.time is not None and (entry.time.low or entry.time.value)
     for line in _beside_value(reading, entry).splitlines():
         if line.startswith(PRIORITY):
             found["priority"] = _priority(line.removeprefix(PRIORITY))
@@ -37,6 +52,12 @@ def goal_remarks(reading: Reading, entry: Statement, subject: Resource) -> Resou
             found["expressedBy"] = subject
         elif line.startswith(WANTED_BY):
             found["expressedBy"] = {"display": line.removeprefix(WANTED_BY)}
+        elif line.startswith(CATEGORY):
+            found["category"] = [{"text": line.removeprefix(CATEGORY)}]
+        elif line.startswith(STATUS_REASON):
+            found["statusReason"] = line.removeprefix(STATUS_REASON)
+        elif line.startswith(START) and not dated:
+            found["startCodeableConcept"] = {"text": line.removeprefix(START)}
     return found
 
 
@@ -92,10 +113,10 @@ def protection_measures(sections: list[Section]) -> dict[str, Code]:
     return found
 
 
-def plan_notes(sections: list[Section]) -> list[Resource]:
-    """The notes of a plan (Annotations) that its narrative states beside the preferences of the person."""
+def notes(sections: list[Section]) -> list[str]:
+    """The lines of the narrative that are notes, of the plan or of a disposition."""
     items = (words(one.children) for section in sections for one in walk(section.text) if one.tag == "item")
-    return [{"text": item.removeprefix(PLAN_NOTE)} for item in items if item.startswith(PLAN_NOTE)]
+    return [item for item in items if item.startswith(NOTE)]
 
 
 def reasons(section: Section) -> dict[str, str]:

@@ -67,6 +67,7 @@ ACHIEVEMENTS = {
 """Goal.achievementStatus in the words of the assessment."""
 
 UNREACHED = frozenset({"not-achieved", "not-attainable"})
+START, CATEGORY, STATUS_REASON = "Début : ", "Catégorie : ", "Motif du statut : "
 PRIORITIES = {"high-priority": "haute", "medium-priority": "moyenne", "low-priority": "basse"}
 """Goal.priority in the words of the narrative."""
 
@@ -221,9 +222,9 @@ def _goal_cell(conversion: Conversion, row: Row, goal_id: str, status: str) -> l
         conversion.refuse(f"{row.path}.description.text", "the goal in words", RULE)
     said = [f"Statut : {_STATUS_WORDS[status]}"]
     if reason := _status_reason(goal):
-        said.append(f"Motif du statut : {reason}")
+        said.append(f"{STATUS_REASON}{reason}")
     if start := french_date(goal.get("startDate")) or concept_text(goal.get("startCodeableConcept")):
-        said.append(f"Début : {start}")
+        said.append(f"{START}{start}")
     if due := goal.get("target", [{}])[0].get("dueDate"):
         said.append(f"Échéance : {french_date(due)}")
     priority = codes(goal.get("priority"))
@@ -232,7 +233,7 @@ def _goal_cell(conversion: Conversion, row: Row, goal_id: str, status: str) -> l
     if who := _wanted_by(conversion, goal, row.path):
         said.append(f"Exprimé par {who}")
     if kinds := ", ".join(filter(None, map(concept_text, goal.get("category", ())))):
-        said.append(f"Catégorie : {kinds}")
+        said.append(f"{CATEGORY}{kinds}")
     return [marked(text, goal_id), *(paragraph(one) for one in said)]
 
 

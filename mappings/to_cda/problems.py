@@ -30,6 +30,7 @@ _STATUS = {
     "resolved": "completed",
 }
 _STATUS_WORDS = {"active": "actif", "suspended": "inactif", "completed": "résolu"}
+SEVERITY, SITE, STAGE = "Gravité : ", "Site : ", "Stade : "
 _KINDS = {"encounter-diagnosis": "282291009", "diagnosis": "282291009", "problem-list-item": "55607006"}
 _NOT_A_FACT = frozenset({"refuted", "entered-in-error"})
 DOUBTS = {
@@ -152,12 +153,12 @@ def _problem_entry(
         ),
     )
     return entry, [
-        [marked(problem.label, narrative_id)],
+        [marked(problem.label, narrative_id), *(paragraph(words) for words in _details(condition))],
         [_STATUS_WORDS[status]],
         [french_date(onset) or measure(condition, "onset")],
         [french_date(abatement) or measure(condition, "abatement")],
         ["Oui" if is_ald(problem) else ""],
-        [*comments, *(paragraph(words) for words in _details(condition))],
+        [*comments],
     ]
 
 
@@ -166,9 +167,9 @@ def _details(condition: Resource) -> Iterator[str]:
     sites = ", ".join(filter(None, map(concept_text, condition.get("bodySite", ()))))
     stages = ", ".join(filter(None, (concept_text(stage.get("summary")) for stage in condition.get("stage", ()))))
     severity = concept_text(condition.get("severity"))
-    for label, words in (("Gravité", severity), ("Site", sites), ("Stade", stages)):
+    for label, words in ((SEVERITY, severity), (SITE, sites), (STAGE, stages)):
         if words:
-            yield f"{label} : {words}"
+            yield f"{label}{words}"
 
 
 def _moment(condition: Resource, prefix: str) -> str | None:

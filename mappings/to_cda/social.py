@@ -20,7 +20,8 @@ TOP_LEVEL = ("PAT-009", "PAT-008", "PAT-001", "PAT-002", "PAT-006", "ORG-013")
 """Dispositions in the order of the volet; the others are nested in one of these."""
 
 NESTED = {"PAT-003": "PAT-001", "PAT-004": "PAT-001", "PAT-005": "PAT-001", "PAT-007": "PAT-006"}
-PLAN_NOTE = "Note du plan : "
+NOTE = "Note "
+PLAN_NOTE = f"{NOTE}du plan : "
 _TEXTS = frozenset({"PAT-009", "PAT-008", "PAT-001"})
 _FACTS = frozenset({"final", "amended", "corrected"})
 _INSURANCE = "PAT-002"
@@ -91,14 +92,20 @@ def _provisions(conversion: Conversion) -> dict[str, Provision]:
                 place = f"{path}.component[{position}]"
                 dated.append((moment, _provision(conversion, part, component, observation, place)))
         dated.append((moment, _provision(conversion, code, observation, observation, path)))
-        label = terminology.coded("pps", code).display
-        notes = (note.get("text", "").strip() for note in observation.get("note", ()))
-        conversion.remarks += [f"{label} : {note}" for note in notes if note]
     found: dict[str, Provision] = {}
     for _, provision in sorted(dated, key=lambda pair: pair[0]):
         found[provision.code] = provision
+    for provision in found.values():
+        if provision.code == _code_of(provision.source.get("code", {})):
+            notes = (" ".join(note.get("text", "").split()) for note in provision.source.get("note", ()))
+            conversion.remarks += [f"{note_label(provision.code)}{note}" for note in notes if note]
     _imply_aid(found)
     return found
+
+
+def note_label(code: str) -> str:
+    """How a line of the narrative begins that is a note of the disposition of that code."""
+    return f"{NOTE}– {terminology.coded('pps', code).display} : "
 
 
 def _code_of(concept: Resource) -> str | None:

@@ -197,7 +197,7 @@ def test_notes_of_the_plan_are_kept_beside_the_preferences_and_come_back() -> No
     data = write(convert(plan.bundle(), EMISSION).document)
     words = " ".join(plain_text(section.text) for section in read(data).document.sections)
     assert "Note du plan : Accepte les visites." in words
-    assert "Préférences de la personne : Dit en présence de sa fille" in words
+    assert "Note – Préférences de la personne : Dit en présence de sa fille" in words
     resources = [entry["resource"] for entry in to_bundle(read(data).document, data).bundle["entry"]]
     (back,) = [one for one in resources if one["resourceType"] == "CarePlan"]
     assert back["note"] == plan["plan"]["note"]

@@ -807,6 +807,38 @@ def _every_goal_status(plan: Plan) -> None:
         plan.goal(f"goal-{status}", f"Objectif {status}", lifecycleStatus=status)
 
 
+def _details(plan: Plan) -> None:
+    """What the volet has no element for."""
+    plan.condition(
+        "suspected",
+        concept(ICD10, "G30.9", "Maladie d'Alzheimer", "Maladie d'Alzheimer"),
+        verificationStatus=concept("http://terminology.hl7.org/CodeSystem/condition-ver-status", "provisional"),
+        severity={"text": "débutante"},
+        bodySite=[{"text": "cerveau"}],
+        stage=[{"summary": {"text": "stade 1"}}],
+    )
+    plan["goal-1"] |= {
+        "lifecycleStatus": "on-hold",
+        "category": [{"text": "Autonomie"}],
+        "startCodeableConcept": {"text": "au retour à domicile"},
+        "statusReason": "Hospitalisation",
+    }
+    plan.action(
+        "physio",
+        "Kinésithérapie",
+        plan.ref("goal-1"),
+        priority="urgent",
+        asNeededCodeableConcept={"text": "douleur"},
+        reasonCode=[{"text": "chutes"}],
+        orderDetail=[{"text": "en balnéothérapie"}],
+        bodySite=[{"text": "genou"}],
+        performerType={"text": "Kinésithérapeute"},
+        quantityQuantity={"value": 12, "unit": "séances"},
+    )
+    plan.observation("preferences", "PAT-008", valueString="Rester chez elle", note=[{"text": "Dit devant sa fille"}])
+    plan["plan"]["note"] = [{"text": "Accepte les visites."}]
+
+
 def _deceased(plan: Plan) -> None:
     plan["patient"] |= {"deceasedDateTime": "2026-02-25", "multipleBirthInteger": 2}
     plan["plan"] |= {"status": "completed", "period": {"start": "2026-01-12", "end": "2026-02-25"}}
@@ -855,6 +887,7 @@ PLANS: dict[str, Resource] = {
     "author-without-profession": _with("uncoded", _uncoded_author),
     "every-goal-status": _with("goal-statuses", _every_goal_status),
     "deceased": _with("deceased", _deceased, full_plan),
+    "details": _with("details", _details),
 }
 """Every plan by name; the Bundles are shared, change a copy."""
 
