@@ -25,6 +25,7 @@ from relais.server.delivery import clean_up as cleaning
 from relais.server.delivery import ledger
 from relais.server.delivery.dmp_web import PAGES
 from relais.server.delivery.outbox import State
+from relais.server.delivery.visibility import AUDIENCES, Audience
 from relais.server.document_forms import LEVELS, Level
 from relais.server.private_files import write_private
 from relais.server.settings import Settings, reference
@@ -381,11 +382,11 @@ def _visibility(hide: bool) -> None:
         "audiences",
         multiple=True,
         required=True,
-        type=click.Choice(list(dmp_commands.AUDIENCES)),
+        type=click.Choice(AUDIENCES),
         help="Repeats.",
     )
     @_json_option
-    def command(ins: str, oid: str, unique_id: str, audiences: tuple[str, ...], as_json: bool) -> None:
+    def command(ins: str, oid: str, unique_id: str, audiences: tuple[Audience, ...], as_json: bool) -> None:
         found = dmp_commands.change_visibility(_target(ins, oid), unique_id, audiences, hide=hide)
         _answer(found, dmp_commands.as_text([found]), as_json)
 

@@ -25,6 +25,7 @@ from relais.mappings.identity import may_leave
 from relais.server.delivery import dmp_web, vihf
 from relais.server.delivery.dmp_patients import DmpPatients, Existence
 from relais.server.delivery.dmp_soap import Dmp
+from relais.server.delivery.visibility import MASKS, Audience
 from relais.server.delivery.xds_client import DmpDocuments
 from relais.server.delivery.xds_queries import Criteria
 from relais.server.private_files import write_private
@@ -35,11 +36,6 @@ STATUSES = {
     "deprecated": xds_registry.DEPRECATED,
     "archived": xds_registry.ARCHIVED,
     "deleted": xds_registry.DELETED,
-}
-AUDIENCES = {
-    "professionals": xds_registry.HIDDEN_FROM_PROFESSIONALS,
-    "patient": xds_registry.HIDDEN_FROM_PATIENT,
-    "representatives": xds_registry.HIDDEN_FROM_REPRESENTATIVES,
 }
 _SHORT = {urn: name for name, urn in STATUSES.items()}
 
@@ -98,9 +94,9 @@ def retrieve(target: Target, unique_id: str, output: Path) -> dict[str, Any]:
     return _summary(entry) | {"file": str(output)}
 
 
-def change_visibility(target: Target, unique_id: str, audiences: Sequence[str], *, hide: bool) -> dict[str, Any]:
-    """Hide a document from AUDIENCES, or show it to them again; the entry as it is afterwards."""
-    masks = [AUDIENCES[name] for name in audiences]
+def change_visibility(target: Target, unique_id: str, audiences: Sequence[Audience], *, hide: bool) -> dict[str, Any]:
+    """Hide a document from those, or show it to them again; the entry as it is afterwards."""
+    masks = [MASKS[name] for name in audiences]
     with closing(Dmp(target.settings)) as dmp:
         documents = _documents(dmp)
         entry = _entry(documents, target, unique_id)

@@ -36,6 +36,12 @@ def is_configured(channel: str, settings: Settings) -> bool:
     return bool(configured.get(channel))
 
 
+def missing_settings(channel: str, settings: Settings) -> list[str]:
+    """What a configured channel cannot send anything without, and the settings lack."""
+    needed = {"hl7v2": ("hl7v2_receiving_application", "hl7v2_receiving_facility")}  # MSH-5 and MSH-6
+    return [name for name in needed.get(channel, ()) if not getattr(settings, name)]
+
+
 def destination(channel: str, settings: Settings) -> str:
     """Where a channel leads, for people and for the circuit that all deliveries to that place share."""
     places = {
@@ -49,7 +55,19 @@ def destination(channel: str, settings: Settings) -> str:
 
 def refusals(document: Document, channel: Destination, settings: Settings) -> list[Issue]:
     """Why a document may not leave by a channel; nothing when it may."""
-    return [*document_rules.refusals(document, channel), *_environment(document, settings)]
+    return [
+        *document_rules.refusals(document, channel),
+        *_environment(document, settings),
+        *_confidentiality(document, channel),
+    ]
+
+
+def _confidentiality(document: Document, channel: Destination) -> Iterator[Issue]:
+    """The DMP takes what is of normal confidentiality; what is hidden there is said by masks beside it."""
+    code = document.header.confidentiality
+    if channel == "dmp" and (code is None or code.code != "N"):
+        message = "the DMP takes documents of confidentiality N only"
+        yield Issue("error", "business-rule", message, "ClinicalDocument/confidentialityCode", "JDV_J58")
 
 
 def _environment(document: Document, settings: Settings) -> Iterator[Issue]:

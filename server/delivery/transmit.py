@@ -15,14 +15,16 @@ from relais.cda.xds import CodedValue, Submission
 from relais.mappings.context import Resource
 from relais.mappings.document_metadata import content_type_of, document_entry, submission_set
 from relais.mappings.hl7v2.legality import is_listed
+from relais.mappings.hl7v2.writing import compose
 from relais.mappings.to_cda.pps import APPROVAL_RULE, OPPOSITION_RULE
 from relais.server import documents
-from relais.server.delivery import gate, hl7v2, outbox, same_patient, stored_documents, story
+from relais.server.delivery import gate, hl7v2, outbox, same_patient, stored_documents, story, visibility
 from relais.server.delivery.channel import EVERY_ACKNOWLEDGEMENT, Acknowledgement, Shipment, entry_uuid
-from relais.server.delivery.mail_message import INVISIBLE_TO_PATIENT, check_recipients, is_of_patient
+from relais.server.delivery.mail_message import check_recipients, is_of_patient
 from relais.server.delivery.outbox import Consignment, Order, Priority, State
 from relais.server.delivery.recipients import CareTeamMailboxes, patient_mailbox, patient_reference
 from relais.server.delivery.trust_space import TrustSpace
+from relais.server.delivery.visibility import Audience
 from relais.server.document_forms import Level
 from relais.server.document_sources import EVERYTHING, Selection
 from relais.server.documents import IssuedDocument, name_of
@@ -35,19 +37,6 @@ BLOCKING_RULES = frozenset({APPROVAL_RULE, OPPOSITION_RULE})
 
 Intent = Literal["send", "replace", "withdraw"]
 """`send`: the document, which replaces its former version if there is one; `replace`: only if there is one."""
-Audience = Literal["professionals", "patient", "representatives"]
-"""From whom a document can be hidden."""
-
-_HIDING: dict[Audience, CodedValue] = {
-    "professionals": CodedValue("MASQUE_PS", "Masqué aux professionnels de santé", "1.2.250.1.213.1.1.4.13"),
-    "patient": CodedValue(INVISIBLE_TO_PATIENT, "Non visible par le patient", "1.2.250.1.213.1.1.4.13"),
-    "representatives": CodedValue(
-        "INVISIBLE_REPRESENTANTS_LEGAUX",
-        "Non visible par les représentants légaux du patient",
-        "1.2.250.1.213.1.1.4.13",
-    ),
-}
-"""confidentialityCode of the metadata (JDV_J08)."""
 _NOTIFYING = frozenset({"Appointment", "Communication", "CommunicationRequest"})
 """Carriers whose documents are urgent unless the order says otherwise."""
 
@@ -82,6 +71,9 @@ class Wanted:
                 yield Issue("error", "code-invalid", f"a channel is one of {', '.join(gate.CHANNELS)}", "channel")
             elif not gate.is_configured(channel, settings):
                 yield Issue("error", "not-supported", f"channel {channel} is not configured here", "channel")
+            elif missing := gate.missing_settings(channel, settings):
+                message = f"channel {channel} needs the settings {', '.join(missing)}"
+                yield Issue("error", "not-supported", message, "channel")
         if not self.channels:
             yield Issue("error", "required", "name at least one channel", "channel")
         if len(set(self.channels)) < len(self.channels):
@@ -94,16 +86,10 @@ class Wanted:
             yield Issue("error", "invalid", "a recipient is named twice", "recipient")
 
     def _contradictions(self) -> Iterator[Issue]:
-        hidden = set(self.hidden_from)
-        if len(hidden) < len(self.hidden_from):
+        if len(set(self.hidden_from)) < len(self.hidden_from):
             yield Issue("error", "invalid", "an audience is named twice", "hideFrom")
-        if {"professionals", "patient"} <= hidden:
-            message = "a document is not hidden from professionals and from the patient at once"
-            yield Issue("error", "business-rule", message, "hideFrom", "EX_2.1-1050")
         to_patient = self.patient or any(map(is_of_patient, self.recipients))
-        if "patient" in hidden and to_patient:
-            message = "a document that is hidden from the patient is not sent to the patient"
-            yield Issue("error", "business-rule", message, "hideFrom", "MSSanté, HL7v2 volet: M1, M3")
+        yield from visibility.contradictions(self.hidden_from, to_patient=to_patient, place="hideFrom")
         if self.acknowledgements and not gate.ACKNOWLEDGING & set(self.channels):
             message = f"acknowledgements come by {' and '.join(sorted(gate.ACKNOWLEDGING))}: the DMP answers at once"
             yield Issue("error", "invalid", message, "acknowledgement")
@@ -151,6 +137,7 @@ def transmit(
         stored_documents.check_patient(transaction, resource, document, qualified=_files_by_ins(wanted))
         if "dmp" in wanted.channels:
             _refuse_unknown_replacement(transaction, document)
+        wanted = _hiding_as_labelled(wanted, resource)
     else:
         document = documents.issue(transaction, carrier, settings.deployment, now, selection=selection, level=level)
         _refuse_blocked(document)
@@ -188,6 +175,12 @@ def _files_by_ins(wanted: Wanted) -> bool:
     """Whether somebody files the document by the INS that it bears."""
     to_patient = wanted.patient or any(map(is_of_patient, wanted.recipients))
     return to_patient or not same_patient.QUALIFYING.isdisjoint(wanted.channels)
+
+
+def _hiding_as_labelled(wanted: Wanted, reference: Resource) -> Wanted:
+    """The order of a stored document that hides it from those, too, whom its DocumentReference hides it from."""
+    labelled = sorted(visibility.hidden_by_labels(reference))
+    return replace(wanted, hidden_from=tuple(dict.fromkeys((*wanted.hidden_from, *labelled))))
 
 
 def _refuse_blocked(document: IssuedDocument) -> None:
@@ -258,6 +251,12 @@ def _place(
         for issue in gate.refusals(model, channel, settings)
     ]
     issues += _wrong_mailboxes(model, mailboxes, settings)
+    labelled = source.carrier is not None and visibility.hidden_by_labels(source.carrier)
+    issues += visibility.contradictions(
+        wanted.hidden_from,
+        to_patient=any(map(is_of_patient, mailboxes)),
+        place="securityLabel" if labelled else "hideFrom",
+    )
     if wanted.intent != "withdraw":
         issues += _duplicates(transaction, document, wanted, mailboxes)
     if wanted.intent == "replace":
@@ -381,7 +380,7 @@ class _Maker:
     now: datetime
 
     def consignment(self, channel: str, mailboxes: tuple[str, ...]) -> Consignment:
-        """What one receiver is sent. Raises RelaisError for what the HL7 v2 volet does not list, in strict mode."""
+        """What one receiver is sent. Raises RelaisError for what the HL7 v2 volet does not let a message say."""
         entry = document_entry(
             self.model,
             self.document.content,
@@ -389,7 +388,7 @@ class _Maker:
             uri="DOC00001.XML" if channel == "mss" else None,
             destination="dmp" if channel in gate.REPLACING else "mss",
         )
-        hidden = tuple(_HIDING[audience] for audience in self.wanted.hidden_from)
+        hidden = tuple(visibility.MASKS[audience] for audience in self.wanted.hidden_from)
         entry = replace(entry, confidentiality=(*entry.confidentiality, *hidden))
         lot = submission_set(
             self.model,
@@ -406,8 +405,8 @@ class _Maker:
             f"<{uuid.uuid4()}@{domain}>",
             EVERY_ACKNOWLEDGEMENT if asked is None else asked,
         )
-        if channel == "hl7v2" and self.settings.hl7v2_strict:
-            self._refuse_unlisted(made)
+        if channel == "hl7v2":
+            self._refuse_impossible(made)
         return made
 
     def _content_type(self, facility: CodedValue) -> CodedValue | None:
@@ -415,7 +414,8 @@ class _Maker:
         own = CodedValue(self.settings.facility_type, "", facility.system)
         return content_type_of(facility) or content_type_of(own)
 
-    def _refuse_unlisted(self, made: Consignment) -> None:
+    def _refuse_impossible(self, made: Consignment) -> None:
+        """Make the message in vain: what the worker could not make is refused now."""
         shipment = Shipment(
             self.document.content,
             made.submission,
@@ -424,11 +424,12 @@ class _Maker:
             "withdraw" if self.wanted.intent == "withdraw" else "send",
             made.acknowledgements,
         )
-        if not is_listed(hl7v2.order_of(shipment, self.model, self.settings).flags):
+        order = hl7v2.order_of(shipment, self.model, self.settings)
+        if self.settings.hl7v2_strict and not is_listed(order.flags):
             message = "not a combination of destinations and visibility that the HL7 v2 volet lists"
             raise RelaisError(Issue("error", "business-rule", message, "hideFrom", "HL7v2 volet: M1 to M3"))
+        compose(self.model, self.document.content, order, hl7v2.policy_of(self.settings))
 
 
-AUDIENCES: tuple[Audience, ...] = get_args(Audience)
 INTENTS: tuple[Intent, ...] = get_args(Intent)
 PRIORITIES: tuple[Priority, ...] = get_args(Priority)

@@ -21,8 +21,8 @@ from relais.cda.errors import UnreadableError
 from relais.cda.xds import LCM, RIM, CodedValue, Submission, SubmissionSet
 from relais.cda.xds_registry import APPROVED, ARCHIVED, DELETED, DEPRECATED, RegisteredEntry, RegistryObjects
 from relais.cda.xds_types import CX
-from relais.server.delivery import dmp_identity, lot_signature, mtom, xds_errors, xds_queries
-from relais.server.delivery.channel import making_the_message
+from relais.server.delivery import dmp_identity, lot_signature, mtom, visibility, xds_errors, xds_queries
+from relais.server.delivery.channel import DeliveryError, making_the_message
 from relais.server.delivery.dmp_soap import Dmp, Transaction, failure
 from relais.server.delivery.vihf import Requester
 from relais.server.delivery.xds_queries import QUERY, Criteria, Slots
@@ -218,6 +218,9 @@ class DmpDocuments:
         """Put masks on a document or take them off (TD3.3a, TD3.3b); the entry gets another entryUUID by that."""
         self._check_reading()
         codes = xds_registry.with_masks(entry.entry, *masks, hide=hide)
+        refused = visibility.contradictions(visibility.hidden_by(codes), to_patient=False, place="confidentialityCode")
+        if issues := list(refused) if hide else []:
+            raise DeliveryError(issues, retry=False)
         payload = xds_registry.visibility_change(lot, entry, codes)
         return xds_errors.check(self._call(UPDATE, payload, lot.patient_id))
 

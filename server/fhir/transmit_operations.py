@@ -9,7 +9,8 @@ from typing import Any, NoReturn, TypeVar
 from relais.mappings.context import Resource
 from relais.server.delivery.acknowledgements import KINDS
 from relais.server.delivery.channel import Acknowledgement
-from relais.server.delivery.transmit import AUDIENCES, INTENTS, PRIORITIES, Wanted, transmit
+from relais.server.delivery.transmit import INTENTS, PRIORITIES, Wanted, transmit
+from relais.server.delivery.visibility import AUDIENCES
 from relais.server.document_forms import Level
 from relais.server.document_sources import CARRIERS, EVERYTHING, Selection
 from relais.server.fhir.bodies import sound_body

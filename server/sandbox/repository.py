@@ -47,7 +47,7 @@ from relais.server.sandbox.registry import (
     registered,
 )
 from relais.server.sandbox.soap import ProvideAndRegister, RegistryError
-from relais.server.sandbox.updates import Update
+from relais.server.sandbox.updates import Update, visibility_errors
 from relais.server.sandbox.vihf_checks import Caller
 
 TEST_PATIENT_DOMAINS = frozenset({INS_NIR_TEST, INS_NIR_DEMO})
@@ -345,6 +345,8 @@ def _code_errors(submission: Submission, _: Mapping[str, bytes]) -> Iterator[Reg
     for issue in document_metadata.check_codes(without_signature, dmp=True):
         if issue.severity == "error":
             yield RegistryError("XDSRegistryMetadataError", issue.message, issue.path)
+    for entry in without_signature.entries:
+        yield from visibility_errors(entry, entry.entry_id)
 
 
 def _content_errors(submission: Submission, documents: Mapping[str, bytes]) -> Iterator[RegistryError]:

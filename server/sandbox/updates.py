@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from lxml import etree
 
 from relais.cda import xds
-from relais.cda.xds import SubmissionSet
+from relais.cda.xds import DocumentEntry, SubmissionSet
 from relais.server.sandbox.registry import (
     APPROVED,
     ARCHIVED,
@@ -114,6 +114,8 @@ class Update:
                     "UnmodifiableMetadataError", "more than the visibility differs", version.symbolic_id
                 )
 
+            yield from visibility_errors(xds.registered_entry(version.element), version.symbolic_id)
+
     def _common_errors(self, target: StoredDocument) -> Iterator[RegistryError]:
         lot = self.submission_set
         if target.entry.patient_id != lot.patient_id:
@@ -142,6 +144,13 @@ class Update:
                 )
             )
             registry.set_status(former.entry_uuid, DEPRECATED)
+
+
+def visibility_errors(entry: DocumentEntry, place: str) -> Iterator[RegistryError]:
+    """Both masks that leave nobody to read are not taken together (EX_2.1-1050)."""
+    if {"MASQUE_PS", "INVISIBLE_PATIENT"} <= {code.code for code in entry.confidentiality}:
+        message = "hidden from professionals and from the patient at once"
+        yield RegistryError("XDSRegistryMetadataError", message, place)
 
 
 def _newest(registry: Registry, logical_id: str) -> StoredDocument | None:

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from relais.cda.errors import Issue
+from relais.cda.reader import read
 from relais.mappings.context import Resource
 from relais.server import document_imports, documents
 from relais.server.delivery import story, watch
 from relais.server.delivery.channel import DeliveryError
+from relais.server.delivery.hl7v2 import order_of
 from relais.server.fhir.outcome import FhirError
 from relais.server.settings import SettingsError
 from relais.server.store import Store, StoreError
@@ -187,6 +189,50 @@ def test_what_is_hidden_from_whom_stands_in_the_metadata(office: Office) -> None
         codes = [code.code for code in shipment.submission.entries[0].confidentiality]
         assert codes == ["N", "INVISIBLE_PATIENT", "INVISIBLE_REPRESENTANTS_LEGAUX"]
         assert shipment.acknowledgements == ("reception",)
+
+
+def test_what_a_stored_fiche_hides_is_hidden_where_its_document_goes(office: Office) -> None:
+    plan = office.post(PLANS["full"], "CarePlan")
+    patient = office.read(plan)["subject"]["reference"]
+    reference = stored_document(office, patient, document_of(office, plan), securityLabel=labels("INVISIBLE_PATIENT"))
+    found = refused(office, reference, "mss", recipient=DOCTOR, patient=True)
+    assert [(issue.path, issue.rule) for issue in found] == [("securityLabel", "MSSanté, HL7v2 volet: M1, M3")]
+    found = refused(office, reference, "dmp", hideFrom="professionals")
+    assert [(issue.path, issue.rule) for issue in found] == [("securityLabel", "EX_2.1-1050")]
+    office.order(reference, "dmp", hideFrom="representatives")
+    office.work()
+    codes = [code.code for code in office.channels["dmp"].taken[0].submission.entries[0].confidentiality]
+    assert codes == ["N", "INVISIBLE_REPRESENTANTS_LEGAUX", "INVISIBLE_PATIENT"]
+
+
+def labels(mask: str) -> list[dict[str, Any]]:
+    system = "https://mos.esante.gouv.fr/NOS/TRE_A07-StatutVisibiliteDocument/FHIR/TRE-A07-StatutVisibiliteDocument"
+    normal = {"system": "http://terminology.hl7.org/CodeSystem/v3-Confidentiality", "code": "N"}
+    return [{"coding": [normal]}, {"coding": [{"system": system, "code": mask}]}]
+
+
+def test_the_dmp_takes_no_document_that_is_more_confidential(office: Office) -> None:
+    plan = office.post(PLANS["full"], "CarePlan")
+    patient = office.read(plan)["subject"]["reference"]
+    normal, restricted = b'<confidentialityCode code="N"', b'<confidentialityCode code="R"'
+    content = document_of(office, plan).replace(b'root="2.25.', b'root="2.25.9').replace(normal, restricted)
+    reference = stored_document(office, patient, content)
+    assert [one.path for one in refused(office, reference, "dmp")] == ["ClinicalDocument/confidentialityCode"]
+    office.order(reference, "hl7v2", recipient=DOCTOR)
+
+
+def test_a_platform_is_asked_to_feed_the_dmp_with_what_the_dmp_takes(office: Office) -> None:
+    for name in ("full", "ins-not-qualified"):
+        office.order(office.post(PLANS[name], "CarePlan"), "hl7v2", recipient=DOCTOR)
+    office.work()
+    orders = [order_of(sent, read(sent.document).document, office.settings) for sent in office.channels["hl7v2"].taken]
+    assert [order.flags.to_dmp for order in orders] == [True, False]
+
+
+def test_a_platform_without_a_name_gets_no_order(lite: Store) -> None:
+    office = Office(lite, hl7v2_receiving_application="", hl7v2_receiving_facility="")
+    [issue] = refused(office, office.post(PLANS["full"], "CarePlan"), "hl7v2")
+    assert "hl7v2_receiving_application, hl7v2_receiving_facility" in issue.message
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from relais.cda.xds_registry import (
     DEPRECATED,
     HIDDEN_FROM_PATIENT,
     HIDDEN_FROM_PROFESSIONALS,
+    HIDDEN_FROM_REPRESENTATIVES,
     RegisteredEntry,
 )
 from relais.server.delivery import lot_signature, vihf, xds_queries
@@ -406,6 +407,24 @@ def test_what_was_never_sent_cannot_be_withdrawn(settings: Settings) -> None:
 # === changing =======================================================================================================
 
 
+def test_both_masks_that_leave_nobody_to_read_are_not_put_on(settings: Settings, documents: DmpDocuments) -> None:
+    sent(settings, 7)
+    documents.change_visibility(lot(1), only(documents), [HIDDEN_FROM_PROFESSIONALS], hide=True)
+    entry = only(documents)
+    with pytest.raises(DeliveryError, match=r"EX_2\.1-1050"), recording() as exchanges:
+        documents.change_visibility(lot(2), entry, [HIDDEN_FROM_PATIENT], hide=True)
+    assert exchanges == []
+    documents.change_visibility(lot(3), entry, [HIDDEN_FROM_PROFESSIONALS], hide=False)
+
+
+def test_the_registry_refuses_both_masks(sandbox: Sandbox, settings: Settings) -> None:
+    shipment = other_shipment(7)
+    masks = (*shipment.submission.entries[0].confidentiality, HIDDEN_FROM_PROFESSIONALS, HIDDEN_FROM_PATIENT)
+    with pytest.raises(DeliveryError, match="at once"):
+        DmpChannel(settings).send(with_entry(shipment, confidentiality=masks))
+    assert not sandbox.documents()
+
+
 def test_masks_are_put_on_and_taken_off(settings: Settings, documents: DmpDocuments) -> None:
     sent(settings, 7)
     first = only(documents)
@@ -417,9 +436,9 @@ def test_masks_are_put_on_and_taken_off(settings: Settings, documents: DmpDocume
     assert replace(second.entry, confidentiality=(), entry_id="") == replace(
         first.entry, confidentiality=(), entry_id=""
     )
-    documents.change_visibility(lot(2), second, [HIDDEN_FROM_PATIENT], hide=True)
+    documents.change_visibility(lot(2), second, [HIDDEN_FROM_REPRESENTATIVES], hide=True)
     documents.change_visibility(lot(3), only(documents), [HIDDEN_FROM_PROFESSIONALS], hide=False)
-    assert [code.code for code in only(documents).entry.confidentiality] == ["N", "INVISIBLE_PATIENT"]
+    assert [code.code for code in only(documents).entry.confidentiality] == ["N", "INVISIBLE_REPRESENTANTS_LEGAUX"]
     assert len(documents.retrieve(PATIENT_ID, [only(documents)])) == 1
 
 

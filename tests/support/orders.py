@@ -38,6 +38,8 @@ CHANNELS = {
     "mss_product_reference": "relais-test",
     "dmp_url": "https://dmp.test/repository",
     "hl7v2_host": "pfi.test",
+    "hl7v2_receiving_application": "PFI",
+    "hl7v2_receiving_facility": "GHT",
     "retry_base": 1.0,
     "retry_attempts": 4,
     "circuit_failures": 3,
