@@ -591,7 +591,7 @@ class _Reader:
 
     def _slot_values(self, slot: etree._Element, path: str) -> list[str]:
         """The values of a slot, white space collapsed; empty ones are no values."""
-        raw = [str(value.xpath("string()")) for value in slot.iterfind(f"{{{RIM}}}ValueList/{{{RIM}}}Value")]
+        raw = [_text(value) for value in slot.iterfind(f"{{{RIM}}}ValueList/{{{RIM}}}Value")]
         values = [" ".join(text.split()) for text in raw]
         if raw != values:
             name = slot.get("name", "")
@@ -610,6 +610,10 @@ _IDENTIFIED = tuple(
 )
 _REGISTRY_OBJECTS = (*_IDENTIFIED, f"{{{RIM}}}ObjectRef")
 _ASSOCIATION_ENDS = ("associationType", "sourceObject", "targetObject")
+
+
+def _text(value: etree._Element) -> str:
+    return str(value.xpath("string()")) if len(value) else value.text or ""
 
 
 def _patient(text: str) -> tuple[str, str]:

@@ -8,10 +8,10 @@ import threading
 from collections.abc import Callable
 from types import TracebackType
 
+from relais.server.delivery.alarms import Alarm
+
 ATTEMPT = 4
 """A whole attempt lasts at most this many times the longest wait for one step (setting `sender_timeout`)."""
-
-_AGAIN = 0.1  # seconds between two looks for a socket that was opened, or wrapped in TLS, meanwhile
 
 
 class Deadline:
@@ -21,11 +21,9 @@ class Deadline:
     """
 
     def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
         self._expired = threading.Event()
-        self._over = threading.Event()
         self._sockets: list[Callable[[], socket.socket | None]] = []
-        self._thread = threading.Thread(target=self._wait, name="deadline", daemon=True)
+        self._alarm = Alarm(seconds, self._expire)
 
     @property
     def expired(self) -> bool:
@@ -37,22 +35,17 @@ class Deadline:
         self._sockets.append(find)
 
     def __enter__(self) -> Deadline:
-        self._thread.start()
+        self._alarm.__enter__()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._over.set()
-        self._thread.join()
+        self._alarm.__exit__(kind, error, at)
 
-    def _wait(self) -> None:
-        if self._over.wait(self._seconds):
-            return
+    def _expire(self) -> None:
+        """Called again and again: a socket may be opened, or wrapped in TLS, when the time is over already."""
         self._expired.set()
-        while True:
-            for find in tuple(self._sockets):
-                _shut(find())
-            if self._over.wait(_AGAIN):
-                return
+        for find in tuple(self._sockets):
+            _shut(find())
 
 
 def _shut(connection: socket.socket | None) -> None:

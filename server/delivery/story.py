@@ -100,12 +100,12 @@ def audit_event(order: Order, delivery: Delivery, now: datetime) -> Resource:
 
 
 def _write(transaction: Transaction, resource: Resource) -> None:
+    """What is wrong with a resource is found before anything is written, so nothing has to be undone."""
     try:
-        with transaction.connection.begin_nested():
-            if "id" in resource:
-                transaction.update(resource)
-            else:
-                transaction.create(resource)
+        if "id" in resource:
+            transaction.update(resource)
+        else:
+            transaction.create(resource)
     except (StoreError, VersionConflictError):
         raise  # the whole transaction is tried again
     except RelaisError as error:

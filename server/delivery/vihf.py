@@ -53,6 +53,8 @@ AUTOMATON = CodedValue("AUTOMATE", "Automate", PRODUCER_SYSTEM)
 _SYSTEM_NAMES = {NORMAL_ACCESS.system: "mode acces VIHF 1.0"}
 _CODE_NAMESPACES: dict[str, str] = {None: HL7, "xsi": XSI}  # type: ignore[dict-item]  # missing from lxml-stubs
 
+_VERSION = version("relais")  # which is read from files each time that it is asked for
+
 VALIDITY = timedelta(minutes=5)
 SKEW = timedelta(minutes=2)
 """An assertion is valid from SKEW before it was made, for clocks that are late, to VALIDITY after."""
@@ -194,7 +196,7 @@ def _attributes(statement: etree._Element, who: Requester, patient: str, setting
         ("Ressource_URN", "urn:dmp"),
         ("urn:oasis:names:tc:xspa:1.0:subject:purposeofuse", ("PurposeOfUse", (NORMAL_ACCESS,))),
         ("LPS_Nom", "Relais"),
-        ("LPS_Version", version("relais")),
+        ("LPS_Version", _VERSION),
         ("LPS_ID_HOMOLOGATION_DMP", settings.dmp_homologation),
     ]
     if settings.dmp_installation:

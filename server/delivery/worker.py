@@ -20,6 +20,7 @@ from relais.cda.errors import Issue, RelaisError
 from relais.cda.xds import REPLACE, Association
 from relais.server import documents
 from relais.server.delivery import acknowledgements, circuits, evidence, outbox, same_patient, story
+from relais.server.delivery.alarms import Alarm
 from relais.server.delivery.channel import (
     Channel,
     DeliveryError,
@@ -168,25 +169,32 @@ class Worker:
 
     @contextmanager
     def _holding(self, leased: Leased) -> Iterator[None]:
-        """Renew the lease from another thread while the block runs."""
-        done = threading.Event()
+        """Renew the lease while the block runs, from a thread of its own once the block has taken long."""
+        done, threads = threading.Event(), list[threading.Thread]()
+        pause = self._conduct.lease.total_seconds() / 3
 
         def renew() -> None:
-            while not done.wait(self._conduct.lease.total_seconds() / 3):
+            while not done.is_set():
                 try:
                     with self._repository.transaction() as transaction:
                         until = self._repository.clock() + self._conduct.lease
                         outbox.renew(transaction.connection, leased, until)
                 except RelaisError as error:
                     log.warning("delivery %d: its lease could not be renewed: %s", leased.key, error)
+                done.wait(pause)
 
-        thread = threading.Thread(target=renew, name="lease", daemon=True)
-        thread.start()
+        def begin() -> None:
+            if not threads:
+                threads.append(threading.Thread(target=renew, name="lease", daemon=True))
+                threads[0].start()
+
         try:
-            yield
+            with Alarm(pause, begin):
+                yield
         finally:
             done.set()
-            thread.join()
+            for thread in threads:
+                thread.join()
 
     def _failed(self, leased: Leased, error: DeliveryError) -> _Settlement:
         """A destination that is not to be trusted now (an expired certificate) may be mended: it is tried again."""
