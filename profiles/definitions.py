@@ -99,7 +99,7 @@ class UnknownDefinitionError(LookupError):
 @cache
 def types() -> Mapping[str, TypeDefinition]:
     """Every type by name: resources, data types, primitives, and backbone elements by path."""
-    return _table("types.json", dict[str, TypeDefinition])
+    return _table("types.json", _types)
 
 
 @cache
@@ -146,7 +146,7 @@ def compartments() -> Mapping[str, Mapping[str, tuple[str, ...]]]:
 
     The resource that the compartment is named after is always in its own compartment.
     """
-    return _table("compartments.json", dict[str, dict[str, tuple[str, ...]]])
+    return _table("compartments.json", _compartments)
 
 
 @cache
@@ -163,12 +163,12 @@ def invariants(path: str) -> tuple[Invariant, ...]:
 @cache
 def all_invariants() -> Mapping[str, tuple[Invariant, ...]]:
     """Every invariant of R4 by the type or element path it is filed under."""
-    return _table("invariants.json", dict[str, tuple[Invariant, ...]])
+    return _table("invariants.json", _invariants)
 
 
 @cache
 def _search_parameter_tables() -> Mapping[str, tuple[SearchParameter, ...]]:
-    return _table("search_parameters.json", dict[str, tuple[SearchParameter, ...]])
+    return _table("search_parameters.json", _parameters)
 
 
 def _search_parameters_of(name: str) -> dict[str, SearchParameter]:
@@ -179,8 +179,17 @@ def _search_parameters_of(name: str) -> dict[str, SearchParameter]:
 
 @cache
 def _value_sets() -> Mapping[str, Mapping[str, frozenset[str]]]:
-    return _table("value_sets.json", dict[str, dict[str, frozenset[str]]])
+    return _table("value_sets.json", _codes)
 
 
-def _table(name: str, shape: type[_T]) -> _T:
-    return msgspec.json.decode((files("relais.profiles") / "r4" / name).read_bytes(), type=shape)
+# Made here, in the one thread that imports: msgspec prepares a type when it first meets it, and threads that meet one
+# at the same time crash the process.
+_types = msgspec.json.Decoder(dict[str, TypeDefinition])
+_compartments = msgspec.json.Decoder(dict[str, dict[str, tuple[str, ...]]])
+_invariants = msgspec.json.Decoder(dict[str, tuple[Invariant, ...]])
+_parameters = msgspec.json.Decoder(dict[str, tuple[SearchParameter, ...]])
+_codes = msgspec.json.Decoder(dict[str, dict[str, frozenset[str]]])
+
+
+def _table(name: str, decoder: msgspec.json.Decoder[_T]) -> _T:
+    return decoder.decode((files("relais.profiles") / "r4" / name).read_bytes())

@@ -73,6 +73,11 @@ class Identity:
     patient: tuple[II, ...]
 
 
+# Made on import: see `relais.profiles.definitions`.
+_read_identity = msgspec.json.Decoder(Identity).decode
+_read_issues = msgspec.json.Decoder(tuple[Issue, ...]).decode
+
+
 @dataclass(frozen=True, slots=True)
 class IssuedDocument:
     """One issued document: `content` is exactly what is sent; `carrier` is `Type/[id]`, empty if made elsewhere.
@@ -301,7 +306,7 @@ def earlier_of(connection: Connection, lineage: str, version: int) -> list[II]:
     table = document_table.c
     asked = select(table.identity).where(table.lineage == lineage, table.version < version)
     rows = connection.execute(asked.order_by(table.version.desc()))
-    return [msgspec.json.decode(row.identity, type=Identity).id for row in rows]
+    return [_read_identity(row.identity).id for row in rows]
 
 
 def newest_of(connection: Connection, lineage: str) -> IssuedDocument | None:
@@ -325,10 +330,10 @@ def _newest(connection: Connection, condition: Any) -> IssuedDocument | None:
 
 def _document(row: Row[Any]) -> IssuedDocument:
     return IssuedDocument(
-        msgspec.json.decode(row.identity, type=Identity),
+        _read_identity(row.identity),
         row.version,
         row.carrier,
         row.content,
-        msgspec.json.decode(row.issues, type=tuple[Issue, ...]),
+        _read_issues(row.issues),
         to_datetime(row.issued),
     )

@@ -206,8 +206,11 @@ def _deliveries(transaction: Transaction, message_id: str) -> list[tuple[int, st
     return [(row.key, row.task, frozenset(map(str.lower, _recipients(row.consignment)))) for row in rows]
 
 
+_read_consignment = msgspec.json.Decoder(Consignment).decode
+
+
 def _recipients(consignment: bytes) -> tuple[str, ...]:
-    return msgspec.json.decode(consignment, type=Consignment).recipients
+    return _read_consignment(consignment).recipients
 
 
 def _receiver(trigger: Trigger, mailbox: str) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -255,3 +258,47 @@ def codes_of(node: dict[str, Any]) -> list[str]:
     for concept in node.get("concept", ()):
         found += [concept["code"], *codes_of(concept)]
     return found
+
+
+_FORKS = """
+import os, sys, threading
+from relais.profiles import definitions
+
+def child():
+    together = threading.Barrier(4)
+    threads = [threading.Thread(target=lambda: (together.wait(), definitions.all_invariants())) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    os._exit(0)
+
+sys.setswitchinterval(1e-6)
+for _ in range(100):
+    number = os.fork()
+    if not number:
+        child()
+    if os.waitpid(number, 0)[1]:
+        sys.exit("a process crashed")
+"""
+
+
+def test_threads_of_a_new_process_may_read_a_table_at_once() -> None:
+    """As those of a web process do with its first requests; decoders made by them crashed one process in thirty."""
+    subprocess.run([sys.executable, "-c", _FORKS], check=True, timeout=300)
+
+
+def test_decoders_of_types_are_made_on_import() -> None:
+    """msgspec prepares a type when it first meets it, and not for two threads at once."""
+    root = Path(definitions.__file__).parents[1]
+    calls = [
+        (path.name, node.lineno)
+        for room in ("cda", "mappings", "profiles", "server")
+        for path in (root / room).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("json.decode")
+        if any(
+            keyword.arg == "type" and "dict[str, str]" not in ast.unparse(keyword.value) for keyword in node.keywords
+        )
+    ]
+    assert calls == []
