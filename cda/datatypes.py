@@ -7,9 +7,9 @@ health data); the caller knows the place and says it.
 
 from __future__ import annotations
 
+import hashlib
 import re
-import uuid
-from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
@@ -21,8 +21,8 @@ OID_PATTERN = r"[0-2](\.(0|[1-9][0-9]*))+"
 _OID = re.compile(OID_PATTERN)
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _TS = re.compile(
-    r"(?P<digits>\d{4}|\d{6}|\d{8}|\d{10}|\d{12}|\d{14})(?:(?<=\d{14})\.\d+)?"
-    r"(?P<offset>(?P<sign>[+-])(?P<hours>\d\d)(?P<minutes>[0-5]\d))?",
+    r"(\d{4}|\d{6}|\d{8}|\d{10}|\d{12}|\d{14})(?:(?<=\d{14})\.\d+)?"  # digits
+    r"([+-]\d\d[0-5]\d)?",  # offset
     re.ASCII,
 )
 _FHIR_DATE = re.compile(r"\d{4}(-\d\d(-\d\d)?)?", re.ASCII)
@@ -31,7 +31,8 @@ _FHIR_TIME = re.compile(
     re.ASCII,
 )
 _FIRST_INSTANT = "00000101000000"  # completes a TS of lower precision to a whole instant
-_PROJECT_NAMESPACE = uuid.UUID("99e0cf50-3b61-4fad-8b1c-b979d2f64210")
+_NO_PUNCTUATION = str.maketrans("", "", "-:T")
+_PROJECT_NAMESPACE = bytes.fromhex("99e0cf503b614fad8b1cb979d2f64210")
 
 
 # --- identifiers ----------------------------------------------------------------------------------------------
@@ -70,17 +71,27 @@ def urn_from_root(root: str) -> str | None:
     return None
 
 
-def stable_uuid(*parts: str) -> uuid.UUID:
-    """A UUIDv5 of `parts`: the same parts always give the same one.
-
-    Each part is preceded by its length, so that ("ab", "c") and ("a", "bc") differ.
-    """
-    return uuid.uuid5(_PROJECT_NAMESPACE, "".join([f"{len(part)}:{part}" for part in parts]))
+def stable_uuid(*parts: str) -> str:
+    """A UUIDv5 of `parts`, in lower case: the same parts always give the same one."""
+    digits = _uuid5(parts).hex()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def uuid_oid(*parts: str) -> str:
     """The OID under 2.25 of `stable_uuid(*parts)`, at most 44 characters."""
-    return f"2.25.{stable_uuid(*parts).int}"
+    return f"2.25.{int.from_bytes(_uuid5(parts))}"
+
+
+def _uuid5(parts: tuple[str, ...]) -> bytearray:
+    """The UUIDv5 of `parts` as bytes (RFC 9562, 5.5): `uuid.uuid5` takes three times as long.
+
+    Each part is preceded by its length, so that ("ab", "c") and ("a", "bc") differ.
+    """
+    name = "".join([f"{len(part)}:{part}" for part in parts])
+    digest = bytearray(hashlib.sha1(_PROJECT_NAMESPACE + name.encode(), usedforsecurity=False).digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x50
+    digest[8] = digest[8] & 0x3F | 0x80
+    return digest
 
 
 # --- times ----------------------------------------------------------------------------------------------------
@@ -97,22 +108,13 @@ def _read_ts(ts: str) -> _Ts:
     match = _TS.fullmatch(ts)
     if match is None:
         raise ValueError("not an HL7 TS: YYYY[MM[DD[HH[MM[SS]]]]][±ZZZZ] expected")
-    digits = match["digits"]
+    digits, offset = match.groups()
     whole = digits + _FIRST_INSTANT[len(digits) :]
-    year, month, day = int(whole[:4]), int(whole[4:6]), int(whole[6:8])
-    hour, minute, second = int(whole[8:10]), int(whole[10:12]), int(whole[12:])
     try:
-        start = datetime(year, month, day, hour, minute, second, tzinfo=_zone(match))
+        start = datetime.fromisoformat(f"{whole[:8]}T{whole[8:]}{offset or ''}")
     except ValueError:
         raise ValueError("not an HL7 TS: no such date, time or offset") from None
-    return _Ts(digits, start)
-
-
-def _zone(match: re.Match[str]) -> tzinfo:
-    if match["offset"] is None:
-        return PARIS
-    offset = timedelta(hours=int(match["hours"]), minutes=int(match["minutes"]))
-    return timezone(-offset if match["sign"] == "-" else offset)
+    return _Ts(digits, start if offset else start.replace(tzinfo=PARIS))
 
 
 def _with_whole_minutes(instant: datetime) -> datetime:
@@ -122,7 +124,7 @@ def _with_whole_minutes(instant: datetime) -> datetime:
 
 
 def _digits(instant: datetime) -> str:
-    return f"{instant.year:04d}{instant:%m%d%H%M%S}"
+    return instant.isoformat()[:19].translate(_NO_PUNCTUATION)
 
 
 def is_ts(text: str) -> bool:
@@ -150,7 +152,7 @@ def ts_from_datetime(instant: datetime) -> str:
     if instant.tzinfo is None:
         raise ValueError("a time without offset is not an instant")
     local = _with_whole_minutes(instant.astimezone(PARIS))
-    return f"{_digits(local)}{local:%z}"
+    return f"{_digits(local)}{local.isoformat()[-6:].replace(':', '')}"
 
 
 def ts_from_fhir(value: str) -> str:
