@@ -74,6 +74,10 @@ def found(facade: RunningFacade, query: str) -> list[str]:
         (f"Patient?_has:Condition:subject:code:above={SYSTEM}|owl", ["animal", "bird", "owl"]),
         ("Condition?subject:Patient.gender:in=http://hl7.org/fhir/ValueSet/administrative-gender", [*CODES, "other"]),
         ("Patient?gender:not-in=http://hl7.org/fhir/ValueSet/administrative-gender", []),
+        (f"Condition?_filter=code in {BIRDS} and not (code eq owl)", ["bird"]),
+        (f"Condition?_filter=code ni {BIRDS}", ["animal", "cat", "other", "words"]),
+        (f"Condition?_filter=code ss {SYSTEM}|bird", ["bird", "owl"]),
+        (f"Condition?_filter=code sb {SYSTEM}|bird", ["animal", "bird"]),
     ],
 )
 def test_value_sets_and_hierarchies_are_searched_by(zoo: RunningFacade, query: str, expected: list[str]) -> None:
