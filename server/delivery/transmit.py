@@ -18,8 +18,9 @@ from relais.mappings.hl7v2.legality import is_listed
 from relais.mappings.hl7v2.writing import compose
 from relais.mappings.to_cda.pps import APPROVAL_RULE, OPPOSITION_RULE
 from relais.server import documents
-from relais.server.delivery import gate, hl7v2, outbox, same_patient, stored_documents, story, visibility
+from relais.server.delivery import gate, hl7v2, outbox, same_patient, stored_documents, story, vihf, visibility
 from relais.server.delivery.channel import EVERY_ACKNOWLEDGEMENT, Acknowledgement, Shipment, entry_uuid
+from relais.server.delivery.lot_author import lot_author
 from relais.server.delivery.mail_message import check_recipients, is_of_patient
 from relais.server.delivery.outbox import Consignment, Order, Priority, State
 from relais.server.delivery.recipients import CareTeamMailboxes, patient_mailbox, patient_reference
@@ -380,7 +381,10 @@ class _Maker:
     now: datetime
 
     def consignment(self, channel: str, mailboxes: tuple[str, ...]) -> Consignment:
-        """What one receiver is sent. Raises RelaisError for what the HL7 v2 volet does not let a message say."""
+        """What one receiver is sent.
+
+        Raises RelaisError for what the HL7 v2 volet does not let a message say, and for who may not feed the DMP.
+        """
         entry = document_entry(
             self.model,
             self.document.content,
@@ -396,7 +400,10 @@ class _Maker:
             source_id=self.settings.source_oid,
             time=self.now,
             content_type=self._content_type(entry.facility_type),
+            author=lot_author(entry.authors, self.settings),
         )
+        if channel == "dmp":
+            vihf.sender(lot.author, self.settings)  # whom the DMP would refuse is refused at once
         domain = self.settings.mss_sender.rpartition("@")[2] or "relais.invalid"
         asked = self.wanted.acknowledgements
         made = Consignment(
