@@ -55,10 +55,12 @@ def table(head: Iterable[str], rows: Iterable[Iterable[Iterable[Node]]]) -> Elem
 
 def walk(nodes: Iterable[Node]) -> Iterator[Element]:
     """Every element below `nodes`, depth first."""
-    for node in nodes:
+    waiting = [*nodes][::-1]
+    while waiting:
+        node = waiting.pop()
         if isinstance(node, Element):
             yield node
-            yield from walk(node.children)
+            waiting += node.children[::-1]
 
 
 def plain_text(nodes: Iterable[Node]) -> str:

@@ -6,7 +6,7 @@ The words keep line breaks (`br`, paragraphs, items, rows) and no other white sp
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from urllib.parse import urlsplit
 from xml.sax.saxutils import escape, quoteattr
 
@@ -57,6 +57,7 @@ _BLOCKS = frozenset({"paragraph", "list", "item", "table", "caption", "tr"})
 _CELLS = frozenset({"th", "td"})
 _HOLDERS = frozenset({"td", "item"})
 _WHITE_SPACE = re.compile(r"[ \t\r\n]+")
+_NEEDS_ESCAPE = re.compile(r"[&<>\"\t\r\n]").search
 
 
 # --- XHTML --------------------------------------------------------------------------------------------------------
@@ -80,28 +81,30 @@ def _shows_something(nodes: Iterable[Node]) -> bool:
 
 
 def _markup(nodes: Iterable[Node]) -> str:
-    return "".join([_element(node) if isinstance(node, Element) else escape(node) for node in nodes])
+    return "".join([escape(node) if isinstance(node, str) else _element(node) for node in nodes])
 
 
 def _element(node: Element) -> str:
     content = _markup(node.children)
+    tag, attributes = _TAGS.get(node.tag) or _tag(node), ""
     if node.tag == "renderMultiMedia":
         content = escape(f"[Document joint : {node.attributes.get('referencedObject', '')}] ") + content
-    if "styleCode" in node.attributes:
-        for style in node.attributes["styleCode"].split():
-            if tag := _STYLES.get(style):
-                content = f"<{tag}>{content}</{tag}>"
-    tag = _tag(node)
-    attributes = ""
     if node.attributes:
-        attributes = "".join([f" {name}={quoteattr(value)}" for name, value in _attributes(node).items()])
+        for style in node.attributes.get("styleCode", "").split():
+            if styled := _STYLES.get(style):
+                content = f"<{styled}>{content}</{styled}>"
+        attributes = "".join([f" {name}={_quoted(value)}" for name, value in _attributes(node).items()])
     return f"<{tag}{attributes}>{content}</{tag}>" if content else f"<{tag}{attributes}/>"
+
+
+def _quoted(value: str) -> str:
+    return quoteattr(value) if _NEEDS_ESCAPE(value) else f'"{value}"'
 
 
 def _tag(node: Element) -> str:
     if node.tag == "list":
         return "ol" if node.attributes.get("listType") == "ordered" else "ul"
-    return _TAGS.get(node.tag, "span")
+    return "span"
 
 
 def _attributes(node: Element) -> dict[str, str]:
@@ -110,14 +113,15 @@ def _attributes(node: Element) -> dict[str, str]:
         found["id"] = node.attributes["ID"]
     if "Underline" in node.attributes.get("styleCode", "").split():
         found["style"] = _UNDERLINED
-    if _is_safe_link(link := node.attributes.get("href", "")):
+    link = node.attributes.get("href")
+    if link and _is_safe_link(link):
         found["href"] = link
     return found
 
 
 def _is_safe_link(link: str) -> bool:
     try:
-        return bool(link) and urlsplit(link).scheme.lower() in _LINK_SCHEMES
+        return urlsplit(link).scheme.lower() in _LINK_SCHEMES
     except ValueError:
         return False
 
@@ -125,8 +129,10 @@ def _is_safe_link(link: str) -> bool:
 # --- words --------------------------------------------------------------------------------------------------------
 
 
-def words(nodes: Iterable[Node]) -> str:
+def words(nodes: Sequence[Node]) -> str:
     """What one reads in `nodes`, with its line breaks."""
+    if len(nodes) == 1 and isinstance(nodes[0], str):
+        return _WHITE_SPACE.sub(" ", nodes[0]).strip(" ")
     lines = "".join(_pieces(nodes)).split("\n")
     return "\n".join(_WHITE_SPACE.sub(" ", line).strip(" ") for line in lines).strip("\n ")
 
