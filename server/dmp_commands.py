@@ -17,12 +17,12 @@ from typing import Any, Literal
 from relais.cda import xds_registry
 from relais.cda.datatypes import dtm_from_datetime
 from relais.cda.errors import Issue, RelaisError
-from relais.cda.templates import INS_NIR, INS_NIR_TEST, PS_IDNAT, STRUCT_IDNAT
-from relais.cda.xds import MetadataAuthor, SubmissionSet
+from relais.cda.templates import INS_NIR, INS_NIR_TEST
+from relais.cda.xds import SubmissionSet
 from relais.cda.xds_registry import RegisteredEntry
-from relais.cda.xds_types import CX, XCN, XON
+from relais.cda.xds_types import CX
 from relais.mappings.identity import may_leave
-from relais.server.delivery import dmp_web, vihf
+from relais.server.delivery import dmp_web, lot_author, vihf
 from relais.server.delivery.dmp_patients import DmpPatients, Existence
 from relais.server.delivery.dmp_soap import Dmp
 from relais.server.delivery.visibility import MASKS, Audience
@@ -117,14 +117,6 @@ def change_status(target: Target, unique_id: str, change: Change) -> dict[str, A
         return _summary(_entry(documents, target, unique_id))
 
 
-def lot_author(settings: Settings) -> MetadataAuthor:
-    """Who answers for this installation, as the author of a lot. Raises DeliveryError naming missing settings."""
-    who = vihf.requester(settings)
-    person = XCN(who.identifier, settings.responsible_family, settings.responsible_given, PS_IDNAT, "D", "IDNPS")
-    structure = XON(settings.organization_name, who.structure, STRUCT_IDNAT, "IDNST")
-    return MetadataAuthor(str(person), (str(structure),))
-
-
 def change_lot(settings: Settings, entry: RegisteredEntry) -> SubmissionSet:
     """A new lot for a change of `entry`, in the name of who answers for this installation."""
     return SubmissionSet(
@@ -133,7 +125,7 @@ def change_lot(settings: Settings, entry: RegisteredEntry) -> SubmissionSet:
         patient_id=entry.entry.patient_id,
         submission_time=dtm_from_datetime(datetime.now(UTC)),
         content_type=entry.entry.facility_type,
-        author=lot_author(settings),
+        author=lot_author.responsible(settings),
     )
 
 

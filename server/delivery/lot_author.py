@@ -1,40 +1,35 @@
-"""Who sends a document, as the author of its lot: whom the VIHF, the MDM (PRT SB) and README.TXT name.
+"""Who sends a lot: its author, who need not be that of the documents in it (XDS SubmissionSet.author, SEL-MP-037).
 
-CI-SIS volet Partage de documents de santé, SEL-MP-037: SubmissionSet.author is who sends, whoever wrote the document;
-its structure is that of the VIHF and of the certificate.
+The structure is the one that sends: the DMP wants it to be that of the VIHF and of the certificate. Of the authors of a
+document the first who is of this structure sends it; what others wrote, who answers for this installation sends.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from relais.cda.templates import PS_IDNAT, STRUCT_IDNAT
 from relais.cda.xds import MetadataAuthor
 from relais.cda.xds_types import XCN, XON
-from relais.server.delivery.vihf import AUTOMATON
+from relais.server.delivery import vihf
 from relais.server.settings import Settings
 
 
-def lot_author(authors: Sequence[MetadataAuthor], settings: Settings) -> MetadataAuthor:
-    """The first author of a document who works in the structure of the settings, else who answers for it there.
+def responsible(settings: Settings) -> MetadataAuthor:
+    """Who answers for this installation (settings `responsible_…`). Raises DeliveryError naming missing settings."""
+    who = vihf.requester(settings)
+    person = XCN(who.identifier, settings.responsible_family, settings.responsible_given, PS_IDNAT, "D", "IDNPS")
+    structure = XON(settings.organization_name, who.structure, STRUCT_IDNAT, "IDNST")
+    return MetadataAuthor(str(person), (str(structure),))
 
-    Where the settings name no structure, the first author: each sends for the own one.
+
+def sender(authors: Iterable[MetadataAuthor], settings: Settings) -> MetadataAuthor:
+    """Who sends a document of these authors; the first of them where the settings name no structure.
+
+    Raises DeliveryError naming the settings that are missing when none of the authors is of this structure.
     """
-    if not settings.organization_finess:
-        return authors[0]
     own = f"1{settings.organization_finess}"
-    ours = (author for author in authors if own in {XON.parse(text).id for text in author.institutions})
-    return next(ours, None) or _emitter(own, settings)
-
-
-def _emitter(structure: str, settings: Settings) -> MetadataAuthor:
-    """The professional of `responsible_…`, else the software, in the structure of the settings."""
-    institution = str(XON(settings.organization_name, structure, STRUCT_IDNAT, "IDNST"))
-    family, given = settings.responsible_family, settings.responsible_given
-    if settings.responsible_rpps and family:
-        person = XCN(f"8{settings.responsible_rpps}", family, given, PS_IDNAT, "D", "IDNPS")
-        return MetadataAuthor(str(person), (institution,))
-    software = settings.deployment.software_name
-    device = XCN(f"3{settings.organization_finess}/{software}", software, software, PS_IDNAT, "U", "RI")
-    specialty = f"{AUTOMATON.code}^{AUTOMATON.display}^{AUTOMATON.system}"
-    return MetadataAuthor(str(device), (institution,), specialties=(specialty,))
+    for author in authors:
+        if not settings.organization_finess or own in (XON.parse(text).id for text in author.institutions):
+            return author
+    return responsible(settings)

@@ -11,16 +11,15 @@ from typing import Literal, get_args
 from relais.cda.errors import Issue, RelaisError
 from relais.cda.model import Document
 from relais.cda.reader import read
-from relais.cda.xds import CodedValue, Submission
+from relais.cda.xds import CodedValue, MetadataAuthor, Submission
 from relais.mappings.context import Resource
 from relais.mappings.document_metadata import content_type_of, document_entry, submission_set
 from relais.mappings.hl7v2.legality import is_listed
 from relais.mappings.hl7v2.writing import compose
 from relais.mappings.to_cda.pps import APPROVAL_RULE, OPPOSITION_RULE
 from relais.server import documents
-from relais.server.delivery import gate, hl7v2, outbox, same_patient, stored_documents, story, vihf, visibility
-from relais.server.delivery.channel import EVERY_ACKNOWLEDGEMENT, Acknowledgement, Shipment, entry_uuid
-from relais.server.delivery.lot_author import lot_author
+from relais.server.delivery import gate, hl7v2, lot_author, outbox, same_patient, stored_documents, story, visibility
+from relais.server.delivery.channel import EVERY_ACKNOWLEDGEMENT, Acknowledgement, DeliveryError, Shipment, entry_uuid
 from relais.server.delivery.mail_message import check_recipients, is_of_patient
 from relais.server.delivery.outbox import Consignment, Order, Priority, State
 from relais.server.delivery.recipients import CareTeamMailboxes, patient_mailbox, patient_reference
@@ -381,10 +380,7 @@ class _Maker:
     now: datetime
 
     def consignment(self, channel: str, mailboxes: tuple[str, ...]) -> Consignment:
-        """What one receiver is sent.
-
-        Raises RelaisError for what the HL7 v2 volet does not let a message say, and for who may not feed the DMP.
-        """
+        """What one receiver is sent. Raises RelaisError for what the HL7 v2 volet does not let a message say."""
         entry = document_entry(
             self.model,
             self.document.content,
@@ -400,10 +396,8 @@ class _Maker:
             source_id=self.settings.source_oid,
             time=self.now,
             content_type=self._content_type(entry.facility_type),
-            author=lot_author(entry.authors, self.settings),
+            author=self._sender(channel, entry.authors),
         )
-        if channel == "dmp":
-            vihf.sender(lot.author, self.settings)  # whom the DMP would refuse is refused at once
         domain = self.settings.mss_sender.rpartition("@")[2] or "relais.invalid"
         asked = self.wanted.acknowledgements
         made = Consignment(
@@ -415,6 +409,15 @@ class _Maker:
         if channel == "hl7v2":
             self._refuse_impossible(made)
         return made
+
+    def _sender(self, channel: str, authors: Sequence[MetadataAuthor]) -> MetadataAuthor:
+        """Who sends the lot: the DMP takes none without the settings that say who answers for what others wrote."""
+        try:
+            return lot_author.sender(authors, self.settings)
+        except DeliveryError as error:
+            if channel == "dmp":
+                raise RelaisError(error.issues) from error
+            return authors[0]
 
     def _content_type(self, facility: CodedValue) -> CodedValue | None:
         """The sector of the document if it is a content type (that of a hospital is none), else that of the emitter."""

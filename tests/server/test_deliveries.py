@@ -229,6 +229,41 @@ def test_a_platform_is_asked_to_feed_the_dmp_with_what_the_dmp_takes(office: Off
     assert [order.flags.to_dmp for order in orders] == [True, False]
 
 
+RESPONSIBLE = {"responsible_rpps": "10101234564", "responsible_family": "ROUX", "responsible_given": "Ines"}
+
+
+def senders(office: Office, channel: str) -> list[tuple[str | None, ...]]:
+    """Person and structures of the author of each lot that a channel took."""
+    lots = [shipment.submission.submission_set for shipment in office.channels[channel].taken]
+    return [(lot.author.person, *lot.author.institutions) for lot in lots]
+
+
+def test_what_another_structure_wrote_is_sent_by_who_answers_here(lite: Store) -> None:
+    office = Office(lite, organization_finess="750000018", organization_name="DAC", **RESPONSIBLE)
+    office.order(office.post(PLANS["full"], "CarePlan"), "dmp")
+    office.work()
+    person = "810101234564^ROUX^Ines^^^^^^&1.2.250.1.71.4.2.1&ISO^D^^^IDNPS"
+    assert senders(office, "dmp") == [(person, "DAC^^^^^&1.2.250.1.71.4.2.2&ISO^IDNST^^^1750000018")]
+    [entry] = office.channels["dmp"].taken[0].submission.entries
+    assert all("750000018" not in text for author in entry.authors for text in author.institutions)
+
+
+def test_what_this_structure_wrote_is_sent_by_its_author(lite: Store) -> None:
+    office = Office(lite, organization_finess="910019447", **RESPONSIBLE)
+    office.order(office.post(PLANS["full"], "CarePlan"), "dmp")
+    office.work()
+    [shipment] = office.channels["dmp"].taken
+    assert shipment.submission.submission_set.author == shipment.submission.entries[0].authors[0]
+
+
+def test_the_dmp_needs_somebody_who_answers_for_what_others_wrote(lite: Store) -> None:
+    nobody = dict.fromkeys(RESPONSIBLE, "")
+    office = Office(lite, organization_finess="750000018", **nobody)
+    plan = office.post(PLANS["full"], "CarePlan")
+    assert [one.path for one in refused(office, plan, "dmp")] == ["responsible_rpps", "responsible_family"]
+    office.order(plan, "mss", recipient=DOCTOR)
+
+
 def test_a_platform_without_a_name_gets_no_order(lite: Store) -> None:
     office = Office(lite, hl7v2_receiving_application="", hl7v2_receiving_facility="")
     [issue] = refused(office, office.post(PLANS["full"], "CarePlan"), "hl7v2")
