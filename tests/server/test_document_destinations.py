@@ -33,6 +33,8 @@ SETTINGS = {
     "mss_sender": "coordination@dac.mssante.fr",
     "dmp_url": "https://dmp.example/",
     "hl7v2_host": "127.0.0.1",
+    "hl7v2_receiving_application": "PFI",
+    "hl7v2_receiving_facility": "GHT",
 }
 
 
