@@ -2,7 +2,7 @@
 
 A member's mailbox is a telecom (`system=email`) that is said to be one of MSSanté (fr-core `contact-point-email-type`,
 annuaire `as-ext-mailbox-mss-metadata`) or lies in the trust space. Of a PractitionerRole its own counts first, then
-that of the Practitioner, then that of the Organization.
+that of the Practitioner, then that of the Organization. A mailbox on the red list is not looked up.
 """
 
 from __future__ import annotations
@@ -86,7 +86,8 @@ class CareTeamMailboxes:
         for telecom in resource.get("telecom", ()):
             value = (telecom.get("value") or "").removeprefix("mailto:")
             current = telecom.get("use") != "old" and covers(telecom.get("period", {}), self._today)
-            if telecom.get("system") == "email" and value and current and self._is_of_mssante(telecom, value):
+            is_open = current and not _is_on_red_list(telecom)
+            if telecom.get("system") == "email" and value and is_open and self._is_of_mssante(telecom, value):
                 yield value
 
     def _is_of_mssante(self, telecom: Resource, value: str) -> bool:
@@ -100,6 +101,16 @@ class CareTeamMailboxes:
             return None
         stored = read_current(self._transaction.connection, target[1], target[2])
         return None if stored is None or stored.deleted else load(stored.content or b"")
+
+
+def _is_on_red_list(telecom: Resource) -> bool:
+    """Whether the holder of a mailbox wants nobody to find it (annuaire, `listeRouge`); who knows it may name it."""
+    metadata = extensions.extensions(telecom, _MAILBOX_METADATA)
+    return any(
+        one.get("url") == "listeRouge" and one.get("valueBoolean") is True
+        for found in metadata
+        for one in found.get("extension", ())
+    )
 
 
 def patient_reference(carrier: Resource) -> str | None:

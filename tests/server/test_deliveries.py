@@ -137,6 +137,19 @@ def test_who_has_no_mailbox_of_his_own_is_reached_by_that_of_the_structure(offic
     assert [delivery.recipient for delivery in office.deliveries(task)] == ["secretariat@cabinet.mssante.fr"]
 
 
+def test_a_mailbox_on_the_red_list_is_written_to_by_those_who_name_it_alone(office: Office) -> None:
+    stored = office.post_all(PLANS["full"])
+    plan = next(name for name in stored if name.startswith("CarePlan/"))
+    team = next(name for name in stored if name.startswith("CareTeam/"))
+    members = [one["member"]["reference"] for one in office.read(team)["participant"]]
+    metadata = "https://interop.esante.gouv.fr/ig/fhir/annuaire/StructureDefinition/as-ext-mailbox-mss-metadata"
+    red = {"url": metadata, "extension": [{"url": "listeRouge", "valueBoolean": True}]}
+    office.change(members[1], telecom=[{"system": "email", "value": NURSE, "extension": [red]}])
+    assert refused(office, plan, "mss")[0].path == "recipient"
+    task = office.order(plan, "mss", recipient=NURSE)
+    assert [delivery.recipient for delivery in office.deliveries(task)] == [NURSE]
+
+
 def test_a_mailbox_outside_the_trust_space_is_refused_even_when_it_is_said_to_be_of_mssante(office: Office) -> None:
     stored = office.post_all(PLANS["full"])
     plan = next(name for name in stored if name.startswith("CarePlan/"))
