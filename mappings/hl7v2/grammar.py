@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections import Counter
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import hl7apy
@@ -20,7 +20,7 @@ from hl7apy.parser import parse_message
 from hl7apy.validation import Validator
 
 from relais.mappings.hl7v2.er7 import Message
-from relais.mappings.hl7v2.findings import Findings, Place
+from relais.mappings.hl7v2.findings import Finding, Findings, Place
 
 _RULE = "hl7v2.grammar"
 _HL7APY = "hl7v2.structure"
@@ -90,14 +90,47 @@ def _starts(grammar: str) -> str:
 
 
 def _check_fields(message: Message, structure: str, findings: Findings) -> None:
-    profiles = _profiles(message.header.text(12))
+    findings.extend(_judged(shape(message.source), structure, message.header.text(12)))
+
+
+def shape(source: str) -> str:
+    """A message of the same build without its values: each becomes `X`, but for what says which message it is.
+
+    hl7apy checks in its tolerant mode which parts are there, not what they say. So its verdict on the shape is that on
+    the message, is asked once for all messages of one shape, and what is remembered holds no health data.
+    """
+    return "\r".join(map(_shape_of_segment, source.split("\r")))
+
+
+_VALUE = re.compile(r"[^|~^&]+")
+_TELLING = {"MSH": (1, 8, 11), "OBX": (2,)}  # delimiters, message type, version; the type of the value
+
+
+def _shape_of_segment(line: str) -> str:
+    name, bar, rest = line.partition("|")
+    fields = rest.split("|")
+    kept = _TELLING.get(name, ())
+    shapes = [text if index in kept else _VALUE.sub(_mark, text) for index, text in enumerate(fields, 1)]
+    return f"{name}{bar}{'|'.join(shapes)}"
+
+
+def _mark(value: re.Match[str]) -> str:
+    return "X" if value[0].strip() else value[0]
+
+
+@lru_cache(maxsize=256)
+def _judged(source: str, structure: str, version: str) -> tuple[Finding, ...]:
+    """What hl7apy has against a message of that shape."""
+    findings = Findings()
+    profiles = _profiles(version)
     try:
-        parsed = parse_message(message.source, message_profile=profiles)
+        parsed = parse_message(source, message_profile=profiles)
         Validator.validate(parsed, profiles[structure])
     except ValidationError as error:
         _locate(parsed, str(error), findings)
     except HL7apyException:
         findings.error("199", Place("MSH"), f"not built as {structure} of HL7 v2 is", _HL7APY)
+    return tuple(findings)
 
 
 def _locate(parsed: ParsedMessage, complaint: str, findings: Findings) -> None:

@@ -43,7 +43,7 @@ class Sandbox:
             from relais.server.sandbox.mail_server import MailServer
             from relais.server.sandbox.xds_server import XdsServer
         except ModuleNotFoundError as error:
-            if error.name is None or error.name.partition(".")[0] not in ("aiosmtpd", "trustme"):
+            if error.name is None or error.name.partition(".")[0] not in ("aiosmtpd", "hl7", "trustme"):
                 raise
             message = f'the sandbox needs {error.name}: pip install "relais[sandbox]"'
             raise RelaisError(Issue("fatal", "not-supported", message, rule="relais[sandbox]")) from error

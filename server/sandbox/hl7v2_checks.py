@@ -1,4 +1,4 @@
-"""What the sandbox platform recomputes on its own: the message by hl7apy, the document as XML, no mapping between.
+"""What the sandbox platform recomputes on its own: the message by `hl7`, the document as XML, no mapping between.
 
 CI-SIS volet "Transmission de documents CDA-R2 en HL7v2" 2.1. The reader of Relais and this second reading must both
 agree to a message: a mistake that the writer and the reader of Relais share is seen here.
@@ -10,8 +10,7 @@ import base64
 from collections.abc import Iterator
 from typing import Any
 
-from hl7apy.exceptions import HL7apyException
-from hl7apy.parser import parse_segment
+import hl7
 from lxml import etree
 
 from relais.cda.errors import UnreadableError
@@ -39,20 +38,18 @@ def second_opinion(text: str) -> list[str]:
     try:
         message = _Message(text)
         return list(_objections(message))
-    except HL7apyException:
-        return ["MSH: hl7apy cannot read the message"]
+    except hl7.HL7Exception:
+        return ["MSH: the library hl7 cannot read the message"]
 
 
 class _Message:
-    """The segments of a message as hl7apy reads them; PRT by HL7 2.7, which has it."""
+    """The segments of a message as `hl7` reads them."""
 
     def __init__(self, text: str) -> None:
-        lines = [line for line in text.split("\r") if line]
-        version = (lines[0].split("|") + [""] * 12)[11]
-        self.segments = [parse_segment(line, version="2.7" if line[:3] == "PRT" else version) for line in lines]
+        self.segments = list(hl7.parse(text))
 
     def all(self, name: str) -> list[Any]:
-        return [segment for segment in self.segments if segment.name == name]
+        return [segment for segment in self.segments if str(segment[0]) == name]
 
     def text(self, name: str, field: int, component: int = 1) -> str:
         """A component of the first segment of that name; empty when it is not there."""
@@ -61,7 +58,8 @@ class _Message:
 
 
 def _repetitions(segment: Any, field: int) -> list[str]:
-    return [child.to_er7() for child in segment.children if child.name == f"{segment.name}_{field}"]
+    """The repetitions of a field as written."""
+    return [text for text in map(str, segment[field] if field < len(segment) else ()) if text]
 
 
 def _text(segment: Any, field: int, component: int = 1) -> str:

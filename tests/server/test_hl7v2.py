@@ -490,7 +490,7 @@ def test_a_message_too_long(tmp_path: Path) -> None:
         (with_field(message(), "TXA-12", "1.2.3"), "TXA-12: not the id of the document"),
         (with_field(message(order(action="replace")), "TXA-13", "1.2.3"), "TXA-13: not the document replaced"),
         (with_field(message(order(action="replace")), "OBX-5", ADDENDUM), "TXA-13: not the document replaced"),
-        (b"garbage", "MSH: hl7apy cannot read the message"),
+        (b"garbage", "MSH: the library hl7 cannot read the message"),
     ],
 )
 def test_second_opinion(data: bytes, reason: str) -> None:
