@@ -37,8 +37,9 @@ from relais.cda.xds_attributes import CLASS_SYSTEM
 from relais.cda.xds_types import CX, OBSOLETE_INS_ROOTS, XCN, XON, escape, is_short_oid
 from relais.mappings.terminology import concept
 
-Destination = Literal["dmp", "mss"]
-"""Where the document goes: the DMP wants the INS, a document id that is a bare OID, and its own lists of codes."""
+Destination = Literal["dmp", "mhd", "mss"]
+"""Where the document goes: the DMP wants the INS, a document id that is a bare OID, and its own lists of codes; a FHIR
+share (PDSm) wants the bare OID alone, which it writes as a URN; a mailbox or a platform none of them."""
 
 _SIREN_DOMAIN = "1.3.2"
 _ORDER_REFERENCE = "urn:ihe:iti:xds:2013:order"
@@ -59,8 +60,8 @@ def document_entry(
 ) -> DocumentEntry:
     """The fiche of `document`, whose exact bytes are `data`.
 
-    For MSSanté a patient without INS is named by the local number (IPP) and the document id may have an extension; the
-    DMP accepts neither. Raises MappingError listing everything that the header lacks, with its XPath.
+    But for the DMP a patient without INS is named by the local number (IPP); for MSSanté the document id may have an
+    extension. Raises MappingError listing everything that the header lacks, with its XPath.
     """
     derived = _Derivation(document, destination)
     if derived.issues:
@@ -142,8 +143,9 @@ class _Derivation:
         if not root or not is_oid(root) or not is_short_oid(root):
             self._refuse("id/@root", "the document needs an OID of at most 64 characters (a UUID is none)")
             return
-        if extension and self.destination == "dmp":
-            self._refuse("id/@extension", "the DMP refuses a document id with an extension", "not-supported")
+        if extension and self.destination != "mss":
+            whom = "the DMP" if self.destination == "dmp" else "a FHIR share"
+            self._refuse("id/@extension", f"{whom} refuses a document id with an extension", "not-supported")
         self.values["unique_id"] = f"{root}^{extension}" if extension else root
 
     def _describe(self) -> None:
@@ -176,7 +178,7 @@ class _Derivation:
         if len({identifier.extension for identifier in ins}) > 1:
             self._refuse(path, "two different matricules INS of the same domain", "conflict")
             return
-        chosen = ins[0] if ins else local if self.destination == "mss" else None
+        chosen = ins[0] if ins else local if self.destination != "dmp" else None
         if chosen is None:
             needed = "an INS" if self.destination == "dmp" else "an INS or a local number with the OID of its domain"
             self._refuse(path, f"{needed} is needed to name the patient")

@@ -11,12 +11,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from relais.cda.datatypes import datetime_from_ts
-from relais.cda.model import Code, Document
-from relais.cda.xds import CodedValue, DocumentEntry, Submission, SubmissionSet
+from relais.cda.model import II, Code, Document
+from relais.cda.xds import CodedValue, DocumentEntry, MetadataAuthor, Submission, SubmissionSet
+from relais.cda.xds_types import XCN, XON
 from relais.mappings import identity
 from relais.mappings.context import Resource
 from relais.mappings.from_cda import to_bundle
-from relais.mappings.from_cda.datatypes import concept
+from relais.mappings.from_cda.datatypes import concept, identifiers
 
 PDSM = "https://interop.esante.gouv.fr/ig/fhir/pdsm/StructureDefinition"
 BUNDLE_PROFILE = f"{PDSM}/pdsm-comprehensive-provide-document-bundle"
@@ -59,7 +60,7 @@ def deposit(document: Document, data: bytes, submission: Submission, *, replaced
     patient = resources[original["subject"]["reference"]]
     binary = resources[original["content"][0]["attachment"]["url"]]
     entries = [
-        _created(names.of("List"), _lot(lot, original, resources, names)),
+        _created(names.of("List"), _lot(lot, entry, original, resources, names)),
         _created(names.of("DocumentReference"), _fiche(entry, lot, original, resources, names, replaced)),
         _created(names.of("Binary"), _without_id(binary)),
         _created(names.of("Patient"), _without_id(patient), none_exist=_criteria(patient)),
@@ -154,8 +155,14 @@ def _fiche(
     return _present(found | {"contained": parties.contained()})
 
 
-def _lot(lot: SubmissionSet, original: Resource, resources: Mapping[str, Resource], names: _Names) -> Resource:
-    parties = _Contained(resources)
+def _lot(
+    lot: SubmissionSet, entry: DocumentEntry, original: Resource, resources: Mapping[str, Resource], names: _Names
+) -> Resource:
+    sender = _sender(lot.author)
+    parties = _Contained({**resources, **sender})
+    same = len(entry.authors) == len(original["author"])
+    written = dict(zip(entry.authors, original["author"], strict=True)) if same else {}
+    source = written.get(lot.author, {"reference": next(iter(sender))})
     found: Resource = {
         "resourceType": "List",
         "meta": {"profile": [LOT_PROFILE]},
@@ -176,10 +183,30 @@ def _lot(lot: SubmissionSet, original: Resource, resources: Mapping[str, Resourc
         "code": {"coding": [{"system": LISTS, "code": "submissionset"}]},
         "subject": {"reference": names.of("Patient")},
         "date": _instant(lot.submission_time),
-        "source": parties.local(original["author"][0]),
+        "source": parties.local(source),
         "entry": [{"item": {"reference": names.of("DocumentReference")}}],
     }
     return _present(found | {"contained": parties.contained()})
+
+
+def _sender(author: MetadataAuthor) -> dict[str, Resource]:
+    """Who sends without having written, by reference: first the one to refer to, then what that refers to."""
+    person, structures = XCN.parse(author.person or ""), [XON.parse(text) for text in author.institutions[:1]]
+    numbers = identifiers([II(person.oid, person.id)])
+    found: dict[str, Resource] = {}
+    if person.type == "RI":
+        name = [{"name": person.family, "type": "user-friendly-name"}]
+        found["sender"] = {"resourceType": "Device", "identifier": numbers, "deviceName": name}
+    else:
+        found["sender"] = {"resourceType": "PractitionerRole", "practitioner": {"reference": "sender-person"}}
+        names = [{"family": person.family, "given": [person.given] if person.given else None}]
+        found["sender-person"] = {"resourceType": "Practitioner", "identifier": numbers, "name": names}
+    for structure in structures:
+        numbers = identifiers([II(structure.oid, structure.id)]) if structure.id else []
+        found["sender-structure"] = {"resourceType": "Organization", "identifier": numbers, "name": structure.name}
+        owner = "owner" if person.type == "RI" else "organization"
+        found["sender"][owner] = {"reference": "sender-structure"}
+    return {name: {"id": name} | resource for name, resource in found.items()}
 
 
 class _Contained:

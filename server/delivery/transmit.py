@@ -13,12 +13,22 @@ from relais.cda.model import Document
 from relais.cda.reader import read
 from relais.cda.xds import CodedValue, MetadataAuthor, Submission
 from relais.mappings.context import Resource
-from relais.mappings.document_metadata import content_type_of, document_entry, submission_set
+from relais.mappings.document_metadata import Destination, content_type_of, document_entry, submission_set
 from relais.mappings.hl7v2.legality import is_listed
 from relais.mappings.hl7v2.writing import compose
 from relais.mappings.to_cda.pps import APPROVAL_RULE, OPPOSITION_RULE
 from relais.server import documents
-from relais.server.delivery import gate, hl7v2, lot_author, outbox, same_patient, stored_documents, story, visibility
+from relais.server.delivery import (
+    gate,
+    hl7v2,
+    lot_author,
+    outbox,
+    same_patient,
+    stored_documents,
+    story,
+    vihf,
+    visibility,
+)
 from relais.server.delivery.channel import EVERY_ACKNOWLEDGEMENT, Acknowledgement, DeliveryError, Shipment, entry_uuid
 from relais.server.delivery.mail_message import check_recipients, is_of_patient
 from relais.server.delivery.outbox import Consignment, Order, Priority, State
@@ -37,6 +47,8 @@ BLOCKING_RULES = frozenset({APPROVAL_RULE, OPPOSITION_RULE})
 
 Intent = Literal["send", "replace", "withdraw"]
 """`send`: the document, which replaces its former version if there is one; `replace`: only if there is one."""
+_DESTINATIONS: dict[str, Destination] = {"dmp": "dmp", "mhd": "mhd"}
+"""Channels whose receivers ask more of the metadata than others."""
 _NOTIFYING = frozenset({"Appointment", "Communication", "CommunicationRequest"})
 """Carriers whose documents are urgent unless the order says otherwise."""
 
@@ -386,7 +398,7 @@ class _Maker:
             self.document.content,
             entry_id=entry_uuid(self.document.key) if channel in gate.REPLACING else "Document01",
             uri="DOC00001.XML" if channel == "mss" else None,
-            destination="dmp" if channel in gate.REPLACING else "mss",
+            destination=_DESTINATIONS.get(channel, "mss"),
         )
         hidden = tuple(visibility.MASKS[audience] for audience in self.wanted.hidden_from)
         entry = replace(entry, confidentiality=(*entry.confidentiality, *hidden))
@@ -413,11 +425,15 @@ class _Maker:
     def _sender(self, channel: str, authors: Sequence[MetadataAuthor]) -> MetadataAuthor:
         """Who sends the lot: the DMP takes none without the settings that say who answers for what others wrote."""
         try:
-            return lot_author.sender(authors, self.settings)
+            found = lot_author.sender(authors, self.settings)
+            if channel == "dmp":
+                vihf.sender(found, self.settings)
         except DeliveryError as error:
             if channel == "dmp":
                 raise RelaisError(error.issues) from error
             return authors[0]
+        else:
+            return found
 
     def _content_type(self, facility: CodedValue) -> CodedValue | None:
         """The sector of the document if it is a content type (that of a hospital is none), else that of the emitter."""

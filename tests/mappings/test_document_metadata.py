@@ -300,7 +300,7 @@ def _drop_ins(document: Document) -> None:
         ),
     ],
 )
-@pytest.mark.parametrize("destination", ["dmp", "mss"])
+@pytest.mark.parametrize("destination", ["dmp", "mhd", "mss"])
 def test_a_header_that_lacks_one_thing(change: Change, path: str, destination: Destination) -> None:
     document = small_document()
     change(document)

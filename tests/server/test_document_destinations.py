@@ -33,6 +33,7 @@ SETTINGS = {
     "mss_sender": "coordination@dac.mssante.fr",
     "dmp_url": "https://dmp.example/",
     "hl7v2_host": "127.0.0.1",
+    "mhd_url": "https://share.example/fhir",
     "hl7v2_receiving_application": "PFI",
     "hl7v2_receiving_facility": "GHT",
 }
@@ -72,7 +73,7 @@ def order(facade: RunningFacade, carrier: str, channel: str, level: str = "n3") 
 
 
 @pytest.mark.parametrize("level", ["n3", "n1"])
-@pytest.mark.parametrize("channel", ["mss", "hl7v2", "dmp"])
+@pytest.mark.parametrize("channel", ["mss", "hl7v2", "mhd", "dmp"])
 @pytest.mark.parametrize("kind", CARRIERS)
 def test_the_dmp_takes_what_its_list_of_types_holds_and_the_others_take_all(
     facade: RunningFacade, stored: dict[str, str], kind: str, channel: str, level: str

@@ -13,7 +13,7 @@ import pytest
 
 from relais.cda.model import II
 from relais.cda.reader import read
-from relais.cda.xds import REPLACE, Association
+from relais.cda.xds import REPLACE, Association, MetadataAuthor
 from relais.mappings import pdsm
 from relais.server.conformance import Conformance
 from relais.server.delivery.channel import DeliveryError, Shipment, entry_uuid, recording
@@ -161,6 +161,45 @@ def test_the_deposit_meets_the_profiles_of_the_volet(cisis: Path) -> None:
     found = Conformance.load(Settings.of({"cisis_pack": str(cisis)})).validate(bundle)
     assert [str(issue) for issue in found if issue.severity in ("error", "fatal")] == []
     assert pdsm.deposit(read(sent.document).document, sent.document, sent.submission) == bundle
+
+
+OWN = "Appui du Val^^^^^&1.2.250.1.71.4.2.2&ISO^IDNST^^^1910020254"
+
+
+@pytest.mark.parametrize(
+    ("author", "kind", "number", "link"),
+    [
+        (
+            MetadataAuthor("810100000019^D'ARC^Zoé^^^^^^&1.2.250.1.71.4.2.1&ISO^D^^^IDNPS", (OWN,)),
+            "PractitionerRole",
+            {"system": "https://rpps.esante.gouv.fr", "value": "10100000019"},
+            "organization",
+        ),
+        (
+            MetadataAuthor("3910020254/Relais^Relais^Relais^^^^^^&1.2.250.1.71.4.2.1&ISO^U^^^RI", (OWN,)),
+            "Device",
+            {"system": "urn:oid:1.2.250.1.71.4.2.1", "value": "3910020254/Relais"},
+            "owner",
+        ),
+    ],
+)
+def test_who_sends_without_having_written_is_the_source_of_the_lot(
+    cisis: Path, author: MetadataAuthor, kind: str, number: dict[str, str], link: str
+) -> None:
+    sent = shipment("1071")
+    lot = replace(sent.submission.submission_set, author=author)
+    bundle = pdsm.deposit(read(sent.document).document, sent.document, replace(sent.submission, submission_set=lot))
+    found = Conformance.load(Settings.of({"cisis_pack": str(cisis)})).validate(bundle)
+    assert [str(issue) for issue in found if issue.severity in ("error", "fatal")] == []
+    resource = bundle["entry"][0]["resource"]
+    contained = {f"#{one['id']}": one for one in resource["contained"]}
+    source = contained[resource["source"]["reference"]]
+    person = contained[source["practitioner"]["reference"]] if kind == "PractitionerRole" else source
+    assert source["resourceType"] == kind
+    assert {name: person["identifier"][0][name] for name in number} == number
+    assert contained[source[link]["reference"]]["identifier"] == [
+        {"system": "https://finess.esante.gouv.fr", "value": "910020254"}
+    ]
 
 
 # --- the share fails --------------------------------------------------------------------------------------------------
