@@ -1,22 +1,26 @@
-"""Validation by the official rules, on one core and through warm processes: documents per second, and where time goes.
+"""Validation by the official rules: where the time of one core goes, then a folder of documents through the command.
 
 python bench/validation_cda.py [documents] [processes]
 """
 
 from __future__ import annotations
 
+import itertools
+import os
+import re
+import shutil
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from relais.cda import consistency
 from relais.cda.parsing import parse
-from relais.cda.rule_sets import CODE_SYSTEM_FILES, GENERIC_PROFILES
+from relais.cda.rule_sets import GENERIC_PROFILES
 from relais.cda.validation import Validator
-from relais.cda.validation_pool import ValidationPool
 from relais.server.settings import Settings
 
 ROUNDS = 15
@@ -53,7 +57,7 @@ def profile(pack: Path) -> None:
         print(f"  hand over to Saxon       {measure(lambda tree=tree: validator._processor.source(tree))}")
         print(f"  XML schema               {measure(lambda tree=tree: list(validator._schema_problems(tree)))}")
         print(f"  consistency              {measure(lambda tree=tree: consistency.check(tree))}")
-        opened = sorted((pack / "cda" / CODE_SYSTEM_FILES).glob("*.rdf"))
+        opened = list(validator._opened(tree))
         for one in GENERIC_PROFILES:
             files = opened if one.name == "terminologies" else []
             compiled = validator.compiled(one)
@@ -61,26 +65,47 @@ def profile(pack: Path) -> None:
             print(f"  {one.name:24} {measure(run)}")
 
 
-def throughput(pack: Path, documents: int, processes: int) -> None:
-    """Documents per second through a pool, its start apart."""
-    data = (pack / "cda" / "examples" / "PPS-PAERPA_2022.01.xml").read_bytes()
-    with ValidationPool(pack, processes=processes) as pool, ThreadPoolExecutor(processes) as executor:
-        start = time.perf_counter()
-        pool.warm_up()
-        print(f"{processes} processes ready after {time.perf_counter() - start:.1f} s")
-        for _ in executor.map(pool.run, [data] * 10 * processes):
-            pass
-        start = time.perf_counter()
-        for _ in executor.map(pool.run, [data] * documents):
-            pass
-        rate = documents / (time.perf_counter() - start)
-        print(f"{documents} copies of the official PPS: {rate:.1f} documents/s, {rate / processes:.1f} per process")
+def folder_of(pack: Path, documents: int, processes: int) -> None:
+    """`relais validate` on a folder of official examples: documents per second, and memory as it goes."""
+    examples = sorted((pack / "cda" / "examples").glob("*.xml"))
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place, "documents")
+        folder.mkdir()
+        for number, example in zip(range(documents), itertools.cycle(examples), strict=False):
+            shutil.copy(example, folder / f"{number:05}.xml")
+        command = [sys.executable, "-m", "relais.server.cli", "validate", str(folder), "--processes", str(processes)]
+        start, seen = time.perf_counter(), list[tuple[float, int, dict[int, int]]]()
+        with subprocess.Popen([*command, "-o", f"{place}/reports", "--json"]) as run:
+            while run.poll() is None:
+                done = sum(1 for _ in Path(place).glob("reports/*.json"))
+                seen.append((time.perf_counter() - start, done, memory(run.pid)))
+                time.sleep(1)
+        seen.append((time.perf_counter() - start, documents, {}))
+    for seconds, done, used in seen[:: max(1, len(seen) // 12)]:
+        print(f"{seconds:6.1f} s {done:6} documents, MB: {' '.join(str(size // 1024) for size in used.values())}")
+    warm = next(seconds for seconds, done, _ in seen if done)
+    rate = documents / (seen[-1][0] - warm)
+    print(f"exit code {run.returncode}; {rate:.1f} documents/s on {processes} processes, first after {warm:.1f} s")
+
+
+def memory(pid: int) -> dict[int, int]:
+    """Resident memory in KB of a process and its children, by process id."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    threads = Path(f"/proc/{pid}/task").glob("*/children")
+    every = {pid, *map(int, children), *(int(child) for file in threads for child in file.read_text().split())}
+    used = {}
+    for one in sorted(every):
+        status = Path(f"/proc/{one}/status")
+        if status.exists():
+            [size] = re.findall(r"VmRSS:\s+(\d+) kB", status.read_text()) or ["0"]
+            used[one] = int(size)
+    return used
 
 
 if __name__ == "__main__":
-    folder = Settings.load().rules_folder
-    if folder is None:
+    rules = Settings.load().rules_folder
+    if rules is None:
         raise SystemExit("official CI-SIS rules not found: set RELAIS_CISIS_PACK")
-    profile(folder)
+    profile(rules)
     numbers = [int(text) for text in sys.argv[1:]]
-    throughput(folder, *(numbers + [200, 2][len(numbers) :]))
+    folder_of(rules, *(numbers + [200, os.cpu_count() or 1][len(numbers) :]))

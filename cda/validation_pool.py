@@ -33,6 +33,7 @@ Answer = TypeVar("Answer")
 _log = logging.getLogger(__name__)
 _START_TIMEOUT = 120.0
 _READY = "ready"
+_RULE = "relais-process"
 
 
 class ValidationUnavailableError(RelaisError):
@@ -242,7 +243,7 @@ def _receive(connection: Connection[Any, Any]) -> Any:
 
 
 def _unavailable(code: str, message: str) -> ValidationUnavailableError:
-    return ValidationUnavailableError(Issue("fatal", code, message))
+    return ValidationUnavailableError(Issue("fatal", code, message, "", _RULE))
 
 
 def serve(descriptor: int) -> None:
@@ -270,5 +271,5 @@ def _serve(connection: Connection[Any, Any]) -> None:
             found, refusal = None, (type(error), error.issues)
         except Exception as fault:  # noqa: BLE001 - a bug here must not end the process, nor print what it quotes
             message = f"the check itself failed ({type(fault).__name__})"
-            found, refusal = None, (ValidationUnavailableError, (Issue("fatal", "exception", message),))
+            found, refusal = None, (ValidationUnavailableError, (Issue("fatal", "exception", message, "", _RULE),))
         connection.send((found, refusal))

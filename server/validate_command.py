@@ -29,6 +29,9 @@ EXIT_CODES: dict[Verdict, int] = {"conformant": 0, "not-conformant": 1, "doubtfu
 REFUSED = 2
 """Exit code of a command that cannot be run as it was asked for: as click's own for wrong usage."""
 
+INTERRUPTED = 130
+"""Exit code of a command that was interrupted: as a shell gives it."""
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _LONGEST = 86_400.0  # seconds for one file
@@ -55,6 +58,9 @@ def run(paths: Sequence[Path], asked: Asked) -> int:
     except RelaisError as error:
         for issue in error.issues:
             _say(str(issue))
+    except KeyboardInterrupt:
+        _say(Words(asked.language)("interrupted: not every file was judged"))
+        return INTERRUPTED
     except OSError as error:
         _say(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     return REFUSED

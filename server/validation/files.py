@@ -92,9 +92,13 @@ def needs_rules(files: Sequence[Path]) -> bool:
 def judge_files(
     files: Sequence[Path], pool: JudgePool, processes: int, language: Language, timeout: float
 ) -> Iterator[Report]:
-    """The reports, in the order of the files."""
+    """The reports, in the order of the files. Whoever stops before the end closes the pool."""
     with ThreadPoolExecutor(processes) as executor:
-        yield from executor.map(lambda file: _judge_file(file, pool, language, timeout), files)
+        try:
+            yield from executor.map(lambda file: _judge_file(file, pool, language, timeout), files)
+        except BaseException:
+            pool.close()  # or the executor would wait for what is under way
+            raise
 
 
 def could_not_be_run(name: str, data: bytes | Mapping[str, bytes], error: RelaisError, language: Language) -> Report:

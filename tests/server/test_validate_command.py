@@ -6,8 +6,11 @@ import ast
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import textwrap
+import time
 from pathlib import Path
 from typing import Any
 
@@ -227,6 +230,43 @@ def test_process_that_dies_or_hangs_gives_a_report_that_says_so(
     assert "too long" in hung.parts[0].checks[0].not_run[0].message
     assert killed.verdict == hung.verdict == "not-judged"
     assert fine.parts == ()
+
+
+INTERRUPTED = """
+    import sys
+    from pathlib import Path
+    from relais.server import validate_command
+    from relais.server.validation.files import JudgePool
+    from support.commands import asked
+    from support.judged import troubled
+
+    validate_command.judge_pool = lambda *_, **__: JudgePool(troubled)
+    sys.exit(validate_command.run([Path(sys.argv[1])], asked(timeout=600.0)))
+"""
+
+
+def test_interrupted_command_ends_at_once_with_its_processes(tmp_path: Path) -> None:
+    (tmp_path / "1").write_bytes(b"{hang")
+    command = [sys.executable, "-c", textwrap.dedent(INTERRUPTED), str(tmp_path / "1")]
+    environ = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[1]), "RELAIS_CISIS_PACK": str(tmp_path)}
+    with subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, text=True) as run:
+        try:
+            deadline = time.monotonic() + 60
+            while not (children := started_by(run.pid)) and time.monotonic() < deadline:
+                time.sleep(0.1)
+            assert children
+            run.send_signal(signal.SIGINT)
+            _, said = run.communicate(timeout=60)
+        finally:
+            run.kill()
+    assert (run.returncode, said) == (validate_command.INTERRUPTED, "interrupted: not every file was judged\n")
+    assert not [process for process in children if Path(f"/proc/{process}").exists()]
+
+
+def started_by(pid: int) -> list[int]:
+    """Processes that threads of a process have started."""
+    files = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for file in files for child in file.read_text().split()]
 
 
 def test_every_verdict_has_its_exit_code() -> None:
