@@ -101,9 +101,13 @@ def human_names(name: PersonName | None) -> list[Resource]:
 
 def addresses(reading: Reading, elements: Iterable[Address], path: str) -> list[Resource]:
     """FHIR Addresses; an absent one says why."""
-    listed = list(elements)
-    _report_uses(reading, (element.use for element in listed), _EXACT_ADDRESS_USES, f"{path}/addr")
-    return [found for element in listed if (found := address(element))]
+    written = []
+    for element in elements:
+        if element.use not in _EXACT_ADDRESS_USES:
+            _report_use(reading, f"{path}/addr")
+        if found := address(element):
+            written.append(found)
+    return written
 
 
 def address(element: Address) -> Resource:
@@ -113,14 +117,11 @@ def address(element: Address) -> Resource:
     found: Resource = {}
     if use := _ADDRESS_USES.get(element.use or ""):
         found["use"] = use
-    lines = [(line, [part for part in parts if getattr(element, part)]) for line, parts in _street_lines(element)]
+    lines = _street_lines(element)
     if lines or element.lines:
-        found["line"] = [*(line for line, _ in lines), *element.lines]
+        found["line"] = [" ".join(parts.values()) for parts in lines] + element.lines
     if lines:
-        found["_line"] = [
-            *({"extension": _parts(element, parts)} for _, parts in lines),
-            *(None for _ in element.lines),
-        ]
+        found["_line"] = [{"extension": _parts(parts)} for parts in lines] + [None] * len(element.lines)
     for name, content in (("city", element.city), ("state", element.state), ("postalCode", element.postal_code)):
         if content:
             found[name] = content
@@ -131,13 +132,14 @@ def address(element: Address) -> Resource:
     return found
 
 
-def _street_lines(element: Address) -> list[tuple[str, tuple[str, ...]]]:
-    written = ((" ".join(filter(None, (getattr(element, part) for part in parts))), parts) for parts in _LINES)
-    return [(line, parts) for line, parts in written if line]
+def _street_lines(element: Address) -> list[dict[str, str]]:
+    """The parts of each line that is there, by name."""
+    lines = ({name: part for name in names if (part := getattr(element, name))} for names in _LINES)
+    return [line for line in lines if line]
 
 
-def _parts(element: Address, parts: Iterable[str]) -> list[Resource]:
-    return [{"url": extensions.ADDRESS_PARTS[part], "valueString": getattr(element, part)} for part in parts]
+def _parts(parts: dict[str, str]) -> list[Resource]:
+    return [{"url": extensions.ADDRESS_PARTS[name], "valueString": part} for name, part in parts.items()]
 
 
 def _put_county(found: Resource, county: str) -> None:
@@ -153,18 +155,21 @@ def _put_county(found: Resource, county: str) -> None:
 
 def telecoms(reading: Reading, elements: Iterable[Telecom], path: str) -> list[Resource]:
     """FHIR ContactPoints; an absent one says why."""
-    listed = list(elements)
-    _report_uses(reading, (element.use for element in listed), _EXACT_TELECOM_USES, f"{path}/telecom")
-    return [found for element in listed if (found := _telecom(element))]
+    written = []
+    for element in elements:
+        if element.use not in _EXACT_TELECOM_USES:
+            _report_use(reading, f"{path}/telecom")
+        if found := _telecom(element):
+            written.append(found)
+    return written
 
 
-def _report_uses(reading: Reading, uses: Iterable[str | None], exact: frozenset[str | None], path: str) -> None:
-    if not exact.issuperset(uses):
-        reading.inform(
-            f"{path}/@use",
-            "a use that FHIR does not tell apart: the nearest one, or none",
-            "CI-SIS Structuration minimale, addr and telecom",
-        )
+def _report_use(reading: Reading, path: str) -> None:
+    reading.inform(
+        f"{path}/@use",
+        "a use that FHIR does not tell apart: the nearest one, or none",
+        "CI-SIS Structuration minimale, addr and telecom",
+    )
 
 
 def _telecom(element: Telecom) -> Resource:
@@ -207,7 +212,7 @@ def _system(oid: str) -> str | None:
 
 def codings(code: Code | None) -> list[Resource]:
     """The Codings of a code and of its translations."""
-    return [one for each in _all_codes(code) if (one := coding(each))]
+    return [one for each in (code, *code.translations) if (one := coding(each))] if code else []
 
 
 def concept(code: Code | None, text: str | None = None) -> Resource:
@@ -218,10 +223,6 @@ def concept(code: Code | None, text: str | None = None) -> Resource:
     if text:
         found["text"] = text
     return found
-
-
-def _all_codes(code: Code | None) -> list[Code]:
-    return [code, *code.translations] if code else []
 
 
 def is_integer(number: int) -> bool:
@@ -236,5 +237,9 @@ def period(reading: Reading, time: Interval | None, path: str) -> Resource:
     """The Period of an interval; empty when it has no bound. A bare value is its start."""
     if time is None:
         return {}
-    found = {"start": reading.moment(time.low or time.value, path), "end": reading.moment(time.high, path)}
-    return {name: moment for name, moment in found.items() if moment}
+    found = {}
+    if start := reading.moment(time.low or time.value, path):
+        found["start"] = start
+    if end := reading.moment(time.high, path):
+        found["end"] = end
+    return found

@@ -91,8 +91,9 @@ def _practitioner(reading: Reading, assigned: AssignedEntity, path: str) -> Reso
             )
     place = addresses(reading, assigned.addresses, path)
     contacts = telecoms(reading, assigned.telecoms, path)
-    key = (*_id_key(assigned.ids), _name_key(assigned.person))
-    if not _id_key(assigned.ids):
+    numbers = _id_key(assigned.ids)
+    key = (*numbers, _name_key(assigned.person))
+    if not numbers:
         key = (*key, repr(place), repr(contacts), _key((assigned.code or Code()).code))
     elements = {"identifier": identifiers(assigned.ids), "name": names}
     reference = reading.add("Practitioner", key, elements)
@@ -102,11 +103,12 @@ def _practitioner(reading: Reading, assigned: AssignedEntity, path: str) -> Reso
 
 def _profession(code: Code | None) -> Resource:
     """PractitionerRole.code and specialty of a code of JDV_J01: `G15_10/SM26` is profession 10, know-how SM26."""
-    if code is None or not code.code or not concept(code):
+    stated = concept(code)
+    if code is None or not code.code or not stated:
         return {}
     profession, _, know_how = code.code.removeprefix("G15_").partition("/")
     if code.system != terminology.PROFESSION_KNOW_HOW or not code.code.startswith("G15_"):
-        return {"code": [concept(code)]}
+        return {"code": [stated]}
     label = terminology.concept("J01", f"G15_{profession}")
     plain = {"system": terminology.TRE_G15, "code": profession} | ({"display": label.display} if label else {})
     found: Resource = {"code": [{"coding": [plain, coding(code)]}]}
@@ -163,8 +165,9 @@ def organization(reading: Reading, structure: Organization, path: str) -> Resour
 
 def _at_work(reading: Reading, elements: list[Resource], path: str) -> list[Resource]:
     """Addresses or contact points of a structure, which has none at home (FHIR R4 org-2, org-3)."""
-    if any(element.get("use") == "home" for element in elements):
-        reading.inform(f"{path}/@use", "a structure has no home: the use is left out", "FHIR R4 org-2, org-3")
+    if all(element.get("use") != "home" for element in elements):
+        return elements
+    reading.inform(f"{path}/@use", "a structure has no home: the use is left out", "FHIR R4 org-2, org-3")
     return [{name: part for name, part in element.items() if (name, part) != ("use", "home")} for element in elements]
 
 

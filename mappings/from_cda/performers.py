@@ -77,9 +77,10 @@ def _professional(
 ) -> Resource | None:
     """A known professional of the same number and the same name, for the structure that is named."""
     numbers = identifiers(ids)
-    for reference, resource in list(reading.of_type("Practitioner")):
-        name = display_name(current_name(resource.get("name", ())))
-        if name == words and any(number in resource.get("identifier", ()) for number in numbers):
+    for reference, resource in reading.of_type("Practitioner"):
+        known = resource.get("identifier", ())
+        is_same = any(number in known for number in numbers)
+        if is_same and display_name(current_name(resource.get("name", ()))) == words:
             scope = None
             if structure is not None:
                 scope = _known_structure(reading, structure.name) or organization(reading, structure, path)

@@ -27,6 +27,7 @@ class Reading:
         self.words = Words(document.sections)
         self.members: list[tuple[Participant, Resource | None, str]] | None = None  # kept by `header`
         self._resources: dict[str, Resource] = {}
+        self._by_type: dict[str, list[tuple[str, Resource]]] = {}
         self._urls: dict[tuple[str, tuple[str, ...]], str] = {}
         self._scope = (document.header.id.root or "", document.header.id.extension or "")
 
@@ -46,8 +47,10 @@ class Reading:
         """Add a resource and give the Reference to it; a resource of the same type and key is not made twice."""
         url = self._urls.get((resource_type, key)) or self._name(resource_type, key)
         if url not in self._resources:
-            filled = {name: content for name, content in elements.items() if content not in (None, [], {}, "")}
-            self._resources[url] = {"resourceType": resource_type, "id": url.removeprefix("urn:uuid:"), **filled}
+            resource = {"resourceType": resource_type, "id": url.removeprefix("urn:uuid:")}
+            resource |= {name: content for name, content in elements.items() if content or content == 0}
+            self._resources[url] = resource
+            self._by_type.setdefault(resource_type, []).append((url, resource))
         return {"reference": url}
 
     def resource(self, reference: Resource) -> Resource:
@@ -61,9 +64,8 @@ class Reading:
 
     def of_type(self, resource_type: str) -> Iterator[tuple[Resource, Resource]]:
         """(Reference, resource) of every resource of that type."""
-        for url, resource in self._resources.items():
-            if resource["resourceType"] == resource_type:
-                yield {"reference": url}, resource
+        for url, resource in self._by_type.get(resource_type, ()):
+            yield {"reference": url}, resource
 
     def _name(self, resource_type: str, key: tuple[str, ...]) -> str:
         url = f"urn:uuid:{stable_uuid('resource', *self._scope, resource_type, *key)}"
