@@ -128,8 +128,11 @@ def read_actions(conversion: Conversion, plan: Resource) -> list[Action]:
         action = _read_activity(conversion, plan, activity, path)
         if action is not None:
             action.progress = activity.get("progress", [])
-            outcomes = conversion.references(activity, "outcomeReference", path, plan)
-            action.outcomes = [outcome for _, outcome, _ in outcomes if outcome is not None]
+            for reference, outcome, place in conversion.references(activity, "outcomeReference", path, plan):
+                if outcome is None:
+                    conversion.say_named(reference, place, "Bilan")
+                else:
+                    action.outcomes.append(outcome)
             action.extra += [concept_text(outcome) for outcome in activity.get("outcomeCodeableConcept", ())]
             found.append(action)
     return found
@@ -167,7 +170,7 @@ def _read(conversion: Conversion, source: Resource, path: str, container: Resour
     action = Action(
         source=source,
         path=path,
-        text=" – ".join(filter(None, (text, *_details(source)))),
+        text=" – ".join(filter(None, (text, *_details(source), *_reasons(conversion, source, path, container)))),
         codes=[code for concept in what for code in codings(concept) if code.code != ACTION],
         status=STATUSES.get(kind, _REQUEST).get(source.get("status", ""), "active"),
         kind=from_jdv("pps_care_kind", _listed(source.get("category"))),
@@ -215,14 +218,16 @@ def _text(source: Resource, what: list[Resource]) -> str:
 
 def _details(source: Resource) -> Iterator[str]:
     """What the volet has no element for: urgency, condition, reason, site, amount, kind of professional."""
+    kinds = [one for one in _listed(source.get("category")) if from_jdv("pps_care_kind", [one]) is None]
+    if words := ", ".join(filter(None, map(concept_text, kinds))):
+        yield f"Catégorie : {words}"
     if urgency := _PRIORITIES.get(source.get("priority", "")):
         yield f"Priorité : {urgency}"
     if condition := as_needed(source):
         yield condition
     for name, label in _DETAILS.items():
-        words = [text for concept in _listed(source.get(name)) if (text := concept_text(concept))]
-        if words:
-            yield f"{label} : {', '.join(words)}"
+        if words := ", ".join(filter(None, map(concept_text, _listed(source.get(name))))):
+            yield f"{label} : {words}"
     for name, label in _AMOUNTS.items():
         if amount := measure(source, name):
             yield f"{label} : {amount}"
@@ -291,11 +296,25 @@ def _goals(conversion: Conversion, source: Resource, path: str, container: Resou
 
 
 def _conditions(conversion: Conversion, source: Resource, path: str, container: Resource) -> Iterator[Resource]:
-    references = source.get("reasonReference", ())
-    for index, reference in enumerate([references] if isinstance(references, dict) else references):
-        reason = conversion.resolve(reference, f"{path}.reasonReference[{index}]", container)
+    for _, reason in _reason_references(conversion, source, path, container):
         if reason is not None and reason.get("resourceType") == "Condition":
             yield reason
+
+
+def _reasons(conversion: Conversion, source: Resource, path: str, container: Resource) -> Iterator[str]:
+    """Reasons that are no Condition, or that are only named, in words; a Condition tells under which goal one acts."""
+    for reference, reason in _reason_references(conversion, source, path, container):
+        words = concept_text((reason or {}).get("code")) or (reference.get("display") or "").strip()
+        if words and (reason is None or reason.get("resourceType") != "Condition"):
+            yield f"Motif : {words}"
+
+
+def _reason_references(
+    conversion: Conversion, source: Resource, path: str, container: Resource
+) -> Iterator[tuple[Resource, Resource | None]]:
+    references = source.get("reasonReference", ())
+    for index, reference in enumerate([references] if isinstance(references, dict) else references):
+        yield reference, conversion.resolve(reference, f"{path}.reasonReference[{index}]", container)
 
 
 # --- by whom ------------------------------------------------------------------------------------------------------

@@ -35,6 +35,7 @@ class Conversion:
         self.patient: Resource = {}
         self.patient_ids: list[II] = []
         self._lineage = II()
+        self.reached: set[int] = set()  # resources that a reference was followed to, by identity
         self.opposed: set[int] = set()  # resources whose sharing the person opposes, by identity
         self._ids: set[tuple[str | None, str | None]] = set()
         self._roles: dict[int, list[Resource]] | None = None
@@ -109,10 +110,17 @@ class Conversion:
         if target is None and reference.get("reference"):
             self.refuse(path, "reference to a resource that is not provided", "FHIR R4 references", "not-found")
         if target is not None:
+            self.reached.add(id(target))
             self.say_opposed(target, path)
         if target is not None and is_other_version(reference, target):
             self.warn(path, "another version of the resource than the one referred to", "FHIR R4 references")
         return target
+
+    def say_named(self, reference: Resource, path: str, label: str) -> None:
+        """Put in words what a Reference names without leading to a resource (`display` alone)."""
+        if name := (reference.get("display") or "").strip():
+            self.remarks.append(f"{label} : {name}")
+            self.inform(path, "only named: in words only", "FHIR R4 references")
 
     def say_opposed(self, resource: Resource, path: str) -> None:
         """Warn that a document may not be transmitted, when the person opposes the sharing of what it is made of."""

@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 from relais.cda.identifiers import spelled_ins
 from relais.cda.model import Address, Code, Interval, NamePart, PersonName, Telecom, Text
-from relais.mappings import extensions, terminology
+from relais.mappings import extensions, identity, terminology
 from relais.mappings.context import Resource
 from relais.mappings.to_cda.conversion import INS_RULE, Conversion
 
@@ -171,8 +171,14 @@ def _structured_street(element: Resource) -> dict[str, str]:
 def telecoms(conversion: Conversion, elements: Iterable[Resource], path: str, owner: str) -> list[Telecom]:
     """TEL of every contact point in use. What CDA refuses (https) goes to the narrative, under `owner`."""
     result = []
+    today = conversion.emission.now.date()
     for index, element in enumerate(elements):
         if element.get("use") == "old":
+            continue
+        if not identity.covers(element.get("period", {}), today):
+            conversion.inform(
+                f"{path}.telecom[{index}].period", "not in use today: not written", "FHIR R4 ContactPoint"
+            )
             continue
         if _spells_another_ins(conversion, element):
             conversion.warn(f"{path}.telecom[{index}]", "it spells an INS that may not leave: left out", INS_RULE)

@@ -54,6 +54,7 @@ def _facts(conversion: Conversion) -> Iterator[tuple[Resource, str, bool]]:
         path = f"Observation[{index}]"
         is_fact = observation.get("status") in _FACTS and is_directive([observation.get("code", {})])
         if is_fact and conversion.same_patient(observation, "subject", path):
+            conversion.reached.add(id(observation))
             if "valueBoolean" in observation:
                 yield observation, path, observation["valueBoolean"]
             else:
@@ -63,6 +64,7 @@ def _facts(conversion: Conversion) -> Iterator[tuple[Resource, str, bool]]:
         kinds = [document.get("type", {}), *document.get("category", ())]
         is_current = document.get("status") == "current" and is_directive(kinds)
         if is_current and conversion.same_patient(document, "subject", path):
+            conversion.reached.add(id(document))
             yield document, path, True
 
 

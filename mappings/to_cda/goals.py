@@ -129,15 +129,21 @@ def read_rows(
     `problems` are the Conditions read so far, by identity of the resource; it receives those that only goals address.
     """
     rows: list[Row] = []
-    for _, goal, path in conversion.references(plan, "goal", "CarePlan"):
+    for reference, goal, path in conversion.references(plan, "goal", "CarePlan"):
+        if goal is None:
+            conversion.say_named(reference, path, "Objectif")
         if goal is None or any(row.goal is goal for row in rows) or not conversion.same_patient(goal, "subject", path):
             continue
         if goal.get("lifecycleStatus") == "entered-in-error":
             conversion.inform(f"{path}.lifecycleStatus", "entered in error: not written", RULE)
             continue
         row = Row(goal, path, [])
-        for _, condition, place in conversion.references(goal, "addresses", path):
-            if condition is not None and condition.get("resourceType") == "Condition":
+        for reference, condition, place in conversion.references(goal, "addresses", path):
+            if condition is None:
+                conversion.say_named(reference, place, "Problème d'un objectif")
+            elif condition.get("resourceType") != "Condition":
+                conversion.inform(place, "only Conditions are written as problems of a goal", RULE)
+            else:
                 if id(condition) not in problems:
                     problems[id(condition)] = _late_problem(conversion, condition, place)
                 problem = problems[id(condition)]
@@ -227,8 +233,8 @@ def _goal_cell(conversion: Conversion, row: Row, goal_id: str, status: str) -> l
         said.append(f"{START}{start}")
     if due := goal.get("target", [{}])[0].get("dueDate"):
         said.append(f"Échéance : {french_date(due)}")
-    priority = codes(goal.get("priority"))
-    if priority and (word := PRIORITIES.get(priority[0]) or concept_text(goal.get("priority"))):
+    known = next((PRIORITIES[code] for code in codes(goal.get("priority")) if code in PRIORITIES), "")
+    if word := known or concept_text(goal.get("priority")):
         said.append(f"Priorité : {word}")
     if who := _wanted_by(conversion, goal, row.path):
         said.append(f"Exprimé par {who}")
@@ -388,10 +394,12 @@ def _assessments(conversion: Conversion, row: Row) -> Iterator[Assessment]:
             conversion.resources.resolve(focus, observation) is goal for focus in observation.get("focus", ())
         ):
             yield from _observed(conversion, observation, f"Observation[{index}]", seen)
-    for _, outcome, place in conversion.references(goal, "outcomeReference", path):
+    for reference, outcome, place in conversion.references(goal, "outcomeReference", path):
         if outcome is not None and outcome.get("resourceType") == "Observation":
             yield from _observed(conversion, outcome, place, seen)
-        elif outcome is not None:
+        elif outcome is None:
+            conversion.say_named(reference, place, "Bilan")
+        else:
             conversion.inform(place, "only Observations are written as assessments", RULE)
     for action in row.actions:
         for outcome in action.outcomes:
@@ -405,6 +413,7 @@ def _assessments(conversion: Conversion, row: Row) -> Iterator[Assessment]:
 def _observed(conversion: Conversion, observation: Resource, path: str, seen: list[Resource]) -> Iterator[Assessment]:
     if any(observation is one for one in seen):
         return
+    conversion.reached.add(id(observation))
     seen.append(observation)
     if observation.get("status") not in _FACTS or not conversion.same_patient(observation, "subject", path):
         conversion.inform(path, "not a final result of this patient: not written", RULE)

@@ -39,7 +39,7 @@ from relais.mappings import extensions, identity, terminology
 from relais.mappings.context import Resource
 from relais.mappings.to_cda.consents import sharing_consents
 from relais.mappings.to_cda.conversion import Conversion
-from relais.mappings.to_cda.datatypes import address, coded, codings, from_jdv, period, telecoms
+from relais.mappings.to_cda.datatypes import address, coded, codings, concept_text, from_jdv, period, telecoms
 from relais.mappings.to_cda.parties import (
     Party,
     assigned_entity,
@@ -56,7 +56,7 @@ from relais.mappings.to_cda.parties import (
     speciality,
 )
 from relais.mappings.to_cda.patient import record_target
-from relais.mappings.to_cda.relatives import is_guardian, related_entities, relationships
+from relais.mappings.to_cda.relatives import contacts, is_guardian, related_entities, relationships
 
 CUSTODIAN_OF_PATIENTS = "1.2.250.1.213.4.1"
 TEAM_MEMBER = "353"
@@ -257,23 +257,29 @@ def _members(conversion: Conversion, carrier: Carrier) -> Iterator[Member]:
                 _check_relative(conversion, target, participant, place)
                 continue
             known.add(_key(party))
+            _say_roles(conversion, participant.get("role", ()), party.display)
             time = period(conversion, participant.get("period"), f"{place}.period")
             yield Member(party, _functions(participant.get("role", ())), time)
     for reference, path in carrier.contributors:
         party = read_party(conversion, conversion.resolve(reference, path, carrier.resource), f"{path}.resolve()")
         if party and party.source.get("resourceType") in ("Practitioner", "Organization") and _key(party) not in known:
             yield Member(party, [])
+        elif party is None and "reference" not in reference:
+            conversion.say_named(reference, path, "Contributeur")
+
+
+def _say_roles(conversion: Conversion, roles: list[Resource], name: str) -> None:
+    """Put in words the roles in a team that JDV_J47 does not hold."""
+    for role in roles:
+        if not _functions([role]) and (words := concept_text(role)):
+            conversion.remarks.append(f"{name} : {words}" if name else words)
 
 
 def _check_relative(conversion: Conversion, target: Resource | None, participant: Resource, place: str) -> None:
     """Relatives are written as informants; the patient is recordTarget; others have no place in the header."""
     if target is None and not participant.get("member", {}).get("reference"):
         if participant.get("member", {}).get("display"):
-            conversion.inform(
-                place,
-                "a member without resource is not written in the header",
-                "CI-SIS Structuration minimale, participant",
-            )
+            conversion.say_named(participant["member"], f"{place}.member", "Membre de l'équipe")
     elif target is not None and target.get("resourceType") not in ("RelatedPerson", "Patient"):
         conversion.inform(
             place, "this type of member has no place in the header", "CI-SIS Structuration minimale, participant"
@@ -414,9 +420,9 @@ def _informants(conversion: Conversion, carrier: Carrier, composition: Resource)
     if not stated and carrier.relatives:
         for person, path in relationships(conversion):
             _add_relatives(conversion, found, person, path)
-        for index, contact in enumerate(conversion.patient.get("contact", ())):
+        for contact, path in contacts(conversion):
             if not is_guardian(contact.get("relationship", ())):
-                _add_relatives(conversion, found, contact, f"Patient.contact[{index}]")
+                _add_relatives(conversion, found, contact, path)
     return found
 
 
@@ -462,8 +468,10 @@ def _team_participants(
 
 
 def _general_practitioners(conversion: Conversion) -> Iterator[Member]:
-    for _, target, path in conversion.references(conversion.patient, "generalPractitioner", "Patient"):
+    for reference, target, path in conversion.references(conversion.patient, "generalPractitioner", "Patient"):
         party = read_party(conversion, target, path)
+        if target is None:
+            conversion.say_named(reference, path, "Médecin traitant")
         if party is not None:
             yield Member(party, [terminology.coded("J47", "PCP")])
 

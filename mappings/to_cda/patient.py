@@ -21,7 +21,7 @@ from relais.mappings.to_cda.datatypes import (
     person_name,
     telecoms,
 )
-from relais.mappings.to_cda.relatives import is_guardian, relationships
+from relais.mappings.to_cda.relatives import contacts, is_guardian, relationships
 
 RULE = "CI-SIS Structuration minimale, recordTarget"
 LUNAR_DATE = f"{extensions.FR_CORE}fr-core-lunar-date"
@@ -46,7 +46,7 @@ def record_target(conversion: Conversion) -> Patient:
         )
     return Patient(
         ids=ids,
-        addresses=addresses(patient.get("address", ())),
+        addresses=addresses(_current_addresses(conversion, patient)),
         telecoms=telecoms(conversion, patient.get("telecom", ()), "Patient", "La personne"),
         name=_name(conversion, patient, with_ins=with_ins),
         gender=_gender(conversion, patient),
@@ -131,10 +131,13 @@ def _ins(conversion: Conversion, patient: Resource) -> II | None:
 
 
 def _name(conversion: Conversion, patient: Resource, *, with_ins: bool) -> PersonName:
-    names = patient.get("name", ())
+    names = list(_current_names(conversion, patient))
     official = next((name for name in names if name.get("use") == "official"), None)
     usual = next((name for name in names if name.get("use") == "usual"), None)
     birth = official or (None if with_ins else current_name(names))
+    for name in names:
+        if not any(name is one for one in (birth, usual)):
+            conversion.inform("Patient.name", "neither the birth name nor the used one: not written", RULE)
     result = PersonName()
     _birth_name(conversion, birth, result, with_ins=with_ins)
     if usual is not None and usual is not birth:
@@ -143,6 +146,16 @@ def _name(conversion: Conversion, patient: Resource, *, with_ins: bool) -> Perso
         if used := _given(usual):
             result.givens.append(NamePart(used[0], "CL"))
     return result
+
+
+def _current_names(conversion: Conversion, patient: Resource) -> Iterator[Resource]:
+    """The names of the patient that are no former ones; a birth name (`official`) is never one."""
+    today = conversion.emission.now.date()
+    for index, name in enumerate(patient.get("name", ())):
+        if name.get("use") == "official" or identity.covers(name.get("period", {}), today):
+            yield name
+        else:
+            conversion.inform(f"Patient.name[{index}].period", "a former name: not written", RULE)
 
 
 def _birth_name(conversion: Conversion, name: Resource | None, result: PersonName, *, with_ins: bool) -> None:
@@ -193,6 +206,16 @@ def _birth_time(conversion: Conversion, patient: Resource) -> str | None:
     return conversion.time(patient["birthDate"], "Patient.birthDate")
 
 
+def _current_addresses(conversion: Conversion, patient: Resource) -> Iterator[Resource]:
+    """The addresses of the patient whose period covers the present; the others are said."""
+    today = conversion.emission.now.date()
+    for index, place in enumerate(patient.get("address", ())):
+        if identity.covers(place.get("period", {}), today):
+            yield place
+        else:
+            conversion.inform(f"Patient.address[{index}].period", "not an address of today: not written", RULE)
+
+
 def _birthplace(place: Resource) -> Birthplace | None:
     where = address({part: place[part] for part in ("city", "country", "district", "extension") if part in place})
     if where is not None:
@@ -204,9 +227,8 @@ def _birthplace(place: Resource) -> Birthplace | None:
 
 
 def _guardians(conversion: Conversion) -> Iterator[Guardian]:
-    for index, contact in enumerate(conversion.patient.get("contact", ())):
+    for contact, path in contacts(conversion):
         if is_guardian(contact.get("relationship", ())):
-            path = f"Patient.contact[{index}]"
             structure = conversion.resolve(contact.get("organization"), f"{path}.organization", conversion.patient)
             yield from _guardian(conversion, contact, [contact["name"]] if "name" in contact else [], structure, path)
     for person, path in relationships(conversion):

@@ -24,6 +24,7 @@ from relais.mappings.to_cda.kept import kept_sections
 from relais.mappings.to_cda.problems import Problem, is_ald, problem_section, read_problem
 from relais.mappings.to_cda.prose import french_date, lines, marked, remarks_block
 from relais.mappings.to_cda.social import social_section
+from relais.mappings.to_cda.unwritten import say_unwritten
 
 __all__ = ["APPROVAL_RULE", "OPPOSITION_RULE", "pps_document"]
 
@@ -84,6 +85,7 @@ def pps_document(
             *kept_sections(conversion, composition),
         ],
     )
+    say_unwritten(conversion, imported=bool(composition))
     return Mapped(document, conversion.finish())
 
 
@@ -104,8 +106,12 @@ def _carrier(conversion: Conversion, plan: Resource, approval: Approval | None) 
     custodian = extensions.value(plan, extensions.CUSTODIAN)
     custodians = [(custodian, f"CarePlan.extension('{extensions.CUSTODIAN}').value")] if custodian else []
     teams = []
-    for _, team, path in conversion.references(plan, "careTeam", "CarePlan"):
-        if team is not None and conversion.same_patient(team, "subject", path):
+    for reference, team, path in conversion.references(plan, "careTeam", "CarePlan"):
+        if team is None:
+            conversion.say_named(reference, path, "Équipe")
+        elif team.get("status") in ("inactive", "entered-in-error"):
+            conversion.warn(f"{path}.status", "a team that is not, or no longer, one: left out", "FHIR R4 CareTeam")
+        elif conversion.same_patient(team, "subject", path):
             teams.append((team, path))
             custodians += [
                 (reference, f"{path}.managingOrganization[{index}]")
@@ -156,9 +162,14 @@ def _body(conversion: Conversion, plan: Resource, approved: tuple[str, str] | No
     `approved` is the date of the approval, and its path.
     """
     problems: dict[int, Problem | None] = {}
-    for _, condition, path in conversion.references(plan, "addresses", "CarePlan"):
-        if condition is not None and id(condition) not in problems:
+    for reference, condition, path in conversion.references(plan, "addresses", "CarePlan"):
+        if condition is None:
+            conversion.say_named(reference, path, "Problème")
+        elif id(condition) not in problems:
             problems[id(condition)] = read_problem(conversion, condition, path)
+    for reference in plan.get("supportingInfo", ()):
+        if "reference" not in reference:
+            conversion.say_named(reference, "CarePlan.supportingInfo", "Information associée")
     rows = read_rows(conversion, plan, problems, read_actions(conversion, plan))
     goals = [row.goal for row in rows if row.goal]
     if not rows and not conversion.has_refused("CarePlan.goal") and not conversion.has_refused("CarePlan.activity"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from relais.cda.model import Code, RelatedEntity
-from relais.mappings import terminology
+from relais.mappings import identity, terminology
 from relais.mappings.context import Resource
 from relais.mappings.to_cda.conversion import Conversion
 from relais.mappings.to_cda.datatypes import addresses, current_name, display_name, person_name, telecoms
@@ -21,11 +21,29 @@ _CLASSES = ("ECON", "NOK", "CAREGIVER", "CON")
 
 
 def relationships(conversion: Conversion) -> Iterator[tuple[Resource, str]]:
-    """The active RelatedPersons of the patient, with their paths. One of another patient is refused."""
+    """The RelatedPersons of the patient who are so today, with their paths. One of another patient is refused."""
     for index, person in enumerate(conversion.resources.of_type("RelatedPerson")):
         path = f"RelatedPerson[{index}]"
-        if person.get("active", True) and conversion.same_patient(person, "patient", path):
+        if not person.get("active", True):
+            conversion.inform(f"{path}.active", "no longer in use: left out", RULE)
+        elif conversion.same_patient(person, "patient", path) and _is_current(conversion, person, path):
             yield person, path
+
+
+def contacts(conversion: Conversion) -> Iterator[tuple[Resource, str]]:
+    """The contacts of the patient whose period covers the present, with their paths."""
+    for index, contact in enumerate(conversion.patient.get("contact", ())):
+        path = f"Patient.contact[{index}]"
+        if _is_current(conversion, contact, path):
+            yield contact, path
+
+
+def _is_current(conversion: Conversion, person: Resource, path: str) -> bool:
+    """Whether the period of a relation covers the present; said when it does not."""
+    current = identity.covers(person.get("period", {}), conversion.emission.now.date())
+    if not current:
+        conversion.warn(f"{path}.period", "not a relation of today: left out", RULE)
+    return current
 
 
 def role_classes(concepts: Iterable[Resource]) -> list[str]:

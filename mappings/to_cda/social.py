@@ -82,6 +82,7 @@ def _provisions(conversion: Conversion) -> dict[str, Provision]:
         code = _code_of(observation.get("code", {}))
         if code is None or not conversion.same_patient(observation, "subject", path):
             continue
+        conversion.reached.add(id(observation))
         if observation.get("status") not in _FACTS:
             conversion.inform(f"{path}.status", "not a final result: not written", RULE)
             continue

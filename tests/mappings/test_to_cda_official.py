@@ -86,7 +86,7 @@ def test_the_plan_of_the_demo_is_valid_approved_and_conformant(newest: Validator
     plan = msgspec.json.decode(Path(relais.server.__file__).with_name("demo_plan.json").read_bytes())
     assert structure.check(plan) == []
     mapped = convert(plan, EMISSION)
-    assert mapped.issues == []
+    assert {issue.severity for issue in mapped.issues} <= {"information"}  # what the volet has no place for
     assert_conformant(newest.validate(write(mapped.document)))
 
 

@@ -1,0 +1,143 @@
+"""What a plan states and no mapping writes is said, element by element; what may change a meaning is refused.
+
+The table lists what is written, by type of resource and of element; whatever else a resource states is lost, and said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from relais.mappings import extensions
+from relais.mappings.context import Resource
+from relais.mappings.to_cda.conversion import Conversion
+
+RULE = "docs/mapping-pps.md, What is lost"
+MODIFIER_RULE = "FHIR R4 2.4, modifier extensions"
+
+
+_ALWAYS = ("resourceType", "id", "meta", "language", "text", "contained", "extension", "identifier")
+
+
+def _names(words: str) -> frozenset[str]:
+    return frozenset({*words.split(), *_ALWAYS})
+
+
+_MODIFIERS = frozenset({"modifierExtension", "implicitRules"})
+_REQUEST = _names(
+    "status intent subject for patient code description category doNotPerform performer performerType owner "
+    "participant occurrenceDateTime occurrencePeriod occurrenceTiming scheduledPeriod scheduledTiming scheduledString "
+    "executionPeriod restriction start end goal reasonCode reasonReference note patientInstruction "
+    "medicationCodeableConcept medicationReference codeCodeableConcept codeReference productCodeableConcept "
+    "productReference serviceType dosageInstruction oralDiet locationCode locationReference location priority "
+    "asNeededBoolean asNeededCodeableConcept orderDetail bodySite statusReason cancelationReason quantity "
+    "quantityQuantity quantityRatio quantityRange dailyAmount foodPreferenceModifier excludeFoodModifier"
+)
+_ACTIONS = ("Appointment", "DeviceRequest", "MedicationRequest", "NutritionOrder", "ServiceRequest", "Task")
+
+WRITTEN = {
+    **dict.fromkeys(_ACTIONS, _REQUEST),
+    "CarePlan": _names(
+        "status intent category title description subject period created author contributor careTeam addresses "
+        "supportingInfo goal activity note"
+    ),
+    "CarePlan.activity": _names("outcomeCodeableConcept outcomeReference progress reference detail"),
+    "CarePlan.activity.detail": _REQUEST,
+    "CareTeam": _names("status subject participant managingOrganization"),
+    "CareTeam.participant": _names("role member onBehalfOf period"),
+    "ClinicalImpression": _names("status subject summary"),
+    "Condition": _names(
+        "clinicalStatus verificationStatus category severity code bodySite subject onsetDateTime onsetAge onsetPeriod "
+        "onsetRange onsetString abatementDateTime abatementAge abatementPeriod abatementRange abatementString "
+        "recordedDate stage note"
+    ),
+    "Condition.stage": _names("summary"),
+    "Consent": _names("status scope category patient dateTime sourceAttachment policyRule provision"),
+    "Coverage": _names("status type beneficiary payor"),
+    "Goal": _names(
+        "lifecycleStatus achievementStatus category priority description subject startDate startCodeableConcept target "
+        "statusDate statusReason expressedBy addresses note outcomeCode outcomeReference"
+    ),
+    "Observation": _names(
+        "basedOn status code subject focus effectiveDateTime effectivePeriod valueQuantity valueCodeableConcept "
+        "valueString valueBoolean valueInteger valueRange valueRatio valueTime valueDateTime valuePeriod "
+        "interpretation note component"
+    ),
+    "Organization": _names("active type name telecom address"),
+    "Patient": _names(
+        "active name telecom gender birthDate deceasedBoolean deceasedDateTime address multipleBirthBoolean "
+        "multipleBirthInteger contact generalPractitioner link"
+    ),
+    "Patient.contact": _names("relationship name telecom address organization period"),
+    "Practitioner": _names("active name telecom address qualification"),
+    "PractitionerRole": _names("active practitioner organization code specialty telecom"),
+    "RelatedPerson": _names("active patient relationship name telecom address period"),
+}
+"""The elements that are written, or read to decide what is; those of parts under the path of the part."""
+
+_PLAN_EXTENSIONS = {extensions.CUSTODIAN, extensions.APPROVAL, extensions.PERTAINS_TO_GOAL}
+_PERSON_EXTENSIONS = {extensions.BIRTH_PLACE, extensions.IDENTITY_RELIABILITY, extensions.ROLE_NAME}
+_KNOWN_EXTENSIONS = _PLAN_EXTENSIONS | _PERSON_EXTENSIONS
+_PARTS = {
+    "CarePlan": ("activity",),
+    "CarePlan.activity": ("detail",),
+    "CareTeam": ("participant",),
+    "Condition": ("stage",),
+    "Patient": ("contact",),
+}
+_LED_TO = frozenset({"CareTeam", "Condition", "Goal", *_ACTIONS})
+"""Types that are written when something of the plan refers to them, and only then."""
+
+_CHOSEN = frozenset({"DocumentReference", "Observation"})
+"""Types of which some are written: those that a section is about."""
+
+_AROUND = frozenset(
+    {"Binary", "Composition", "Device", "Encounter", "HealthcareService", "Location", "Medication", "Provenance"}
+)
+"""Types that lend their elements to others."""
+
+_IN_USE = frozenset({"Organization", "Practitioner", "PractitionerRole"})
+
+
+def say_unwritten(conversion: Conversion, *, imported: bool) -> None:
+    """Note what of the resources no mapping writes. The original of an imported document is among its resources."""
+    counts: dict[str, int] = {}
+    for resource in conversion.resources:
+        kind = str(resource.get("resourceType"))
+        counts[kind] = counts.get(kind, -1) + 1
+        path = f"{kind}[{counts[kind]}]"
+        known = id(resource) in conversion.reached
+        if kind in _LED_TO and not known:
+            conversion.warn(path, "nothing of the plan refers to it: not written", RULE)
+        elif kind in _CHOSEN and not known and not imported:
+            conversion.inform(path, "no section is about it: not written", RULE)
+        elif kind in WRITTEN and (known or kind not in _CHOSEN):
+            _say(conversion, resource, kind, path)
+        elif kind not in _AROUND | _CHOSEN:
+            conversion.inform(path, "this type of resource has no place in the document", RULE)
+        for index, contained in enumerate(resource.get("contained", ())):
+            if contained.get("resourceType") in WRITTEN:
+                _say(conversion, contained, contained["resourceType"], f"{path}.contained[{index}]")
+
+
+def _say(conversion: Conversion, element: Resource, kind: str, path: str) -> None:
+    for name in sorted(element.keys() - WRITTEN[kind]):
+        if name in _MODIFIERS:
+            conversion.refuse(f"{path}.{name}", "it may change the meaning: not understood", MODIFIER_RULE, "extension")
+        elif not name.startswith("_"):
+            conversion.inform(f"{path}.{name}", "this element has no place in the document", RULE)
+    if element.get("active") is False and kind in _IN_USE:
+        conversion.warn(f"{path}.active", "the record is no longer in use", RULE)
+    for index, extension in enumerate(element.get("extension", ())):
+        if extension.get("url") not in _KNOWN_EXTENSIONS:
+            conversion.inform(f"{path}.extension[{index}]", "this extension has no place in the document", RULE)
+    if kind in _PARTS:
+        for part, name, place in _parts(element, kind, path):
+            _say(conversion, part, name, place)
+
+
+def _parts(element: Resource, kind: str, path: str) -> Iterator[tuple[Resource, str, str]]:
+    for name in _PARTS[kind]:
+        found = element.get(name, ())
+        for index, part in enumerate([found] if isinstance(found, dict) else found):
+            place = f"{path}.{name}" if isinstance(found, dict) else f"{path}.{name}[{index}]"
+            yield part, f"{kind}.{name}", place
