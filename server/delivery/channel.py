@@ -35,7 +35,7 @@ class Shipment:
     """Everything a channel needs to send one document; fixed when the order is accepted, the same on every attempt.
 
     What is hidden from whom stands in the confidentiality codes of the entry. To `withdraw`, the document and its entry
-    are those that were sent.
+    are those that were sent. `annuls` is the Message-ID of the mail that brought the former version to the recipient.
     """
 
     document: bytes
@@ -44,6 +44,7 @@ class Shipment:
     message_id: str  # RFC 5322 Message-ID, with angle brackets
     action: Action = "send"
     acknowledgements: tuple[Acknowledgement, ...] = EVERY_ACKNOWLEDGEMENT
+    annuls: str = ""
 
 
 @dataclass(frozen=True, slots=True)

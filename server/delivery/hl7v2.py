@@ -141,6 +141,8 @@ def order_of(shipment: Shipment, document: Document, settings: Settings) -> Tran
         processing=settings.hl7v2_processing,
         sender=_sender(lot.author),
         recipients=recipients,
+        reply_to=(settings.mss_reply_to,) if recipients and settings.mss_reply_to else (),
+        patient_may_reply=settings.mss_patient_may_answer,
     )
 
 
@@ -191,8 +193,9 @@ def _sender(author: MetadataAuthor) -> Party:
     who = XCN.parse(author.person) if author.person else None
     where = XON.parse(author.institutions[0]) if author.institutions else None
     is_system = who is not None and who.type == "RI"
+    kind = "INS" if who is not None and who.oid in INS_ROOTS else who.type if who is not None else ""
     return Party(
-        person=Person(who.id, who.family, who.given, who.oid, who.type) if who and not is_system else None,
+        person=Person(who.id, who.family, who.given, who.oid, kind) if who and not is_system else None,
         structure=Structure(where.name, where.id, where.oid, where.type) if where else None,
         device=who.id if who and is_system else "",
     )

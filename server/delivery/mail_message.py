@@ -94,6 +94,8 @@ def compose(shipment: Shipment, settings: Settings, trust: TrustSpace | None = N
     message["Subject"] = subject(header)
     message["Date"] = _utc(shipment.submission.submission_set.submission_time)
     message["Message-ID"] = shipment.message_id
+    if shipment.annuls:
+        message["In-Reply-To"] = message["References"] = shipment.annuls
     if "reading" in shipment.acknowledgements:
         message["Disposition-Notification-To"] = settings.mss_sender
     message["X-MSS-NIL"] = settings.mss_product_reference
@@ -224,8 +226,9 @@ def _check_envelope(shipment: Shipment, settings: Settings) -> None:
         raise _failure("required", "the mailbox that sends is not set, or not an address", "mss_sender")
     if settings.mss_reply_to and not _is_mailbox(settings.mss_reply_to):
         raise _failure("invalid", "not a mail address", "mss_reply_to")
-    if not _MESSAGE_ID.fullmatch(shipment.message_id):
-        raise _failure("invalid", "not a message identifier", "message_id", rule="RFC 5322")
+    for name, identifier in (("message_id", shipment.message_id), ("annuls", shipment.annuls)):
+        if not _MESSAGE_ID.fullmatch(identifier) and (identifier or name == "message_id"):
+            raise _failure("invalid", "not a message identifier", name, rule="RFC 5322")
     if not re.fullmatch(r"\d{14}", shipment.submission.submission_set.submission_time):
         raise _failure("invalid", "not a time in UTC to the second", "submission.submission_set.submission_time")
 

@@ -117,6 +117,7 @@ class Consignment:
     recipients: tuple[str, ...]
     message_id: str
     acknowledgements: tuple[Acknowledgement, ...] = EVERY_ACKNOWLEDGEMENT
+    annuls: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -505,6 +506,22 @@ def sent(connection: Connection, lineage: str, channel: str | None = None) -> di
         elif row.state == "delivered":
             found.pop(row.document, None)
     return found
+
+
+def consignments(connection: Connection, lineage: str, channel: str) -> list[tuple[str, Consignment]]:
+    """Documents of a lineage that a channel delivered, may have delivered or still owes, and how; newest first."""
+    rows = connection.execute(
+        select(order_table.c.document, delivery_table.c.consignment)
+        .join(delivery_table)
+        .where(
+            delivery_table.c.lineage == lineage,
+            delivery_table.c.channel == channel,
+            delivery_table.c.state.in_(("waiting", "delivered", "unconfirmed")),
+            order_table.c.action == "send",
+        )
+        .order_by(delivery_table.c.key.desc())
+    )
+    return [(row.document, _decode_consignment(row.consignment)) for row in rows]
 
 
 def subject_of(connection: Connection, document: str) -> str | None:

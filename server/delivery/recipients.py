@@ -130,8 +130,9 @@ def patient_mailbox(document: Document) -> str | Issue:
 
     A document bears an INS only when the identity is qualified; a mailbox is never made of anything else.
     """
-    for identifier in document.header.patient.ids:
-        if identifier.root in INS_ROOTS and identifier.extension:
-            return f"{identifier.extension}@{PATIENT_DOMAIN}"
+    by_root = {identifier.root: identifier.extension for identifier in document.header.patient.ids}
+    for root in INS_ROOTS:  # the INS-NIR before the INS-NIA
+        if number := by_root.get(root):
+            return f"{number}@{PATIENT_DOMAIN}"
     message = "the patient's mailbox is made of a qualified INS, and the document bears none"
     return Issue("error", "business-rule", message, "ClinicalDocument/recordTarget/patientRole/id", "ECO.2.2.6")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal, get_args
@@ -30,7 +30,7 @@ from relais.server.delivery import (
     visibility,
 )
 from relais.server.delivery.channel import EVERY_ACKNOWLEDGEMENT, Acknowledgement, DeliveryError, Shipment, entry_uuid
-from relais.server.delivery.mail_message import check_recipients, is_of_patient
+from relais.server.delivery.mail_message import check_recipients, has_qualified_ins, is_of_patient
 from relais.server.delivery.outbox import Consignment, Order, Priority, State
 from relais.server.delivery.recipients import CareTeamMailboxes, patient_mailbox, patient_reference
 from relais.server.delivery.trust_space import TrustSpace
@@ -275,7 +275,9 @@ def _place(
         issues += _nothing_to_replace(transaction, document, wanted)
     if issues:
         raise RelaisError(dict.fromkeys(issues))
-    maker = _Maker(document, model, wanted, settings, now)
+    if wanted.intent == "withdraw":
+        mailboxes = _reached(transaction, document)
+    maker = _Maker(document, model, wanted, settings, now, _annulled(transaction, document))
     receivers = list(_receivers(wanted, mailboxes))
     consignments = [(channel, key, maker.consignment(channel, boxes)) for channel, key, boxes in receivers]
     order = Order(
@@ -320,12 +322,28 @@ def _mailboxes(
     return tuple(dict.fromkeys(box.lower() for box in found))
 
 
+def _reached(transaction: Transaction, document: IssuedDocument) -> tuple[str, ...]:
+    """The mailboxes that a platform was asked to send a document to: it tells them that it is withdrawn."""
+    sent = outbox.consignments(transaction.connection, document.lineage, "hl7v2")
+    return next((made.recipients for key, made in sent if key == document.key), ())
+
+
+def _annulled(transaction: Transaction, document: IssuedDocument) -> dict[str, str]:
+    """By mailbox, the Message-ID of the last mail that brought another version of the document there (ECO.2.2.2)."""
+    sent = outbox.consignments(transaction.connection, document.lineage, "mss")
+    return {box: made.message_id for key, made in reversed(sent) for box in made.recipients if key != document.key}
+
+
 def _wrong_mailboxes(model: Document, mailboxes: Sequence[str], settings: Settings) -> Iterator[Issue]:
     """Each mailbox gets a message of its own, and is judged by itself."""
     trust = TrustSpace.of(settings)
     for index, mailbox in enumerate(mailboxes):
         for issue in check_recipients(model.header, (mailbox,), trust):
             yield replace(issue, path=f"recipient[{index}]")
+        qualified = settings.ins_environment == "test" or has_qualified_ins(model.header.patient)
+        if is_of_patient(mailbox) and not qualified:
+            message = "the patient's mailbox is made of an INS-NIR of a qualified identity with its four traits"
+            yield Issue("error", "business-rule", message, f"recipient[{index}]", "ECO.2.2.6")
 
 
 def _receivers(wanted: Wanted, mailboxes: tuple[str, ...]) -> Iterator[tuple[str, str, tuple[str, ...]]]:
@@ -390,6 +408,7 @@ class _Maker:
     wanted: Wanted
     settings: Settings
     now: datetime
+    annulled: Mapping[str, str]  # Message-ID of the former version, by mailbox
 
     def consignment(self, channel: str, mailboxes: tuple[str, ...]) -> Consignment:
         """What one receiver is sent. Raises RelaisError for what the HL7 v2 volet does not let a message say."""
@@ -417,6 +436,7 @@ class _Maker:
             mailboxes,
             f"<{uuid.uuid4()}@{domain}>",
             EVERY_ACKNOWLEDGEMENT if asked is None else asked,
+            self.annulled.get(mailboxes[0], "") if channel == "mss" else "",
         )
         if channel == "hl7v2":
             self._refuse_impossible(made)

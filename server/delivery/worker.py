@@ -333,6 +333,7 @@ def _shipment(leased: Leased, content: bytes) -> Shipment:
         consignment.message_id,
         leased.action,
         consignment.acknowledgements,
+        consignment.annuls,
     )
 
 

@@ -18,7 +18,7 @@ from relais.cda import templates
 from relais.cda.model import II, Document, NamePart, Participant, PersonName, Telecom
 from relais.cda.reader import read as read_cda
 from relais.cda.writer import write
-from relais.cda.xds import CodedValue
+from relais.cda.xds import CodedValue, MetadataAuthor
 from relais.mappings.hl7v2 import er7
 from relais.mappings.hl7v2.acknowledgement import ErrorCondition, acknowledge, read_acknowledgement
 from relais.mappings.hl7v2.order import Flags, Party, Person, Structure, TransmissionOrder
@@ -110,6 +110,21 @@ def test_the_patient_as_recipient() -> None:
         Party(Person(INS, "PATTERSON", "DOMINIQUE", templates.INS_NIR_TEST, "INS", "L"), mailbox=PATIENT_BOX),
     )
     assert (made.flags.to_patient, made.flags.to_professionals) == (True, False)
+
+
+def test_where_answers_go_and_whether_the_patient_may_answer() -> None:
+    shipment = small_shipment(recipients=(PATIENT_BOX,))
+    made = ordered(shipment, mss_reply_to=NURSE, mss_patient_may_answer=False)
+    assert (made.reply_to, made.patient_may_reply) == ((NURSE,), False)
+    assert ordered(shipment).reply_to == ordered(small_shipment(recipients=()), mss_reply_to=NURSE).reply_to == ()
+
+
+def test_the_patient_as_sender() -> None:
+    shipment = small_shipment()
+    author = MetadataAuthor(f"{INS}^PATTERSON^DOMINIQUE^^^^^^&{templates.INS_NIR_TEST}&ISO^D^^^NH")
+    lot = replace(shipment.submission.submission_set, author=author)
+    made = ordered(replace(shipment, submission=replace(shipment.submission, submission_set=lot)))
+    assert made.sender == Party(Person(INS, "PATTERSON", "DOMINIQUE", templates.INS_NIR_TEST, "INS"))
 
 
 def test_somebody_of_the_document_as_recipient() -> None:

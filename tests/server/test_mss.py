@@ -199,6 +199,14 @@ def test_a_replacement_says_so() -> None:
     assert composed(small_shipment(document))["Subject"].startswith("[Annule et remplace] XDM/1.0/DDM+Plan")
 
 
+def test_a_mail_answers_the_one_it_annuls() -> None:
+    message = composed(replace(small_shipment(), annuls="<former@relais.mssante.fr>"))
+    assert (message["In-Reply-To"], message["References"]) == ("<former@relais.mssante.fr>",) * 2
+    with pytest.raises(DeliveryError) as refused:
+        composed(replace(small_shipment(), annuls="former\r\nBcc: x@y.fr"))
+    assert refused.value.issues[0].path == "annuls"
+
+
 @pytest.mark.parametrize(
     ("change", "qualified"),
     [

@@ -1,0 +1,70 @@
+"""What follows a first sending, and the patient's mailbox: threads of mails, withdrawals by a platform, INS-NIA."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relais.cda.reader import read
+from relais.mappings import identity
+from relais.mappings.context import Resource
+from relais.server.delivery import hl7v2
+from relais.server.store import Store
+from support.orders import Office, refused
+from support.plans import PLANS
+
+DOCTOR = "medecin.traitant@cabinet.mssante.fr"
+NURSE = "isabelle.lefranc@exemple.mssante.fr"
+
+
+@pytest.fixture
+def lite(tmp_path: Path) -> Iterator[Store]:
+    store = Store.open(f"sqlite:///{tmp_path / 'orders.sqlite'}")
+    yield store
+    store.close()
+
+
+def test_a_mail_that_replaces_answers_the_one_it_annuls(lite: Store) -> None:
+    office = Office(lite)
+    plan = office.post(PLANS["full"], "CarePlan")
+    office.order(plan, "mss", recipient=DOCTOR)
+    office.work()
+    office.change(plan, title="Un autre titre")
+    office.order(plan, "mss", recipient=[DOCTOR, NURSE])
+    office.work()
+    first, second, other = office.channels["mss"].taken
+    assert (first.annuls, second.annuls, other.annuls) == ("", first.message_id, "")
+
+
+def test_a_platform_is_told_whom_the_withdrawn_document_went_to(lite: Store) -> None:
+    office = Office(lite)
+    plan = office.post(PLANS["full"], "CarePlan")
+    office.order(plan, "hl7v2", recipient=DOCTOR)
+    office.work()
+    office.order(plan, "hl7v2", intent="withdraw")
+    office.work()
+    sent, withdrawn = office.channels["hl7v2"].taken
+    assert (withdrawn.action, withdrawn.recipients) == ("withdraw", sent.recipients)
+    order = hl7v2.order_of(withdrawn, read(withdrawn.document).document, office.settings)
+    assert (order.action, order.flags.to_professionals) == ("delete", True)
+
+
+def of_nia(bundle: Resource) -> Resource:
+    """The patient of a plan under an INS-NIA of production."""
+    found: dict[str, Any] = copy.deepcopy(bundle)
+    [patient] = [one["resource"] for one in found["entry"] if one["resource"]["resourceType"] == "Patient"]
+    for one in identity.ins_identifiers(patient):
+        one["system"] = "urn:oid:1.2.250.1.213.1.4.9"
+    return found
+
+
+def test_in_production_the_mailbox_of_a_patient_is_made_of_an_ins_nir(lite: Store) -> None:
+    office = Office(lite, ins_environment="production")
+    plan = office.post(of_nia(PLANS["full"]), "CarePlan")
+    issues = refused(office, plan, "mss", recipient=DOCTOR, patient=True)
+    assert [(one.path, one.rule) for one in issues] == [("recipient[1]", "ECO.2.2.6")]
+    office.order(plan, "mss", recipient=DOCTOR)
