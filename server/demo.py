@@ -178,7 +178,10 @@ def _document(base: str, plan: str, folder: Path, lines: list[str]) -> bytes:
 
 def _judge(path: Path, lines: list[str]) -> None:
     report = Judge(Settings.load()).judge(path.read_bytes(), path.name)
-    lines += text([report], "en").splitlines()
+    told = text([report], "en").splitlines()
+    limits = [line for line in told if line.lstrip().startswith("limit:")]
+    lines += [line for line in told if line not in limits]
+    lines.append(f"  {len(limits)} limits of the published rules: relais validate {path}")
     if report.verdict != "conformant":
         raise RelaisError(Issue("error", "invariant", "the official rules refuse the document", str(path)))
 
@@ -199,7 +202,7 @@ def _transmit(base: str, plan: str, lines: list[str]) -> None:
     while task["status"] in ("requested", "in-progress") and time.monotonic() < deadline:
         time.sleep(0.2)
         task = _ok(requests.get(f"{base}/Task/{task['id']}", timeout=10)).json()
-    lines += [output["valueString"] for output in task["output"] if "valueString" in output]
+    lines += [f"{one['type']['text']}: {one['valueString']}" for one in task["output"] if "valueString" in one]
     lines.append(f"{base}/Task/{task['id']}: {task['status']}")
     if task["status"] != "completed":
         raise RelaisError(Issue("error", "processing", f"the order ended {task['status']}; see worker.log"))

@@ -137,7 +137,9 @@ def _attempt(delivery: Delivery, attempt: Attempt) -> Resource:
 
 def _acknowledgement(delivery: Delivery, awaited: Awaited) -> Resource:
     text = f"{_name(delivery)}, {_ACKNOWLEDGEMENTS[awaited.kind].lower()}"
-    line = f"{instant(awaited.received or awaited.due)} {awaited.state}"
+    since = "since" if awaited.state == "overdue" else "until"
+    waiting = f"{awaited.state} {since} {instant(awaited.due)}"
+    line = f"{instant(awaited.received)} {awaited.state}" if awaited.received else waiting
     return {
         "type": _concept("acknowledgement", "Accusé", text),
         "valueString": f"{line}: {awaited.detail}" if awaited.detail else line,
