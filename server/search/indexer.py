@@ -29,11 +29,11 @@ from relais.server.search.parameters import (
     X,
     Y,
     Z,
-    component_code,
     forget_with_parameters,
     index_name,
     parameters,
 )
+from relais.server.search.sharing import component_index, holders
 from relais.server.search.units import canonical_unit
 from relais.server.search.values import (
     AFTER_ALL,
@@ -61,6 +61,8 @@ from relais.server.store import (
 _BOOLEAN_SYSTEM = "http://terminology.hl7.org/CodeSystem/special-values"
 _NAME_PARTS = ("family", "given", "prefix", "suffix", "text")
 _ADDRESS_PARTS = ("line", "city", "district", "state", "postalCode", "country", "text")
+_ROOT = re.compile(r"\s*\(?\s*[A-Z]\w+\.(\w+)")
+_ALWAYS = re.compile(r"!=|\band\b|exists")  # an absent element may have a value too
 _MARKUP = re.compile(r"<[^>]*>")
 _NO_WORDS = frozenset({"resourceType", "data", "system", "url", "reference", "lastUpdated", "versionId"})
 _RELATIVE = re.compile(r"([A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za-z0-9\-.]{1,64})?")
@@ -72,9 +74,12 @@ RowMaker = Callable[[str, Item, str], Rows]
 
 @dataclass(frozen=True, slots=True)
 class IndexPlan:
-    """How resources of one type are indexed, and which of its parameters cannot be, with the reason."""
+    """How resources of one type are indexed, and which of its parameters cannot be, with the reason.
 
-    rows: tuple[Callable[[Resource, str], Rows], ...]
+    Rows are made where the resource has one of the named elements (None: always).
+    """
+
+    rows: tuple[tuple[frozenset[str] | None, Callable[[Resource, str], Rows]], ...]
     references: dict[str, Callable[[Resource], list[Item]]]
     unsupported: dict[str, str]
 
@@ -85,11 +90,17 @@ def index_rows(resource: Resource, base: str) -> list[IndexRow | TextRow]:
     The structure of the resource has been checked before.
     """
     plan = index_plan(resource["resourceType"])
-    rows: list[IndexRow | TextRow] = [row for make in plan.rows for row in make(resource, base)]
+    rows: list[IndexRow | TextRow] = [*_rows(plan, resource, base)]
     if resource.get("contained"):
         rows += _contained_rows(resource, base)
     rows.append(full_text(resource))
     return rows
+
+
+def _rows(plan: IndexPlan, resource: Resource, base: str) -> Rows:
+    for elements, make in plan.rows:
+        if elements is None or not elements.isdisjoint(resource):
+            yield from make(resource, base)
 
 
 def _contained_rows(resource: Resource, base: str) -> Rows:
@@ -107,9 +118,8 @@ def _contained_rows(resource: Resource, base: str) -> Rows:
                 if link not in contained or link in passed:
                     continue
                 held = contained[link]
-                for make in index_plan(held["resourceType"]).rows:
-                    for row in make(held, base):
-                        yield row._replace(parameter=name + row.parameter)
+                for row in _rows(index_plan(held["resourceType"]), held, base):
+                    yield row._replace(parameter=name + row.parameter)
                 yield from inside(held, name, (*passed, link))
 
     yield from inside(resource, "", ())
@@ -123,7 +133,9 @@ def index_plan(resource_type: str) -> IndexPlan:
         if parameter.code in ON_THE_RESOURCE or parameter.code in FULL_TEXT:
             continue
         try:
-            rows.append(_indexing(resource_type, parameter))
+            indexing = _indexing(resource_type, parameter)
+            if holders(resource_type, parameter.code) == (parameter.code,):
+                rows.append((_elements(resource_type, parameter.expression), indexing))
             if parameter.type == "reference":
                 references[parameter.code] = compile_expression(parameter.expression)
         except UnsupportedExpressionError as error:
@@ -132,6 +144,20 @@ def index_plan(resource_type: str) -> IndexPlan:
 
 
 forget_with_parameters(index_plan.cache_clear)
+
+
+def _elements(resource_type: str, expression: str) -> frozenset[str] | None:
+    """The JSON names of the elements without which the expression selects nothing; None where that is not known."""
+    if _ALWAYS.search(expression):
+        return None
+    known = {element.stem: element.json_names() for element in definitions.elements(resource_type)}
+    names: set[str] = set()
+    for alternative in expression.split("|"):
+        root = _ROOT.match(alternative)
+        if root is None or root[1] not in known:
+            return None
+        names.update(known[root[1]], (f"_{name}" for name in known[root[1]]))
+    return frozenset(names)
 
 
 def _indexing(resource_type: str, parameter: SearchParameter) -> Callable[[Resource, str], Rows]:
@@ -150,11 +176,14 @@ def _indexing(resource_type: str, parameter: SearchParameter) -> Callable[[Resou
 
 
 def _indexing_composite(resource_type: str, parameter: SearchParameter) -> Callable[[Resource, str], Rows]:
-    """Rows of each component under a name of its own; rows of the same element carry the same occurrence."""
+    """Rows of each component under a name of its own; rows of the same element carry the same occurrence.
+
+    An element that lacks a component cannot be found by the others: it has no rows.
+    """
     extract = compile_expression(parameter.expression)
     components = [
         (
-            index_name(resource_type, component_code(parameter, number)),
+            *component_index(resource_type, parameter.code, number),
             compile_relative(component.expression),
             _row_maker(parameters(resource_type)[component.code]),
         )
@@ -163,10 +192,16 @@ def _indexing_composite(resource_type: str, parameter: SearchParameter) -> Calla
 
     def rows(resource: Resource, base: str) -> Rows:
         for occurrence, element in enumerate(extract(resource)):
-            for name, select, make in components:
-                for item in select(element, resource):
-                    for row in make(name, item, base):
-                        yield row._replace(occurrence=occurrence)
+            found: list[IndexRow] = []
+            for name, own, select, make in components:
+                part = [row for item in select(element, resource) for row in make(name, item, base)]
+                if not part:
+                    break
+                if own:
+                    found += part
+            else:
+                for row in found:
+                    yield row._replace(occurrence=occurrence)
 
     return rows
 

@@ -7,7 +7,6 @@ index range, in the order of the keys where it can be); the others are tested on
 
 from __future__ import annotations
 
-import operator
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from functools import cache
@@ -23,10 +22,10 @@ from sqlalchemy import (
     exists,
     func,
     literal,
+    literal_column,
     not_,
     or_,
     select,
-    text,
     tuple_,
     union_all,
 )
@@ -44,7 +43,6 @@ from relais.server.search.parameters import (
     X,
     Y,
     Z,
-    component_code,
     index_name,
     parameters,
 )
@@ -72,6 +70,7 @@ from relais.server.search.query import (
     UriValue,
     Value,
 )
+from relais.server.search.sharing import component_index, holders, index_names
 from relais.server.store import fold, schema
 from relais.server.store.store import resource_columns
 
@@ -209,7 +208,7 @@ def _sort_value(resource_type: str, sort: Sort) -> ColumnElement[Any]:
     table = TABLES[kind].alias()
     ascending, descending = _SORTED_BY[kind]
     value = func.max(table.c[descending]) if sort.descending else func.min(table.c[ascending])
-    named = table.c.parameter == index_name(resource_type, sort.code)
+    named = _named(table, index_names(resource_type, sort.code))
     return select(value).where(table.c.resource_key == resource.c.key, named).correlate(resource).scalar_subquery()
 
 
@@ -283,6 +282,10 @@ class _Statement:
         Such rows can be joined as they are, in the order of the index, without removing duplicates.
         """
         match criterion:
+            case Match(parameter=SearchParameter(code=code), resource_type=one, others=others) if any(
+                len(holders(each, code)) > 1 for each in (one, *others)
+            ):
+                return None
             case Match(modifier="", values=(TokenValue(system=str(), code=str()),)):
                 return self._index_rows(criterion, "")
             case Match(modifier="", values=(ReferenceValue(type=str(), version=None),)):
@@ -332,7 +335,7 @@ class _Statement:
             case Missing():
                 return [self._present(criterion, inside)]
             case FullText():
-                return [self._text_keys(criterion)]
+                return self._text_keys(criterion)
             case Has():
                 return [self._referring_keys(criterion, driving=driving)]
             case Chain(targets=targets):
@@ -350,7 +353,7 @@ class _Statement:
         kind, suffix = _DERIVED.get(criterion.modifier, (criterion.parameter.type, ""))
         table = self._alias(TABLES[kind])
         types = (criterion.resource_type, *criterion.others)
-        names = [inside + index_name(one, criterion.parameter.code) + suffix for one in types]
+        names = [inside + name + suffix for one in types for name in index_names(one, criterion.parameter.code)]
         if kind == "special":
             return self._near_rows(table, names[0], criterion)
         by_variant: dict[str, list[Condition]] = defaultdict(list)
@@ -385,30 +388,24 @@ class _Statement:
 
     def _present(self, criterion: Missing, inside: str) -> Keys:
         table = self._alias(TABLES[criterion.parameter.type])
-        name = inside + index_name(criterion.resource_type, criterion.parameter.code)
+        names = [inside + name for name in index_names(criterion.resource_type, criterion.parameter.code)]
         return select(table.c.resource_key).where(
-            table.c.parameter == (name + Z if criterion.parameter.type == "special" else name)
+            _named(table, names, Z if criterion.parameter.type == "special" else "")
         )
 
-    def _text_keys(self, criterion: FullText) -> Keys:
+    def _text_keys(self, criterion: FullText) -> list[Keys]:
         if self._dialect == "sqlite":
-            asked = " AND ".join("(" + " OR ".join(f'"{word}"' for word in group) + ")" for group in criterion.groups)
-            words = text("text_index MATCH :words").bindparams(words=f"{criterion.part} : ({asked})")
-            return select(schema.text_index.c.rowid).where(words)
+            return [_settled_keys(criterion), _recent_keys(criterion)]
         asked = " & ".join("(" + " | ".join(f"'{word}'" for word in group) + ")" for group in criterion.groups)
         column = schema.text_index.c[criterion.part]
-        return select(schema.text_index.c.resource_key).where(column.op("@@")(cast(asked, TSQUERY)))
+        return [select(schema.text_index.c.resource_key).where(column.op("@@")(cast(asked, TSQUERY)))]
 
     def _composite_keys(self, criterion: Match, inside: str) -> Keys:
         """Keys of resources that have all parts of a value at one occurrence of the element."""
-        components = criterion.parameter.components
-        types = [parameters(criterion.resource_type)[component.code].type for component in components]
-        tables = [self._alias(TABLES[kind]) for kind in types]
+        owner = criterion.resource_type
+        known = parameters(owner)
+        tables = [self._alias(TABLES[known[part.code].type]) for part in criterion.parameter.components]
         first = tables[0]
-        names = [
-            inside + index_name(criterion.resource_type, component_code(criterion.parameter, number))
-            for number in range(1, len(tables) + 1)
-        ]
         same_element = [
             condition
             for table in tables[1:]
@@ -417,12 +414,16 @@ class _Statement:
         alternatives = (
             and_(
                 *(
-                    and_(table.c.parameter == name + _variant(part), _value(table, part, ""))
-                    for table, name, part in zip(tables, names, value.parts, strict=True)
+                    and_(
+                        table.c.parameter == inside + component_index(owner, holder, number)[0] + _variant(part),
+                        _value(table, part, ""),
+                    )
+                    for number, (table, part) in enumerate(zip(tables, value.parts, strict=True), start=1)
                 )
             )
             for value in criterion.values
             if isinstance(value, CompositeValue)
+            for holder in holders(owner, criterion.parameter.code)
         )
         return select(first.c.resource_key).where(*same_element, or_(*alternatives))
 
@@ -476,6 +477,22 @@ class _Statement:
         )
 
 
+def _settled_keys(criterion: FullText) -> Keys:
+    """Keys of texts in the full-text table of SQLite that no newer one replaces."""
+    table, recent = schema.text_index, schema.text_index_recent
+    asked = " AND ".join("(" + " OR ".join(f'"{word}"' for word in group) + ")" for group in criterion.groups)
+    matches = literal_column(table.name).op("MATCH")(f"{criterion.part} : ({asked})")
+    return select(table.c.rowid).where(matches, table.c.rowid.not_in(select(recent.c.resource_key)))
+
+
+def _recent_keys(criterion: FullText) -> Keys:
+    """Keys of the newest texts, which are few: each of them is read."""
+    recent = schema.text_index_recent
+    words = literal(" ") + recent.c[criterion.part] + literal(" ")
+    groups = (or_(*(func.instr(words, f" {word} ") > 0 for word in group)) for group in criterion.groups)
+    return select(recent.c.resource_key).where(*groups)
+
+
 def _found_by_rows(criterion: Criterion) -> bool:
     """Whether index rows of a contained resource can show that the criterion holds for it."""
     match criterion:
@@ -488,16 +505,15 @@ def _found_by_rows(criterion: Criterion) -> bool:
     return False
 
 
+def _named(table: FromClause, names: list[str], suffix: str = "") -> Condition:
+    """Rows of one of these indexes."""
+    column = table.c.parameter
+    return column == names[0] + suffix if len(names) == 1 else column.in_([name + suffix for name in names])
+
+
 def _variant(value: Value) -> str:
     """The suffix of the index that holds values in the unit of this one."""
     return CANONICAL if isinstance(value, QuantityValue) and value.canonical else ""
-
-
-def _named(table: FromClause, names: list[str], suffix: str) -> Condition:
-    """Whether an index row is under one of the names."""
-    if len(names) == 1:
-        return table.c.parameter == names[0] + suffix
-    return table.c.parameter.in_([name + suffix for name in names])
 
 
 @cache
@@ -585,26 +601,37 @@ def _within(low: ColumnElement[int], high: ColumnElement[int], value: Value, wid
             return and_(low < end, high > start - width)
 
 
-_NUMBER_COMPARISONS = {
-    "gt": ("high", operator.gt),
-    "ge": ("high", operator.ge),
-    "lt": ("low", operator.lt),
-    "le": ("low", operator.le),
-    "sa": ("low", operator.gt),
-    "eb": ("high", operator.lt),
-}
+def _number(low: ColumnElement[float], high: ColumnElement[float], value: QuantityValue) -> Condition:
+    """Whether the interval of a row stands to the number as its prefix says.
+
+    The index by the high bound holds true intervals only (`low < high`): a single number is found by its low bound.
+    """
+    interval, number = low < high, value.number
+    match value.prefix:
+        case "eq":
+            return and_(low >= value.low, low < value.high, high < value.high)
+        case "ne":
+            return or_(low < value.low, high >= value.high)
+        case "gt":
+            return or_(low > number, and_(interval, high > number))
+        case "ge":
+            return or_(low >= number, and_(interval, high >= number))
+        case "lt":
+            return low < number
+        case "le":
+            return low <= number
+        case "sa":
+            return low > number
+        case "eb":
+            return and_(low < number, high < number)
+        case "ap":
+            inside = and_(low >= value.low, low <= value.high)
+            return or_(inside, and_(interval, low <= value.high, high >= value.low))
+    raise AssertionError(value)
 
 
 def _quantity(table: FromClause, value: QuantityValue) -> Condition:
-    if value.prefix in _NUMBER_COMPARISONS:
-        bound, compare = _NUMBER_COMPARISONS[value.prefix]
-        number: Condition = compare(table.c[bound], value.number)
-    elif value.prefix == "eq":
-        number = and_(table.c.low >= value.low, table.c.high < value.high)
-    elif value.prefix == "ne":
-        number = or_(table.c.low < value.low, table.c.high >= value.high)
-    else:
-        number = and_(table.c.low <= value.high, table.c.high >= value.low)
+    number = _number(table.c.low, table.c.high, value)
     if value.system is not None:
         number = and_(number, table.c.system == fold(value.system))
     if value.unit is None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
@@ -21,22 +21,25 @@ from relais.server.store.errors import translate_errors
 from relais.server.store.statements import Row, Statement, lookup
 from relais.server.store.writers import Writers
 
-Mode = Literal["snapshot", "write"]
-
 _CONNECT_TIMEOUT = 5  # seconds, PostgreSQL
 _POOL_SIZE = 10
 
 # A snapshot sees one state of the database through several statements.
-_MODES: dict[str, dict[Mode, dict[str, Any]]] = {
-    "sqlite": {
-        "snapshot": {"relais_begin": "BEGIN"},
-        "write": {"relais_begin": "BEGIN IMMEDIATE"},
-    },
-    "postgresql": {
-        "snapshot": {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True},
-        "write": {"isolation_level": "READ COMMITTED"},
-    },
+_SNAPSHOT: dict[str, dict[str, Any]] = {
+    "sqlite": {"relais_begin": "BEGIN"},
+    "postgresql": {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True},
 }
+_WRITE: dict[str, dict[str, Any]] = {
+    "sqlite": {"relais_begin": "BEGIN IMMEDIATE"},
+    "postgresql": {"isolation_level": "READ COMMITTED"},
+}
+
+_BUSY_TIMEOUT = 10_000  # milliseconds, for programs that lock the file beside us
+_PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
+_WRITER_PRAGMAS = (
+    "cache_size=-8192",  # kB: no page of a large transaction is written twice
+    "temp_store=MEMORY",  # no files for the pages that a savepoint may need again
+)
 
 
 class Database:
@@ -56,7 +59,7 @@ class Database:
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:
         """A connection that sees one state of the database; it cannot write."""
-        with self._mine().engines["snapshot"].connect() as connection:
+        with self._mine().snapshots.connect() as connection:
             yield connection
 
     @contextmanager
@@ -70,7 +73,7 @@ class Database:
             with process.writers.turn() as connection:
                 yield connection
         else:
-            with process.engines["write"].begin() as connection:
+            with process.writing.begin() as connection:
                 yield connection
 
     @contextmanager
@@ -82,9 +85,7 @@ class Database:
 
     def close(self) -> None:
         """Close every connection of this process."""
-        process = self._mine()
-        process.reader.dispose()
-        process.engines["write"].dispose()
+        self._mine().close()
 
     def _mine(self) -> _Process:
         if self._process.pid != os.getpid():
@@ -107,12 +108,19 @@ class _Process:
     def __init__(self, url: URL) -> None:
         self.pid = os.getpid()
         backend = url.get_backend_name()
-        engine = _sqlite_engine(url) if backend == "sqlite" else _postgresql_engine(url, pool_pre_ping=True)
-        self.reader = engine if backend == "sqlite" else _postgresql_engine(url, isolation_level="AUTOCOMMIT")
-        self.engines: dict[Mode, Engine] = {
-            mode: engine.execution_options(**options) for mode, options in _MODES[backend].items()
-        }
-        self.writers = Writers(self.engines["write"], str(url.database)) if backend == "sqlite" else None
+        if backend == "sqlite":
+            self.reader = snapshots = _sqlite_engine(url)
+            writing = _sqlite_engine(url, _WRITER_PRAGMAS, pool_size=1)
+        else:
+            self.reader = _postgresql_engine(url, isolation_level="AUTOCOMMIT")
+            snapshots = writing = _postgresql_engine(url, pool_pre_ping=True)
+        self.snapshots = snapshots.execution_options(**_SNAPSHOT[backend])
+        self.writing = writing.execution_options(**_WRITE[backend])
+        self.writers = Writers(self.writing, str(url.database)) if backend == "sqlite" else None
+
+    def close(self) -> None:
+        for engine in (self.reader, self.snapshots, self.writing):
+            engine.dispose()
 
 
 def _checked(given: str) -> URL:
@@ -131,13 +139,13 @@ def _wrong_url(message: str) -> RelaisError:
     return RelaisError(Issue("fatal", "value", message, "database_url"))
 
 
-def _sqlite_engine(url: URL) -> Engine:
-    engine = create_engine(url, pool_size=_POOL_SIZE, max_overflow=-1, hide_parameters=True)
+def _sqlite_engine(url: URL, pragmas: Iterable[str] = (), *, pool_size: int = _POOL_SIZE) -> Engine:
+    engine = create_engine(url, pool_size=pool_size, max_overflow=-1, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def configure(dbapi_connection: Any, _record: Any) -> None:
         dbapi_connection.isolation_level = None  # BEGIN is ours to say, below
-        for pragma in ("busy_timeout=10000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        for pragma in (f"busy_timeout={_BUSY_TIMEOUT}", *_PRAGMAS, *pragmas):
             dbapi_connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")

@@ -70,17 +70,21 @@ Index("resource_version_by_system_time", resource_version.c.last_updated, resour
 
 
 def _index_table(name: str, *columns: Column[object]) -> Table:
-    """A table of index rows; the index on the resource serves replacement and the second condition of a search."""
-    table = Table(
+    """A table of index rows; its key serves replacement and the second condition of a search.
+
+    Rows of a resource are written with it or not at all: a foreign key would only ask again for each of them.
+    """
+    return Table(
         name,
         metadata,
-        Column("resource_key", Key, ForeignKey(resource.c.key, ondelete="CASCADE"), nullable=False),
+        Column("resource_key", Key, nullable=False),
         Column("parameter", Bytewise, nullable=False),
+        Column("place", Integer, nullable=False),  # among the rows of that resource and parameter
         *columns,
         Column("occurrence", Integer, nullable=False),
+        PrimaryKeyConstraint("resource_key", "parameter", "place"),
+        sqlite_with_rowid=False,  # rows of a resource stand together, and are written with few pages
     )
-    Index(f"{name}_by_resource", table.c.resource_key, table.c.parameter)
-    return table
 
 
 def _text(name: str) -> Column[object]:
@@ -142,15 +146,21 @@ Index(
     quantity_index.c.high,
     quantity_index.c.low,
     quantity_index.c.resource_key,
+    sqlite_where=quantity_index.c.low < quantity_index.c.high,  # a single number is found by its low bound
+    postgresql_where=quantity_index.c.low < quantity_index.c.high,
 )
 
 uri_index = _index_table("uri_index", _text("uri"))
 Index("uri_index_by_value", uri_index.c.parameter, uri_index.c.uri, uri_index.c.resource_key)
 
-# The words of each current version. SQLite has a full-text table (FTS5) whose rowid is the key of the resource; on
-# PostgreSQL the columns are tsvector. Both are made by the migrations.
+# The words of each current version. SQLite has a full-text table (FTS5) whose rowid is the key of the resource, and
+# beside it the newest texts, which replace those of the same key in it; on PostgreSQL the columns are tsvector. They
+# are made by the migrations.
 text_index = plain_table(
     "text_index", *(plain_column(name) for name in ("rowid", "resource_key", "narrative", "everything"))
+)
+text_index_recent = plain_table(
+    "text_index_recent", *(plain_column(name) for name in ("resource_key", "narrative", "everything"))
 )
 
 # What this database keeps for itself, one value by name.

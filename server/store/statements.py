@@ -80,6 +80,13 @@ def without_waiting(connection: Connection) -> Iterator[None]:
         yield
 
 
+def read_all(connection: Connection, statements: Iterable[Statement], parameters: dict[str, Any]) -> list[list[Row]]:
+    """Every row of each statement; PostgreSQL is asked for all of them at once."""
+    with without_waiting(connection):
+        cursors = [_execute(connection, one.text(connection.dialect), parameters) for one in statements]
+        return [cursor.fetchall() for cursor in cursors]
+
+
 def lookup(engine: Engine, statement: Statement, parameters: dict[str, Any]) -> Row | None:
     """The first row of a statement by itself, outside of any transaction. Raises StoreError.
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import secrets
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -40,9 +39,10 @@ from sqlalchemy.sql.elements import ColumnElement
 from relais.server.store import schema
 from relais.server.store.database import Database, exclusively
 from relais.server.store.errors import VersionConflictError
+from relais.server.store.indexes import replace_rows, settle_texts, write_rows
 from relais.server.store.migrations import migrate
 from relais.server.store.rows import IndexRow, TextRow
-from relais.server.store.statements import Row, Statement, Verbatim, insertion, without_waiting
+from relais.server.store.statements import Row, Statement
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -142,21 +142,6 @@ _INSERT = Statement(
     .values({"type": bindparam("type"), "id": bindparam("id"), **_NEW_VALUES})
     .returning(schema.resource.c.key)
 )
-_UNINDEX = [
-    Statement(delete(table).where(table.c.resource_key == bindparam("of_key")))
-    for table in schema.INDEX_TABLES.values()
-]
-_INDEX: dict[type[IndexRow | TextRow], Verbatim] = {
-    kind: insertion(table, ("resource_key", *kind._fields)) for kind, table in schema.INDEX_TABLES.items()
-}
-_INDEX_TEXT = Verbatim(
-    sqlite="INSERT INTO text_index (rowid, narrative, everything) VALUES (?, ?, ?)",
-    postgresql="INSERT INTO text_index (resource_key, narrative, everything) VALUES "
-    "(%s, array_to_tsvector(string_to_array(%s, ' ')), array_to_tsvector(string_to_array(%s, ' ')))",
-)
-_UNINDEX_TEXT = Verbatim(
-    sqlite="DELETE FROM text_index WHERE rowid = ?", postgresql="DELETE FROM text_index WHERE resource_key = %s"
-)
 
 
 class Store:
@@ -221,7 +206,9 @@ class Store:
     def transaction(self) -> Iterator[Transaction]:
         """All writes of the block, or none. Raises StoreError when the turn to write does not come in time."""
         with self._database.write() as connection:
-            yield Transaction(connection)
+            transaction = Transaction(connection)
+            yield transaction
+            transaction.finish()
 
 
 class Transaction:
@@ -232,6 +219,12 @@ class Transaction:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
+        self._texts_changed = False
+
+    def finish(self) -> None:
+        """What is left to do when all is written."""
+        if self._texts_changed:
+            settle_texts(self.connection)
 
     def read(self, resource_type: str, resource_id: str, *, lock: bool = False) -> StoredVersion | None:
         """The current version; with `lock` nobody else can write that resource until the transaction ends."""
@@ -272,11 +265,8 @@ class Transaction:
 
     def reindex(self, key: int, rows: Iterable[IndexRow | TextRow]) -> None:
         """Replace the index rows of the resource with that key; its versions stay."""
-        with without_waiting(self.connection):
-            for unindex in _UNINDEX:
-                unindex.run(self.connection, {"of_key": key})
-            _UNINDEX_TEXT.run(self.connection, [(key,)])
-            self._index(key, rows)
+        self._texts_changed = True
+        replace_rows(self.connection, key, rows)
 
     def expunge_history(self, resource_type: str | None, resource_id: str | None, limit: int) -> int:
         """Remove superseded versions of a resource, of a type or of all, at most `limit`; gives their number."""
@@ -311,11 +301,8 @@ class Transaction:
         key = self._insert(values) if version == 1 else self._replace(values)
         if key is None:
             raise VersionConflictError(resource_type, resource_id)
-        if version > 1:
-            self.reindex(key, rows)
-        else:
-            with without_waiting(self.connection):
-                self._index(key, rows)
+        self._texts_changed = True
+        (write_rows if version == 1 else replace_rows)(self.connection, key, rows)
         return StoredVersion(key, resource_type, resource_id, version, last_updated, method, content)
 
     def _insert(self, values: dict[str, Any]) -> int | None:
@@ -336,15 +323,6 @@ class Transaction:
     def _violation(self) -> type[Exception]:
         violation: type[Exception] = self.connection.dialect.loaded_dbapi.IntegrityError
         return violation
-
-    def _index(self, key: int, rows: Iterable[IndexRow | TextRow]) -> None:
-        by_kind: dict[type[IndexRow | TextRow], dict[IndexRow | TextRow, None]] = defaultdict(dict)
-        for row in rows:
-            by_kind[type(row)][row] = None
-        if text := by_kind.pop(TextRow, None):
-            _INDEX_TEXT.run(self.connection, [(key, *row) for row in text])
-        for kind, distinct in by_kind.items():
-            _INDEX[kind].run(self.connection, [(key, *row) for row in distinct])
 
 
 def _key(row: Row | None) -> int | None:

@@ -45,7 +45,7 @@ class Writers:
         """
         group = self._enter()
         try:
-            with group.savepoint():
+            with group.member():
                 yield group.connection
         finally:
             self._leave(group)
@@ -101,15 +101,23 @@ class _Group:
         self._resources = resources
         self._since = time.monotonic()
         self._members = 0
+        self._undone = False  # its only member failed
         self._lost = False  # SQLite gave up the whole transaction: disk full, input or output error
         self._failure: BaseException | None = None
         self._done = threading.Event()
 
     @contextmanager
-    def savepoint(self) -> Iterator[None]:
+    def member(self) -> Iterator[None]:
         """A member's writes, undone by an exception without touching those of the others."""
         self._members += 1
         driver = self.connection.connection.dbapi_connection
+        if self._members == 1:  # alone until it ends: a savepoint would keep a copy of each page it changes
+            try:
+                yield
+            except BaseException:
+                self._undone = True
+                raise
+            return
         driver.execute("SAVEPOINT writer")  # type: ignore[union-attr]
         try:
             yield
@@ -124,13 +132,13 @@ class _Group:
     def takes_another(self) -> bool:
         """Whether the transaction may be left open for another writer."""
         fresh = time.monotonic() - self._since < _LONGEST_GROUP
-        return fresh and self._members < _LARGEST_GROUP and not self._lost
+        return fresh and self._members < _LARGEST_GROUP and not self._lost and not self._undone
 
     def commit(self) -> None:
         """Commit for all members and let the database go."""
         try:
-            with self._resources:
-                if not self._lost:
+            with self._resources:  # closes the connection, which undoes what is not committed
+                if not self._lost and not self._undone:
                     self.connection.commit()
         except BaseException as error:  # noqa: BLE001 - told to every member
             self._failure = error

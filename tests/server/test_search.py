@@ -16,7 +16,7 @@ from relais.cda.errors import Issue
 from relais.server.search import SearchError, SearchResult, explain, index_rows, reindex, search
 from relais.server.search.parser import parse_query
 from relais.server.search.query import Query
-from relais.server.store import Store, schema
+from relais.server.store import Store, indexes, schema
 
 BASE = "http://localhost/fhir"
 LOINC = "http://loinc.org"
@@ -295,6 +295,25 @@ MATCHES = {
     f"Observation?component-code-value-quantity={LOINC}|8480-6$gt100": ["pressure"],
     f"Observation?component-code-value-quantity={LOINC}|8462-4$gt100": [],
     "Observation?component-code-value-quantity=8462-4$gt100,8462-4$lt100": ["pressure"],
+    "Observation?code-value-quantity=8310-5$38.5": [],
+    "Observation?code-value-quantity=8480-6$gt100": [],
+    # parameters that others' rows stand for
+    "Observation?combo-code=8310-5": ["temperature"],
+    f"Observation?combo-code={LOINC}|8480-6": ["pressure"],
+    "Observation?combo-code=8310-5,8480-6": ["temperature", "pressure"],
+    "Observation?combo-code:not=8480-6": ["temperature"],
+    "Observation?combo-code:missing=true": [],
+    "Observation?combo-code:text=temperature": ["temperature"],
+    "Observation?combo-value-quantity=gt100": ["pressure"],
+    "Observation?combo-value-quantity=37.5|http://unitsofmeasure.org|Cel": ["temperature"],
+    "Observation?combo-code-value-quantity=8310-5$37.5": ["temperature"],
+    "Observation?combo-code-value-quantity=8480-6$gt100": ["pressure"],
+    "Observation?combo-code-value-quantity=8462-4$gt100": [],
+    "Patient?phonetic=helene": ["helene"],
+    "Patient?_has:Observation:patient:combo-code=8480-6": ["paul"],
+    # words
+    "Patient?_content=hélène": ["helene"],
+    "Patient?_content=nobodyhere": [],
     "DocumentReference?relationship=appends$DocumentReference/note": ["reply"],
     "DocumentReference?relationship=replaces$DocumentReference/note": [],
     # chains
@@ -610,6 +629,35 @@ def test_reindexing_restores_every_row(store: Store, ids: Ids) -> None:
     assert ids("CarePlan?patient.name=hel") == ["plan"]
 
 
+@pytest.mark.parametrize("most", [1, 3, 1000])
+def test_words_are_found_wherever_they_are_kept(store: Store, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """New texts, settled ones, replaced ones, and those of what is deleted."""
+    monkeypatch.setattr(indexes, "_MOST_RECENT", most)
+
+    def found(words: str) -> list[str]:
+        return [match.id for match in run(store, f"Basic?_content={words}").matches]
+
+    def basic(number: int, *words: str) -> dict[str, Any]:
+        return {"resourceType": "Basic", "id": f"b{number}", "code": {"text": " ".join(words)}}
+
+    for number in range(5):
+        add(store, basic(number, "every", f"only{number}"))
+    everyone = [f"b{number}" for number in range(5)]
+    assert found("every") == everyone
+    assert found("every only3") == ["b3"]
+    assert found("only") == found("every only9") == []
+    assert found("only1 OR only4") == ["b1", "b4"]
+    with store.transaction() as transaction:
+        changed = transaction.read("Basic", "b1")
+        assert changed is not None
+        transaction.reindex(changed.key, index_rows(basic(1, "other"), BASE))
+        transaction.delete("Basic", "b2", 2, START)
+    assert found("every") == ["b0", "b3", "b4"]
+    assert found("only1") == []
+    assert found("other") == ["b1"]
+    assert [match.id for match in run(store, "Basic?_content=other&_content=b1").matches] == ["b1"]
+
+
 DRIVEN = {
     "Patient?identifier=a|b": "token_index_by_value (parameter=? AND code=? AND system=?)",
     "Patient?identifier=b": "token_index_by_value (parameter=? AND code=?)",
@@ -619,7 +667,10 @@ DRIVEN = {
     "Patient?_has:Observation:patient:code=a": "token_index_by_value (parameter=? AND code=?)",
     "Observation?date=2024": "date_index_by_low (parameter=? AND low>? AND low<?",
     "Observation?date=ge2024": "date_index_by_high (parameter=? AND high>?)",
-    "Observation?status=final&subject=Patient/a": "token_index_by_resource (resource_key=? AND parameter=?)",
+    "Observation?status=final&subject=Patient/a": "token_index_1 USING PRIMARY KEY (resource_key=? AND parameter=?)",
+    "Observation?value-quantity=gt5": "quantity_index_by_low (parameter=? AND low>?)",
+    "Observation?value-quantity=ge5": "quantity_index_by_high (parameter=? AND high>?)",
+    "Observation?combo-code=a|b": "token_index_by_value (parameter=? AND code=? AND system=?)",
     "Patient": "resource_by_type (type=?)",
 }
 

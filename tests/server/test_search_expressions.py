@@ -14,6 +14,8 @@ from relais.profiles import definitions
 from relais.server.search.errors import UnsupportedExpressionError
 from relais.server.search.expressions import compile_expression, compile_relative
 from relais.server.search.indexer import index_plan, index_rows
+from relais.server.search.parameters import parameters
+from relais.server.search.sharing import component_index, holders, index_names
 from relais.server.store import TextRow
 from support.samples import sample
 
@@ -78,12 +80,50 @@ def test_every_parameter_that_selects_something_gives_rows(resource_type: str) -
     for parameter in definitions.search_parameters(resource_type).values():
         if parameter.code in index_plan(resource_type).unsupported or parameter.code in NO_ROWS:
             continue
-        name = f"{resource_type}.{parameter.code}"
+        expected = set(index_names(resource_type, parameter.code))
         if parameter.type == "composite":
-            name += "$1"
+            of_it = holders(resource_type, parameter.code)
+            numbers = range(1, len(parameter.components) + 1)
+            expected = {component_index(resource_type, code, number)[0] for code in of_it for number in numbers}
         elif parameter.type == "special":
-            name += "$x"
-        assert name in names or parameter.code in WITHOUT_ROWS.get(resource_type, ())
+            expected = {name + "$x" for name in expected}
+        assert expected <= names or parameter.code in WITHOUT_ROWS.get(resource_type, ())
+
+
+SHARING = [
+    (resource_type, code)
+    for resource_type in TYPES
+    for code in definitions.search_parameters(resource_type)
+    if holders(resource_type, code) != (code,)
+]
+
+
+@pytest.mark.parametrize(("resource_type", "code"), SHARING)
+def test_parameters_that_stand_for_another_select_what_it_selects(resource_type: str, code: str) -> None:
+    own, *others = (parameters(resource_type)[one] for one in (code, *holders(resource_type, code)))
+    assert {other.type for other in others} == {own.type}
+    for resource in (sample(resource_type, variant) for variant in VARIANTS):
+        found = [item for other in others for item in compile_expression(other.expression)(resource)]
+        expected = compile_expression(own.expression)(resource)
+        assert sorted(map(repr, plain(found))) == sorted(map(repr, plain(expected)))
+
+
+def test_observations_share_what_they_are_searched_by() -> None:
+    assert ("Observation", "combo-code") in SHARING
+    assert holders("Observation", "combo-code") == ("code", "component-code")
+    assert component_index("Observation", "code-value-quantity", 1) == ("Observation.code", False)
+    assert component_index("Observation", "component-code-value-quantity", 1)[1]
+
+
+@pytest.mark.parametrize("resource_type", TYPES)
+def test_rows_that_are_not_tried_would_be_none(resource_type: str) -> None:
+    """Parameters are skipped by the elements that a resource lacks: the rows are the same as without."""
+    plan = index_plan(resource_type)
+    whole = sample(resource_type, 0)
+    for name, value in whole.items():
+        alone = {"resourceType": resource_type, name: value}
+        rows = {row for row in index_rows(alone, "http://localhost/fhir") if not isinstance(row, TextRow)}
+        assert rows == {row for _elements, make in plan.rows for row in make(alone, "http://localhost/fhir")}
 
 
 PATIENT = {

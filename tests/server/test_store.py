@@ -19,7 +19,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import func, insert, inspect, select, text
+from sqlalchemy import column, func, insert, inspect, select, table, text
 from sqlalchemy.exc import DBAPIError
 
 from relais.cda.errors import RelaisError
@@ -36,6 +36,7 @@ from relais.server.store import (
     TokenRow,
     UriRow,
     VersionConflictError,
+    database,
     fold,
     metadata,
     migrations,
@@ -63,7 +64,7 @@ def put(store: Store, resource_id: str, version: int, content: bytes = b"{}", *r
 def index_rows(store: Store) -> int:
     with store.snapshot() as connection:
         tables = schema.INDEX_TABLES.values()
-        return sum(connection.scalar(select(func.count()).select_from(table)) or 0 for table in tables)
+        return sum(connection.scalar(select(func.count()).select_from(one)) or 0 for one in tables)
 
 
 def test_what_was_written_comes_back_byte_for_byte(store: Store) -> None:
@@ -110,6 +111,22 @@ def test_index_rows_follow_the_current_version(store: Store) -> None:
     assert index_rows(store) == len(EVERY_KIND)
     put(store, "a", 2, b"v2", EVERY_KIND[1])
     assert index_rows(store) == 1
+
+
+def test_rows_of_a_parameter_are_replaced_and_others_stay(store: Store) -> None:
+    name, *others = (TokenRow("Patient.name", "", code) for code in "abc")
+    put(store, "a", 1, b"v1", *EVERY_KIND, name, *others)
+    put(store, "a", 2, b"v2", *EVERY_KIND[1:], name, others[1], others[1]._replace(occurrence=1))
+    kept = schema.token_index.c
+    with store.snapshot() as connection:
+        columns = (kept.parameter, kept.place, kept.code, kept.occurrence)
+        found = connection.execute(select(*columns).order_by(*columns)).all()
+    assert [tuple(row) for row in found] == [
+        ("Patient.name", 0, "a", 0),
+        ("Patient.name", 1, "c", 0),
+        ("Patient.name", 2, "c", 1),
+    ]
+    assert index_rows(store) == len(EVERY_KIND) + 2
 
 
 @pytest.mark.parametrize("version", [1, 3])
@@ -196,12 +213,13 @@ def test_a_writer_whose_turn_does_not_come_says_so(store_url: str, monkeypatch: 
     other.close()
 
 
-def test_a_foreign_program_that_locks_the_file_gives_a_lock_error(tmp_path: Path) -> None:
+def test_a_foreign_program_that_locks_the_file_gives_a_lock_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "_BUSY_TIMEOUT", 50)
     store = Store.open(f"sqlite:///{tmp_path / 'store.sqlite'}")
     foreign = sqlite3.connect(tmp_path / "store.sqlite", isolation_level=None)
     foreign.execute("BEGIN IMMEDIATE")
-    with store.snapshot() as connection:
-        connection.exec_driver_sql("PRAGMA busy_timeout=50")
     with pytest.raises(StoreError) as raised:
         put(store, "a", 1)
     foreign.close()
@@ -408,8 +426,8 @@ def test_revisions_make_the_schema_that_the_code_declares(store: Store) -> None:
 
 def test_an_older_schema_is_brought_forward_with_its_resources(store_url: str) -> None:
     """As the first release left it: no alembic, the tables of revision 0001, one resource."""
-    database = Database(store_url)
-    with database.write() as connection:
+    opened = Database(store_url)
+    with opened.write() as connection:
         config = Config(attributes={"connection": connection})
         config.set_main_option("script_location", str(Path(migrations.__file__).parent))
         command.upgrade(config, "0001")
@@ -418,7 +436,7 @@ def test_an_older_schema_is_brought_forward_with_its_resources(store_url: str) -
         connection.execute(text("INSERT INTO schema_version VALUES (1)"))
         values = {"type": "Patient", "id": "old", "version": 1, "last_updated": 0, "method": "PUT", "content": b"{}"}
         connection.execute(insert(schema.resource).values(values))
-    database.close()
+    opened.close()
     for _ in range(2):
         store = Store.open(store_url)
         assert store.read("Patient", "old").content == b"{}"  # type: ignore[union-attr]
@@ -434,19 +452,48 @@ def test_an_older_schema_is_brought_forward_with_its_resources(store_url: str) -
         store.close()
 
 
+def test_index_rows_of_an_older_schema_are_kept(store_url: str) -> None:
+    """Revision 0004 rebuilds their tables; a later version of the resource replaces them."""
+    opened = Database(store_url)
+    rows = [*EVERY_KIND, TokenRow("Patient.identifier", "", "43"), TokenRow("Patient.identifier", "", "43", 1)]
+    with opened.write() as connection:
+        config = Config(attributes={"connection": connection})
+        config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+        command.upgrade(config, "0003")
+        values = {"type": "Patient", "id": "old", "version": 1, "last_updated": 0, "method": "PUT", "content": b"{}"}
+        connection.execute(insert(schema.resource).values(values))
+        for row in rows:
+            given = {"resource_key": 1, **row._asdict()}
+            columns = [column(name) for name in given]
+            connection.execute(insert(table(schema.INDEX_TABLES[type(row)].name, *columns)).values(given))
+        if opened.is_sqlite:
+            connection.execute(text("INSERT INTO text_index (rowid, narrative, everything) VALUES (1, 'a', 'a b')"))
+    opened.close()
+    store = Store.open(store_url)
+    found = []
+    with store.snapshot() as connection:
+        for kind, kept in schema.INDEX_TABLES.items():
+            columns = [kept.c[name] for name in kind._fields]
+            found += [kind(*row) for row in connection.execute(select(*columns))]
+    assert sorted(map(repr, found)) == sorted(map(repr, rows))
+    put(store, "old", 2, b"new", EVERY_KIND[1])
+    assert index_rows(store) == 1
+    store.close()
+
+
 def test_a_table_of_another_room_is_created_and_written_with_the_resources(store: Store, store_url: str) -> None:
     from sqlalchemy import Column, Integer, Table
 
-    table = Table("note_of_a_test", metadata, Column("number", Integer, primary_key=True))
+    notes = Table("note_of_a_test", metadata, Column("number", Integer, primary_key=True))
     try:
         Store.open(store_url).close()
         with pytest.raises(VersionConflictError), store.transaction() as transaction:
-            transaction.connection.execute(insert(table).values(number=1))
+            transaction.connection.execute(insert(notes).values(number=1))
             transaction.put("Patient", "a", 7, b"", NOW)
         with store.snapshot() as connection:
-            assert connection.scalar(select(func.count()).select_from(table)) == 0
+            assert connection.scalar(select(func.count()).select_from(notes)) == 0
     finally:
-        metadata.remove(table)
+        metadata.remove(notes)
 
 
 def test_long_values_fit_the_index(store: Store) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, inspect, text
 from relais.cda.errors import Issue, RelaisError
 from relais.server.store.schema import metadata
 
-HEAD = "0003"
+HEAD = "0004"
 _BEFORE_ALEMBIC = "schema_version"  # the table that held the number of the schema, 1, which is revision 0001
 
 
@@ -69,29 +69,29 @@ _EXPECTED_ROWS = {
         "resource_version_by_system_time": "1000000 1 1",
     },
     "token_index": {
-        "token_index_by_resource": "10000000 10 2",
+        "token_index": "10000000 10 2 1",
         "token_index_by_value": "10000000 100000 500 400 1",
     },
     "string_index": {
-        "string_index_by_resource": "3000000 4 2",
+        "string_index": "3000000 4 2 1",
         "string_index_by_value": "3000000 100000 10 1",
     },
     "date_index": {
-        "date_index_by_resource": "2000000 2 1",
+        "date_index": "2000000 2 1 1",
         "date_index_by_low": "2000000 100000 20 5 1",
         "date_index_by_high": "2000000 100000 20 5 1",
     },
     "reference_index": {
-        "reference_index_by_resource": "4000000 5 1",
+        "reference_index": "4000000 5 1 1",
         "reference_index_by_value": "4000000 100000 20 20 1",
     },
     "quantity_index": {
-        "quantity_index_by_resource": "500000 2 1",
+        "quantity_index": "500000 2 1 1",
         "quantity_index_by_low": "500000 100000 20 5 1",
-        "quantity_index_by_high": "500000 100000 20 5 1",
+        "quantity_index_by_high": "10000 5000 20 5 1",
     },
     "uri_index": {
-        "uri_index_by_resource": "1000000 2 1",
+        "uri_index": "1000000 2 1 1",
         "uri_index_by_value": "1000000 200000 100 1",
     },
 }
