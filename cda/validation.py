@@ -17,7 +17,7 @@ from typing import Any
 
 from lxml import etree
 
-from relais.cda import consistency, templates
+from relais.cda import consistency, style_sheets, templates
 from relais.cda.datatypes import is_oid
 from relais.cda.errors import Issue, Severity
 from relais.cda.parsing import V3, XSI, Places, parse
@@ -220,15 +220,19 @@ class Validator:
         return self._compiled[profile.name]
 
     def validate(self, data: bytes) -> Report:
-        """The verdict on a document. Raises UnreadableError when the bytes are not XML fit to be read."""
-        tree = parse(data)
+        """The verdict on a document, also on one inside the style sheet that shows it.
+
+        Raises UnreadableError when the bytes are not XML fit to be read.
+        """
+        whole = parse(data)
+        tree = style_sheets.document_of(whole)
         return Report(
             sha256=hashlib.sha256(data).hexdigest(),
             rule_set=self.rule_set.identity,
             schema_problems=tuple(self._schema_problems(tree)),
             profiles=tuple(self._profile_results(tree)),
             code_systems=tuple(self._code_system_uses(tree)),
-            consistency=tuple(consistency.check(tree)),
+            consistency=(*style_sheets.check(whole), *consistency.check(tree)),
         )
 
     def _schema_problems(self, tree: etree._ElementTree) -> Iterator[Problem]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import html
 import io
+import posixpath
 import re
 import stat
 import struct
@@ -20,9 +21,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import NoReturn
+from urllib.parse import unquote
 
 from lxml import etree
 
+from relais.cda import style_sheets
 from relais.cda.errors import ArchiveError, Issue, Severity, UnreadableError
 from relais.cda.parsing import V3, parse
 from relais.cda.xds import DocumentEntry, Submission, SubmissionSet, submit_objects_request
@@ -232,7 +235,7 @@ def examine_files(files: Mapping[str, bytes]) -> Archive:
     for document in documents:
         issues += _check_bytes(document.data, document.entry, document.path)
         if document.entry.mime_type in CDA_MIME_TYPES:
-            issues += _check_cda(document.data, document.path)
+            issues += _check_cda(document.data, document.path) or _check_style_sheet(document, files)
         else:
             message = "described as another type than CDA: its content is not checked"
             issues.append(_issue("xdm.not-cda", message, document.path, "warning"))
@@ -398,10 +401,22 @@ def _check_bytes(data: bytes, entry: DocumentEntry, path: str) -> list[Issue]:
     return issues
 
 
+def _check_style_sheet(document: PackedDocument, files: Mapping[str, bytes]) -> list[Issue]:
+    """Whether the archive holds the style sheet that a document names beside itself."""
+    address = style_sheets.relative_address(parse(document.data))
+    if address is None:
+        return []
+    path = posixpath.normpath(posixpath.join(posixpath.dirname(document.path), unquote(address)))
+    if path.casefold() in (name.casefold() for name in files):
+        return []
+    message = "the style sheet that the document names is not in the archive"
+    return [_issue("xdm.style-sheet", message, document.path, "warning", "not-found")]
+
+
 def _check_cda(data: bytes, path: str) -> list[Issue]:
     """Whether the bytes are a CDA R2 document, by root and typeId; its rules are checked elsewhere."""
     try:
-        root = parse(data).getroot()
+        root = style_sheets.document_of(parse(data)).getroot()
     except UnreadableError as error:
         return [
             replace(issue, severity="error", path=f"{path} {issue.path}".rstrip(), rule="xdm.not-cda")

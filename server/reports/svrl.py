@@ -19,7 +19,7 @@ from relais.server.validation.report import Check, Finding, Part, Report
 SVRL = "http://purl.oclc.org/dsdl/svrl"
 _SVRL = f"{{{SVRL}}}"
 _PREFIXES = {"cda": V3, "hl7": V3, "sdtc": SDTC, "xsi": XSI}
-_UNPREFIXED = re.compile(r"/([A-Za-z_][\w.\-]*)(?![\w.\-:])")
+_UNPREFIXED = re.compile(r"/([A-Za-z_][\w.\-]*)(?![\w.\-:(])")
 _ROLES = {"fatal": "fatal", "error": "error", "warning": "warning", "information": "info"}
 
 

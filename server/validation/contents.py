@@ -14,6 +14,10 @@ from relais.server.validation.report import Kind
 HEAD = 65_536
 """How many bytes tell what it is."""
 
+STYLE_SHEET = b"http://www.w3.org/1999/XSL/Transform"
+"""Where this is near the beginning, the rest may hold a document."""
+
+_CONTENT = b"urn:asip-sante:ci-sis"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _BLANK = b" \t\r\n"
@@ -43,7 +47,7 @@ def recognise(data: bytes) -> Kind:
     if text.startswith(b"{"):
         return "fhir"
     if is_xml(head):
-        return _xml_kind(head)
+        return "cda" if _is_self_displaying(data) else _xml_kind(head)
     return "unknown"
 
 
@@ -68,6 +72,12 @@ def is_foreign(head: bytes, name: str) -> bool:
 def is_xml(data: bytes) -> bool:
     """Whether the bytes begin as XML does."""
     return data.startswith(_UTF_16) or data.removeprefix(_BYTE_ORDER_MARK).lstrip(_BLANK).startswith(b"<")
+
+
+def _is_self_displaying(data: bytes) -> bool:
+    """Whether it is a style sheet around a CDA document; both may be long."""
+    is_style_sheet = STYLE_SHEET in data[:HEAD] and _root(data[:HEAD]).startswith(STYLE_SHEET.decode())
+    return is_style_sheet and _CONTENT in data and b"ClinicalDocument" in data
 
 
 def _xml_kind(head: bytes) -> Kind:

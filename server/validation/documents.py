@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from relais.cda import consistency
+from relais.cda import consistency, style_sheets
 from relais.cda.errors import UnreadableError
 from relais.cda.parsing import parse
 from relais.cda.rule_sets import TERMINOLOGIES
@@ -35,7 +35,10 @@ def document_checks(data: bytes, validators: Sequence[Validator], language: Lang
         yield from _of_rule_set(report, elements, language)
     if not reports:
         yield Check("official rules", "", not_run=(not_run("relais-rules", _ABSENT, language),))
-    found = reports[0].consistency if reports else consistency.check(tree)
+    if reports:
+        found = reports[0].consistency
+    else:
+        found = (*style_sheets.check(tree), *consistency.check(style_sheets.document_of(tree)))
     yield Check("consistency", "relais", official=False, findings=of_issues(found, language, _locate(elements)))
 
 

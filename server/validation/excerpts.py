@@ -8,6 +8,7 @@ from lxml import etree
 
 from relais.cda.parsing import SDTC, V3, XSI
 from relais.cda.schematron import line_of
+from relais.cda.style_sheets import INSTRUCTION, document_of, instruction_of
 
 _LONGEST = 200
 _STEP = re.compile(r"/(?P<tag>\{[^}]*\}[^/\[]+|[^/\[{@]+)(?:\[(?P<index>\d+)\])?")
@@ -36,11 +37,15 @@ class Lines:
 
 
 class Elements:
-    """The elements of an XML document, by the XPaths that findings give."""
+    """The elements of a CDA document, by the XPaths that findings give; lines are those of the file."""
 
     def __init__(self, data: bytes, tree: etree._ElementTree) -> None:
         encoding = tree.docinfo.encoding or "utf-8"
-        self._root = tree.getroot()
+        instruction = instruction_of(tree)
+        self._around = {"/*": line_of(tree.getroot())}
+        if instruction is not None:
+            self._around[INSTRUCTION] = line_of(instruction)
+        self._root = document_of(tree).getroot()
         self._children: dict[tuple[etree._Element, str], list[etree._Element]] = {}
         self._lines = Lines(data, "utf-8" if encoding.upper() == "ASCII" else encoding)
 
@@ -52,7 +57,7 @@ class Elements:
     def line(self, path: str) -> int:
         """The line of the element at a path; 0 when it is not found."""
         element = self._element(path)
-        return line_of(element) if element is not None else 0
+        return line_of(element) if element is not None else self._around.get(path, 0)
 
     def _element(self, path: str) -> etree._Element | None:
         element: etree._Element | None = None

@@ -18,7 +18,7 @@ from relais.cda.validation_pool import ProcessPool
 from relais.profiles.messages import Language
 from relais.server.settings import Settings
 from relais.server.validation.archives import refused_folder
-from relais.server.validation.contents import HEAD, is_foreign, recognise
+from relais.server.validation.contents import HEAD, STYLE_SHEET, is_foreign, recognise
 from relais.server.validation.findings import of_issues
 from relais.server.validation.judge import LARGEST, Judge
 from relais.server.validation.report import Check, Part, Report
@@ -159,6 +159,7 @@ def _start(
 def _head(file: Path) -> bytes:
     try:
         with file.open("rb") as opened:
-            return opened.read(HEAD) if file.is_file() else b""
+            head = opened.read(HEAD) if file.is_file() else b""
+            return head + opened.read(LARGEST) if STYLE_SHEET in head else head
     except OSError:
         return b""

@@ -466,7 +466,9 @@ def test_defects_of_the_published_vsm(cisis: Path) -> None:
 
 def test_defects_of_the_published_cr_rtn(cisis: Path) -> None:
     """Known faults: hash of the length of an MD5, size, id `documentO1`, letter case of the URI, offsets, partial
-    birth date, INS-C without type, objectType, file names out of 8.3, an invented ADELI number one digit too long."""
+    birth date, INS-C without type, objectType, file names out of 8.3, an invented ADELI number one digit too long, a style
+    sheet that is not there.
+    """
     attribute, association, document = "xdm.metadata-attribute", "xdm.association", "IHE_XDM/SUBSET01/CR-RTN.xml"
     assert _example(cisis, "CRRTN") == [
         ("error", association, "Association[1]"),
@@ -488,4 +490,5 @@ def test_defects_of_the_published_cr_rtn(cisis: Path) -> None:
         ("warning", attribute, "DocumentEntry[1].sourcePatientInfo"),
         ("warning", attribute, "SubmissionSet.author[1].authorPerson"),
         ("warning", attribute, "SubmissionSet.submissionTime"),
+        ("warning", "xdm.style-sheet", document),
     ]

@@ -71,6 +71,7 @@ def repacked(change: Callable[[dict[str, bytes]], None]) -> bytes:
         (b"PK\x03\x04", "xdm"),
         (b'<SubmitObjectsRequest xmlns="urn:oasis:names:tc:ebxml-regrep:xsd:lcm:3.0"/>', "metadata"),
         (b"<html/>", "unknown"),
+        (b'<x:stylesheet xmlns:x="http://www.w3.org/1999/XSL/Transform" xmlns:c="urn:hl7-org:v3"/>', "unknown"),
         (b"%PDF-1.7", "unknown"),
         (b"", "unknown"),
         (b"\x00\xff", "unknown"),
@@ -117,6 +118,43 @@ def test_finding_has_its_line_and_words(judge: Judge, cisis: Path) -> None:
     assert finding.excerpt == '<languageCode code="fr">'
     assert b"languageCode" in data.splitlines()[finding.line - 1]
     assert finding.test and finding.context and finding.path == "/ClinicalDocument/languageCode"
+
+
+def self_displaying(document: bytes, instruction: str = '<?xml-stylesheet type="text/xsl" href="#"?>') -> bytes:
+    """The document inside a style sheet that shows it."""
+    content = etree.tostring(etree.fromstring(document, etree.XMLParser(huge_tree=True)), encoding="unicode")
+    return f"""<?xml version="1.0" encoding="UTF-8"?>
+{instruction}
+<xsl:stylesheet version="1.0" xmlns:xsl="http://www.w3.org/1999/XSL/Transform">
+<xsl:template match="/"><html/></xsl:template>{"<!-- long -->" * 6000}
+<a:Contenu xmlns:a="urn:asip-sante:ci-sis">{content}</a:Contenu></xsl:stylesheet>""".encode()
+
+
+def test_document_that_shows_itself_is_judged_as_the_document(judge: Judge, cisis: Path) -> None:
+    plain = altered(example(cisis, UNSTRUCTURED), "/*/v3:setId", remove)
+    shown = self_displaying(plain)
+    expected, report = judge.judge(plain), judge.judge(shown)
+    assert (report.kind, outcomes(report)) == ("cda", outcomes(expected))
+    places = [[(f.rule, f.path) for _, _, f in one.findings()] for one in (report, expected)]
+    assert places[0] == places[1]
+    lines = shown.splitlines()
+    for _, _, finding in report.findings():
+        assert finding.path.rpartition("/")[2].partition("[")[0].encode() in lines[finding.line - 1]
+
+
+@pytest.mark.parametrize("around", [True, False])
+def test_style_sheet_elsewhere_is_doubtful_with_its_line(judge: Judge, cisis: Path, around: bool) -> None:
+    outside = '<?xml-stylesheet type="text/xsl" href="https://example.org/cda.xsl"?>'
+    data = example(cisis, UNSTRUCTURED)
+    if around:
+        data = self_displaying(data, outside)
+    else:
+        data = data.replace(b'<?xml-stylesheet type="text/xsl" href="../FeuilleDeStyle/CDA-FO.xsl"?>', outside.encode())
+    report = judge.judge(data)
+    [finding] = [found for _, _, found in report.findings() if found.rule == "relais-style-sheet"]
+    assert (report.verdict, finding.line, finding.excerpt) == ("doubtful", 2, outside)
+    svrl = FORMS["svrl"].write([report], "en")
+    assert b"location=\"/processing-instruction('xml-stylesheet')\"" in svrl
 
 
 # --- archives ---------------------------------------------------------------------------------------------------------
@@ -175,6 +213,29 @@ def test_wrong_bytes_and_orphans_are_said_of_the_agreement(judge: Judge) -> None
     assert {"xdm.hash", "xdm.size"} <= set(rules(report, "METADATA.XML ⇄ documents"))
     report = judge.judge(repacked(lambda files: files.update({"IHE_XDM/SUBSET01/DOC00002.XML": files[DOCUMENT]})))
     assert rules(report, "METADATA.XML ⇄ documents") == ["xdm.document-orphan"]
+
+
+def test_style_sheet_that_a_document_names_is_expected_in_the_archive(judge: Judge) -> None:
+    def named(files: dict[str, bytes]) -> None:
+        files[DOCUMENT] = files[DOCUMENT].replace(
+            b"<Clin", b'<?xml-stylesheet type="text/xsl" href="CDA.XSL"?><Clin', 1
+        )
+
+    def packed(files: dict[str, bytes]) -> None:
+        named(files)
+        files["IHE_XDM/SUBSET01/CDA.XSL"] = b"<x/>"
+
+    absent, present = judge.judge(repacked(named)), judge.judge(repacked(packed))
+    assert [found.path for _, _, found in absent.findings() if found.rule == "xdm.style-sheet"] == [DOCUMENT]
+    assert "xdm.style-sheet" not in [found.rule for _, _, found in present.findings()]
+
+
+def test_document_that_shows_itself_is_a_document_of_its_archive(judge: Judge) -> None:
+    data = self_displaying(write(small_document()))
+    entry = replace(small_entry(small_document(), data), mime_type="application/xslt+xml")
+    report = judge.judge(pack([(data, entry)], small_submission_set(), sender=Sender("Hélène", "Cabinet")))
+    assert [part.kind for part in report.parts] == ["xdm", "metadata", "cda", "agreement"]
+    assert rules(report, "METADATA.XML ⇄ documents") == rules(report, "") == []
 
 
 def test_metadata_alone_are_judged_and_findings_have_the_line_of_their_object(judge: Judge) -> None:
