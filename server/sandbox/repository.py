@@ -9,6 +9,7 @@ Not checked here: CI-SIS schema and Schematron of the document; who sends is che
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import re
@@ -128,7 +129,8 @@ class Repository:
                 _refuse([RegistryError("XDSDuplicateUniqueIdInRegistry", f"lot {lot} is already registered", "lot")])
             _refuse(update.errors(self._registry))
             uuids = {one.symbolic_id: f"urn:uuid:{uuid4()}" for one in update.versions}
-            self._keep(lot, update.request, {}, {"messageId": message_id, "entryUUID": uuids, "update": True})
+            receipt = {"messageId": message_id, "entryUUID": uuids, "update": True}
+            self._load(self._keep(lot, update.request, {}, receipt))
 
     # --- what needs the repository's own knowledge ---
 
@@ -176,17 +178,18 @@ class Repository:
         uuids = {entry.entry_id: _entry_uuid(entry.entry_id) for entry in submission.entries}
         files = {name: documents[entry.entry_id] for name, entry in _named(submission)}
         receipt = {"messageId": request.message_id, "entryUUID": uuids}
-        self._keep(submission.submission_set.unique_id, request.metadata, files, receipt)
+        folder = self._keep(submission.submission_set.unique_id, request.metadata, files, receipt)
+        self._register(submission, copy.deepcopy(request.metadata), uuids, folder)
 
     def _keep(
         self, lot: str, metadata: etree._Element, files: Mapping[str, bytes], receipt: Mapping[str, object]
-    ) -> None:
+    ) -> Path:
         new = Path(tempfile.mkdtemp(dir=self._folder, prefix=_UNFINISHED))
         (new / "submission.xml").write_bytes(etree.tostring(metadata, xml_declaration=True, encoding="UTF-8"))
         for name, data in files.items():
             (new / name).write_bytes(data)
         (new / "receipt.json").write_bytes(json.dumps(receipt, indent=1).encode())
-        self._load(new.rename(self._folder / lot))
+        return new.rename(self._folder / lot)
 
     def _load(self, folder: Path) -> None:
         request = parsing.parse((folder / "submission.xml").read_bytes()).getroot()
@@ -197,17 +200,17 @@ class Repository:
             self._lots.add(update.submission_set.unique_id)
             return
         submission = xds.read_submission(request)
-        self._register(submission, request, receipt["entryUUID"], folder)
-        self._lots.add(submission.submission_set.unique_id)
+        documents = {entry.entry_id: (folder / name).read_bytes() for name, entry in _named(submission)}
+        self._register(_measured(submission, documents), request, receipt["entryUUID"], folder)
 
     def _register(
         self, submission: Submission, request: etree._Element, uuids: Mapping[str, str], folder: Path
     ) -> None:
         elements = {one.get("id"): one for one in request.iter(f"{{{RIM}}}ExtrinsicObject")}
         replaced = {one.source: one.target for one in submission.associations if one.type == xds.REPLACE}
-        documents = {entry.entry_id: (folder / name).read_bytes() for name, entry in _named(submission)}
         lot = self._register_lot(submission, request)
-        for name, entry in _named(_measured(submission, documents)):
+        self._lots.add(submission.submission_set.unique_id)
+        for name, entry in _named(submission):
             entry_uuid = uuids[entry.entry_id]
             added = {"hash": entry.hash, "size": str(entry.size), "repositoryUniqueId": REPOSITORY_ID}
             self._registry.add(
