@@ -43,6 +43,7 @@ _PLANNED = {
     "cancelled": "cancelled",
     "aborted": "noshow",
     "completed": "fulfilled",
+    "nullified": "entered-in-error",
 }
 _HAPPENED = _PLANNED | {"active": "arrived"}
 _BUSINESS = {
@@ -52,7 +53,7 @@ _BUSINESS = {
 }
 """FR-Statut of a third party that states no statusCode → Appointment.status; the others are `proposed`."""
 
-_NOTICES = {"cancelled": "stopped", "aborted": "stopped", "held": "on-hold"}
+_NOTICES = {"nullified": "entered-in-error", "cancelled": "stopped", "aborted": "stopped", "held": "on-hold"}
 _NOTICE_PRIORITIES = {code: priority for priority, code in PRIORITIES.items()}
 _PRIORITIES = {"S": 1, "EM": 1, "UR": 1, "A": 3, "R": 5}
 _LABELS = (("Commentaire : ", "comment"), ("Consignes : ", "patientInstruction"))

@@ -20,6 +20,7 @@ from relais.mappings.from_cda.plan import (
     is_denied,
     report_unread,
     stated,
+    status_of,
     subentries,
     value_text,
 )
@@ -108,7 +109,7 @@ def _coded_value(entry: Statement) -> Code | None:
 def _goal(reading: Reading, plan: Plan, entry: Statement, path: str) -> Resource:
     elements: Resource = {
         "identifier": identifiers(entry.ids),
-        "lifecycleStatus": _LIFECYCLES.get(entry.status or "", "active"),
+        "lifecycleStatus": status_of(reading, entry, path, _LIFECYCLES, "active"),
         "description": _description(reading, entry, path),
         "subject": plan.subject,
         "startDate": reading.day(_start(entry), f"{path}/effectiveTime"),
@@ -186,7 +187,7 @@ def _action(
             performers.append(reference)
     elements: Resource = {
         "identifier": identifiers(_own_id(ii, goal_number) for ii in entry.ids),
-        "status": _REQUESTS.get(entry.status or "", "unknown"),
+        "status": status_of(reading, entry, path, _REQUESTS, "unknown"),
         "intent": "plan",
         "category": [concept(kind) for kind in entry.methods if concept(kind)],
         "code": _what(reading, entry, path),

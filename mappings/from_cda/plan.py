@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from relais.cda.model import Code, Statement, Text
@@ -80,7 +80,21 @@ def is_denied(reading: Reading, statement: Statement, path: str) -> bool:
     """Whether the entry says that something is *not* so: it never becomes a resource that says the contrary."""
     if statement.negation:
         reading.warn(f"{path}/@negationInd", "a denied entry: narrative only", RULE)
-    return bool(statement.negation)
+    return bool(statement.negation) or is_nullified(reading, statement, path)
+
+
+def is_nullified(reading: Reading, statement: Statement, path: str) -> bool:
+    """Whether an entry was entered in error, which is said."""
+    if statement.status == "nullified":
+        reading.warn(f"{path}/statusCode", "an entry that was entered in error: narrative only", RULE)
+    return statement.status == "nullified"
+
+
+def status_of(reading: Reading, statement: Statement, path: str, known: Mapping[str, str], other: str) -> str:
+    """The FHIR status that a statusCode stands for among `known`; `other` without any, or, said, for another one."""
+    if statement.status and statement.status not in known:
+        reading.warn(f"{path}/statusCode", f"no status of the volet: read as {other}", RULE)
+    return known.get(statement.status or "", other)
 
 
 def value_text(reading: Reading, value: Code, path: str) -> str | None:

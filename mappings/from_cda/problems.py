@@ -15,8 +15,10 @@ from relais.mappings.from_cda.plan import (
     Plan,
     ProblemConcept,
     has_template,
+    is_nullified,
     problem_concept,
     report_unread,
+    status_of,
     subentries,
     value_text,
 )
@@ -35,10 +37,13 @@ def read_problems(reading: Reading, section: Section, plan: Plan, path: str) -> 
     for index, entry in enumerate(section.entries, 1):
         place = f"{path}/entry[{index}]/{entry.kind}"
         problems = list(_observations(entry, place))
+        if is_nullified(reading, entry, place):
+            continue
         if not has_template(entry, PROBLEM_CONCERN) or not problems:
             reading.inform(place, "not a problem of the volet: narrative only", SECTION_RULE)
-        else:
-            found += [_condition(reading, plan, entry, problem, each) for problem, each in problems]
+            continue
+        stated = [(problem, each) for problem, each in problems if not is_nullified(reading, problem, each)]
+        found += [_condition(reading, plan, entry, problem, each) for problem, each in stated]
     plan.addresses += found
     return found
 
@@ -52,7 +57,7 @@ def _condition(reading: Reading, plan: Plan, concern: Statement, problem: Statem
     report_unread(reading, problem, path, "ids", "code", "time", "values", "relationships")
     what = _what(reading, problem, path)
     onset, end = _bounds(reading, problem, path)
-    status = _STATUSES.get(concern.status or "", "active")
+    status = status_of(reading, concern, f"{path}/../..", _STATUSES, "active")
     if end and status == "active":
         reading.warn(
             f"{path}/effectiveTime/high", "an end, and a status that is still active: the end is left out", RULE

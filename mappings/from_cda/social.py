@@ -14,7 +14,13 @@ from relais.mappings.from_cda.reading import SECTION_RULE, Reading
 
 INSURANCE = "PAT-002"
 _DECIMAL = re.compile(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,17})?", re.ASCII)
-_STATUSES = {"active": "preliminary", "suspended": "preliminary", "aborted": "cancelled", "cancelled": "cancelled"}
+_STATUSES = {
+    "nullified": "entered-in-error",
+    "active": "preliminary",
+    "suspended": "preliminary",
+    "aborted": "cancelled",
+    "cancelled": "cancelled",
+}
 ABSENT_REASON_CODES = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from relais.mappings import extensions
 from relais.mappings.context import Resource
 from relais.mappings.to_cda.conversion import Conversion
+from relais.mappings.to_cda.patient import LUNAR_DATE
 
 RULE = "docs/mapping-pps.md, What is lost"
 MODIFIER_RULE = "FHIR R4 2.4, modifier extensions"
@@ -75,7 +76,7 @@ WRITTEN = {
 """The elements that are written, or read to decide what is; those of parts under the path of the part."""
 
 _PLAN_EXTENSIONS = {extensions.CUSTODIAN, extensions.APPROVAL, extensions.PERTAINS_TO_GOAL}
-_PERSON_EXTENSIONS = {extensions.BIRTH_PLACE, extensions.IDENTITY_RELIABILITY, extensions.ROLE_NAME}
+_PERSON_EXTENSIONS = {extensions.BIRTH_PLACE, extensions.IDENTITY_RELIABILITY, extensions.ROLE_NAME, LUNAR_DATE}
 _KNOWN_EXTENSIONS = _PLAN_EXTENSIONS | _PERSON_EXTENSIONS
 _PARTS = {
     "CarePlan": ("activity",),

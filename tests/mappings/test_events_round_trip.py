@@ -244,6 +244,14 @@ def test_a_business_status_stands_in_for_a_status(business: str, status: str) ->
     assert any(issue.severity == "warning" and "statusCode" in issue.path for issue in result.issues)
 
 
+@pytest.mark.parametrize("kind", ["Appointment", "Communication"])
+def test_what_was_entered_in_error_comes_as_such(kind: str) -> None:
+    mapped = single(AGENDAS["minimal"]) if kind == "Appointment" else notify(NOTICES["discharge"])
+    mapped.document.sections[0].entries[0].status = "nullified"
+    (found,) = resources(imported(mapped), kind)
+    assert found["status"] == "entered-in-error"
+
+
 def test_an_entry_that_is_no_event_is_kept_in_words() -> None:
     result = _changed(lambda entry: setattr(entry, "template_ids", [II("1.2.3")]))
     assert resources(result, "Appointment") == []

@@ -399,6 +399,26 @@ def test_a_denied_goal_or_action_is_no_resource() -> None:
     assert sum("a denied entry" in line for line in messages(result, "warning")) == 2
 
 
+def test_what_was_entered_in_error_is_no_resource() -> None:
+    result = plan_of(
+        goal("2.25.20", status="nullified"),
+        goal("2.25.21", relationships=[action(II("2.25.30"), status="nullified")]),
+    )
+    assert len(of_type(result, "Goal")) == 1
+    assert of_type(result, "ServiceRequest") == []
+    assert sum("entered in error" in line for line in messages(result, "warning")) == 2
+    found, result = conditions(problem(code("E11.9", "Diabète", templates.ICD_10), status="nullified"))
+    assert found == []
+    assert any("entered in error" in line for line in messages(result, "warning"))
+
+
+def test_a_status_outside_the_volet_is_said() -> None:
+    result = plan_of(goal(status="obsolete", relationships=[action(II("2.25.30"), status="obsolete")]))
+    assert [one["lifecycleStatus"] for one in of_type(result, "Goal")] == ["active"]
+    assert [one["status"] for one in of_type(result, "ServiceRequest")] == ["unknown"]
+    assert sum("no status of the volet" in line for line in messages(result, "warning")) == 2
+
+
 def test_who_wants_a_goal() -> None:
     author = EntryAuthor(small_professional(), "20260105")
     (found,) = of_type(plan_of(goal(authors=[author])), "Goal")
