@@ -136,41 +136,61 @@ def losses(source: _XML, copy: _XML) -> Iterator[Issue]:
     A missing element is one issue, whatever it contains. An element that only the copy has is an issue too: the model
     supposes what the source did not say. Comments must have been removed.
     """
-    yield from _losses(source, copy, Places())
+    places = Places()
+    for original, twin in _pairs(source, copy):
+        if twin is None:
+            yield _loss(places.of(original), "empty element" if _is_empty(original) else "element")
+        elif isinstance(twin, str):
+            yield _loss(f"{places.of(original)}/{local_name(twin)}", "absence of the element")
+        else:
+            if original.items() != twin.items():
+                yield from _attribute_losses(original, twin, places)
+            if not _same_text(original, twin):
+                yield _loss(places.of(original), "text")
 
 
-def _losses(source: _XML, copy: _XML, places: Places) -> Iterator[Issue]:
-    stated = source.items()
-    if stated != copy.items():
-        for name, value in ((str(name), str(value)) for name, value in stated):
-            if not _is_attribute_kept(source, name, value, copy.get(name)):
-                local = local_name(name) if name.startswith("{") else name
-                yield _loss(f"{places.of(source)}/@{local}", "attribute")
-    if not _same_text(source, copy):
-        yield _loss(places.of(source), "text")
-    if [child.tag for child in source] == [child.tag for child in copy]:
-        for original, twin in zip(source, copy, strict=True):
-            yield from _losses(original, twin, places)
-    else:
-        yield from _losses_by_tag(source, copy, places)
+_Pair = tuple[_XML, _XML | str | None]
+"""An element and its copy; None when there is no copy. An element and the tag of a child that only its copy has."""
 
 
-def _losses_by_tag(source: _XML, copy: _XML, places: Places) -> Iterator[Issue]:
-    """The losses among children of which some are missing, or stand in another order."""
-    twins = _by_tag(copy)
-    ours = _by_tag(source)
+def _pairs(source: _XML, copy: _XML) -> Iterator[_Pair]:
+    """Every element with its copy, in document order; where an element has none, what is below it is left out."""
+    if _shape(source) == _shape(copy):
+        yield from zip(source.iter(), copy.iter(), strict=True)
+        return
+    waiting: list[_Pair] = [(source, copy)]
+    while waiting:
+        original, twin = pair = waiting.pop()
+        yield pair
+        if isinstance(twin, _XML):
+            children, copies = list(original), list(twin)
+            same = [child.tag for child in children] == [child.tag for child in copies]
+            pairs = zip(children, copies, strict=True) if same else _paired_by_tag(original, children, copies)
+            waiting += reversed(list(pairs))
+
+
+def _shape(root: _XML) -> list[tuple[str, int]]:
+    """The tags and numbers of children in document order, which say what tree it is."""
+    return [(element.tag, len(element)) for element in root.iter()]
+
+
+def _paired_by_tag(source: _XML, children: list[_XML], copies: list[_XML]) -> Iterator[_Pair]:
+    """The children with their copies, when some have none or stand in another order; empty ones go without first."""
+    ours, twins = _by_tag(children), _by_tag(copies)
     for tag in ours | twins:
-        originals, copies = ours.get(tag, []), twins.get(tag, [])
-        if len(originals) > len(copies):
-            yield from (_loss(places.of(original), "empty element") for original in originals if _is_empty(original))
+        originals, same = ours.get(tag, []), twins.get(tag, [])
+        if len(originals) > len(same):
+            yield from ((original, None) for original in originals if _is_empty(original))
             originals = [original for original in originals if not _is_empty(original)]
-        for original, twin in zip_longest(originals, copies):
-            if twin is None:
-                yield _loss(places.of(original), "element")
-            elif original is None:
-                yield _loss(f"{places.of(source)}/{local_name(tag)}", "absence of the element")
-            else:
-                yield from _losses(original, twin, places)
+        for original, twin in zip_longest(originals, same):
+            yield (source, tag) if original is None else (original, twin)
+
+
+def _attribute_losses(source: _XML, copy: _XML, places: Places) -> Iterator[Issue]:
+    for name, value in ((str(name), str(value)) for name, value in source.items()):
+        if not _is_attribute_kept(source, name, value, copy.get(name)):
+            local = local_name(name) if name.startswith("{") else name
+            yield _loss(f"{places.of(source)}/@{local}", "attribute")
 
 
 def _is_attribute_kept(source: _XML, name: str, value: str, copied: str | None) -> bool:
@@ -205,13 +225,13 @@ def _same_text(source: _XML, copy: _XML) -> bool:
 
 
 def _direct_text(element: _XML) -> str:
-    pieces = (element.text, *(child.tail for child in element))
-    return " ".join(stripped for piece in pieces if piece and (stripped := piece.strip(" \t\r\n")))
+    pieces = [element.text, *[child.tail for child in element]]
+    return " ".join([stripped for piece in pieces if piece and (stripped := piece.strip(" \t\r\n"))])
 
 
-def _by_tag(element: _XML) -> dict[str, list[_XML]]:
+def _by_tag(children: list[_XML]) -> dict[str, list[_XML]]:
     groups: dict[str, list[_XML]] = {}
-    for child in element:
+    for child in children:
         groups.setdefault(str(child.tag), []).append(child)
     return groups
 
