@@ -508,17 +508,17 @@ def sent(connection: Connection, lineage: str, channel: str | None = None) -> di
     return found
 
 
-def consignments(connection: Connection, lineage: str, channel: str) -> list[tuple[str, Consignment]]:
-    """Documents of a lineage that a channel delivered, may have delivered or still owes, and how; newest first."""
+def consignments(connection: Connection, lineage: str, channel: str | None = None) -> list[tuple[str, Consignment]]:
+    """Documents of a lineage that a channel (any by default) delivered, may have delivered or still owes, and how;
+    newest first."""
+    wanted = [delivery_table.c.lineage == lineage, order_table.c.action == "send"]
+    wanted.append(delivery_table.c.state.in_(("waiting", "delivered", "unconfirmed")))
+    if channel is not None:
+        wanted.append(delivery_table.c.channel == channel)
     rows = connection.execute(
         select(order_table.c.document, delivery_table.c.consignment)
         .join(delivery_table)
-        .where(
-            delivery_table.c.lineage == lineage,
-            delivery_table.c.channel == channel,
-            delivery_table.c.state.in_(("waiting", "delivered", "unconfirmed")),
-            order_table.c.action == "send",
-        )
+        .where(*wanted)
         .order_by(delivery_table.c.key.desc())
     )
     return [(row.document, _decode_consignment(row.consignment)) for row in rows]

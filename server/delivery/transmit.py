@@ -59,7 +59,8 @@ class Wanted:
 
     `channels` are of gate.CHANNELS. `recipients` are mailboxes, for `mss` or else for the platform that `hl7v2` leads
     to; without any, `mss` goes to those of the care team. `patient` adds the mailbox of the patient. `acknowledgements`
-    None: every one that a channel knows. `requester` is a reference to who orders.
+    None: every one that a channel knows. `requester` is a reference to who orders. `hidden_from` nobody: from whom the
+    last order of the document or of a former version hid it, unless it is to be `shown` to everybody.
     """
 
     channels: tuple[str, ...]
@@ -67,6 +68,7 @@ class Wanted:
     patient: bool = False
     intent: Intent = "send"
     hidden_from: tuple[Audience, ...] = ()
+    shown: bool = False
     acknowledgements: tuple[Acknowledgement, ...] | None = None
     priority: Priority | None = None
     requester: str | None = None
@@ -115,7 +117,7 @@ class Wanted:
                 yield Issue("error", "business-rule", message, "channel", "CI-SIS: life cycle of documents")
         if self.recipients or self.patient:
             yield Issue("error", "invalid", "a withdrawal goes where the document went", "recipient")
-        if self.hidden_from:
+        if self.hidden_from or self.shown:
             yield Issue("error", "invalid", "a withdrawal changes no visibility", "hideFrom")
 
 
@@ -149,10 +151,11 @@ def transmit(
         stored_documents.check_patient(transaction, resource, document, qualified=_files_by_ins(wanted))
         if "dmp" in wanted.channels:
             _refuse_unknown_replacement(transaction, document)
-        wanted = _hiding_as_labelled(wanted, resource)
+        wanted = _hiding_as_labelled(_hiding_as_before(transaction, wanted, document), resource)
     else:
         document = documents.issue(transaction, carrier, settings.deployment, now, selection=selection, level=level)
         _refuse_blocked(document)
+        wanted = _hiding_as_before(transaction, wanted, document)
     source = _Source(f"{carrier}/_history/{stored.version}", patient_reference(resource), resource)
     return _place(transaction, document, source, wanted, settings, now)
 
@@ -165,6 +168,7 @@ def transmit_document(
     document = _registered(transaction, content, now)
     if "dmp" in wanted.channels:
         _refuse_unknown_replacement(transaction, document)
+    wanted = _hiding_as_before(transaction, wanted, document)
     return _place(transaction, document, _Source(None, None, None), wanted, settings, now)
 
 
@@ -187,6 +191,15 @@ def _files_by_ins(wanted: Wanted) -> bool:
     """Whether somebody files the document by the INS that it bears."""
     to_patient = wanted.patient or any(map(is_of_patient, wanted.recipients))
     return to_patient or not same_patient.QUALIFYING.isdisjoint(wanted.channels)
+
+
+def _hiding_as_before(transaction: Transaction, wanted: Wanted, document: IssuedDocument) -> Wanted:
+    """The order, hiding from whom the last one of the lineage hid: a new version does not show what was hidden."""
+    if wanted.hidden_from or wanted.shown:
+        return wanted
+    sent = outbox.consignments(transaction.connection, document.lineage)
+    hidden = visibility.hidden_by(sent[0][1].submission.entries[0].confidentiality) if sent else ()
+    return replace(wanted, hidden_from=tuple(sorted(hidden)))
 
 
 def _hiding_as_labelled(wanted: Wanted, reference: Resource) -> Wanted:

@@ -10,7 +10,7 @@ from relais.mappings.context import Resource
 from relais.server.delivery.acknowledgements import KINDS
 from relais.server.delivery.channel import Acknowledgement
 from relais.server.delivery.transmit import INTENTS, PRIORITIES, Wanted, transmit
-from relais.server.delivery.visibility import AUDIENCES
+from relais.server.delivery.visibility import AUDIENCES, Audience
 from relais.server.document_forms import Level
 from relais.server.document_sources import CARRIERS, EVERYTHING, Selection
 from relais.server.fhir.bodies import sound_body
@@ -25,7 +25,7 @@ T = TypeVar("T", bound=str)
 
 _REPEATING = frozenset({"channel", "recipient", "hideFrom", "acknowledgement"})
 _ONCE = frozenset({"patient", "intent", "priority", "requester", "dryRun"})
-_NO_ACKNOWLEDGEMENT = "none"
+_NONE = "none"
 
 
 @operation("$transmit", level="instance", resource_types=(*CARRIERS, "DocumentReference"))
@@ -34,9 +34,10 @@ def transmit_stored(facade: Facade, call: Call) -> Reply:
 
     Parameters: `channel` (repeats; mss, dmp, hl7v2, mhd), `recipient` (repeats; mailboxes, by default those of the care
     team), `patient` (boolean: to the patient's mailbox too), `intent` (send, replace, withdraw), `hideFrom` (repeats;
-    professionals, patient, representatives), `acknowledgement` (repeats; reception, reading, or none; all by default),
-    `priority` (routine, urgent, asap, stat), `requester` (Reference), `dryRun` (boolean: refuse or accept, store
-    nothing), and those of `$to-cda`. Answers at once with the Task that follows the order.
+    professionals, patient, representatives, or none; as the last order by default), `acknowledgement` (repeats;
+    reception, reading, or none; all by default), `priority` (routine, urgent, asap, stat), `requester` (Reference),
+    `dryRun` (boolean: refuse or accept, store nothing), and those of `$to-cda`. Answers at once with the Task that
+    follows the order.
     """
     parameters = sound_body(call.body, "Parameters").get("parameter", [])
     order = _Order(parameters)
@@ -96,7 +97,8 @@ class _Order:
             recipients=tuple(text.removeprefix("mailto:") for text in self.texts("recipient")),
             patient=self.flag("patient"),
             intent=self.code("intent", INTENTS) or "send",
-            hidden_from=tuple(_one_of(text, AUDIENCES, "hideFrom") for text in self.texts("hideFrom")),
+            hidden_from=self._hidden_from(),
+            shown=_NONE in self.texts("hideFrom"),
             acknowledgements=self._acknowledgements(),
             priority=self.code("priority", PRIORITIES),
             requester=self._requester(),
@@ -115,9 +117,15 @@ class _Order:
         """A code that is one of those known; None without it."""
         return next((_one_of(text, known, name) for text in self.texts(name)), None)
 
+    def _hidden_from(self) -> tuple[Audience, ...]:
+        asked = self.texts("hideFrom")
+        if _NONE in asked and len(asked) > 1:
+            raise FhirError.of(400, "invalid", "none stands alone", "hideFrom")
+        return () if _NONE in asked else tuple(_one_of(text, AUDIENCES, "hideFrom") for text in asked)
+
     def _acknowledgements(self) -> tuple[Acknowledgement, ...] | None:
         asked = self.texts("acknowledgement")
-        if _NO_ACKNOWLEDGEMENT in asked:
+        if _NONE in asked:
             if len(asked) > 1:
                 raise FhirError.of(400, "invalid", "none stands alone", "acknowledgement")
             return ()

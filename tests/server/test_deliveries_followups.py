@@ -68,3 +68,36 @@ def test_in_production_the_mailbox_of_a_patient_is_made_of_an_ins_nir(lite: Stor
     issues = refused(office, plan, "mss", recipient=DOCTOR, patient=True)
     assert [(one.path, one.rule) for one in issues] == [("recipient[1]", "ECO.2.2.6")]
     office.order(plan, "mss", recipient=DOCTOR)
+
+
+def hidden(office: Office, channel: str) -> list[str]:
+    """The masks of what left last."""
+    [entry] = office.channels[channel].taken[-1].submission.entries
+    return [code.code for code in entry.confidentiality[1:]]
+
+
+def test_a_new_version_does_not_show_what_was_hidden(lite: Store) -> None:
+    office = Office(lite)
+    plan = office.post(PLANS["full"], "CarePlan")
+    office.order(plan, "dmp", hideFrom="patient")
+    office.work()
+    office.change(plan, title="Un autre titre")
+    issues = refused(office, plan, "mss", recipient=DOCTOR, patient=True)
+    assert [one.rule for one in issues] == ["MSSanté, HL7v2 volet: M1, M3"]
+    office.order(plan, "dmp")
+    office.work()
+    assert hidden(office, "dmp") == ["INVISIBLE_PATIENT"]
+    office.change(plan, title="Encore un autre titre")
+    office.order(plan, "dmp", hideFrom="none")
+    office.order(plan, "mss", recipient=DOCTOR, patient=True)
+    office.work()
+    assert hidden(office, "dmp") == hidden(office, "mss") == []
+
+
+@pytest.mark.parametrize("parameters", [{"hideFrom": ["none", "patient"]}, {"intent": "withdraw", "hideFrom": "none"}])
+def test_to_hide_from_nobody_stands_alone(lite: Store, parameters: dict[str, Any]) -> None:
+    office = Office(lite)
+    plan = office.post(PLANS["full"], "CarePlan")
+    office.order(plan, "dmp")
+    office.work()
+    refused(office, plan, "dmp", **parameters)

@@ -142,11 +142,12 @@ Description: "Envoyer, remplacer, retirer."
 CodeSystem: RelaisTransmissionAudience
 Id: relais-transmission-audience
 Title: "À qui un document est caché"
-Description: "Masquages des métadonnées (JDV_J08)."
+Description: "Masquages des métadonnées (JDV_J08) ; `none` va seul. Sans aucun, ceux du dernier ordre du document ou de sa version précédente demeurent."
 * insert Codes
 * #professionals "Professionnels de santé"
 * #patient "La personne"
 * #representatives "Représentants légaux"
+* #none "À personne"
 
 CodeSystem: RelaisTransmissionAcknowledgement
 Id: relais-transmission-acknowledgement
