@@ -66,6 +66,7 @@ class DeliveryError(RelaisError):
 class Exchange:
     """One request and what came back, byte for byte; `response` is None when nothing came.
 
+    The request is kept in the pieces in which it was made, so that a large document in it is not copied.
     `step` is the transaction (`ITI-41`, `SMTP`, `MLLP`), `endpoint` the address without secrets. HTTP bytes begin with
     the header fields that tell how to read the body; of SMTP the request is the message as submitted after DATA, the
     response every line the server said.
@@ -75,8 +76,13 @@ class Exchange:
     endpoint: str
     started: datetime
     ended: datetime
-    request: bytes
+    pieces: tuple[bytes, ...]
     response: bytes | None
+
+    @property
+    def request(self) -> bytes:
+        """All of it."""
+        return b"".join(self.pieces)
 
 
 _recorded: ContextVar[list[Exchange] | None] = ContextVar("recorded", default=None)
@@ -93,11 +99,14 @@ def recording() -> Iterator[list[Exchange]]:
         _recorded.reset(token)
 
 
-def record(step: str, endpoint: str, started: datetime, request: bytes, response: bytes | None) -> None:
+def record(
+    step: str, endpoint: str, started: datetime, request: bytes | Iterable[bytes], response: bytes | None
+) -> None:
     """Keep an exchange that ends now as evidence of the attempt under way; call it before judging the answer."""
+    pieces = (request,) if isinstance(request, bytes) else tuple(request)
     exchanges = _recorded.get()
     if exchanges is not None:
-        exchanges.append(Exchange(step, endpoint, started, datetime.now(UTC), request, response))
+        exchanges.append(Exchange(step, endpoint, started, datetime.now(UTC), pieces, response))
 
 
 _ENTRIES = uuid.UUID("6f0c8e0a-5d0b-5a53-9f4e-0f6a3c1b7e21")

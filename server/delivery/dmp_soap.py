@@ -107,7 +107,7 @@ class Dmp:
             "Accept": f"multipart/related, {mtom.SOAP_TYPE}",
             "Accept-Encoding": "identity",
         }
-        sent = b"".join([f"Content-Type: {content_type}\r\n\r\n".encode(), *body])
+        sent = (f"Content-Type: {content_type}\r\n\r\n".encode(), *body)
         try:
             answer = connections.post(url, headers, body, limit)
         except DeliveryError as error:

@@ -105,15 +105,27 @@ def keep(connection: Connection, delivery: int, attempt: int, exchanges: Sequenc
             "endpoint": exchange.endpoint,
             "started": to_microseconds(exchange.started),
             "ended": to_microseconds(exchange.ended),
-            "request_hash": hashlib.sha256(exchange.request).hexdigest(),
+            "request_hash": _digest(exchange.pieces),
             "response_hash": None if response is None else hashlib.sha256(response).hexdigest(),
         }
         seal = _seal(seal, row)
         stored = {
-            "request": zlib.compress(exchange.request, 1),
+            "request": _deflated(exchange.pieces),
             "response": None if response is None else zlib.compress(response, 1),
         }
         _INSERT.run(connection, row | {"seal": seal} | stored)
+
+
+def _digest(pieces: Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def _deflated(pieces: Iterable[bytes]) -> bytes:
+    deflating = zlib.compressobj(1)
+    return b"".join([*map(deflating.compress, pieces), deflating.flush()])
 
 
 _LAST_SEAL = Statement(

@@ -534,7 +534,7 @@ def test_seals_of_a_delivery_chain_over_its_attempts(lite: Office) -> None:
     (delivery,) = lite.deliveries(task)
     with lite.store.transaction() as transaction:
         for attempt in (1, 2):
-            exchange = Exchange("FAKE", "fake://x", NOW, NOW, b"same", b"same")
+            exchange = Exchange("FAKE", "fake://x", NOW, NOW, (b"sa", b"me"), b"same")
             evidence.keep(transaction.connection, delivery.key, attempt, [exchange, exchange])
         kept = evidence.of_delivery(transaction.connection, delivery.key)
     assert len({one.seal for one in kept}) == 4
