@@ -13,6 +13,7 @@ from relais.mappings.context import Resource
 from relais.mappings.from_cda.narrative import words
 from relais.mappings.from_cda.reading import Reading
 from relais.mappings.terminology import LEGAL_PROTECTION
+from relais.mappings.to_cda.actions import STATUS
 from relais.mappings.to_cda.goals import ACHIEVEMENTS, CATEGORY, PRIORITIES, START, STATUS_REASON
 from relais.mappings.to_cda.problems import SEVERITY, SITE, STAGE
 from relais.mappings.to_cda.prose import french_date, french_period
@@ -80,7 +81,7 @@ def action_remarks(reading: Reading, entry: Statement, occurrence: Resource) -> 
         return occurrence
     bounds = occurrence.get("occurrencePeriod")
     known = {french_period(bounds), french_date(occurrence.get("occurrenceDateTime"))}
-    said = [part for part in match[1].split(" ; ") if part not in known]
+    said = [part for part in match[1].split(" ; ") if part not in known and not part.startswith(STATUS)]
     places = [{"text": part.removeprefix(PLACE)} for part in said if part.startswith(PLACE)]
     schedule = " ; ".join(part for part in said if not part.startswith(PLACE))
     found: Resource = {"locationCode": places} if places else {}

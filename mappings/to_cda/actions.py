@@ -80,6 +80,17 @@ _DETAIL = {
 STATUSES = {"Task": _TASK, "Appointment": _APPOINTMENT, "": _DETAIL}
 """statusCode by type of resource; every other request has the request statuses of FHIR."""
 
+STATUS = "Statut : "
+STATUS_WORDS = {
+    "new": "à venir",
+    "held": "en attente",
+    "suspended": "suspendue",
+    "completed": "terminée",
+    "cancelled": "annulée",
+    "aborted": "abandonnée",
+}
+"""statusCode of an action in the words of the narrative; one that is active goes without saying."""
+
 _CODED = ("code", "medicationCodeableConcept", "codeCodeableConcept", "serviceType", "productCodeableConcept")
 _NAMED = ("medicationReference", "codeReference", "productReference")
 _DETAILS = {
@@ -178,6 +189,8 @@ def _read(conversion: Conversion, source: Resource, path: str, container: Resour
         conditions=list(_conditions(conversion, source, path, container)),
     )
     action.time, action.extra = _time(conversion, source, path)
+    if state := STATUS_WORDS.get(action.status):
+        action.extra.insert(0, f"{STATUS}{state}")
     for place in (*source.get("locationCode", ()), *source.get("locationReference", ()), source.get("location")):
         if words := _place(conversion, place, path, container):
             action.extra.append(words)

@@ -12,7 +12,7 @@ from relais.cda.model import Code, RelatedEntity
 from relais.mappings import identity, terminology
 from relais.mappings.context import Resource
 from relais.mappings.to_cda.conversion import Conversion
-from relais.mappings.to_cda.datatypes import addresses, current_name, display_name, person_name, telecoms
+from relais.mappings.to_cda.datatypes import addresses, concept_text, current_name, display_name, person_name, telecoms
 
 ROLE_CLASS = "2.16.840.1.113883.5.110"
 ROLE_CODE = "2.16.840.1.113883.5.111"
@@ -92,6 +92,22 @@ def kinship(concepts: Iterable[Resource]) -> Code | None:
     return None
 
 
+def _say_relations(conversion: Conversion, relations: Iterable[Resource], path: str, name: str) -> None:
+    """Put in words, or say, the relations that no role nor code of JDV_J11 stands for."""
+    for index, relation in enumerate(relations):
+        codings = [(terminology.oid_of(one.get("system")), one) for one in relation.get("coding", ())]
+        known = is_guardian([relation]) or any(
+            system == ROLE_CLASS
+            or one.get("system") == terminology.V2_CONTACT_ROLE
+            or terminology.concept("J11", one.get("code"), system)
+            for system, one in codings
+        )
+        if not known and (words := concept_text(relation)):
+            conversion.remarks.append(f"{name} : {words}")
+        elif not known:
+            conversion.inform(f"{path}.relationship[{index}]", "no relation of JDV_J11: the nearest one", RULE)
+
+
 def related_entities(conversion: Conversion, source: Resource, path: str) -> list[RelatedEntity]:
     """One relatedEntity per role of a RelatedPerson or Patient.contact; none without a name (said in the issues)."""
     relations = source.get("relationship", ())
@@ -103,6 +119,7 @@ def related_entities(conversion: Conversion, source: Resource, path: str) -> lis
         if classes:
             conversion.inform(f"{path}.name", "a relative without a name is not written", RULE)
         return []
+    _say_relations(conversion, relations, path, display_name(name))
     places = source.get("address", ())
     home = addresses([places] if isinstance(places, dict) else places)
     contacts = telecoms(conversion, source.get("telecom", ()), path, display_name(name))

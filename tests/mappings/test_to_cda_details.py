@@ -66,6 +66,27 @@ def test_details_of_an_action_are_in_its_words(elements: Resource, words: str) -
     assert f"Kinésithérapie – {words}" in narrative(plan, templates.CARE_PLAN[-1])
 
 
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [("draft", "à venir"), ("on-hold", "suspendue"), ("completed", "terminée"), ("revoked", "annulée")],
+)
+def test_the_status_of_an_action_is_in_words_and_comes_back(status: str, words: str) -> None:
+    plan = minimal_plan()
+    plan.action("physio", "Kinésithérapie", status=status, occurrenceTiming={"code": {"text": "à jeun"}})
+    assert f"Kinésithérapie (Statut : {words} ; à jeun)" in narrative(plan, templates.CARE_PLAN[-1])
+    data = write(convert(plan.bundle(), EMISSION).document)
+    resources = [entry["resource"] for entry in to_bundle(read(data).document, data).bundle["entry"]]
+    (back,) = [one for one in resources if one["resourceType"] == "ServiceRequest"]
+    assert back["status"] == status
+    assert back["occurrenceTiming"] == {"code": {"text": "à jeun"}}
+
+
+def test_an_action_under_way_says_no_status() -> None:
+    plan = minimal_plan()
+    plan.action("physio", "Kinésithérapie")
+    assert "Kinésithérapie (" not in narrative(plan, templates.CARE_PLAN[-1])
+
+
 def test_a_routine_action_that_is_not_conditional_says_nothing_more() -> None:
     plan = minimal_plan()
     plan.action("physio", "Kinésithérapie", priority="routine", asNeededBoolean=False)

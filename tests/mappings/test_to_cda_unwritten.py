@@ -155,6 +155,16 @@ def test_a_team_that_is_none_any_more_is_left_out(status: str) -> None:
     assert "CarePlan.careTeam[0].resolve().status" in [issue.path for issue in mapped.issues]
 
 
+def test_a_relation_outside_the_lists_is_in_words() -> None:
+    plan = minimal_plan()
+    plan.relative("in-law", "HOUX", "Rose", {"text": "belle-sœur par alliance"})
+    plan.relative("agent", "IF", "Ann", concept("http://terminology.hl7.org/CodeSystem/v3-RoleCode", "POWATT"))
+    plan.relative("mother", "BUIS", "Eve", concept("http://terminology.hl7.org/CodeSystem/v3-RoleCode", "MTH"))
+    assert "Rose HOUX : belle-sœur par alliance" in words(plan)
+    said = [issue.path for issue in issues(plan) if "no relation of JDV_J11" in issue.message]
+    assert said == ["RelatedPerson[1].relationship[0]"]
+
+
 # --- what has ended -----------------------------------------------------------------------------------------------
 
 
