@@ -1,14 +1,16 @@
 """A document and its XDS metadata as the Bundle that deposits it in a FHIR document share.
 
-Volet PDSm 3.1.1, flux 01 (`pdsm-comprehensive-provide-document-bundle`), IHE MHD 4.2 ITI-65. The fiche says what the
-XDS metadata say: codes, identifiers, size and SHA-1 are carried over, never made again.
+Volet PDSm 3.1.1, flux 01 (`pdsm-comprehensive-provide-document-bundle`) and 09 (`pdsm-simplified-publish`), IHE MHD 4.2
+ITI-65 and ITI-105. The fiche says what the XDS metadata say: codes, identifiers, size and SHA-1 are carried over, never
+made again.
 """
 
 from __future__ import annotations
 
+import base64
 import uuid
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from relais.cda.datatypes import datetime_from_ts
 from relais.cda.model import II, Code, Document
@@ -21,6 +23,7 @@ from relais.mappings.from_cda.datatypes import concept, identifiers
 
 PDSM = "https://interop.esante.gouv.fr/ig/fhir/pdsm/StructureDefinition"
 BUNDLE_PROFILE = f"{PDSM}/pdsm-comprehensive-provide-document-bundle"
+SIMPLIFIED_PROFILE = f"{PDSM}/pdsm-simplified-publish"
 FICHE_PROFILE = f"{PDSM}/pdsm-comprehensive-document-reference"
 LOT_PROFILE = f"{PDSM}/pdsm-submissionset-comprehensive"
 URI = "urn:ietf:rfc:3986"
@@ -58,16 +61,37 @@ def deposit(document: Document, data: bytes, submission: Submission, *, replaced
     original = next(one for one in resources.values() if one["resourceType"] == "DocumentReference")
     names = _Names(lot.unique_id)
     patient = resources[original["subject"]["reference"]]
-    binary = resources[original["content"][0]["attachment"]["url"]]
+    attachment = original["content"][0]["attachment"]
+    binary = resources[attachment["url"]]
+    attachment |= {"url": names.of("Binary")}
+    parts = _Parts(FICHE_PROFILE, names.of("Patient"), attachment, replaced)
     entries = [
         _created(names.of("List"), _lot(lot, entry, original, resources, names)),
-        _created(names.of("DocumentReference"), _fiche(entry, lot, original, resources, names, replaced)),
+        _created(names.of("DocumentReference"), _fiche(entry, lot, original, resources, parts)),
         _created(names.of("Binary"), _without_id(binary)),
         _created(names.of("Patient"), _without_id(patient), none_exist=_criteria(patient)),
     ]
     if replaced:
         entries.append(superseding(replaced))
     return {"resourceType": "Bundle", "meta": {"profile": [BUNDLE_PROFILE]}, "type": "transaction", "entry": entries}
+
+
+def simplified(
+    document: Document, data: bytes, submission: Submission, patient: str, *, replaced: str | None = None
+) -> Resource:
+    """The DocumentReference that deposits `document` by itself, its bytes inside: flux 09, ITI-105.
+
+    `patient` and `replaced` are references on the share, which makes the lot and supersedes what is replaced. Raises
+    as `deposit`.
+    """
+    entry, lot = submission.entries[0], submission.submission_set
+    imported = to_bundle(document, data).bundle
+    resources = {one["fullUrl"]: one["resource"] for one in imported["entry"]}
+    original = next(one for one in resources.values() if one["resourceType"] == "DocumentReference")
+    attachment = {name: one for name, one in original["content"][0]["attachment"].items() if name != "url"}
+    attachment |= {"data": base64.b64encode(data).decode("ascii")}
+    fiche = _fiche(entry, lot, original, resources, _Parts(SIMPLIFIED_PROFILE, patient, attachment, replaced))
+    return {name: element for name, element in fiche.items() if name != "identifier"}  # the profile has none
 
 
 def superseding(fiche: str) -> Resource:
@@ -79,6 +103,15 @@ def superseding(fiche: str) -> Resource:
     ]
     patch = {"resourceType": "Parameters", "parameter": [{"name": "operation", "part": parts}]}
     return {"resource": patch, "request": {"method": "PATCH", "url": fiche}}
+
+
+class _Parts(NamedTuple):
+    """What a fiche says as the transaction wants it: profile, subject, attachment, and the fiche that it replaces."""
+
+    profile: str
+    subject: str
+    attachment: Resource
+    replaced: str | None
 
 
 class _Names:
@@ -112,16 +145,14 @@ def _fiche(
     lot: SubmissionSet,
     original: Resource,
     resources: Mapping[str, Resource],
-    names: _Names,
-    replaced: str | None,
+    parts: _Parts,
 ) -> Resource:
     parties = _Contained(resources)
-    attachment = original["content"][0]["attachment"]
     context = original.get("context", {})
     numbers = [unique_id(entry)["value"], entry.entry_id]
     found: Resource = {
         "resourceType": "DocumentReference",
-        "meta": {"profile": [FICHE_PROFILE]},
+        "meta": {"profile": [parts.profile]},
         "masterIdentifier": unique_id(entry),
         "identifier": [
             {"use": "official", "system": URI, "value": entry.entry_id},
@@ -130,17 +161,17 @@ def _fiche(
         "status": "current",
         "type": _concept(entry.type_code),
         "category": [_concept(entry.class_code)],
-        "subject": {"reference": names.of("Patient")},
+        "subject": {"reference": parts.subject},
         "date": _instant(lot.submission_time),
         "author": parties.local(original["author"]),
         "authenticator": parties.local(original.get("authenticator")),
         "custodian": parties.local(original["custodian"]),
-        "relatesTo": [{"code": "replaces", "target": {"reference": replaced}}] if replaced else [],
+        "relatesTo": [{"code": "replaces", "target": {"reference": parts.replaced}}] if parts.replaced else [],
         "description": original.get("description"),
         "securityLabel": [_concept(code) for code in entry.confidentiality],
         "content": [
             {
-                "attachment": attachment | {"url": names.of("Binary"), "title": entry.title},
+                "attachment": parts.attachment | {"title": entry.title},
                 "format": _coding(entry.format_code),
             }
         ],

@@ -20,7 +20,7 @@ import click
 import msgspec
 
 from relais.cda.errors import Issue, RelaisError
-from relais.server import commands, dmp_commands, reception, validate_command
+from relais.server import commands, dmp_commands, reception, share_commands, validate_command
 from relais.server.delivery import clean_up as cleaning
 from relais.server.delivery import ledger
 from relais.server.delivery.dmp_web import PAGES
@@ -414,6 +414,33 @@ def dmp_web(ins: str, oid: str, page: str, as_json: bool) -> None:
     """Say the address of the Web access on this patient (TD0.9)."""
     address = dmp_commands.web_address(_target(ins, oid), page)
     _answer({"address": address}, address, as_json)
+
+
+@main.group()
+def share() -> None:
+    """Look into a FHIR document share (PDSm); INS is the matricule of the patient, with its key."""
+
+
+@share.command("search")
+@_ins
+@click.option("--status", "statuses", multiple=True, type=click.Choice(share_commands.STATUSES), help="Repeats.")
+@click.option("--type", "kind", default="", help="Code of a type of document, for example 18776-5.")
+@_json_option
+def share_search(ins: str, oid: str, statuses: tuple[str, ...], kind: str, as_json: bool) -> None:
+    """List documents (ITI-67)."""
+    found = share_commands.search(_target(ins, oid), statuses, kind)
+    _answer({"documents": found}, share_commands.as_text(found), as_json)
+
+
+@share.command("get")
+@_ins
+@click.argument("identifier")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="File to write.")
+@_json_option
+def share_get(ins: str, oid: str, identifier: str, output: Path, as_json: bool) -> None:
+    """Read a document by its identifier (ITI-68)."""
+    found = share_commands.get(_target(ins, oid), identifier, output)
+    _answer(found, f"{output}: {found['bytes']} bytes", as_json)
 
 
 @main.command()

@@ -241,6 +241,14 @@ class Settings:
     mhd_url: str = field(
         default="", metadata={"doc": "FHIR base (https) of the document share that the channel mhd (PDSm) sends to."}
     )
+    mhd_deposit: str = field(
+        default="comprehensive",
+        metadata={
+            "doc": "How the share is given a document: a Bundle with its lot (ITI-65), or a DocumentReference that"
+            " holds it (ITI-105), where the share must know the patient.",
+            "choices": ("comprehensive", "simplified"),
+        },
+    )
     mhd_ca_file: str = field(default="", metadata={"doc": "PEM of the authorities trusted for the share."})
     mhd_certificate: str = field(default="", metadata={"doc": "PEM of our client certificate and key for the share."})
     mhd_crl_file: str = field(

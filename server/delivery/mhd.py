@@ -1,8 +1,8 @@
 """The channel to a FHIR document share: deposit, replacement and withdrawal as the volet PDSm has them.
 
-PDSm 3.1.1 on IHE MHD 4.2: ITI-65 (flux 01) deposits, ITI-67 (flux 05b) tells what the share holds, ITI-68 reads a
-document back, a patch (flux 03) takes a fiche out of use. The share is asked first what it holds under the identifier
-of the document, so an answer that was lost does no harm.
+PDSm 3.1.1 on IHE MHD 4.2: ITI-65 (flux 01) or ITI-105 (flux 09) deposits, ITI-67 (flux 05b) tells what the share holds,
+ITI-68 reads a document back, a patch (flux 03) takes a fiche out of use. The share is asked first what it holds under
+the identifier of the document, so an answer that was lost does no harm.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -18,6 +18,7 @@ from urllib.parse import urlencode, urlsplit
 from relais.cda.errors import Issue, RelaisError
 from relais.cda.reader import read
 from relais.cda.xds import REPLACE, DocumentEntry, Submission
+from relais.cda.xds_types import CX
 from relais.mappings import pdsm
 from relais.mappings.context import Resource
 from relais.server.delivery.channel import (
@@ -40,6 +41,7 @@ _LARGEST_ANSWER = 5_000_000
 _LARGEST_DOCUMENT = 100_000_000
 _DEEPEST = 60
 _FICHE = "DocumentReference"
+_MOST_PAGES = 100
 _TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 
 
@@ -50,6 +52,7 @@ class MhdChannel:
 
     def __init__(self, settings: Settings) -> None:
         self._share = Share(settings)
+        self._simplified = settings.mhd_deposit == "simplified"
 
     def send(self, shipment: Shipment) -> Receipt:
         """Carry the shipment out once. Raises DeliveryError; what has arrived already counts as delivered."""
@@ -64,8 +67,15 @@ class MhdChannel:
         replaced = self._replaced(shipment.submission)
         with making_the_message():
             document = read(shipment.document).document
-            bundle = pdsm.deposit(document, shipment.document, shipment.submission, replaced=replaced)
-        self._share.transact("ITI-65", bundle)
+        if self._simplified:
+            patient = self._share.patient(CX.parse(entry.patient_id))
+            with making_the_message():
+                fiche = pdsm.simplified(document, shipment.document, shipment.submission, patient, replaced=replaced)
+            self._share.publish(fiche)
+        else:
+            with making_the_message():
+                bundle = pdsm.deposit(document, shipment.document, shipment.submission, replaced=replaced)
+            self._share.transact("ITI-65", bundle)
         return Receipt("stored by the share")
 
     def close(self) -> None:
@@ -111,14 +121,31 @@ class Share:
 
         Raises DeliveryError, also when several do.
         """
-        asked = {"identifier": f"{pdsm.URI}|{identifier}", "status": "current,superseded"}
-        bundle = self._post("ITI-67", "/DocumentReference/_search", _FORM, urlencode(asked).encode(), "searchset")
+        found = self.search({"identifier": f"{pdsm.URI}|{identifier}", "status": "current,superseded"})
         with _understanding("ITI-67"):
-            resources = [entry["resource"] for entry in bundle.get("entry", ())]
-            fiches = [one for one in resources if one["resourceType"] == _FICHE and identifier in _identifiers(one)]
+            fiches = [one for one in found if identifier in _identifiers(one)]
         if len(fiches) > 1:
             raise _failure("multiple-matches", "the share holds several fiches of one identifier", "ITI-67")
         return fiches[0] if fiches else None
+
+    def search(self, criteria: Mapping[str, str]) -> list[Resource]:
+        """ITI-67: the fiches that meet the criteria, of every page. Raises DeliveryError."""
+        return self._searched("ITI-67", _FICHE, criteria)
+
+    def patient(self, ins: CX) -> str:
+        """The reference (`Patient/[id]`) of the one patient of the share with that INS. Raises DeliveryError."""
+        found = self._searched("Patient", "Patient", {"identifier": f"urn:oid:{ins.oid}|{ins.id}"})
+        if len(found) != 1:
+            message = f"the share knows {len(found)} patients with this INS: a simplified deposit needs exactly one"
+            raise _failure("not-found", message, "ITI-105, subject")
+        with _understanding("Patient"):
+            return f"Patient/{found[0]['id']}"
+
+    def publish(self, fiche: Resource) -> None:
+        """ITI-105: post a DocumentReference that holds its document. Raises DeliveryError unless it was created."""
+        answer = self._exchange("ITI-105", f"/{_FICHE}", _JSON, dump(fiche))
+        if answer.status != 201:
+            raise _refusal(answer, "ITI-105", changes=True)
 
     def transact(self, step: str, bundle: Resource) -> Resource:
         """Post a transaction; `step` names it in the evidence. Raises DeliveryError unless every entry succeeded."""
@@ -134,17 +161,7 @@ class Share:
         with _understanding("ITI-68"):
             attachment = fiche["content"][0]["attachment"]
             url, content_type = str(attachment["url"]), str(attachment["contentType"])
-        if not urlsplit(url).scheme:
-            url = f"{self._base}/{url}"
-        if urlsplit(url)[:2] != urlsplit(self._base)[:2]:
-            raise _failure("security", "the document is at another server than the share", "ITI-68")
-        started, answer = datetime.now(UTC), None
-        try:
-            answer = self._connected().get(url, {"Accept": content_type}, _LARGEST_DOCUMENT)
-        finally:
-            record("ITI-68", url, started, b"", bytes(answer.body) if answer else None)
-        if answer.status != 200:
-            raise _refusal(answer, "ITI-68")
+        answer = self._get("ITI-68", self._here(url, "ITI-68"), content_type, _LARGEST_DOCUMENT)
         content = bytes(answer.body)
         if "hash" in attachment and attachment["hash"] != _sha1(content):
             raise _failure("invalid", "the document is not the one that the fiche describes", "ITI-68, hash")
@@ -152,6 +169,13 @@ class Share:
 
     def _post(self, step: str, path: str, content_type: str, body: bytes, expected: str) -> Resource:
         """The Bundle of type `expected` that answers. Raises DeliveryError."""
+        answer = self._exchange(step, path, content_type, body)
+        if answer.status != 200:
+            raise _refusal(answer, step, changes=expected == "transaction-response")
+        return _bundle(answer, expected, step)
+
+    def _exchange(self, step: str, path: str, content_type: str, body: bytes) -> Answer:
+        """The answer to a POST, which is evidence whatever it says."""
         url = f"{self._base}{path}"
         headers = {"Content-Type": content_type, "Accept": _JSON}
         started, answer = datetime.now(UTC), None
@@ -159,12 +183,44 @@ class Share:
             answer = self._connected().post(url, headers, [body], _LARGEST_ANSWER)
         finally:
             record(step, url, started, body, bytes(answer.body) if answer else None)
+        return answer
+
+    def _searched(self, step: str, resource_type: str, criteria: Mapping[str, str]) -> list[Resource]:
+        body = urlencode(criteria).encode()
+        page: Resource | None = self._post(step, f"/{resource_type}/_search", _FORM, body, "searchset")
+        found: list[Resource] = []
+        pages = 0
+        while page is not None:
+            with _understanding(step):
+                resources = [entry["resource"] for entry in page.get("entry", ())]
+                found += [one for one in resources if one["resourceType"] == resource_type]
+                further = next((str(one["url"]) for one in page.get("link", ()) if one["relation"] == "next"), "")
+            pages += 1
+            if further and pages == _MOST_PAGES:
+                raise _failure("too-costly", f"the share answers more than {pages} pages", step)
+            page = self._page(step, further) if further else None
+        return found
+
+    def _page(self, step: str, address: str) -> Resource:
+        answer = self._get(step, self._here(address, step), _JSON, _LARGEST_ANSWER)
+        return _bundle(answer, "searchset", step)
+
+    def _get(self, step: str, url: str, content_type: str, limit: int) -> Answer:
+        started, answer = datetime.now(UTC), None
+        try:
+            answer = self._connected().get(url, {"Accept": content_type}, limit)
+        finally:
+            record(step, url, started, b"", bytes(answer.body) if answer else None)
         if answer.status != 200:
-            raise _refusal(answer, step, changes=expected == "transaction-response")
-        bundle = _json(answer)
-        if bundle.get("resourceType") != "Bundle" or bundle.get("type") != expected:
-            raise LostAnswerError("invalid", f"the share answers no {expected} Bundle", rule=step)
-        return bundle
+            raise _refusal(answer, step)
+        return answer
+
+    def _here(self, address: str, step: str) -> str:
+        """The address as it is on the share. Raises DeliveryError when it leads elsewhere."""
+        url = address if urlsplit(address).scheme else f"{self._base}/{address}"
+        if urlsplit(url)[:2] != urlsplit(self._base)[:2]:
+            raise _failure("security", "the address is at another server than the share", step)
+        return url
 
     def _connected(self) -> Connections:
         if urlsplit(self._base).scheme != "https":
@@ -173,6 +229,14 @@ class Share:
             context = client_context(self._settings, "mhd")
             self._connections = Connections(context, self._settings.sender_timeout, Peer("the share", "mhd"))
         return self._connections
+
+
+def _bundle(answer: Answer, expected: str, step: str) -> Resource:
+    """The Bundle of type `expected` that was answered. Raises LostAnswerError."""
+    bundle = _json(answer)
+    if bundle.get("resourceType") != "Bundle" or bundle.get("type") != expected:
+        raise LostAnswerError("invalid", f"the share answers no {expected} Bundle", rule=step)
+    return bundle
 
 
 def _check_same(fiche: Resource, entry: DocumentEntry) -> None:

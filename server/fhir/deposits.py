@@ -13,14 +13,12 @@ from typing import Any
 
 from relais.mappings.context import Resource
 from relais.mappings.identity import token
-from relais.mappings.pdsm import FICHE_PROFILE, LISTS, PDSM, URI
+from relais.mappings.pdsm import FICHE_PROFILE, LISTS, SIMPLIFIED_PROFILE, URI
 from relais.server.fhir import references
 from relais.server.fhir.json_format import load
 from relais.server.fhir.outcome import FhirError
 from relais.server.fhir.repository import Transaction, instant, new_id
 from relais.server.search import search
-
-SIMPLIFIED_PROFILE = f"{PDSM}/pdsm-simplified-publish"
 
 
 def accepted(transaction: Transaction, resource: Resource, resource_id: str, place: str) -> Resource:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
+import json
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,11 +12,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from click.testing import CliRunner
 
 from relais.cda.model import II
 from relais.cda.reader import read
 from relais.cda.xds import REPLACE, Association, MetadataAuthor
 from relais.mappings import pdsm
+from relais.server.cli import main
 from relais.server.conformance import Conformance
 from relais.server.delivery.channel import DeliveryError, Shipment, entry_uuid, recording
 from relais.server.delivery.https import LostAnswerError
@@ -24,7 +28,9 @@ from support.documents import small_document
 from support.facade import RunningFacade, running_facade
 from support.https import Request, ScriptedServer
 from support.https import http as answer_of
-from support.shipments import small_shipment, with_entry
+from support.shipments import PATIENT_ID, small_shipment, with_entry
+
+INS = "279035121518989"
 
 
 @pytest.fixture(scope="module")
@@ -37,18 +43,19 @@ def share(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningFacade]:
 def front(share: RunningFacade, tmp_path: Path) -> Iterator[ScriptedServer]:
     """The share, behind TLS."""
     with ScriptedServer(tmp_path) as running:
-        running.answer = lambda request, connection: connection.sendall(forwarded(share, request))
+        running.answer = lambda request, connection: connection.sendall(forwarded(share, request, running.url))
         yield running
 
 
-def forwarded(share: RunningFacade, request: Request) -> bytes:
+def forwarded(share: RunningFacade, request: Request, front: str = "") -> bytes:
+    """The answer of the share, whose addresses lead to what stands before it."""
     method, address, _ = request.line.split(" ")
     base = urlsplit(share.base)
     connection = http.client.HTTPConnection(base.hostname or "", base.port, timeout=30)
     headers = {name: request.headers[name] for name in ("content-type", "accept") if name in request.headers}
     connection.request(method, address.replace("/repository", base.path), request.body, headers)
     answer = connection.getresponse()
-    body = answer.read()
+    body = answer.read().replace(share.base.encode(), (front or share.base).encode())
     connection.close()
     head = f"HTTP/1.1 {answer.status} x\r\nContent-Type: {answer.getheader('Content-Type')}\r\n"
     return f"{head}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body
@@ -58,14 +65,15 @@ def settings(server: ScriptedServer, **changes: object) -> Settings:
     return Settings.of({"mhd_url": server.url, "mhd_ca_file": str(server.ca_file), "sender_timeout": 20.0} | changes)
 
 
-def shipment(number: str, *, version: int = 1, replaces: str = "") -> Shipment:
+def shipment(number: str, *, version: int = 1, replaces: str = "", by_oid: bool = False) -> Shipment:
     """A shipment of a document of its own."""
     document = small_document()
     document.header.id = II(f"2.25.{number}")
     document.header.version_number = version
     made = with_entry(small_shipment(document), entry_id=entry_uuid(f"2.25.{number}"))
     if replaces:
-        association = Association(REPLACE, made.submission.entries[0].entry_id, entry_uuid(f"2.25.{replaces}"))
+        target = f"urn:oid:2.25.{replaces}" if by_oid else entry_uuid(f"2.25.{replaces}")
+        association = Association(REPLACE, made.submission.entries[0].entry_id, target)
         made = replace(made, submission=replace(made.submission, associations=(association,)))
     return made
 
@@ -153,6 +161,104 @@ def test_a_lost_answer_does_not_double_the_document(share: RunningFacade, front:
     assert channel.send(sent).detail == "held by the share already"
     assert fiche(share, "1051")["status"] == "current"
     channel.close()
+
+
+def test_a_simplified_deposit_and_its_replacement(share: RunningFacade, front: ScriptedServer) -> None:
+    channel = MhdChannel(settings(front, mhd_deposit="simplified"))
+    MhdChannel(settings(front)).send(shipment("1070"))  # the share knows the patient
+    with recording() as exchanges:
+        assert channel.send(shipment("1071")).detail == "stored by the share"
+    assert [exchange.step for exchange in exchanges] == ["ITI-67", "Patient", "ITI-105"]
+    assert channel.send(shipment("1071")).detail == "held by the share already"
+    channel.send(shipment("1072", version=2, replaces="1071", by_oid=True))
+    former, current = fiche(share, "1071"), fiche(share, "1072")
+    assert (former["status"], current["status"]) == ("superseded", "current")
+    assert former["subject"] == fiche(share, "1070")["subject"]
+    assert Share(settings(front)).retrieve(former) == shipment("1071").document
+    channel.close()
+
+
+def test_a_simplified_deposit_needs_a_patient_whom_the_share_knows(front: ScriptedServer) -> None:
+    channel, sent = MhdChannel(settings(front, mhd_deposit="simplified")), shipment("1075")
+    unknown = PATIENT_ID.replace("279035121518989", "255069999999934")
+    with pytest.raises(DeliveryError, match="knows 0 patients") as refused:
+        channel.send(with_entry(sent, patient_id=unknown))
+    assert not refused.value.retry
+    channel.close()
+
+
+def test_a_lost_answer_does_not_double_a_simplified_deposit(share: RunningFacade, front: ScriptedServer) -> None:
+    MhdChannel(settings(front)).send(shipment("1076"))
+    channel, sent = MhdChannel(settings(front, mhd_deposit="simplified")), shipment("1077")
+
+    def losing(request: Request, connection: socket.socket) -> None:
+        content = forwarded(share, request)
+        if "_search" in request.line:
+            connection.sendall(content)
+
+    front.answer = losing
+    with pytest.raises(DeliveryError) as lost:
+        channel.send(sent)
+    assert lost.value.retry
+    assert channel.send(sent).detail == "held by the share already"
+    channel.close()
+
+
+# --- by hand --------------------------------------------------------------------------------------------------------
+
+
+def relais(front: ScriptedServer, *arguments: str, code: int = 0, **changes: str) -> str:
+    values = {"mhd_url": front.url, "mhd_ca_file": str(front.ca_file), "sender_timeout": "20", **changes}
+    environ = {f"RELAIS_{name.upper()}": value for name, value in values.items()}
+    done = CliRunner().invoke(main, ["share", *arguments], env=environ)
+    assert done.exit_code == code, done.output
+    return done.output
+
+
+def test_documents_are_found_and_read_by_hand(front: ScriptedServer, tmp_path: Path) -> None:
+    channel = MhdChannel(settings(front))
+    for number in range(60):  # more than a page
+        channel.send(shipment(f"20{number:02}"))
+    channel.send(shipment("2060", version=2, replaces="2059"))
+    channel.close()
+    found = json.loads(relais(front, "search", INS, "--json"))["documents"]
+    names = {one["identifier"] for one in found}
+    assert {f"urn:oid:2.25.20{number:02}" for number in range(59)} | {"urn:oid:2.25.2060"} <= names
+    assert "urn:oid:2.25.2059" not in names
+    assert "superseded 18776-5 urn:oid:2.25.2059" in relais(front, "search", INS, "--status", "superseded")
+    assert relais(front, "search", INS, "--type", "56446-8") == "no document\n"
+    relais(front, "get", INS, "2.25.2059", "-o", str(tmp_path / "document.xml"))
+    assert (tmp_path / "document.xml").read_bytes() == shipment("2059").document
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changes", "expected"),
+    [
+        (("search", "279035121518988"), {}, "right key"),
+        (("get", INS, "2.25.404", "-o", "x.xml"), {}, "0 documents of this patient"),
+        (("get", "255069999999934", "2.25.2000", "-o", "x.xml"), {}, "0 documents of this patient"),
+        (("search", INS), {"mhd_url": ""}, "no document share is configured"),
+        (("search", INS), {"mhd_url": "http://127.0.0.1/"}, "https only"),
+    ],
+)
+def test_refusals_are_one_line_and_name_no_patient(
+    front: ScriptedServer, arguments: tuple[str, ...], changes: dict[str, str], expected: str
+) -> None:
+    said = relais(front, *arguments, code=1, **changes)
+    assert expected in said
+    assert arguments[1] not in said
+
+
+# --- what is sent ---------------------------------------------------------------------------------------------------
+
+
+def test_the_simplified_deposit_meets_the_profile_of_the_volet(cisis: Path) -> None:
+    sent = shipment("1078")
+    made = pdsm.simplified(read(sent.document).document, sent.document, sent.submission, "Patient/1")
+    conformance = Conformance.load(Settings(fhir_packages=str(cisis / "fhir")))
+    errors = [issue for issue in conformance.validate(made) if issue.severity in ("fatal", "error")]
+    assert errors == []
+    assert base64.b64decode(made["content"][0]["attachment"]["data"]) == sent.document
 
 
 def test_the_deposit_meets_the_profiles_of_the_volet(cisis: Path) -> None:
