@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from lxml import etree
 
+from relais.cda import templates
 from relais.cda.errors import UnreadableError
 from relais.cda.parsing import parse
-from relais.cda.rule_sets import OF_2023_12, STRUCTURE, RulesError, RuleSet
+from relais.cda.rule_sets import MODEL_PROFILES, OF_2023_12, STRUCTURE, RulesError, RuleSet
 from relais.cda.validation import Problem, ProfileResult, Report, Validator
 from support.rules import (
     CANCER_PPS,
@@ -34,6 +35,8 @@ CODE_LOOK_UP = "schematrons/profils/terminologies/schematron/terminologie.sch:30
 BIRTH_NAME = "//v3:recordTarget//v3:given[@qualifier='CL' or not(@qualifier)][1]"
 BIRTH_GIVEN = '<given qualifier="BR">INVENTEE</given>'
 PROBLEM_CODE = "//v3:observation[v3:templateId/@root='1.3.6.1.4.1.19376.1.5.3.1.1.20.3.1']/v3:code"
+UNSTRUCTURED_TEMPLATE = f"/*/v3:templateId[@root='{templates.UNSTRUCTURED}']"
+MODELS = [template for template, models in MODEL_PROFILES.items() if models]
 
 Change = Callable[[etree._Element], object]
 
@@ -85,9 +88,31 @@ def test_model_profile_is_the_one_of_the_template(verdict: Verdict) -> None:
     assert len(verdict(UNSTRUCTURED).profiles) == 5
 
 
+def test_every_model_of_the_rules_is_picked_by_some_template(cisis: Path) -> None:
+    held = {f"schematrons/{path.name}" for path in (cisis / "cda" / "schematrons").glob("CI-SIS_*.sch")}
+    assert held == {model.file for models in MODEL_PROFILES.values() for model in models if model.official}
+
+
+@pytest.mark.parametrize("template", MODELS)
+def test_document_of_a_template_is_judged_by_its_model(validator: Validator, cisis: Path, template: str) -> None:
+    """No example of most: the unstructured one, under their template. A model asks for its own template by a check."""
+    data = altered(example(cisis, UNSTRUCTURED), UNSTRUCTURED_TEMPLATE, attribute("root", template))
+    results = validator.validate(data).profiles
+    assert [result.name for result in results[5:]] == [model.name for model in MODEL_PROFILES[template]]
+    assert any(result.fired for result in results[5:])
+    texts = [problem.text for result in results[5:] for problem in result.problems]
+    assert not [text for text in texts if template in text and "templateId" in text]
+
+
+def test_document_of_two_models_is_judged_by_both(validator: Validator, cisis: Path) -> None:
+    other = '<templateId xmlns="urn:hl7-org:v3" root="1.2.250.1.213.1.1.1.29"/>'
+    first = "/*/v3:templateId[1]"
+    data = altered(example(cisis, CANCER_PPS), first, lambda node: node.addnext(etree.fromstring(other)))
+    assert {"CANCER-PPS_2025.01", "LDL-SES_2022.01"} <= {result.name for result in validator.validate(data).profiles}
+
+
 def test_document_of_an_unknown_model_says_so(validator: Validator, cisis: Path) -> None:
-    template = "/*/v3:templateId[@root='1.3.6.1.4.1.19376.1.2.20']"
-    data = altered(example(cisis, UNSTRUCTURED), template, attribute("root", "1.2.250.1.213.1.1.1.999"))
+    data = altered(example(cisis, UNSTRUCTURED), UNSTRUCTURED_TEMPLATE, attribute("root", "1.2.250.1.213.1.1.1.999"))
     model = profile(validator.validate(data), "document model")
     assert model.verdict == "nothing applies"
     assert [item.rule for item in model.limits] == ["relais-document-model"]

@@ -466,8 +466,8 @@ def test_defects_of_the_published_vsm(cisis: Path) -> None:
 
 def test_defects_of_the_published_cr_rtn(cisis: Path) -> None:
     """Known faults: hash of the length of an MD5, size, id `documentO1`, letter case of the URI, offsets, partial
-    birth date, INS-C without type, objectType, file names out of 8.3, an invented ADELI number one digit too long, a style
-    sheet that is not there.
+    birth date, INS-C without type, objectType, file names out of 8.3, an invented ADELI number one digit too long, a
+    style sheet that is not there.
     """
     attribute, association, document = "xdm.metadata-attribute", "xdm.association", "IHE_XDM/SUBSET01/CR-RTN.xml"
     assert _example(cisis, "CRRTN") == [
