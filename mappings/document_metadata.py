@@ -30,7 +30,7 @@ from relais.cda.model import (
     Telecom,
 )
 from relais.cda.reader import read
-from relais.cda.templates import CISIS_HEADER, CONFIDENTIALITY, HL7_FRANCE, INS_ROOTS, PS_IDNAT
+from relais.cda.templates import CISIS_HEADER, CONFIDENTIALITY, HL7_FRANCE, INS_ROOTS, PS_IDNAT, STRUCT_IDNAT
 from relais.cda.xdm import CDA_MIME_TYPES, Archive
 from relais.cda.xds import CodedValue, DocumentEntry, MetadataAuthor, Submission, SubmissionSet
 from relais.cda.xds_attributes import CLASS_SYSTEM
@@ -342,15 +342,15 @@ def _person_id_type(root: str, extension: str) -> str:
 
 
 def _institutions(assigned: AssignedEntity) -> tuple[str, ...]:
+    """The structure by its national number, else by its name alone: a local number is none of XON's domains."""
     organization = assigned.organization
     if organization is None:
         return ()
-    identifier = next(iter(_named(organization.ids)), None)
-    name = organization.name or ""
-    if identifier is None:
-        return (str(XON(name, "", "", "")),) if name else ()
-    root = str(identifier.root)
-    return (str(XON(name, str(identifier.extension), root, "SIREN" if root == _SIREN_DOMAIN else "IDNST")),)
+    name, numbers = organization.name or "", {ii.root: str(ii.extension) for ii in reversed(_named(organization.ids))}
+    for root, kind in ((STRUCT_IDNAT, "IDNST"), (_SIREN_DOMAIN, "SIREN")):
+        if root in numbers:
+            return (str(XON(name, numbers[root], root, kind)),)
+    return (str(XON(name, "", "", "")),) if name else ()
 
 
 def _specialties(code: Code | None) -> tuple[str, ...]:

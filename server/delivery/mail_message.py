@@ -41,7 +41,11 @@ _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 _MAILBOX = re.compile(rf"(?=.{{1,64}}@)(?=.{{1,254}}\Z){_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})+")
 _MESSAGE_ID = re.compile(r"<[!-;=?A-~]+@[!-;=?A-~]+>")
-_LIGATURES = str.maketrans({"Œ": "OE", "œ": "oe", "Æ": "AE", "æ": "ae", "’": "'"})
+_UNDECOMPOSED = str.maketrans(
+    {"Œ": "OE", "œ": "oe", "Æ": "AE", "æ": "ae", "ß": "ss", "ẞ": "SS", "Þ": "Th", "þ": "th", "’": "'"}
+    | dict(zip("ŁłØøĐđÐðĦħı", "LlOoDdDdHhi", strict=True))
+)
+"""Letters that Unicode does not take apart into a letter and its accent."""
 
 _TO_PROFESSIONALS = """\
 Bonjour,
@@ -192,7 +196,7 @@ def has_qualified_ins(patient: Patient) -> bool:
 
 def plain(text: str) -> str:
     """`text` on one line without accents and ligatures; hyphen and apostrophe stay."""
-    decomposed = unicodedata.normalize("NFKD", " ".join(text.split()).translate(_LIGATURES))
+    decomposed = unicodedata.normalize("NFKD", " ".join(text.split()).translate(_UNDECOMPOSED))
     return "".join(char for char in decomposed if not unicodedata.combining(char))
 
 

@@ -145,6 +145,23 @@ def test_each_author_is_one_author() -> None:
     assert colleague.institutions == ("Éditeur^^^^^&1.3.2&ISO^SIREN^^^123456782",)
 
 
+@pytest.mark.parametrize(
+    ("ids", "expected"),
+    [
+        (
+            [II("1.2.3", "SERVICE-4"), II("1.3.2", "123456782"), II(templates.STRUCT_IDNAT, "1750099996")],
+            "Éditeur^^^^^&1.2.250.1.71.4.2.2&ISO^IDNST^^^1750099996",
+        ),
+        ([II("1.2.3", "SERVICE-4"), II("1.3.2", "123456782")], "Éditeur^^^^^&1.3.2&ISO^SIREN^^^123456782"),
+        ([II("1.2.3", "SERVICE-4")], "Éditeur"),
+    ],
+)
+def test_a_structure_is_named_by_its_national_number(ids: list[II], expected: str) -> None:
+    document = small_document()
+    document.header.authors[0].assigned.organization = Organization(ids=ids, names=["Éditeur"])
+    assert _entry(document).authors[0].institutions == (expected,)
+
+
 def test_the_patient_is_described() -> None:
     document = small_document()
     patient = document.header.patient

@@ -21,7 +21,7 @@ from relais.cda.xdm import unpack
 from relais.cda.xds import CodedValue
 from relais.server.delivery.channel import DeliveryError, Shipment, quoted
 from relais.server.delivery.deadline import ATTEMPT
-from relais.server.delivery.mail_message import check_recipients, compose, has_qualified_ins
+from relais.server.delivery.mail_message import check_recipients, compose, has_qualified_ins, pdf_name
 from relais.server.delivery.mss import MssChannel
 from relais.server.delivery.trust_space import TrustSpace
 from relais.server.sandbox.authority import Authority
@@ -167,6 +167,8 @@ def named(*, family: str = "LE GALL", given: str = "ZOÉ", birth_time: str | Non
         ("LE GALL", "ZOÉ", "19790328", "LE GALL ZOE 28/03/1979"),
         ("Lœuf-d’Été", "Maëlys", "19790328", "LOEUF-D'ETE Maelys 28/03/1979"),
         ("ÇELIK", "Gül\n  Nur", "197903", "CELIK Gul Nur"),
+        ("Łukasz-Ørsted", "Đurđa", "19790328", "LUKASZ-ORSTED Durda 28/03/1979"),
+        ("Weiß", "Ħaġar", "19790328", "WEISS Hagar 28/03/1979"),
     ],
 )
 def test_subject_is_plain(family: str, given: str, birth_time: str, expected: str) -> None:
@@ -174,6 +176,11 @@ def test_subject_is_plain(family: str, given: str, birth_time: str, expected: st
     info = (f"PID-5|{family}^{given}^^^^^L", "PID-8|F")
     shipment = with_entry(small_shipment(document), source_patient_info=info)
     assert composed(shipment)["Subject"] == f"XDM/1.0/DDM+Plan personnalise de soins {expected}"
+
+
+def test_the_name_of_the_pdf_keeps_every_letter() -> None:
+    document = named(family="Łukasz/../Ørsted", given="Đurđa 🙂")
+    assert pdf_name(document.header) == "20260112_Plan-personnalise-de-soins_LUKASZ-ORSTED_Durda.pdf"
 
 
 def test_subject_label_is_cut_at_forty_characters() -> None:
