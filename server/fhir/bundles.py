@@ -84,6 +84,7 @@ class BundleProcessor:
         run = {"batch": self._batch, "transaction": self._transaction}.get(kind) if isinstance(kind, str) else None
         if run:
             _refuse_without_request(given)
+            _say_where(given)
         refuse_wrong_structure([(_envelope(bundle), "")])
         if run is None:
             raise FhirError.of(422, "not-supported", "only batch and transaction Bundles are processed", "Bundle.type")
@@ -337,6 +338,19 @@ def _refuse_without_request(given: Any) -> None:
         raise FhirError(
             422, [Issue("error", "required", message, f"Bundle.entry[{index}].request", "bdl-3") for index in wanting]
         )
+
+
+def _say_where(given: Any) -> None:
+    """Write the url that HAPI's client leaves out of the entries of a list of resources: the body tells it."""
+    for entry in given if isinstance(given, list) else ():
+        request, resource = (entry.get(part) if isinstance(entry, dict) else None for part in ("request", "resource"))
+        if not isinstance(request, dict) or not isinstance(resource, dict) or "url" in request:
+            continue
+        match request.get("method"), resource:
+            case "POST", {"resourceType": str(resource_type)}:
+                request["url"] = resource_type
+            case "PUT", {"resourceType": str(resource_type), "id": str(resource_id)}:
+                request["url"] = f"{resource_type}/{resource_id}"
 
 
 def _envelope(bundle: Resource) -> Resource:

@@ -14,15 +14,17 @@ from relais.mappings.context import Resource
 from relais.server.fhir.exchange import Call
 from relais.server.fhir.negotiation import etag
 from relais.server.fhir.outcome import FhirError
+from relais.server.fhir.parameters import Pairs
 from relais.server.fhir.repository import Reader, Stored, instant, new_id
 from relais.server.fhir.subsets import PARAMETERS as SUBSET_PARAMETERS
 from relais.server.fhir.subsets import Subset, subset_of
-from relais.server.search.values import date_span
-from relais.server.store.store import to_datetime
+from relais.server.search.values import Span, date_span
+from relais.server.store.store import to_datetime, to_microseconds
 
 _PARAMETERS = frozenset({"_since", "_at", "_count", "_page", "_format", "_pretty", *SUBSET_PARAMETERS})
 _DEFAULT_COUNT = 50
 _LARGEST_COUNT = 500
+_START, _END = (to_microseconds(datetime(year, 1, 1, tzinfo=UTC)) for year in (1, 9999))
 
 
 def history_bundle(reader: Reader, call: Call) -> Resource:
@@ -30,8 +32,9 @@ def history_bundle(reader: Reader, call: Call) -> Resource:
 
     Raises FhirError 400 for a parameter that cannot be read and 404 for an instance that never existed.
     """
-    parameters = _parameters(call.query)
-    subset = subset_of(parameters.items(), call.resource_type)
+    pairs = _pairs(call.query)
+    parameters = dict(pairs)
+    subset = subset_of(pairs, call.resource_type)
     repository = reader.repository
     if call.id and reader.current(call.resource_type, call.id) is None:
         raise FhirError.of(404, "not-found", f"{call.resource_type}/{call.id} does not exist")
@@ -39,14 +42,15 @@ def history_bundle(reader: Reader, call: Call) -> Resource:
         call.resource_type or None,
         call.id or None,
         since=_since(parameters["_since"]) if "_since" in parameters else None,
-        at=_at(parameters["_at"]) if "_at" in parameters else None,
+        at=_at([value for name, value in pairs if name == "_at"]),
         page=_read_page(parameters["_page"]) if "_page" in parameters else None,
         limit=_count(parameters.get("_count")),
     )
     address = "/".join(part for part in (repository.base, call.resource_type, call.id, "_history") if part)
-    links = [_link("self", address, parameters)]
+    links = [_link("self", address, pairs)]
     if found.next_page:
-        links.append(_link("next", address, parameters | {"_page": _write_page(found.next_page)}))
+        others = [pair for pair in pairs if pair[0] != "_page"]
+        links.append(_link("next", address, [*others, ("_page", _write_page(found.next_page))]))
     return {
         "resourceType": "Bundle",
         "id": new_id(),
@@ -74,13 +78,12 @@ def _entry(stored: Stored, base: str, subset: Subset | None) -> dict[str, Any]:
     return entry
 
 
-def _parameters(query: str) -> dict[str, str]:
+def _pairs(query: str) -> Pairs:
     pairs = parse_qsl(query, keep_blank_values=True)
     for name, _ in pairs:
         if name not in _PARAMETERS:
             raise FhirError.of(400, "not-supported", f"the parameter {name[:64]} is not offered on _history", name[:64])
-    elements = ",".join(value for name, value in pairs if name == "_elements" and value)
-    return {name: elements if name == "_elements" else value for name, value in pairs if value}
+    return [(name, value) for name, value in pairs if value]
 
 
 def _since(value: str) -> datetime:
@@ -93,13 +96,35 @@ def _since(value: str) -> datetime:
     return moment.astimezone(UTC)
 
 
-def _at(value: str) -> tuple[datetime, datetime]:
-    """A moment or a day, month, year: what was current at any time of it."""
+def _at(values: list[str]) -> tuple[datetime, datetime] | None:
+    """A moment or a day, month, year: what was current at any time of it; with prefixes, of the time they bound."""
+    if not values:
+        return None
+    bounds = [_span(value) for value in values]
+    first, last = max(span.low for span in bounds), min(span.high for span in bounds)
+    if first >= last:
+        raise FhirError.of(400, "value", "the values of _at leave no time between them", "_at")
+    return to_datetime(first), to_datetime(last)
+
+
+def _span(value: str) -> Span:
+    """The time that one `_at` means; R4 refers to the prefixes of searches."""
+    prefix, moment = value[:2], value[2:]
+    if prefix[:1].isdigit():
+        prefix, moment = "eq", value
     try:
-        span = date_span(value.replace(" ", "+"))
-        return to_datetime(span.low), to_datetime(span.high)
+        span = date_span(moment.replace(" ", "+"))
+        to_datetime(span.low), to_datetime(span.high)
     except (ValueError, OverflowError) as error:
         raise FhirError.of(400, "value", "_at is a date, or a date and time", "_at") from error
+    match prefix:
+        case "eq":
+            return span
+        case "ge" | "gt" | "sa":
+            return Span(span.low if prefix == "ge" else span.high, _END)
+        case "le" | "lt" | "eb":
+            return Span(_START, span.high if prefix == "le" else span.low)
+    raise FhirError.of(400, "value", "the prefixes of _at are eq, ge, gt, le, lt, sa and eb", "_at")
 
 
 def _count(value: str | None) -> int:
@@ -125,5 +150,5 @@ def _read_page(value: str) -> tuple[int, int, int]:
     return time, key, version
 
 
-def _link(relation: str, address: str, parameters: dict[str, str]) -> dict[str, str]:
-    return {"relation": relation, "url": f"{address}?{urlencode(parameters)}" if parameters else address}
+def _link(relation: str, address: str, pairs: Pairs) -> dict[str, str]:
+    return {"relation": relation, "url": f"{address}?{urlencode(pairs)}" if pairs else address}

@@ -18,7 +18,8 @@ from relais.server.fhir.subsets import PARAMETERS, Subset, subset_of
 from relais.server.search import SearchResult, search
 
 _PAGE = "_page"
-_NOT_SEARCHED = frozenset({"_format", "_pretty", _PAGE, *PARAMETERS})
+_OF_THE_ANSWER = frozenset({"_format", "_pretty"})
+_NOT_SEARCHED = frozenset({*_OF_THE_ANSWER, _PAGE, *PARAMETERS})
 _RESULT_PARAMETERS = frozenset(
     {"_count", "_sort", "_total", "_include", "_revinclude", "_type", "_contained", "_containedType"}
 )
@@ -57,7 +58,7 @@ def search_bundle(reader: Reader, call: Call) -> Resource:
     if result.total is not None:
         bundle["total"] = result.total
     applied = [pair for pair in result.applied if pair not in implied]
-    bundle["link"] = _links(_address(base, call), [*applied, *shown], result.next_page, page)
+    bundle["link"] = _links(_address(base, call), [*applied, *shown], result, page)
     if entries := _entries(result, base, subset):
         bundle["entry"] = entries
     return bundle
@@ -77,7 +78,7 @@ def matching(transaction: Transaction, resource_type: str, query: str, what: str
     Until the transaction ends, no other one gets an answer for that type: what does not exist now can be created
     without a rival. Raises FhirError 412 for more matches and for criteria that select nothing.
     """
-    pairs = _pairs(query)
+    pairs = [pair for pair in _pairs(query) if pair[0] not in _OF_THE_ANSWER]
     if not any(value and name.partition(":")[0] not in _RESULT_PARAMETERS for name, value in pairs):
         raise FhirError.of(412, "invalid", f"{what} holds no search criterion")
     transaction.exclusively(f"conditional {resource_type}")
@@ -125,11 +126,12 @@ def _subset(pairs: Pairs, resource_type: str) -> tuple[Subset | None, Pairs]:
     return subset, [(name, value) for name, value in pairs if name in PARAMETERS and value]
 
 
-def _links(address: str, applied: Pairs, next_page: str | None, page: str | None) -> list[dict[str, str]]:
+def _links(address: str, applied: Pairs, result: SearchResult, page: str | None) -> list[dict[str, str]]:
     links = [_link("self", address, applied, page)]
-    if next_page is not None:
-        links.append(_link("next", address, applied, next_page))
-    return links
+    if page is not None:
+        links.append(_link("first", address, applied, None))
+    around = (("previous", result.previous_page), ("next", result.next_page))
+    return links + [_link(relation, address, applied, found) for relation, found in around if found is not None]
 
 
 def _link(relation: str, address: str, applied: Iterable[tuple[str, str]], page: str | None) -> dict[str, str]:

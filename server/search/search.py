@@ -33,20 +33,22 @@ from relais.server.store.store import resource_columns, secret, stored_version
 _MAXIMUM_INCLUDED = 5000
 _MAXIMUM_ROUNDS = 10  # of `:iterate`
 _PAGE_LIFETIME = 24 * 3600  # seconds
+_PAGE_FORMAT = 2  # counted up when pages are written otherwise: those of before an upgrade are refused
 
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
     """One page. `total` is None when it was not asked for and the page does not tell it.
 
-    `next_page` is the `page` argument of the following page, None on the last; `applied` are the pairs that were
-    understood, for the self link; `issues` say what a lenient search ignored.
+    `next_page` and `previous_page` are the `page` arguments of the pages around it, None at the ends; `applied` are the
+    pairs that were understood, for the self link; `issues` say what a lenient search ignored.
     """
 
     matches: list[StoredVersion]
     includes: list[StoredVersion]
     total: int | None
     next_page: str | None
+    previous_page: str | None
     applied: tuple[tuple[str, str], ...]
     issues: list[Issue] = field(default_factory=list)
 
@@ -72,16 +74,20 @@ def search(
     look_again(connection)
     codes = partial(terminology, connection) if terminology else None
     query, ignored = parse_query(resource_type, pairs, base, strict=strict, within=within, terminology=codes)
-    dialect = connection.dialect.name
-    after = _decode_page(connection, page, query) if page else None
-    rows = connection.execute(sql.page_statement(query, after, dialect)).all() if query.count else []
-    matches = [stored_version(row[: len(resource_columns)]) for row in rows[: query.count]]
+    backwards, after = _decode_page(connection, page, query) if page else (False, None)
+    statement = sql.page_statement(query, after, connection.dialect.name, backwards=backwards)
+    rows = list(connection.execute(statement)) if query.count else []
     more = len(rows) > query.count
+    rows = rows[: query.count][:: -1 if backwards else 1]
+    matches = [stored_version(row[: len(resource_columns)]) for row in rows]
+    # A page that was reached from the one behind it has that one behind it, and the other way round.
+    follows, precedes = (True, more) if backwards else (more, page is not None)
     return SearchResult(
         matches=matches,
         includes=_included(connection, query, matches),
         total=_total(connection, query, len(matches) if query.count and not more and after is None else None),
-        next_page=_encode_page(connection, query, sql.position(query, rows[query.count - 1])) if more else None,
+        next_page=_encode_page(connection, query, rows[-1], backwards=False) if rows and follows else None,
+        previous_page=_encode_page(connection, query, rows[0], backwards=True) if rows and precedes else None,
         applied=query.applied,
         issues=ignored,
     )
@@ -170,16 +176,17 @@ def _reference_indexes(resource_types: set[str], code: str | None) -> list[str]:
 # --- Pages ------------------------------------------------------------------------------------------------------------
 
 
-def _encode_page(connection: Connection, query: Query, position: tuple[Any, ...]) -> str:
-    """Encrypted, because sort keys may be names; bound to the query by its digest."""
-    return _pages(connection).encrypt(msgspec.json.encode([_digest(query), *position])).decode().rstrip("=")
+def _encode_page(connection: Connection, query: Query, row: Any, *, backwards: bool) -> str:
+    """The page behind a row, or before it: encrypted, because sort keys may be names, and bound to the query."""
+    place = [_digest(query), backwards, *sql.position(query, row)]
+    return _pages(connection).encrypt(msgspec.json.encode(place)).decode().rstrip("=")
 
 
-def _decode_page(connection: Connection, page: str, query: Query) -> tuple[Any, ...]:
+def _decode_page(connection: Connection, page: str, query: Query) -> tuple[bool, tuple[Any, ...]]:
     pages = _pages(connection)
     token = page.encode(errors="replace") + b"=" * (-len(page) % 4)
     try:
-        digest, *position = msgspec.json.decode(pages.decrypt(token))
+        digest, backwards, *position = msgspec.json.decode(pages.decrypt(token))
         made = pages.extract_timestamp(token)
     except (InvalidToken, ValueError):
         raise SearchError(Issue("error", "value", "not a page of this search", "page")) from None
@@ -187,12 +194,12 @@ def _decode_page(connection: Connection, page: str, query: Query) -> tuple[Any, 
         raise SearchError(Issue("error", "value", "not a page of this search", "page"))
     if time.time() - made > _PAGE_LIFETIME:
         raise SearchError(Issue("error", "expired", "this page is too old: search again", "page"))
-    return tuple(position)
+    return backwards, tuple(position)
 
 
 def _digest(query: Query) -> str:
     """What makes a query the same search: all of it, except how much of it a page shows."""
-    said = repr((query.types, query.criteria, query.sort))
+    said = repr((_PAGE_FORMAT, query.types, query.criteria, query.sort))
     return hashlib.sha256(said.encode()).hexdigest()[:16]
 
 

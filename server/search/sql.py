@@ -125,10 +125,12 @@ _UNSELECTIVE = 9
 # --- Statements ------------------------------------------------------------------------------------------------------
 
 
-def page_statement(query: Query, after: tuple[Any, ...] | None, dialect: str) -> Select[*tuple[Any, ...]]:
+def page_statement(
+    query: Query, after: tuple[Any, ...] | None, dialect: str, *, backwards: bool = False
+) -> Select[*tuple[Any, ...]]:
     """Rows of matches in order, one more than a page holds; `after` is `position` of the last row already served.
 
-    A row is the resource, then the sort keys that are not columns of it.
+    A row is the resource, then the sort keys that are not columns of it. `backwards` turns the order round.
     """
     statement, key = _Statement(dialect).matching(query, select(*resource_columns))
     order = [_Key(column, descending=False) for column in (key,)]
@@ -144,8 +146,9 @@ def page_statement(query: Query, after: tuple[Any, ...] | None, dialect: str) ->
     else:
         order[:0] = [_Key(schema.resource.c[_SORT_COLUMNS[sort.code]], sort.descending) for sort in query.sort]
     if after is not None:
-        statement = statement.where(_after(order, after))
-    return statement.order_by(*(column for key in order for column in key.columns())).limit(query.count + 1)
+        statement = statement.where(_beyond(order, after, backwards=backwards))
+    columns = [column for key in order for column in key.columns(backwards=backwards)]
+    return statement.order_by(*columns).limit(query.count + 1)
 
 
 def position(query: Query, row: Any) -> tuple[Any, ...]:
@@ -168,29 +171,30 @@ class _Key:
     descending: bool
     may_be_missing: bool = False
 
-    def columns(self) -> list[ColumnElement[Any]]:
-        ordered = self.column.desc() if self.descending else self.column.asc()
-        return [self.column.is_(None), ordered] if self.may_be_missing else [ordered]
+    def columns(self, *, backwards: bool) -> list[ColumnElement[Any]]:
+        ordered = self.column.desc() if self.descending != backwards else self.column.asc()
+        missing = self.column.is_(None)
+        return [missing.desc() if backwards else missing, ordered] if self.may_be_missing else [ordered]
 
-    def behind(self, value: Any) -> Condition | None:
-        """Rows behind those with `value`; None: there are no such rows."""
+    def beyond(self, value: Any, *, backwards: bool) -> Condition | None:
+        """Rows behind those with `value`, or before them; None: there are no such rows."""
         if value is None:
-            return None
-        behind = self.column < value if self.descending else self.column > value
-        return or_(behind, self.column.is_(None)) if self.may_be_missing else behind
+            return self.column.is_not(None) if backwards else None
+        beyond = self.column < value if self.descending != backwards else self.column > value
+        return or_(beyond, self.column.is_(None)) if self.may_be_missing and not backwards else beyond
 
     def same(self, value: Any) -> Condition:
         """Rows with `value`."""
         return self.column.is_(None) if value is None else self.column == value
 
 
-def _after(order: list[_Key], position: tuple[Any, ...]) -> Condition:
-    """Strictly behind `position`."""
+def _beyond(order: list[_Key], position: tuple[Any, ...], *, backwards: bool) -> Condition:
+    """Strictly behind `position`, or before it."""
     alternatives: list[Condition] = []
     same: list[Condition] = []
     for key, value in zip(order, position, strict=True):
-        if (behind := key.behind(value)) is not None:
-            alternatives.append(and_(*same, behind))
+        if (beyond := key.beyond(value, backwards=backwards)) is not None:
+            alternatives.append(and_(*same, beyond))
         same.append(key.same(value))
     return or_(*alternatives)
 

@@ -289,3 +289,16 @@ def test_fhirpy_posts_a_transaction(facade: RunningFacade) -> None:
     answer = client.execute("", method="post", data=bundle(new(PATIENT, "urn:uuid:1"), new(plan("urn:uuid:1"))))
     care_plan = client.reference(*names(answer)[1].split("/")).to_resource()
     assert care_plan["subject"]["reference"] == names(answer)[0]
+
+
+def test_entries_without_url_are_where_their_body_belongs(facade: RunningFacade) -> None:
+    """HAPI's client writes lists of resources so; R4 requires the url."""
+    known = {**PATIENT, "id": "without-url"}
+    entries = [{"request": {"method": "POST"}, "resource": PATIENT}, {"request": {"method": "PUT"}, "resource": known}]
+    answer = done(facade, bundle(*entries))
+    assert names(answer)[0].startswith("Patient/")
+    assert names(answer)[1] == "Patient/without-url"
+    for request, resource in (({"method": "DELETE"}, PATIENT), ({"method": "PUT"}, PATIENT), ({"method": "POST"}, {})):
+        refused = facade.post("", bundle({"request": request, "resource": resource}))
+        assert refused.status_code in (400, 422)
+        assert issues(refused)[0]["expression"][0].startswith("Bundle.entry[0]")

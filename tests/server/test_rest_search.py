@@ -84,6 +84,28 @@ def test_pages_are_followed_to_the_end(facade: RunningFacade) -> None:
         links = {link["relation"]: link["url"] for link in facade.get(address).json()["link"]}
         address = links.get("next")
     assert seen == names
+    assert found(facade, links["previous"]) == names[3:6]
+    assert found(facade, links["first"]) == names[:3]
+    back = {link["relation"]: link["url"] for link in facade.get(links["previous"]).json()["link"]}
+    assert found(facade, back["previous"]) == names[:3]
+    assert found(facade, back["next"]) == names[6:]
+
+
+@pytest.mark.parametrize("general", ["_format=json", "_format=xml&_pretty=true"])
+def test_conditions_may_hold_what_clients_add_to_every_address(facade: RunningFacade, general: str) -> None:
+    """HAPI's client writes `_format` into the criteria of conditional interactions too."""
+    kind = general.count("&")
+    criteria = f"{general}&identifier={SYSTEM}|general-{kind}"
+    name = facade.created(patient(f"general-{kind}"))
+    again = facade.post("Patient", patient(f"general-{kind}"), If_None_Exist=f"{facade.base}/Patient?{criteria}")
+    assert (again.status_code, name in again.headers["Location"]) == (200, True)
+    assert facade.put(f"Patient?{criteria}", patient(f"general-{kind}")).status_code == 200
+    patch = b'[{"op": "add", "path": "/active", "value": true}]'
+    changed = facade.request("PATCH", f"Patient?{criteria}", patch, Content_Type="application/json-patch+json")
+    assert changed.status_code == 200
+    assert facade.request("DELETE", f"Patient?{general}").status_code == 412
+    assert facade.request("DELETE", f"Patient?{criteria}").status_code == 204
+    assert facade.get(name).status_code == 410
 
 
 def test_unknown_parameter_is_refused_unless_asked_otherwise(facade: RunningFacade) -> None:

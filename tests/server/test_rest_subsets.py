@@ -123,4 +123,15 @@ def test_history_of_a_moment(facade: RunningFacade) -> None:
     assert current(moments[0][:4]) == ["3", "2", "1"]
     assert current("2001-01-01") == []
     assert current("2100-01-01") == ["3"]
-    assert facade.get(f"{name}/_history?_at=then").status_code == 400
+    assert current("ge2001&_at=le2100") == ["3", "2", "1"]
+    assert current(f"lt{moments[1]}") == ["1"]
+    assert current(f"gt{moments[1]}") == ["3", "2"]
+    assert current(f"ge{moments[1]}&_at=lt{moments[2]}") == ["2"]
+    links = facade.get(f"{name}/_history?_at=ge2001&_at=le2100&_count=1").json()["link"]
+    assert facade.get(links[1]["url"]).json()["entry"][0]["response"]["etag"] == 'W/"2"'
+
+
+@pytest.mark.parametrize("query", ["_at=then", "_at=ap2026", "_at=ge2026&_at=lt2026", "_at=gt0001-13", "_at=²2"])
+def test_moments_that_cannot_be_read(facade: RunningFacade, query: str) -> None:
+    answer = facade.get(f"_history?{query}")
+    assert (answer.status_code, issues(answer)[0]["expression"]) == (400, ["_at"])

@@ -50,6 +50,13 @@ def test_values_in_order_then_those_without_any(store: Store, order: str) -> Non
     for criterion in ("", "&gender=female", "&gender=female,male&_lastUpdated=gt2000"):
         assert "".join(ids(store, f"Patient?_sort={order}{criterion}")) == ORDERS[order]
         assert "".join(every_page(store, f"Patient?_count=2&_sort={order}{criterion}")) == ORDERS[order]
+    page = run(store, f"Patient?_sort={order}&_count=4").next_page
+    before = run(store, f"Patient?_sort={order}&_count=2", page=page).previous_page
+    found = run(store, f"Patient?_sort={order}&_count=3", page=before)
+    assert "".join(one.id for one in found.matches) == ORDERS[order][1:4]
+    assert found.previous_page
+    first = run(store, f"Patient?_sort={order}", page=found.previous_page)
+    assert ("".join(one.id for one in first.matches), first.previous_page) == (ORDERS[order][0], None)
 
 
 def test_each_kind_of_value_has_an_order(store: Store) -> None:
