@@ -212,8 +212,15 @@ class Settings:
     dmp_authentication: str = field(
         default="unspecified", metadata={"doc": "Class of the local authentication (SAML ac:classes), e.g. Password."}
     )
+    dmp_authentication_context: str = field(
+        default="",
+        metadata={"doc": "How users prove who they are in mode INDIRECTE_RENFORCEE (VIHF AuthnContextDecl)."},
+    )
     dmp_role: str = field(
-        default="", metadata={"doc": "VIHF role of who answers here, as `code^label^OID`; empty: AUTOMATE."}
+        default="",
+        metadata={
+            "doc": "VIHF role of who answers here, as `code^label^OID`, a doctor's know-how after `~`; empty: AUTOMATE."
+        },
     )
     dmp_lot_digest: str = field(
         default="sha256", metadata={"doc": "Digest of the signature of the lot.", "choices": ("sha256", "sha1")}

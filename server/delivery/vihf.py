@@ -31,6 +31,7 @@ XSI = "http://www.w3.org/2001/XMLSchema-instance"
 HL7 = "urn:hl7-org:v3"
 
 VERSION = "4.0"
+REINFORCED = "INDIRECTE_RENFORCEE"
 ISSUER_FORMAT = "urn:oasis:names:tc:SAML:1.1:nameid-format:X509SubjectName"
 AUTHENTICATION = "urn:oasis:names:tc:SAML:2.0:ac:classes:"
 PROFESSION_SYSTEM = "1.2.250.1.71.1.2.7"  # TRE_G15
@@ -83,7 +84,7 @@ def requester(settings: Settings) -> Requester:
     return Requester(
         identifier=f"8{settings.responsible_rpps}",
         name=f"{settings.responsible_family} {settings.responsible_given}".strip(),
-        roles=(_own_role(settings),),
+        roles=_own_roles(settings),
         structure=f"1{settings.organization_finess}",
         sector=settings.facility_type,
     )
@@ -132,8 +133,8 @@ def _roles(author: MetadataAuthor, settings: Settings) -> tuple[CodedValue, ...]
         return (first, *_know_how(profession, code.partition("/")[2], label))
     if system in OTHER_PROFESSIONS:
         return (CodedValue(code, label, system),)
-    own = _own_role(settings)
-    return (own, CodedValue(code, label, system)) if system == CARE_ROLE_SYSTEM else (own,)
+    own = _own_roles(settings)
+    return (own[0], CodedValue(code, label, system)) if system == CARE_ROLE_SYSTEM else own
 
 
 def _know_how(profession: str, code: str, label: str) -> tuple[CodedValue, ...]:
@@ -144,14 +145,16 @@ def _know_how(profession: str, code: str, label: str) -> tuple[CodedValue, ...]:
     return (CodedValue(code, label.partition(" - ")[2] or label, system),)
 
 
-def _own_role(settings: Settings) -> CodedValue:
+def _own_roles(settings: Settings) -> tuple[CodedValue, ...]:
     if not settings.dmp_role:
-        return AUTOMATON
-    parts = settings.dmp_role.split("^")
-    if len(parts) != 3 or not all(parts):
-        issue = Issue("error", "value", "has not the form code^label^OID", "dmp_role", "VIHF")
+        return (AUTOMATON,)
+    roles = [role.split("^") for role in settings.dmp_role.split("~")]
+    if len(roles) > 2 or any(len(parts) != 3 or not all(parts) for parts in roles):
+        issue = Issue(
+            "error", "value", "has not the form code^label^OID, or two of it with ~ between", "dmp_role", "VIHF"
+        )
         raise DeliveryError(issue, retry=False)
-    return CodedValue(*parts)
+    return tuple(CodedValue(*parts) for parts in roles)
 
 
 def assertion(who: Requester, patient: str, signer: Signer, settings: Settings, now: datetime) -> etree._Element:
@@ -172,7 +175,10 @@ def assertion(who: Requester, patient: str, signer: Signer, settings: Settings, 
     _add(_add(root, "Subject"), "NameID", who.identifier)
     _add(root, "Conditions", NotBefore=_instant(now - SKEW), NotOnOrAfter=_instant(now + VALIDITY))
     statement = _add(root, "AuthnStatement", AuthnInstant=_instant(now))
-    _add(_add(statement, "AuthnContext"), "AuthnContextClassRef", AUTHENTICATION + settings.dmp_authentication)
+    context = _add(statement, "AuthnContext")
+    _add(context, "AuthnContextClassRef", AUTHENTICATION + settings.dmp_authentication)
+    if settings.dmp_mode == REINFORCED and settings.dmp_authentication_context:
+        _add(context, "AuthnContextDecl", settings.dmp_authentication_context)
     _attributes(_add(root, "AttributeStatement"), who, patient, settings)
     signed = XMLSigner(
         method=SignatureConstructionMethod.enveloped,

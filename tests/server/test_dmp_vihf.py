@@ -93,6 +93,17 @@ def test_every_attribute(settings: Settings) -> None:
     assert assertion.get("IssueInstant") == "2026-01-12T08:05:00.250Z"
 
 
+@pytest.mark.parametrize(("mode", "declared"), [("INDIRECTE_RENFORCEE", "APP_BROWSER_AUTH"), ("INDIRECTE", None)])
+def test_only_the_reinforced_mode_declares_how_users_are_authenticated(
+    settings: Settings, mode: str, declared: str | None
+) -> None:
+    changed = replace(settings, dmp_mode=mode, dmp_authentication_context="APP_BROWSER_AUTH")
+    context = made(changed, NOW).find("saml:AuthnStatement/saml:AuthnContext", NAMES)
+    assert context is not None
+    assert [etree.QName(one).localname for one in context][:1] == ["AuthnContextClassRef"]
+    assert context.findtext("saml:AuthnContextDecl", None, NAMES) == declared
+
+
 def test_the_issuer_is_the_subject_of_the_certificate_as_rfc_2253_writes_it(settings: Settings) -> None:
     issuer = made(settings).find("saml:Issuer", NAMES)
     assert issuer is not None
@@ -152,6 +163,16 @@ def test_the_roles_of_the_sender_of_a_lot(settings: Settings, specialty: str, ro
     assert (who.identifier, who.name, who.structure) == ("810101234564", "LEMOINE Hélène", "1750099996")
 
 
+def test_a_doctor_who_answers_here_has_two_roles(settings: Settings) -> None:
+    role = "10^Médecin^1.2.250.1.71.1.2.7~SM26^Qualifié en médecine générale (SM)^1.2.250.1.71.4.2.5"
+    assertion = made(replace(settings, dmp_role=role))
+    roles = attribute(assertion, "urn:oasis:names:tc:xacml:2.0:subject:role")
+    assert [(one["code"], one["codeSystem"]) for one in roles] == [
+        ("10", "1.2.250.1.71.1.2.7"),
+        ("SM26", "1.2.250.1.71.4.2.5"),
+    ]
+
+
 def test_who_answers_for_a_software_is_named_in_its_place(settings: Settings) -> None:
     software = "1750099996/9^Relais^1^^^^^^&1.2.250.1.71.4.2.1&ISO^U^^^RI"
     who = vihf.sender(MetadataAuthor(software, AUTHOR.institutions), settings)
@@ -165,6 +186,7 @@ def test_who_answers_for_a_software_is_named_in_its_place(settings: Settings) ->
         (AUTHOR, {"organization_finess": "750000018"}, "SubmissionSet.author.authorInstitution"),
         (replace(AUTHOR, person=""), {"responsible_rpps": ""}, "responsible_rpps"),
         (AUTHOR, {"dmp_role": "60"}, "dmp_role"),
+        (AUTHOR, {"dmp_role": "~".join(["60^Infirmier^1.2.250.1.71.1.2.7"] * 3)}, "dmp_role"),
     ],
 )
 def test_a_sender_that_the_dmp_would_refuse(
