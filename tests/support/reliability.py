@@ -229,25 +229,29 @@ def document_of(number: int, version: int) -> Document:
 def trial(folder: Path, database_url: str, **more: Any) -> Iterator[Trial]:
     """A trial on an empty database, with its sandbox running."""
     with Sandbox(folder / "sandbox") as sandbox:
-        settings: dict[str, Any] = {
-            "database_url": database_url,
-            "organization_name": "DAC DE TEST",
-            "mss_sender": "coordination@dac.mssante.fr",
-            "mss_product_reference": "relais-test",
-            "hl7v2_sending_facility": "DAC DE TEST",
-            "dmp_existence_check": False,
-            "retry_base": 0.05,
-            "retry_attempts": 12,
-            "circuit_failures": 4,
-            "circuit_pause": 0.1,
-            "sender_timeout": 5,
-            "hl7v2_timeout": 5,
-            **sandbox.settings,
-            **more,
-        }
-        run = Trial(folder, settings, sandbox)
+        run = Trial(folder, trial_settings(database_url, sandbox.settings, **more), sandbox)
         yield run
         run.close()
+
+
+def trial_settings(database_url: str, sandbox: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    """Settings that lead to a sandbox (`sandbox` are those it names) and lose no time over a failure."""
+    return {
+        "database_url": database_url,
+        "organization_name": "DAC DE TEST",
+        "mss_sender": "coordination@dac.mssante.fr",
+        "mss_product_reference": "relais-test",
+        "hl7v2_sending_facility": "DAC DE TEST",
+        "dmp_existence_check": False,
+        "retry_base": 0.05,
+        "retry_attempts": 12,
+        "circuit_failures": 4,
+        "circuit_pause": 0.1,
+        "sender_timeout": 5,
+        "hl7v2_timeout": 5,
+        **sandbox,
+        **more,
+    }
 
 
 class RandomFaults(Faults[Any]):
