@@ -88,6 +88,18 @@ PLACE, STRUCTURE = "relais-place", "relais-structure"
 _ANSWERS = {"declined": "a décliné", "tentative": "à confirmer", "needs-action": "réponse attendue"}
 _ATTENDANCES = {"optional": "présence facultative", "information-only": "pour information"}
 _MAIN_TYPES = ("PPRF", "ATND")
+_LABELS = {
+    "ADM": "admission",
+    "ATND": "intervenant",
+    "CON": "consultant",
+    "DIS": "sortie",
+    "PART": "participant",
+    "PPRF": "intervenant principal",
+    "REF": "adresseur",
+    "SPRF": "autre intervenant",
+    "VR": "à distance",
+}
+"""Codes of participant.type (v3-ParticipationType) and of remote care (v3-ActCode) in words."""
 _AT_HOME = frozenset({"PTRES", "ho"})  # v3-RoleCode and location-physical-type: the home of the person
 _PROFESSIONALS = ("Practitioner", "PractitionerRole")
 _CARRIED = frozenset(
@@ -341,7 +353,7 @@ def _read_subject(conversion: Conversion, visit: Visit) -> None:
             unknown = [one for one in concept.get("coding", ()) if terminology.oid_of(one.get("system")) is None]
             if unknown:
                 conversion.inform(place, "code system without known OID: in words only", RULE)
-            if words := concept_text(concept) or ", ".join(one.get("code", "") for one in unknown):
+            if words := _words(concept):
                 services.append(words)
     visit.reason = ", ".join(_reasons(conversion, visit))
     description = (source.get("description") or "").strip()
@@ -350,6 +362,16 @@ def _read_subject(conversion: Conversion, visit: Visit) -> None:
     if others := [words for words in dict.fromkeys(services) if words != visit.label]:
         visit.notes.append(f"Prestation : {', '.join(others)}")
     _read_priority(conversion, visit)
+
+
+def _words(concept: Resource) -> str:
+    """What one reads of a CodeableConcept; the published label of its code, else the code, when it says no words."""
+    if words := concept_text(concept):
+        return words
+    codes = identity.codes(concept)
+    labelled = from_jdv("J142", [concept]) or from_jdv("J47", [concept])
+    known = next((_LABELS[code] for code in codes if code in _LABELS), labelled.display if labelled else None)
+    return known or ", ".join(codes)
 
 
 def _reasons(conversion: Conversion, visit: Visit) -> Iterator[str]:
@@ -450,8 +472,10 @@ def _read_participants(conversion: Conversion, visit: Visit) -> None:
             if flags and conversion.designates_patient(participant.get("actor", {}), visit.source):
                 visit.notes.append(f"Réponse de la personne : {', '.join(flags)}")
         elif target is None:
-            if words := ", ".join(filter(None, map(concept_text, participant.get("type", ())))):
+            if words := ", ".join(filter(None, map(_words, participant.get("type", ())))):
                 visit.people.append(_with_flags(f"À désigner : {words}", flags))
+            else:
+                conversion.inform(path, "a participant without actor nor type: not written", RULE)
         elif participant.get("status") == "declined":
             party = read_party(conversion, target, f"{path}.actor.resolve()")
             visit.people.append(_with_flags((party and party.display) or _name_of(target) or "Invité", flags))
@@ -526,7 +550,7 @@ def _add_professional(
     is_main = any(code in _MAIN_TYPES for concept in types for code in identity.codes(concept))
     visit.professionals.insert(0 if is_main else len(visit.professionals), (target, place))
     known = [code.display for code in (speciality(conversion, party), function) if code and code.display]
-    details = [*known, *(words for concept in types if (words := concept_text(concept))), *flags]
+    details = [*known, *filter(None, map(_words, types)), *flags]
     if participant.get("period"):
         details.append(french_period(participant["period"]))
     structure = (party.structure or {}).get("name")

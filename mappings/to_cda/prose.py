@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from relais.cda.datatypes import ts_from_fhir
+from relais.cda.datatypes import PARIS, datetime_from_ts, ts_from_fhir
 from relais.cda.narrative import Element, Node, bullet_list, paragraph
 from relais.mappings.context import Resource
 from relais.mappings.to_cda.datatypes import concept_text
@@ -64,7 +64,16 @@ def french_date(value: str | None) -> str:
     except ValueError:
         return ""
     day = "/".join(part for part in (ts[6:8], ts[4:6], ts[:4]) if part)
-    return f"{day} à {ts[8:10]}:{ts[10:12]}" if len(ts) > 8 else day
+    return f"{day} à {ts[8:10]}:{ts[10:12]}{_which_hour(ts)}" if len(ts) > 8 else day
+
+
+def _which_hour(ts: str) -> str:
+    """Which one it is of two hours that the clocks of Paris show alike, when summer time ends."""
+    if not (ts[4:6] == "10" and ts[8:10] == "02"):
+        return ""
+    moment = datetime_from_ts(ts).astimezone(PARIS)
+    twice = moment.replace(fold=0).utcoffset() != moment.replace(fold=1).utcoffset()
+    return "" if not twice else " (heure d'hiver)" if moment.fold else " (heure d'été)"
 
 
 def french_period(period: Resource | None) -> str:

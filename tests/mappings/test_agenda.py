@@ -225,6 +225,36 @@ def test_an_appointment_without_date_is_left_out_of_the_agenda(status: str) -> N
     assert [(issue.severity, issue.message) for issue in said] == [("warning", "without a date yet: left out")]
 
 
+def cells(mapped: Mapped) -> str:
+    return plain_text(mapped.document.sections[0].text)
+
+
+def test_codes_without_words_are_readable() -> None:
+    agenda = Agenda("codes")
+    act_code = "http://terminology.hl7.org/CodeSystem/v3-ActCode"
+    agenda.appointment(serviceCategory=[{"coding": [{"system": act_code, "code": "VR"}]}])
+    participation = {"system": "http://terminology.hl7.org/CodeSystem/v3-ParticipationType", "code": "ATND"}
+    agenda["rdv"]["participant"].append({"type": [{"coding": [participation]}], "status": "needs-action"})
+    words = cells(agenda.snapshot())
+    assert "Prestation : à distance" in words
+    assert "À désigner : intervenant (réponse attendue)" in words
+
+
+def test_a_participant_whom_nothing_names_is_said() -> None:
+    agenda = Agenda("nobody")
+    agenda.appointment()
+    agenda["rdv"]["participant"].append({"status": "needs-action"})
+    assert [issue.path for issue in agenda.snapshot().issues if "nor type" in issue.message] == [
+        "Appointment[0].participant[2]"
+    ]
+
+
+def test_the_hour_that_comes_twice_is_told_apart() -> None:
+    agenda = Agenda("clocks")
+    agenda.appointment(start="2026-10-25T02:30:00+02:00", end="2026-10-25T02:30:00+01:00")
+    assert "le 25/10/2026 de 02:30 (heure d'été) à 02:30 (heure d'hiver)" in cells(agenda.snapshot())
+
+
 def test_a_cancelled_appointment_known_by_its_id_alone_is_left_out_too() -> None:
     agenda = Agenda("by-id")
     agenda.appointment("kept")
