@@ -84,7 +84,7 @@ class BundleProcessor:
         run = {"batch": self._batch, "transaction": self._transaction}.get(kind) if isinstance(kind, str) else None
         if run:
             _refuse_without_request(given)
-            _say_where(given)
+            _read_as_list(bundle, given)
         refuse_wrong_structure([(_envelope(bundle), "")])
         if run is None:
             raise FhirError.of(422, "not-supported", "only batch and transaction Bundles are processed", "Bundle.type")
@@ -340,8 +340,9 @@ def _refuse_without_request(given: Any) -> None:
         )
 
 
-def _say_where(given: Any) -> None:
-    """Write the url that HAPI's client leaves out of the entries of a list of resources: the body tells it."""
+def _read_as_list(bundle: Resource, given: Any) -> None:
+    """Put right what HAPI's client sends for a list of resources: a `total`, and entries whose body tells the url."""
+    bundle.pop("total", None)
     for entry in given if isinstance(given, list) else ():
         request, resource = (entry.get(part) if isinstance(entry, dict) else None for part in ("request", "resource"))
         if not isinstance(request, dict) or not isinstance(resource, dict) or "url" in request:
