@@ -36,6 +36,7 @@ class Shipment:
 
     What is hidden from whom stands in the confidentiality codes of the entry. To `withdraw`, the document and its entry
     are those that were sent. `annuls` is the Message-ID of the mail that brought the former version to the recipient.
+    `follows`: the receiver has, or may have, a version that a document which replaces one takes the place of.
     """
 
     document: bytes
@@ -45,6 +46,7 @@ class Shipment:
     action: Action = "send"
     acknowledgements: tuple[Acknowledgement, ...] = EVERY_ACKNOWLEDGEMENT
     annuls: str = ""
+    follows: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,7 +122,7 @@ def order_of(shipment: Shipment, document: Document, settings: Settings) -> Tran
     facility = settings.organization_finess or settings.organization_name
     message: dict[str, MessageType] = {"MDM": "MDM", "ORU": "ORU"}
     flags = {_HIDDEN[code.code]: True for code in entry.confidentiality if code.code in _HIDDEN}
-    replaces = bool(replaced_ids(document.header))
+    replaces = shipment.follows and bool(replaced_ids(document.header))
     return TransmissionOrder(
         control_id=control_id(shipment.message_id),
         time=f"{lot.submission_time}+0000",

@@ -165,7 +165,7 @@ class Worker:
         refused = objections or self._check(document.content, leased.channel)
         if refused:
             raise DeliveryError(refused, retry=False)
-        return self._channels[leased.channel].send(_shipment(leased, document.content))
+        return self._channels[leased.channel].send(_shipment(leased, document))
 
     @contextmanager
     def _holding(self, leased: Leased) -> Iterator[None]:
@@ -319,21 +319,25 @@ class _Settlement:
     unanswered: bool = False
 
 
-def _shipment(leased: Leased, content: bytes) -> Shipment:
-    """The consignment, with the association to the document it replaces, which the channel looks up in the registry."""
+def _shipment(leased: Leased, document: IssuedDocument) -> Shipment:
+    """The consignment, with the association to the document it replaces, which the channel looks up in the registry.
+
+    What a document made elsewhere replaces may have come to the receiver by another way than Relais.
+    """
     consignment = leased.consignment
     submission = consignment.submission
     if leased.channel in REPLACING and leased.action == "send" and leased.replaced is not None:
         association = Association(REPLACE, submission.entries[0].entry_id, f"urn:oid:{leased.replaced}")
         submission = replace(submission, associations=(association,))
     return Shipment(
-        content,
+        document.content,
         submission,
         consignment.recipients,
         consignment.message_id,
         leased.action,
         consignment.acknowledgements,
         consignment.annuls,
+        leased.replaced is not None or not document.carrier,
     )
 
 

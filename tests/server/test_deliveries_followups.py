@@ -101,3 +101,20 @@ def test_to_hide_from_nobody_stands_alone(lite: Store, parameters: dict[str, Any
     office.order(plan, "dmp")
     office.work()
     refused(office, plan, "dmp", **parameters)
+
+
+def test_a_platform_that_has_no_former_version_gets_an_initial_sending(lite: Store) -> None:
+    office = Office(lite)
+    plan = office.post(PLANS["full"], "CarePlan")
+    office.order(plan, "mss", recipient=DOCTOR)
+    office.work()
+    actions = []
+    for title in ("Deuxième", "Troisième"):
+        office.change(plan, title=title)
+        office.order(plan, "hl7v2", recipient=DOCTOR)
+        office.work()
+        sent = office.channels["hl7v2"].taken[-1]
+        document = read(sent.document).document
+        assert document.header.related_documents
+        actions.append(hl7v2.order_of(sent, document, office.settings).action)
+    assert actions == ["initial", "replace"]
