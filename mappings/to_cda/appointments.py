@@ -202,6 +202,8 @@ def read_visit(
         return None
     check_identifiers(conversion, appointment, path)
     check_extensions(conversion, appointment, path, {extensions.OPERATOR})
+    for participant, place in participants(appointment, path):
+        check_extensions(conversion, participant, place, set())
     for name in appointment.keys() - _CARRIED:
         if not name.startswith("_"):
             conversion.inform(f"{path}.{name}", "this element has no place in the document", RULE)
@@ -353,7 +355,7 @@ def _read_subject(conversion: Conversion, visit: Visit) -> None:
             unknown = [one for one in concept.get("coding", ()) if terminology.oid_of(one.get("system")) is None]
             if unknown:
                 conversion.inform(place, "code system without known OID: in words only", RULE)
-            if words := _words(concept):
+            if words := readable(concept):
                 services.append(words)
     visit.reason = ", ".join(_reasons(conversion, visit))
     description = (source.get("description") or "").strip()
@@ -364,7 +366,7 @@ def _read_subject(conversion: Conversion, visit: Visit) -> None:
     _read_priority(conversion, visit)
 
 
-def _words(concept: Resource) -> str:
+def readable(concept: Resource) -> str:
     """What one reads of a CodeableConcept; the published label of its code, else the code, when it says no words."""
     if words := concept_text(concept):
         return words
@@ -375,9 +377,7 @@ def _words(concept: Resource) -> str:
 
 
 def _reasons(conversion: Conversion, visit: Visit) -> Iterator[str]:
-    for concept in visit.source.get("reasonCode", ()):
-        if words := concept_text(concept):
-            yield words
+    yield from filter(None, map(readable, visit.source.get("reasonCode", ())))
     for reference, target, path in conversion.references(visit.source, "reasonReference", visit.path):
         if target is not None:
             conversion.same_patient(target, "subject", path)
@@ -472,7 +472,7 @@ def _read_participants(conversion: Conversion, visit: Visit) -> None:
             if flags and conversion.designates_patient(participant.get("actor", {}), visit.source):
                 visit.notes.append(f"Réponse de la personne : {', '.join(flags)}")
         elif target is None:
-            if words := ", ".join(filter(None, map(_words, participant.get("type", ())))):
+            if words := ", ".join(filter(None, map(readable, participant.get("type", ())))):
                 visit.people.append(_with_flags(f"À désigner : {words}", flags))
             else:
                 conversion.inform(path, "a participant without actor nor type: not written", RULE)
@@ -550,7 +550,7 @@ def _add_professional(
     is_main = any(code in _MAIN_TYPES for concept in types for code in identity.codes(concept))
     visit.professionals.insert(0 if is_main else len(visit.professionals), (target, place))
     known = [code.display for code in (speciality(conversion, party), function) if code and code.display]
-    details = [*known, *filter(None, map(_words, types)), *flags]
+    details = [*known, *filter(None, map(readable, types)), *flags]
     if participant.get("period"):
         details.append(french_period(participant["period"]))
     structure = (party.structure or {}).get("name")

@@ -27,7 +27,13 @@ from relais.cda.narrative import Element, Node, content, paragraph, table
 from relais.mappings import extensions, identity, terminology
 from relais.mappings.context import Emission, Mapped, Resource
 from relais.mappings.resources import ResourceSet
-from relais.mappings.to_cda.appointments import STRUCTURE, check_extensions, check_identifiers, french_slot
+from relais.mappings.to_cda.appointments import (
+    STRUCTURE,
+    check_extensions,
+    check_identifiers,
+    french_slot,
+    readable,
+)
 from relais.mappings.to_cda.consents import read_oppositions
 from relais.mappings.to_cda.conversion import Conversion
 from relais.mappings.to_cda.datatypes import concept_text, current_name, display_name, from_jdv, period
@@ -308,7 +314,7 @@ def _read_reasons(conversion: Conversion, notice: Notice) -> None:
     coded += [("Objet", source["topic"])] if "topic" in source else []
     coded += [("Motif", one) for one in source.get("reasonCode", ())]
     for label, concept in coded:
-        if from_jdv("J46", [concept]) is None and (words := concept_text(concept)):
+        if from_jdv("J46", [concept]) is None and (words := readable(concept)):
             notice.facts.append((label, words))
     for reference, target, place in conversion.references(source, "reasonReference", path):
         words = concept_text((target or {}).get("code")) or (reference.get("display") or "").strip()
@@ -347,6 +353,7 @@ def _read_payload(conversion: Conversion, notice: Notice) -> None:
     path = notice.path
     for index, payload in enumerate(notice.source.get("payload", ())):
         place = f"{path}.payload[{index}]"
+        check_extensions(conversion, payload, place, set())
         if words := (payload.get("contentString") or "").strip():
             notice.messages.append(words)
         elif "contentAttachment" in payload:

@@ -240,6 +240,20 @@ def test_codes_without_words_are_readable() -> None:
     assert "À désigner : intervenant (réponse attendue)" in words
 
 
+def test_a_reason_without_words_is_readable() -> None:
+    agenda = Agenda("reason")
+    agenda.appointment(reasonCode=[{"coding": [{"system": "http://snomed.info/sct", "code": "185389009"}]}])
+    assert "Motif : 185389009" in cells(agenda.snapshot())
+
+
+def test_what_may_change_the_meaning_of_a_participant_is_refused() -> None:
+    agenda = Agenda("modified")
+    agenda.appointment()
+    agenda["rdv"]["participant"][1]["modifierExtension"] = [{"url": "https://example.org/not"}]
+    with pytest.raises(MappingError, match="may change the meaning"):
+        agenda.snapshot()
+
+
 def test_a_participant_whom_nothing_names_is_said() -> None:
     agenda = Agenda("nobody")
     agenda.appointment()

@@ -529,6 +529,17 @@ def test_what_has_no_place_is_said() -> None:
     } <= {issue.path for issue in mapped.issues}
 
 
+def test_a_reason_without_words_is_readable() -> None:
+    mapped = of(reasonCode=[{"coding": [{"system": "http://snomed.info/sct", "code": "185389009"}]}])
+    assert "185389009" in plain_text(mapped.document.sections[0].text)
+
+
+def test_what_may_change_the_meaning_of_a_payload_is_refused() -> None:
+    payload = {"contentString": "Sortie", "modifierExtension": [{"url": "https://example.org/not"}]}
+    with pytest.raises(MappingError, match="may change the meaning"):
+        of(payload=[payload])
+
+
 def test_a_notification_of_tomorrow_is_said() -> None:
     warned = {issue.path for issue in of(authoredOn="2026-03-05T15:00:00+01:00").issues if issue.severity == "warning"}
     assert warned == {"CommunicationRequest.authoredOn"}
