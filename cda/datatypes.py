@@ -151,8 +151,8 @@ def ts_from_datetime(instant: datetime) -> str:
     """
     if instant.tzinfo is None:
         raise ValueError("a time without offset is not an instant")
-    local = _with_whole_minutes(instant.astimezone(PARIS))
-    return f"{_digits(local)}{local.isoformat()[-6:].replace(':', '')}"
+    local = _with_whole_minutes(instant.astimezone(PARIS)).isoformat()
+    return f"{local[:19].translate(_NO_PUNCTUATION)}{local[-6:].replace(':', '')}"
 
 
 def ts_from_fhir(value: str) -> str:

@@ -124,6 +124,8 @@ def is_current(identifier: Resource, on: date | None = None) -> bool:
 
 def covers(period: Resource, on: date) -> bool:
     """Whether a Period includes that day, at the precision of its bounds; an absent bound is open."""
+    if not period:
+        return True
     today, start, end = on.isoformat(), period.get("start", "")[:10], period.get("end", "")[:10]
     return bool(start <= today[: len(start)] and today[: len(end)] <= end)
 
@@ -238,7 +240,7 @@ STRUCTURE = NationalNumber(frozenset({FINESS, SIRENE, RPPS_RANK}), structure_id,
 
 def codes(concept: Resource | None) -> list[str]:
     """The codes of a CodeableConcept, whatever their systems."""
-    return [coding["code"] for coding in (concept or {}).get("coding", ()) if coding.get("code")]
+    return [coding["code"] for coding in concept.get("coding", ()) if coding.get("code")] if concept else []
 
 
 def set_id(resource: Resource, kind: str) -> II | None:

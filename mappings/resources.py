@@ -83,13 +83,12 @@ class ResourceSet:
         contained resources, or among those beside it when it is contained itself. `is_other_version` tells whether the
         version found is the one asked for.
         """
-        target = _target(reference)
-        if not target:
+        name = _target(reference).partition(_VERSION)[0]
+        if not name:
             return None
-        if target.startswith("#"):
+        if name[0] == "#":
             contained = self._holders.get(id(container), container or {}).get("contained", ())
-            return next((resource for resource in contained if resource.get("id") == target[1:]), None)
-        name = target.partition(_VERSION)[0]
+            return next((resource for resource in contained if resource.get("id") == name[1:]), None)
         base = self._bases.get(id(container), self._home)
         if base and (restful := _RESTFUL.fullmatch(name)) and not restful["base"]:
             name = f"{base}/{name}"

@@ -6,7 +6,7 @@ use. CI-SIS annexe "Jeux de valeurs", nomenclatures of the ANS (TRE, JDV, ASS).
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import NamedTuple
 
@@ -53,6 +53,7 @@ def coded(name: str, value: str) -> Code:
     return value_set(name)[value].as_code()
 
 
+@lru_cache(maxsize=1024)
 def oid_of(system: str | None) -> str | None:
     """The OID of a code system named by FHIR URI, `urn:oid:` or OID; None when unknown."""
     if not system:
@@ -62,11 +63,13 @@ def oid_of(system: str | None) -> str | None:
     return system if system[0].isdigit() else _oids().get(system)
 
 
+@lru_cache(maxsize=1024)
 def uri_of(oid: str | None) -> str | None:
     """The FHIR URI of a code system OID: the published one, else `urn:oid:…`."""
     return (_systems().get(oid) or (f"urn:oid:{oid}", ""))[0] if oid else None
 
 
+@lru_cache(maxsize=1024)
 def name_of(oid: str | None) -> str | None:
     """The French name of a code system OID, if known (codeSystemName)."""
     return _systems().get(oid, ("", None))[1] if oid else None

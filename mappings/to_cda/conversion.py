@@ -5,7 +5,8 @@ Everything that must be refused is collected and raised once, so that a user men
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 from relais.cda.datatypes import ts_from_fhir, uuid_oid
 from relais.cda.errors import Issue, MappingError
@@ -21,6 +22,7 @@ OPPOSITION_RULE = "what the person opposes is not shared"
 """Rule of the warnings about a document that may not be transmitted, because the person said so."""
 
 ONE_PATIENT_RULE = "CI-SIS Structuration minimale, recordTarget"
+_Made = TypeVar("_Made")
 _PERSONS = frozenset({"Patient", "RelatedPerson"})
 
 
@@ -39,6 +41,7 @@ class Conversion:
         self.opposed: set[int] = set()  # resources whose sharing the person opposes, by identity
         self._ids: set[tuple[str | None, str | None]] = set()
         self._roles: dict[int, list[Resource]] | None = None
+        self._made: dict[tuple[object, ...], tuple[tuple[object, ...], Any]] = {}
 
     @property
     def lineage(self) -> II:
@@ -107,12 +110,13 @@ class Conversion:
         if not reference:
             return None
         target = self.resources.resolve(reference, container)
-        if target is None and reference.get("reference"):
-            self.refuse(path, "reference to a resource that is not provided", "FHIR R4 references", "not-found")
-        if target is not None:
-            self.reached.add(id(target))
-            self.say_opposed(target, path)
-        if target is not None and is_other_version(reference, target):
+        if target is None:
+            if reference.get("reference"):
+                self.refuse(path, "reference to a resource that is not provided", "FHIR R4 references", "not-found")
+            return None
+        self.reached.add(id(target))
+        self.say_opposed(target, path)
+        if is_other_version(reference, target):
             self.warn(path, "another version of the resource than the one referred to", "FHIR R4 references")
         return target
 
@@ -190,6 +194,18 @@ class Conversion:
         own = {(one.get("system"), one.get("value")) for one in self.patient.get("identifier", ())}
         stated = [(one.get("system"), one.get("value")) for one in identifiers]
         return any(system and value and (system, value) in own for system, value in stated)
+
+    def once(self, what: str, of: tuple[object, ...], make: Callable[[], _Made]) -> _Made:
+        """What `make` makes of those very objects: made once, unless there are findings, which name the place."""
+        key = (what, *map(id, of))
+        if key in self._made:
+            made: _Made = self._made[key][1]
+            return made
+        said = len(self.issues) + len(self.remarks)
+        made = make()
+        if len(self.issues) + len(self.remarks) == said:
+            self._made[key] = of, made  # `of` is kept, so that no other object takes its identity
+        return made
 
     # --- values ---------------------------------------------------------------------------------------------
 

@@ -533,7 +533,7 @@ def _recipients(conversion: Conversion, carrier: Carrier, composition: Resource)
                     "CI-SIS Structuration minimale, informationRecipient",
                 )
             continue
-        recipient.telecoms += _endpoint(conversion, reference, path)
+        recipient.telecoms = [*recipient.telecoms, *_endpoint(conversion, reference, path)]
         yield recipient
 
 
@@ -702,9 +702,10 @@ def _act_performer(conversion: Conversion, event: Resource, composition: Resourc
 
 def _act_entity(conversion: Conversion, performer: Party) -> AssignedEntity:
     assigned = _with_structure(conversion, assigned_entity(conversion, performer), performer)
-    structure = assigned.organization = assigned.organization or Organization()
-    structure.industry_class = structure.industry_class or configured_setting(conversion.deployment)
-    if structure.industry_class is None:
+    structure = assigned.organization or Organization()
+    setting = structure.industry_class or configured_setting(conversion.deployment)
+    assigned.organization = replace(structure, industry_class=setting)
+    if setting is None:
         conversion.refuse(
             f"{performer.path}.organization.resolve().type",
             "secteur d'activité or cadre d'exercice (TRE_R02, TRE_A01) of the structure, or setting practice_setting",

@@ -40,6 +40,9 @@ _STRUCTURE_TYPE_DIGITS = {"1": "3", "2": "4", "3": "5"}
 """Type digit of a structure number in Struct_IdNat → in a PS_IdNat made of it: FINESS, SIREN, SIRET."""
 
 
+_NO_ROLE: Resource = {}
+
+
 @dataclass(slots=True)
 class Party:
     """Who takes part: a person, a structure, or a person for a structure. `source` is the resource of the person,
@@ -47,7 +50,7 @@ class Party:
 
     source: Resource
     path: str
-    role: Resource = field(default_factory=dict)
+    role: Resource = field(default_factory=lambda: _NO_ROLE)
     structure: Resource | None = None
     display: str = ""
 
@@ -92,10 +95,12 @@ def _role_and_person(conversion: Conversion, target: Resource, path: str) -> tup
     roles = [role for role in conversion.roles_of(target) if role.get("active", True)]
     if len(roles) > 1:
         conversion.inform(path, "several PractitionerRoles: the first one is taken", "docs/mapping-pps.md")
-    return (roles[0] if roles else {}), target
+    return (roles[0] if roles else _NO_ROLE), target
 
 
 # --- what the elements need ---------------------------------------------------------------------------------------
+#
+# A party mostly plays several parts: what was made of it for one serves the others, so it is never changed.
 
 
 def assigned_entity(conversion: Conversion, party: Party, *, with_structure: bool = True) -> AssignedEntity:
@@ -168,6 +173,10 @@ def speciality(conversion: Conversion, party: Party) -> Code | None:
 
     A pair outside the list falls back to the profession, with a warning.
     """
+    return conversion.once("speciality", (party.source, party.role), lambda: _speciality(conversion, party))
+
+
+def _speciality(conversion: Conversion, party: Party) -> Code | None:
     if party.source.get("resourceType") == "Device":
         return from_jdv("J01", [party.source.get("type", {})]) or terminology.coded("J01", "DISPOSITIF")
     concepts = [*party.role.get("code", ()), *(one.get("code", {}) for one in party.source.get("qualification", ()))]
@@ -201,6 +210,10 @@ def _composite(conversion: Conversion, profession: str, know_how: list[Resource]
 
 def party_name(conversion: Conversion, party: Party) -> PersonName | None:
     """The name a professional (or the patient) works under."""
+    return conversion.once("name", (party.source, party.role), lambda: _party_name(conversion, party))
+
+
+def _party_name(conversion: Conversion, party: Party) -> PersonName | None:
     if party.source.get("resourceType") not in ("Practitioner", "Patient"):
         return None
     named = extensions.value(party.role, extensions.ROLE_NAME)
@@ -220,7 +233,7 @@ def party_telecoms(conversion: Conversion, party: Party) -> list[Telecom]:
     if party.source.get("resourceType") != "Practitioner":
         return []
     contacts = party.role.get("telecom") or party.source.get("telecom", ())
-    return telecoms(conversion, contacts, party.path, party.display)
+    return conversion.once("telecom", (contacts,), lambda: telecoms(conversion, contacts, party.path, party.display))
 
 
 def _device(party: Party, deployment: Deployment) -> Device | None:
@@ -280,6 +293,10 @@ def configured_responsible(deployment: Deployment) -> list[Resource]:
 
 def organization(conversion: Conversion, structure: Resource, path: str) -> Organization:
     """An Organization resource as representedOrganization, scopingOrganization…"""
+    return conversion.once("organization", (structure,), lambda: _organization(conversion, structure, path))
+
+
+def _organization(conversion: Conversion, structure: Resource, path: str) -> Organization:
     name = (structure.get("name") or "").strip()
     return Organization(
         ids=structure_ids(conversion, structure, path)[:1],
