@@ -59,6 +59,7 @@ from relais.mappings.to_cda.patient import record_target
 from relais.mappings.to_cda.relatives import contacts, is_guardian, related_entities, relationships
 
 CUSTODIAN_OF_PATIENTS = "1.2.250.1.213.4.1"
+ENCOUNTER_RULE = "CI-SIS Structuration minimale, componentOf"
 TEAM_MEMBER = "353"
 FACILITY_LIST, SETTING_LIST = "J02", "J04"
 CONSENT_LABEL = "Consentement du patient au partage des informations collectées"
@@ -748,7 +749,7 @@ def _encounter(
     answering = next((party for type_code, party, _ in people if type_code == "RESP"), None)
     return EncompassingEncounter(
         ids=[ii for ii in map(identity.ii_of, source.get("identifier", ())) if ii],
-        code=_encounter_class(source),
+        code=_encounter_class(conversion, source, path),
         time=period(conversion, source.get("period"), f"{path}.period") or Interval(null_flavor="NA"),
         discharge_disposition=next(iter(codings(source.get("hospitalization", {}).get("dischargeDisposition"))), None),
         responsible=_responsible(conversion, answering or lead),
@@ -768,10 +769,12 @@ def _responsible(conversion: Conversion, party: Party | None) -> AssignedEntity 
     return responsible if known else None
 
 
-def _encounter_class(encounter: Resource) -> Code | None:
+def _encounter_class(conversion: Conversion, encounter: Resource, path: str) -> Code | None:
     coding = encounter.get("class", {})
     code = _ENCOUNTER_CLASSES.get(coding.get("code", ""), coding.get("code"))
     found = terminology.concept("J142", code)
+    if code and found is None:
+        conversion.inform(f"{path}.class", "no class of JDV_J142: not written", ENCOUNTER_RULE)
     return found.as_code() if found else None
 
 
@@ -786,6 +789,8 @@ def _encounter_people(
         party = read_party(conversion, target, f"{path}.individual.resolve()")
         if party is not None and type_code is not None and type_code.code:
             yield type_code.code, party, period(conversion, participant.get("period"), f"{path}.period")
+        else:
+            conversion.inform(path, "nobody of the resources, or no part of JDV_J140: not written", ENCOUNTER_RULE)
 
 
 def _facility(
@@ -796,6 +801,8 @@ def _facility(
     if encounter is not None:
         for index, stay in enumerate(encounter.get("location", ())):
             place = f"{path}.location[{index}].location"
+            if location:
+                conversion.inform(place, "a later place of the encounter is written instead", ENCOUNTER_RULE)
             location = conversion.resolve(stay.get("location"), place, encounter) or location
     provider = conversion.resolve((encounter or {}).get("serviceProvider"), f"{path}.serviceProvider", encounter)
     stated = [

@@ -540,6 +540,26 @@ def test_what_may_change_the_meaning_of_a_payload_is_refused() -> None:
         of(payload=[payload])
 
 
+def test_what_the_header_cannot_hold_of_a_stay_is_said() -> None:
+    act_code = "http://terminology.hl7.org/CodeSystem/v3-ActCode"
+    participation = "http://terminology.hl7.org/CodeSystem/v3-ParticipationType"
+    wards = [{"resourceType": "Location", "id": f"ward-{number}", "name": f"Unité {number}"} for number in (1, 2)]
+    stay = {
+        "resourceType": "Encounter",
+        "id": "stay",
+        "status": "in-progress",
+        "class": {"system": act_code, "code": "PRENC"},
+        "subject": {"reference": "#pat"},
+        "participant": [{"type": [concept(participation, "PPRF")], "individual": {"reference": "#doc"}}],
+        "location": [{"location": {"reference": f"#{ward['id']}"}} for ward in wards],
+    }
+    mapped = of(doctor(), stay, *wards, encounter={"reference": "#stay"})
+    place = "CommunicationRequest.encounter.resolve()"
+    paths = {issue.path for issue in mapped.issues}
+    assert {f"{place}.class", f"{place}.participant[0]", f"{place}.location[1].location"} <= paths
+    assert mapped.document.header.encounter.facility.name == "Unité 2"
+
+
 def test_a_notification_of_tomorrow_is_said() -> None:
     warned = {issue.path for issue in of(authoredOn="2026-03-05T15:00:00+01:00").issues if issue.severity == "warning"}
     assert warned == {"CommunicationRequest.authoredOn"}
