@@ -54,6 +54,14 @@ class Peer:
     prefix: str
 
 
+class _Connection(http.client.HTTPSConnection):
+    """A connection that knows its age."""
+
+    def __init__(self, address: SplitResult, timeout: float, context: ssl.SSLContext) -> None:
+        super().__init__(address.hostname or "", address.port, timeout=timeout, context=context)
+        self.made = time.monotonic()
+
+
 class Connections:
     """Connections to one receiver made with `context`; safe for threads."""
 
@@ -63,7 +71,7 @@ class Connections:
         self._timeout = timeout
         self._peer = peer
         self._lock = threading.Lock()
-        self._idle: list[tuple[float, str, http.client.HTTPSConnection]] = []
+        self._idle: list[tuple[float, str, _Connection]] = []
 
     def post(self, url: str, headers: Mapping[str, str], body: Sequence[bytes], limit: int) -> Answer:
         """Send the pieces of `body` and read an answer of at most `limit` bytes. Raises DeliveryError."""
@@ -98,16 +106,14 @@ class Connections:
         """Leave nothing open."""
         self.close()
 
-    def _connected(self, address: SplitResult, deadline: Deadline) -> http.client.HTTPSConnection:
+    def _connected(self, address: SplitResult, deadline: Deadline) -> _Connection:
         connection = self._kept(address.netloc) or self._new(address, deadline)
         socket = connection.sock  # forgotten by the connection once the answer begins
         deadline.watch(lambda: socket)
         return connection
 
-    def _new(self, address: SplitResult, deadline: Deadline) -> http.client.HTTPSConnection:
-        connection = http.client.HTTPSConnection(
-            address.hostname or "", address.port, timeout=self._timeout, context=self._context
-        )
+    def _new(self, address: SplitResult, deadline: Deadline) -> _Connection:
+        connection = _Connection(address, self._timeout, self._context)
         deadline.watch(lambda: connection.sock)
         try:
             connection.connect()
@@ -116,8 +122,9 @@ class Connections:
             raise _no_connection(error, self._peer) from error
         return connection
 
-    def _kept(self, netloc: str) -> http.client.HTTPSConnection | None:
-        """A connection to that place that is still open."""
+    def _kept(self, netloc: str) -> _Connection | None:
+        """A connection to that place that is still open, and not too old."""
+        now = time.monotonic()
         while True:
             with self._lock:
                 mine = [entry for entry in self._idle if entry[1] == netloc]
@@ -125,14 +132,15 @@ class Connections:
                     return None
                 self._idle.remove(mine[-1])
             since, _, connection = mine[-1]
+            fresh = since > now - IDLE and connection.made > now - tls.LONGEST
             # What is readable without a question is the end of the connection.
-            if since > time.monotonic() - IDLE and not select.select([connection.sock], [], [], 0)[0]:
+            if fresh and not select.select([connection.sock], [], [], 0)[0]:
                 return connection
             connection.close()
 
     def _exchange(
         self,
-        connection: http.client.HTTPSConnection,
+        connection: _Connection,
         method: str,
         address: SplitResult,
         headers: Mapping[str, str],

@@ -124,6 +124,9 @@ class SubmissionClient:
         if session.sock is None or not session.reset():
             session.close()
             return
+        if session.is_old:
+            session.end()
+            return
         session.idle_since = time.monotonic()
         with self._lock:
             self._kept.append(session)
@@ -153,6 +156,7 @@ class _Session(smtplib.SMTP):
 
     def __init__(self, deadline: Deadline, host: str, port: int, *, local_hostname: str, timeout: float) -> None:
         self.idle_since = 0.0
+        self.opened = time.monotonic()
         self.heard: list[bytes] = []
         """The lines the server has said since it was connected to or resumed."""
         self.is_reused = False
@@ -180,6 +184,11 @@ class _Session(smtplib.SMTP):
             raise TimeoutError
         self.heard += (b"%d %b\r\n" % (reply[0], line) for line in reply[1].split(b"\n"))
         return reply
+
+    @property
+    def is_old(self) -> bool:
+        """Whether it is time to look at the certificates again."""
+        return time.monotonic() - self.opened >= tls.LONGEST
 
     def is_quiet(self) -> bool:
         """Whether nothing waits to be read: neither the end of the session nor a farewell."""

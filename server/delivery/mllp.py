@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from relais.server.delivery.socket_server import SocketServer
-from relais.server.delivery.tls import is_refusal
+from relais.server.delivery.tls import LONGEST, is_refusal
 
 log = logging.getLogger("relais.mllp")
 
@@ -139,6 +139,7 @@ class MllpClient:
         self._max_size = max_size
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
+        self._opened = 0.0
         self._closing: Callable[[], object] = lambda: None
 
     def exchange(self, message: bytes, is_answer: Callable[[bytes], bool]) -> bytes:
@@ -201,7 +202,8 @@ class MllpClient:
         raise TimeoutError
 
     def _connected(self) -> socket.socket:
-        if self._socket is not None and _is_quiet(self._socket):
+        fresh = time.monotonic() - self._opened < LONGEST
+        if self._socket is not None and fresh and _is_quiet(self._socket):
             return self._socket
         self._close()
         context = self._context() if self._context is not None else None
@@ -212,7 +214,7 @@ class MllpClient:
         except BaseException:
             connection.close()
             raise
-        self._socket = connection
+        self._socket, self._opened = connection, time.monotonic()
         self._closing = weakref.finalize(self, connection.close)  # also when nobody closes the client
         return connection
 

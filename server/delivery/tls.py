@@ -20,6 +20,9 @@ from relais.server.settings import Settings
 Peer = Literal["mss", "hl7v2", "mhd"]
 """Whose settings are meant: `<peer>_ca_file`, `<peer>_certificate`, `<peer>_crl_file`."""
 
+LONGEST = 300.0
+"""Seconds after which a connection that is kept is replaced by a new one, which looks at the certificates again."""
+
 _LOCKED = ""  # instead of asking a terminal for the pass phrase of a key: that key cannot be used
 _REASONS = {  # X509_V_ERR_* of OpenSSL
     3: "cannot be checked: no revocation list of its issuer in {crl_file}",

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from lxml import etree
 
-from relais.server.delivery import dmp_identity, mtom
+from relais.server.delivery import dmp_identity, mtom, tls
 from relais.server.delivery.channel import DeliveryError
 from relais.server.delivery.dmp import DmpChannel
 from relais.server.delivery.https import Answer, Connections, Peer
@@ -202,6 +202,26 @@ def test_a_connection_serves_again(tmp_path: Path, authority: Authority) -> None
             assert connections.post(server.url, {}, [b"x"], 10).body == b"ok"
         connections.close()
     assert seen[0] is seen[1] is not seen[2]
+
+
+@pytest.mark.parametrize("longest", [300.0, 0.0])
+def test_a_connection_that_grew_old_is_not_used_again(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, longest: float
+) -> None:
+    """Its certificates were looked at long ago."""
+    monkeypatch.setattr(tls, "LONGEST", longest)
+    made: list[ssl.SSLSocket] = []
+    wrap = ssl.SSLContext.wrap_socket
+
+    def wrapping(context: ssl.SSLContext, *arguments: Any, **options: Any) -> ssl.SSLSocket:
+        if options.get("server_hostname"):
+            made.append(wrap(context, *arguments, **options))
+            return made[-1]
+        return wrap(context, *arguments, **options)
+
+    monkeypatch.setattr(ssl.SSLContext, "wrap_socket", wrapping)
+    DmpChannel(dmp_settings(sandbox)).send(small_shipment())  # the existence test, then ITI-41
+    assert len(made) == (2 if longest == 0 else 1)
 
 
 def test_an_envelope_without_attachments_is_plain_soap(sandbox: Sandbox) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from relais.server.delivery import tls
 from relais.server.delivery.channel import DeliveryError, recording
 from relais.server.delivery.mail_reports import parse, read_reports
 from relais.server.delivery.mss import MssChannel
@@ -50,6 +51,16 @@ def test_one_connection_serves_many_messages(post: Operator, channel: MssChannel
     for number in range(5):
         channel.send(shipment(number))
     assert (len(post.mail.messages()), post.mail.connections) == (5, 1)
+
+
+def test_a_connection_that_grew_old_is_not_used_again(
+    post: Operator, channel: MssChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its certificates were looked at long ago."""
+    monkeypatch.setattr(tls, "LONGEST", 0.0)
+    for number in range(2):
+        channel.send(shipment(number))
+    assert post.mail.connections == 2
 
 
 def test_threads_have_a_connection_each(post: Operator, channel: MssChannel) -> None:

@@ -16,6 +16,7 @@ import trustme
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from relais.server.delivery import mllp
 from relais.server.delivery.mllp import FrameReader, MllpClient, MllpServer, Received, UnansweredError, frame
 
 MESSAGE = b"MSH|^~\\&|A\rEVN\r"
@@ -159,6 +160,18 @@ def test_exchange_and_again_on_the_same_connection() -> None:
         assert sender.exchange(b"one", anything) == b"one"
         assert sender.exchange(b"two", anything) == b"two"
     assert len(peers) == 1
+
+
+def test_a_connection_that_grew_old_is_opened_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its certificates were looked at long ago."""
+    monkeypatch.setattr(mllp, "LONGEST", 0.0)
+
+    def scene(connection: socket.socket) -> None:
+        connection.sendall(frame(read_frame(connection)))
+        connection.recv(1)  # until the sender closes it: a second message would stay without an answer
+
+    with Script(scene, scene) as script, MllpClient("127.0.0.1", script.port, timeout=4) as sender:
+        assert [sender.exchange(message, anything) for message in (b"one", b"two")] == [b"one", b"two"]
 
 
 def test_a_large_message_arrives_whole() -> None:
