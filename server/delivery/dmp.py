@@ -117,6 +117,8 @@ def _settled(sent: DocumentEntry, documents: DmpDocuments, error: DeliveryError)
     if found is None:
         raise _in_doubt(error) if lost else error
     _check_same(sent, found)
+    if found.status == DELETED:
+        raise failure("conflict", "the registry holds this document as deleted: its identifier is used up", "uniqueId")
     how = "the answer was lost" if lost else "an earlier attempt had stored it"
     return Receipt(f"the registry holds this document: {how}")
 

@@ -63,6 +63,10 @@ class MhdChannel:
             return self._withdraw(found, entry)
         if found is not None:
             _check_same(found, entry)
+            if found.get("status") != "current":
+                raise _failure(
+                    "conflict", "the share holds this document out of use already", "ITI-65, masterIdentifier"
+                )
             return Receipt("held by the share already")
         replaced = self._replaced(shipment.submission)
         with making_the_message():

@@ -524,6 +524,21 @@ def consignments(connection: Connection, lineage: str, channel: str | None = Non
     return [(row.document, _decode_consignment(row.consignment)) for row in rows]
 
 
+def withdrawn(connection: Connection, lineage: str, channel: str) -> set[str]:
+    """Documents of a lineage that a channel withdrew, may have withdrawn, or is about to."""
+    rows = connection.scalars(
+        select(order_table.c.document)
+        .join(delivery_table)
+        .where(
+            delivery_table.c.lineage == lineage,
+            delivery_table.c.channel == channel,
+            delivery_table.c.state.in_(("waiting", "delivered", "unconfirmed")),
+            order_table.c.action == "withdraw",
+        )
+    )
+    return set(rows)
+
+
 def subject_of(connection: Connection, document: str) -> str | None:
     """The patient (`Patient/[id]`) of the last order that sent a document; None where it named none."""
     sends = select(order_table.c.subject).where(order_table.c.document == document, order_table.c.action == "send")

@@ -253,7 +253,8 @@ def _sent_last(transaction: Transaction, last: IssuedDocument | None, wanted: Wa
 
 
 def _newest_sent(transaction: Transaction, lineage: str, channel: str) -> IssuedDocument | None:
-    keys = outbox.sent(transaction.connection, lineage, channel)
+    keys = outbox.sent(transaction.connection, lineage, channel).keys()
+    keys -= outbox.withdrawn(transaction.connection, lineage, channel)
     versions = [one for key in keys if (one := documents.issued(transaction.connection, key))]
     return max(versions, key=lambda one: one.version, default=None)
 
@@ -374,7 +375,12 @@ def _duplicates(
     """An unchanged document does not go where it is already, and no version follows a newer one."""
     for channel in wanted.channels:
         sent = outbox.sent(transaction.connection, document.lineage, channel)
-        if channel != "mss" and document.key in sent:
+        if document.key in outbox.withdrawn(transaction.connection, document.lineage, channel):
+            message = (
+                f"this version was withdrawn by {channel}: its identifier is used up, a change makes a new version"
+            )
+            yield Issue("error", "duplicate", message, "channel", "CI-SIS: life cycle of documents")
+        elif channel != "mss" and document.key in sent:
             yield _sent_already(sent[document.key], f"by {channel}", "channel")
         versions = [known.version for key in sent if (known := documents.issued(transaction.connection, key))]
         if max(versions, default=0) > document.version:

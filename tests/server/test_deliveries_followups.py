@@ -118,3 +118,21 @@ def test_a_platform_that_has_no_former_version_gets_an_initial_sending(lite: Sto
         assert document.header.related_documents
         actions.append(hl7v2.order_of(sent, document, office.settings).action)
     assert actions == ["initial", "replace"]
+
+
+def test_what_was_withdrawn_is_neither_withdrawn_again_nor_sent_again_under_its_identifier(lite: Store) -> None:
+    office = Office(lite)
+    plan = office.post(PLANS["full"], "CarePlan")
+    office.order(plan, "dmp")
+    office.work()
+    office.order(plan, "dmp", intent="withdraw")
+    for _ in ("on its way", "done"):
+        assert "nothing to withdraw" in refused(office, plan, "dmp", intent="withdraw")[0].message
+        [issue] = refused(office, plan, "dmp")
+        assert (issue.code, "was withdrawn" in issue.message) == ("duplicate", True)
+        office.work()
+    office.change(plan, title="Un autre titre")
+    office.order(plan, "dmp")
+    office.work()
+    assert [sent.action for sent in office.channels["dmp"].taken] == ["send", "withdraw", "send"]
+    assert office.channels["dmp"].taken[-1].submission.associations == ()

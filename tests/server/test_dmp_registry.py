@@ -397,6 +397,9 @@ def test_a_document_is_withdrawn_once(settings: Settings, sandbox: Sandbox) -> N
     assert DmpChannel(settings).send(withdrawal).detail == "deleted in the registry"
     assert [stored.status for stored in sandbox.documents()] == ["Deleted"]
     assert DmpChannel(settings).send(withdrawal).detail == "deleted already"
+    with pytest.raises(DeliveryError, match="as deleted") as refused:
+        DmpChannel(settings).send(shipment)
+    assert not refused.value.retry
 
 
 def test_what_was_never_sent_cannot_be_withdrawn(settings: Settings) -> None:

@@ -134,6 +134,9 @@ def test_a_withdrawn_document_is_out_of_use(share: RunningFacade, front: Scripte
     assert channel.send(withdrawal).detail == "taken out of use on the share"
     assert fiche(share, "1031")["status"] == "superseded"
     assert channel.send(withdrawal).detail == "out of use already"
+    with pytest.raises(DeliveryError, match="out of use already") as refused:
+        channel.send(sent)
+    assert not refused.value.retry
     channel.close()
 
 
