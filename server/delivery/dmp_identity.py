@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from relais.cda.errors import Issue
 from relais.server.delivery.channel import DeliveryError
@@ -40,11 +40,6 @@ class Signer:
     def name(self) -> str:
         """The subject as RFC 2253 writes it, with `GN` and `ST`: the Issuer of a VIHF."""
         return self.certificate.subject.rfc4514_string(_ATTRIBUTES)
-
-    @property
-    def pem(self) -> list[str]:
-        """Certificate and chain, for KeyInfo."""
-        return [one.public_bytes(Encoding.PEM).decode() for one in (self.certificate, *self.chain)]
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext:

@@ -185,7 +185,13 @@ def assertion(who: Requester, patient: str, signer: Signer, settings: Settings, 
         signature_algorithm=SignatureMethod.RSA_SHA256,
         digest_algorithm=DigestAlgorithm.SHA256,
         c14n_algorithm=CanonicalizationMethod.EXCLUSIVE_XML_CANONICALIZATION_1_0,
-    ).sign(root, key=signer.key, cert=signer.pem, reference_uri=f"#{root.get('ID')}", id_attribute="ID")
+    ).sign(
+        root,
+        key=signer.key,
+        cert=[signer.certificate, *signer.chain],
+        reference_uri=f"#{root.get('ID')}",
+        id_attribute="ID",
+    )
     # Its text is final: a change of namespaces around it must not show.
     return etree.fromstring(etree.tostring(signed))
 
