@@ -33,7 +33,7 @@ from relais.cda.reader import read
 from relais.cda.templates import CISIS_HEADER, CONFIDENTIALITY, HL7_FRANCE, INS_ROOTS, PS_IDNAT, STRUCT_IDNAT
 from relais.cda.xdm import CDA_MIME_TYPES, Archive
 from relais.cda.xds import CodedValue, DocumentEntry, MetadataAuthor, Submission, SubmissionSet
-from relais.cda.xds_attributes import CLASS_SYSTEM
+from relais.cda.xds_attributes import ACTIVITY_SYSTEM, CLASS_SYSTEM
 from relais.cda.xds_types import CX, OBSOLETE_INS_ROOTS, XCN, XON, escape, is_short_oid
 from relais.mappings.terminology import concept
 
@@ -42,6 +42,7 @@ Destination = Literal["dmp", "mhd", "mss"]
 share (PDSm) wants the bare OID alone, which it writes as a URN; a mailbox or a platform none of them."""
 
 _SIREN_DOMAIN = "1.3.2"
+_ANY_ACTIVITY = "97"
 _ORDER_REFERENCE = "urn:ihe:iti:xds:2013:order"
 _GENERIC_TEMPLATES = (HL7_FRANCE, CISIS_HEADER)
 _HOME_PHONE_USES = {None: "PH", "H": "PH", "HP": "PH", "HV": "PH", "MC": "CP"}  # XTN equipment types
@@ -382,6 +383,14 @@ def content_type_of(facility: CodedValue | None) -> CodedValue | None:
     """The secteur d'activité as the contentTypeCode of a lot; None for one that is none, as that of a hospital."""
     row = _content_types().get((facility.code, facility.system)) if facility else None
     return CodedValue(row["code"], row["display"], row["system"]) if row else None
+
+
+def usual_content_type(*sectors: CodedValue | None) -> CodedValue:
+    """The first of these secteurs d'activité that is a contentTypeCode; for hospitals, any activity (TRE_R209)."""
+    found = next((kind for sector in sectors if (kind := content_type_of(sector))), None)
+    return found or CodedValue(
+        _ANY_ACTIVITY, _content_types()[(_ANY_ACTIVITY, ACTIVITY_SYSTEM)]["display"], ACTIVITY_SYSTEM
+    )
 
 
 # --- sourcePatientInfo ----------------------------------------------------------------------------------------

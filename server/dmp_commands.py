@@ -21,6 +21,7 @@ from relais.cda.templates import INS_NIR, INS_NIR_TEST
 from relais.cda.xds import SubmissionSet
 from relais.cda.xds_registry import RegisteredEntry
 from relais.cda.xds_types import CX
+from relais.mappings.document_metadata import usual_content_type
 from relais.mappings.identity import may_leave
 from relais.server.delivery import dmp_web, lot_author, vihf
 from relais.server.delivery.dmp_patients import DmpPatients, Existence
@@ -124,7 +125,7 @@ def change_lot(settings: Settings, entry: RegisteredEntry) -> SubmissionSet:
         source_id=settings.source_oid,
         patient_id=entry.entry.patient_id,
         submission_time=dtm_from_datetime(datetime.now(UTC)),
-        content_type=entry.entry.facility_type,
+        content_type=usual_content_type(entry.entry.facility_type),
         author=lot_author.responsible(settings),
     )
 

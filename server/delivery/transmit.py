@@ -12,8 +12,9 @@ from relais.cda.errors import Issue, RelaisError
 from relais.cda.model import Document
 from relais.cda.reader import read
 from relais.cda.xds import CodedValue, MetadataAuthor, Submission
+from relais.cda.xds_attributes import SECTOR_SYSTEM
 from relais.mappings.context import Resource
-from relais.mappings.document_metadata import Destination, content_type_of, document_entry, submission_set
+from relais.mappings.document_metadata import Destination, document_entry, submission_set, usual_content_type
 from relais.mappings.hl7v2.legality import is_listed
 from relais.mappings.hl7v2.writing import compose
 from relais.mappings.to_cda.pps import APPROVAL_RULE, OPPOSITION_RULE
@@ -445,7 +446,9 @@ class _Maker:
             unique_id=f"2.25.{uuid.uuid4().int}",
             source_id=self.settings.source_oid,
             time=self.now,
-            content_type=self._content_type(entry.facility_type),
+            content_type=usual_content_type(
+                entry.facility_type, CodedValue(self.settings.facility_type, "", SECTOR_SYSTEM)
+            ),
             author=self._sender(channel, entry.authors),
         )
         domain = self.settings.mss_sender.rpartition("@")[2] or "relais.invalid"
@@ -473,11 +476,6 @@ class _Maker:
             return authors[0]
         else:
             return found
-
-    def _content_type(self, facility: CodedValue) -> CodedValue | None:
-        """The sector of the document if it is a content type (that of a hospital is none), else that of the emitter."""
-        own = CodedValue(self.settings.facility_type, "", facility.system)
-        return content_type_of(facility) or content_type_of(own)
 
     def _refuse_impossible(self, made: Consignment) -> None:
         """Make the message in vain: what the worker could not make is refused now."""

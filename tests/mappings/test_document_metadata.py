@@ -43,6 +43,7 @@ from relais.mappings.document_metadata import (
     check_codes,
     document_entry,
     submission_set,
+    usual_content_type,
 )
 from support.documents import small_document
 from support.shipments import AUTHOR, PATIENT_ID, small_entry, small_submission_set
@@ -143,6 +144,14 @@ def test_each_author_is_one_author() -> None:
     assert person.institutions == ()
     assert colleague.person == "3750100125/1453^D\\S\\OR^^^^^^^&1.2.250.1.71.4.2.1&ISO^D^^^EI"
     assert colleague.institutions == ("Éditeur^^^^^&1.3.2&ISO^SIREN^^^123456782",)
+
+
+def test_what_a_hospital_sends_is_of_any_activity() -> None:
+    sector = "1.2.250.1.71.4.2.4"
+    hospital, cabinet = CodedValue("SA01", "", sector), CodedValue("SA07", "", sector)
+    found = usual_content_type(hospital, CodedValue("SA04", "", sector), None)
+    assert (found.code, found.system) == ("97", "1.2.250.1.213.2.2")
+    assert usual_content_type(hospital, cabinet) == CodedValue("SA07", "Cabinet individuel", sector)
 
 
 @pytest.mark.parametrize(

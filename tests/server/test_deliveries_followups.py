@@ -14,6 +14,7 @@ from relais.mappings import identity
 from relais.mappings.context import Resource
 from relais.server.delivery import hl7v2
 from relais.server.store import Store
+from support.notifications import NOTICES
 from support.orders import Office, refused
 from support.plans import PLANS
 
@@ -136,3 +137,11 @@ def test_what_was_withdrawn_is_neither_withdrawn_again_nor_sent_again_under_its_
     office.work()
     assert [sent.action for sent in office.channels["dmp"].taken] == ["send", "withdraw", "send"]
     assert office.channels["dmp"].taken[-1].submission.associations == ()
+
+
+def test_a_hospital_sends_too(lite: Store) -> None:
+    office = Office(lite, facility_type="SA01", practice_setting="ETABLISSEMENT")
+    office.order(office.post(NOTICES["admission"], "CommunicationRequest"), "mss", recipient=DOCTOR)
+    office.work()
+    [sent] = office.channels["mss"].taken
+    assert sent.submission.submission_set.content_type.code == "97"
