@@ -254,8 +254,8 @@ def _sent_last(transaction: Transaction, last: IssuedDocument | None, wanted: Wa
 
 
 def _newest_sent(transaction: Transaction, lineage: str, channel: str) -> IssuedDocument | None:
-    keys = outbox.sent(transaction.connection, lineage, channel).keys()
-    keys -= outbox.withdrawn(transaction.connection, lineage, channel)
+    withdrawn = outbox.withdrawn(transaction.connection, lineage, channel)
+    keys = outbox.sent(transaction.connection, lineage, channel).keys() - withdrawn
     versions = [one for key in keys if (one := documents.issued(transaction.connection, key))]
     return max(versions, key=lambda one: one.version, default=None)
 
