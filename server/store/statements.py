@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Dialect, Engine, Table
+from sqlalchemy import Connection, Dialect, Engine, PoolProxiedConnection, Table
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql import ClauseElement
 
@@ -94,7 +94,7 @@ def lookup(engine: Engine, statement: Statement, parameters: dict[str, Any]) -> 
     """
     dialect = engine.dialect
     for last in (False, True):
-        lent = engine.raw_connection()
+        lent = _lent(engine)
         try:
             cursor = lent.cursor()
             cursor.execute(statement.text(dialect), parameters)
@@ -112,6 +112,14 @@ def lookup(engine: Engine, statement: Statement, parameters: dict[str, Any]) -> 
         finally:
             lent.close()
     return None
+
+
+def _lent(engine: Engine) -> PoolProxiedConnection:
+    """A connection of the pool. Raises StoreError when the database cannot be reached."""
+    try:
+        return engine.raw_connection()
+    except engine.dialect.loaded_dbapi.Error as error:
+        raise store_error(error, unreachable=not getattr(error, "sqlstate", None)) or error from error
 
 
 def _driver(connection: Connection) -> Any:

@@ -76,6 +76,16 @@ class RunningFacade:
             found += [child for child, parent in parents.items() if parent == pid]
         return found
 
+    def pids(self) -> list[int]:
+        """Its processes."""
+        if self._process is None:
+            return []
+        found = [self._process.pid]
+        for pid in found:
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            found += map(int, children)
+        return found
+
     def request(self, method: str, path: str = "", body: Any = None, **headers: str) -> requests.Response:
         """One request below the base; `body` is bytes or a resource, header names are written with underscores."""
         data = body if body is None or isinstance(body, bytes) else json.dumps(body, ensure_ascii=False).encode()

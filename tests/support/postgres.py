@@ -23,10 +23,42 @@ class ServerUnavailableError(Exception):
     """No PostgreSQL can be started here; the message says why."""
 
 
+class RestartableServer:
+    """A server that can be stopped and started again on its port; `url` is that of an empty database."""
+
+    def __init__(self, folder: Path, data: Path) -> None:
+        self._folder = folder
+        self._port = _free_port()
+        settings = ("-c", "listen_addresses=127.0.0.1", "-k", str(folder), "-p", str(self._port))
+        self._command = (_program("postgres"), "-D", str(data), *settings)
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = f"postgresql+psycopg://relais@127.0.0.1:{self._port}/postgres"
+
+    def start(self) -> None:
+        """Start and wait until it answers. Raises ServerUnavailableError."""
+        log = self._folder / "server.log"
+        self._process = _start(*self._command, log=log)
+        _wait_until_ready(self._process, self._port, log)
+
+    def stop(self) -> None:
+        """Disconnect every client and end."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGINT)
+            self._process.wait(timeout=30)
+            self._process = None
+
+
 @contextmanager
 def server() -> Iterator[str]:
     """A running server; gives the URL of an empty database. Raises ServerUnavailableError."""
-    initdb, postgres = _program("initdb"), _program("postgres")
+    with restartable_server() as running:
+        yield running.url
+
+
+@contextmanager
+def restartable_server() -> Iterator[RestartableServer]:
+    """A running server of its own. Raises ServerUnavailableError."""
+    initdb = _program("initdb")
     folder = Path(tempfile.mkdtemp(prefix="relais-postgres-"))
     try:
         if os.geteuid() == 0:
@@ -36,15 +68,12 @@ def server() -> Iterator[str]:
         made = _start(initdb, "--pgdata", str(data), *options, log=folder / "initdb.log")
         if made.wait(timeout=60):
             raise ServerUnavailableError((folder / "initdb.log").read_text(errors="replace"))
-        port = _free_port()
-        settings = ("-c", "listen_addresses=127.0.0.1", "-k", str(folder), "-p", str(port))
-        process = _start(postgres, "-D", str(data), *settings, log=folder / "server.log")
+        running = RestartableServer(folder, data)
         try:
-            _wait_until_ready(process, port, folder / "server.log")
-            yield f"postgresql+psycopg://relais@127.0.0.1:{port}/postgres"
+            running.start()
+            yield running
         finally:
-            process.send_signal(signal.SIGINT)  # fast shutdown: clients are disconnected
-            process.wait(timeout=30)
+            running.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
