@@ -133,6 +133,11 @@ class Conformance:
                 found[str(header.type)].append(definition.canonical)
         return {name: sorted(urls) for name, urls in found.items()}
 
+    def guides(self) -> list[str]:
+        """The canonical URLs of the implementation guides whose packages are loaded, with their versions."""
+        found = self.registry.definitions("ImplementationGuide")
+        return sorted(one.canonical for one in found if not one.package.startswith(f"{_R4}#"))
+
 
 def _served(registry: Registry) -> list[Issue]:
     """Serve the search parameters of these packages, and of no others; what cannot be served."""

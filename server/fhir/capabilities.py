@@ -27,8 +27,13 @@ EXPANSION_PARAMETERS = (
 _SYSTEM_CODES = ("transaction", "batch", "search-system", "history-system")
 
 
-def statement(registry: Registry, settings: Settings, profiles: Mapping[str, Sequence[str]]) -> Resource:
-    """The statement of a facade; `profiles` are the canonical URLs of those that are loaded, by resource type."""
+def statement(
+    registry: Registry, settings: Settings, profiles: Mapping[str, Sequence[str]], guides: Sequence[str] = ()
+) -> Resource:
+    """The statement of a facade; `profiles` are the canonical URLs of those that are loaded, by resource type.
+
+    `guides` are the canonical URLs of the implementation guides that they come from.
+    """
     release = version("relais")
     return {
         "resourceType": "CapabilityStatement",
@@ -42,6 +47,7 @@ def statement(registry: Registry, settings: Settings, profiles: Mapping[str, Seq
         "fhirVersion": FHIR_VERSION,
         "format": ["json", "xml", "application/fhir+json", "application/fhir+xml"],
         "patchFormat": [JSON_PATCH, XML_PATCH, FHIR_JSON, FHIR_XML],
+        **({"implementationGuide": list(guides)} if guides else {}),
         "rest": [
             {
                 "mode": "server",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -15,6 +16,7 @@ from relais.server.fhir.exchange import Call, Reply
 from relais.server.fhir.interactions import INTERACTIONS
 from relais.server.fhir.jobs import Jobs
 from relais.server.fhir.json_format import dump
+from relais.server.fhir.negotiation import parse_etags
 from relais.server.fhir.openapi import describe
 from relais.server.fhir.operations import OPERATIONS
 from relais.server.fhir.outcome import FhirError
@@ -66,7 +68,9 @@ class Facade:
             offered,
         )
         self.jobs = Jobs(self)
-        self._statement = dump(statement(self.registry, settings, self.conformance.supported_profiles()))
+        stated = statement(self.registry, settings, self.conformance.supported_profiles(), self.conformance.guides())
+        self._statement = dump(stated)
+        self._statement_tag = hashlib.sha256(self._statement).hexdigest()[:16]
         self._description = msgspec.json.encode(describe(self.registry, settings.fhir_base))
 
     def _metadata(self, _repository: Repository, call: Call) -> Reply:
@@ -78,7 +82,9 @@ class Facade:
             return Reply(200, dump(terminology_statement(systems, self.settings)))
         if mode not in ("full", "normative"):
             raise FhirError.of(400, "not-supported", "mode is full, normative or terminology", "mode")
-        return Reply(200, self._statement)
+        known = parse_etags(call.if_none_match or "") & {self._statement_tag, "*"}
+        headers = (("ETag", f'W/"{self._statement_tag}"'),)
+        return Reply(304, headers=headers) if known else Reply(200, self._statement, headers=headers)
 
     def _openapi(self, _repository: Repository, _call: Call) -> Reply:
         """The OpenAPI description of this server."""

@@ -170,6 +170,13 @@ def test_profiles_that_are_loaded_are_stated(strict: RunningFacade) -> None:
     assert "supportedProfile" not in stated["Task"]
 
 
+def test_guides_that_are_loaded_are_stated(tmp_path: Path) -> None:
+    guide = {"resourceType": "ImplementationGuide", "id": "g", "url": "http://example.org/guide", "version": "2.1"}
+    write(tmp_path, "org.example.guide", [guide])
+    settings = Settings.of({"fhir_packages": str(tmp_path)})
+    assert Conformance.load(settings).guides() == ["http://example.org/guide|2.1"]
+
+
 def test_off_means_that_nothing_is_judged(tmp_path: Path) -> None:
     example(tmp_path / "packages")
     with running_facade(tmp_path, fhir_packages=tmp_path / "packages") as facade:

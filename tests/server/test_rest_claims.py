@@ -154,3 +154,19 @@ def test_a_served_resource_passes_its_own_check(facade: RunningFacade) -> None:
     for path in (name, f"{name}/_history", "Patient?_count=1", f"{name}/$everything", f"{name}/$meta"):
         shown = json.loads(facade.get(path).content)
         assert [issue for issue in check(shown) if issue.severity in ("fatal", "error")] == [], path
+
+
+def test_a_statement_that_the_client_has_is_not_sent_again(facade: RunningFacade) -> None:
+    tag = facade.get("metadata").headers["ETag"]
+    again = facade.get("metadata", If_None_Match=f'W/"x", {tag}')
+    assert (again.status_code, again.content, again.headers["ETag"]) == (304, b"", tag)
+    assert facade.get("metadata", If_None_Match='W/"1"').status_code == 200
+
+
+def test_every_common_parameter_searches_the_whole_system(facade: RunningFacade, rest: dict[str, Any]) -> None:
+    values = {"date": "2026", "special": "_id eq x", "uri": "http://example.org/x"}
+    names = {stated["name"] for stated in rest["searchParam"]}
+    assert names >= {"_id", "_lastUpdated", "_tag", "_profile", "_security", "_source", "_filter"}
+    for stated in rest["searchParam"]:
+        answer = facade.get(f"?{stated['name']}={values.get(stated['type'], 'x')}")
+        assert answer.status_code == 200, answer.text
