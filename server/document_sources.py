@@ -52,6 +52,9 @@ _ENDS = MappingProxyType(
         "Appointment": frozenset({"Appointment", "CarePlan", "Communication", "CommunicationRequest"}),
     }
 )
+_HOLDERS = frozenset({"Consent", "DocumentReference"})
+"""What of a plan may hold an advance directive, whose bytes are in a Binary."""
+
 _MOST_SOURCES = 1_000
 _MOST_APPOINTMENTS = 1_000
 _SLACK = timedelta(days=1)  # offsets: the mapping compares instants
@@ -192,7 +195,7 @@ def _linked(connection: Connection, base: str, name: str, resource: Resource, *,
     # A merged record of the person is another Patient: nothing of it belongs to this document.
     followed = {key: value for key, value in resource.items() if (resource_type, key) != ("Patient", "link")}
     targets = references.of(followed)
-    if not plan:
+    if not plan or resource_type in _HOLDERS:
         targets |= set(_contents(followed))
     for reference in sorted(targets):
         target = references.restful(reference)

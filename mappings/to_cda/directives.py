@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Iterator
 
 from relais.cda import sections
-from relais.cda.media import PDF, contradicts
-from relais.cda.model import Interval, Media, Section, Statement
+from relais.cda.media import PDF
+from relais.cda.model import Interval, Section, Statement
 from relais.cda.narrative import Element, Node, table
 from relais.mappings import terminology
 from relais.mappings.context import Resource
 from relais.mappings.to_cda.consents import consents, is_directive, is_directive_consent
 from relais.mappings.to_cda.conversion import Conversion
 from relais.mappings.to_cda.datatypes import concept_text, from_jdv, period
+from relais.mappings.to_cda.enclosures import read_media
 from relais.mappings.to_cda.prose import french_date, french_period, marked
 
 RULE = "CI-SIS PPS-PAERPA 2022.01, section 2"
@@ -73,8 +72,8 @@ def _entry(
 ) -> tuple[Statement, list[list[Node]]]:
     concepts = [*resource.get("category", ()), resource.get("code", {}), resource.get("type", {})]
     code = from_jdv("directive", concepts) or terminology.coded("directive", DIRECTIVES)
-    attachment, place = _attachment(resource, path)
-    media = _media(conversion, attachment, place, exists, narrative_id)
+    attachment, place = _attachment(conversion, resource, path)
+    media = _media(conversion, attachment, resource, place, exists, narrative_id)
     if media is not None and code.code not in _DOCUMENT_CODES:
         code = terminology.coded("directive", OTHER_DIRECTIVE)
     time, when = _time(conversion, resource, path)
@@ -99,34 +98,41 @@ def _time(conversion: Conversion, resource: Resource, path: str) -> tuple[Interv
     return (Interval(value=value) if value else None), french_date(moment)
 
 
-def _attachment(resource: Resource, path: str) -> tuple[Resource, str]:
+def _attachment(conversion: Conversion, resource: Resource, path: str) -> tuple[Resource, str]:
     contents = resource.get("content", ())
+    if len(contents) > 1:
+        conversion.inform(f"{path}.content", "a directive has one document: the first one is written", RULE)
     if contents:
         return contents[0].get("attachment", {}), f"{path}.content[0].attachment"
     return resource.get("sourceAttachment", {}), f"{path}.sourceAttachment"
 
 
 def _media(
-    conversion: Conversion, attachment: Resource, path: str, exists: bool, narrative_id: str
+    conversion: Conversion, attachment: Resource, container: Resource, path: str, exists: bool, narrative_id: str
 ) -> Statement | None:
-    """The PDF of a directive in force; anything that is not what it says to be is refused."""
-    if not attachment.get("data") or not exists:
+    """The PDF of a directive in force, in the attachment or in the Binary that it points to.
+
+    Anything that is not what it says to be is refused; what is not written is said.
+    """
+    binary = conversion.resources.resolve(attachment.get("url"), container)
+    holder = binary if binary is not None and binary.get("resourceType") == "Binary" else attachment
+    if not holder.get("data"):
+        if "url" in attachment and not attachment["url"].startswith("https://"):
+            conversion.inform(f"{path}.url", "no address that a receiver can follow: not written", RULE)
         return None
-    try:
-        data = base64.b64decode(attachment["data"], validate=True)
-    except (binascii.Error, ValueError):
-        conversion.refuse(f"{path}.data", "not Base64", "HL7 V3 data types, ED", "value")
+    if not exists:
+        conversion.inform(f"{path}.data", "the document of a directive that is not in force: not written", RULE)
         return None
-    if attachment.get("contentType") != PDF or contradicts(PDF, data):
+    media = read_media(conversion, holder, attachment, path)
+    if media is not None and media.media_type != PDF:
         conversion.refuse(f"{path}.contentType", "a directive is attached as PDF", RULE, "value")
         return None
-    return sections.attached_media(f"{narrative_id}-document", Media(PDF, data))
+    return sections.attached_media(f"{narrative_id}-document", media) if media else None
 
 
 def _document_cell(resource: Resource, attachment: Resource, media: Statement | None) -> list[Node]:
     title = attachment.get("title") or concept_text(resource.get("type")) or "Document"
     if media is not None and media.xml_id:
         return [title, " ", Element("renderMultiMedia", {"referencedObject": media.xml_id})]
-    if url := attachment.get("url"):
-        return [Element("linkHtml", {"href": url}, [title])]
-    return []
+    url = attachment.get("url", "")
+    return [Element("linkHtml", {"href": url}, [title])] if url.startswith("https://") else []

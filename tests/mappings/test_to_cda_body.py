@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from relais.cda import templates
+from relais.cda.errors import MappingError
 from relais.cda.model import (
     II,
     Boolean,
@@ -22,6 +24,7 @@ from relais.cda.model import (
     Text,
 )
 from relais.cda.narrative import plain_text, text_by_id
+from relais.cda.writer import write
 from relais.mappings.context import Emission
 from relais.mappings.to_cda import convert
 from support.plans import CISIS, DEPLOYMENT, EMISSION, PLANS, Plan, concept, minimal_plan
@@ -231,6 +234,40 @@ def test_directives_by_observation_and_document_reference() -> None:
     section = some_section(plan, DIRECTIVES)
     assert [entry.values for entry in section.entries] == [[Boolean(False)], [Boolean(True)]]
     assert "Directives déposées" in plain_text(section.text)
+
+
+def deposited(plan: Plan, *attachments: Resource) -> None:
+    """A directive of the plan that is a document."""
+    plan.add(
+        "deposit",
+        "DocumentReference",
+        status="current",
+        type=concept("http://loinc.org", "42348-3"),
+        subject=plan.ref("patient"),
+        content=[{"attachment": attachment} for attachment in attachments],
+    )
+
+
+def test_the_document_of_a_directive_may_be_in_a_binary() -> None:
+    plan = minimal_plan()
+    data = base64.b64encode(b"%PDF-1.4\n%%EOF\n").decode()
+    url = plan.add("bytes", "Binary", contentType="application/pdf", data=data)["reference"]
+    deposited(plan, {"url": url})
+    (entry,) = some_section(plan, DIRECTIVES).entries
+    (media,) = related(entry, "SUBJ")
+    assert media.values == [Media("application/pdf", b"%PDF-1.4\n%%EOF\n")]
+    plan["bytes"]["contentType"] = "text/plain"
+    with pytest.raises(MappingError, match="attached as PDF"):
+        convert(plan.bundle(), EMISSION)
+
+
+def test_what_is_not_written_of_the_document_of_a_directive_is_said() -> None:
+    plan = minimal_plan()
+    deposited(plan, {"url": "Binary/elsewhere", "title": "Mes volontés"}, {"url": "https://exemple.fr/d.pdf"})
+    mapped = convert(plan.bundle(), EMISSION)
+    paths = {issue.path for issue in mapped.issues}
+    assert {"DocumentReference[0].content", "DocumentReference[0].content[0].attachment.url"} <= paths
+    assert b"Binary/elsewhere" not in write(mapped.document)
 
 
 # --- dispositions -------------------------------------------------------------------------------------------------

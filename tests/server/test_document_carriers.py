@@ -28,7 +28,7 @@ from relais.server.store import Store
 from support.appointments import AGENDAS, PDF, Agenda, base64_of
 from support.desk import Desk
 from support.notifications import EMISSION, NOTICES
-from support.plans import PLANS, full_ins
+from support.plans import PLANS, concept, full_ins, minimal_plan
 
 DEPLOYMENT = EMISSION.deployment  # names who answers for what no professional declares
 CARRIERS = {
@@ -162,6 +162,22 @@ def test_the_content_of_an_attachment_that_is_a_binary_goes_with_the_document(sm
 def test_another_appointment_is_no_part_of_the_document(small_store: Store) -> None:
     desk = desk_of(small_store, AGENDAS["week"])
     assert len(entries(desk.issue(desk.first("Appointment")))) == 1
+
+
+def test_the_bytes_of_an_advance_directive_are_in_the_plan(small_store: Store) -> None:
+    plan = minimal_plan("directive")
+    binary = plan.add("bytes", "Binary", contentType="application/pdf", data=base64_of(PDF))
+    directive = plan.add(
+        "directive",
+        "DocumentReference",
+        status="current",
+        type=concept("http://loinc.org", "42348-3"),
+        subject=plan.ref("patient"),
+        content=[{"attachment": {"contentType": "application/pdf", "url": binary["reference"]}}],
+    )
+    plan["plan"]["supportingInfo"] = [directive]
+    desk = desk_of(small_store, plan.bundle())
+    assert base64_of(PDF).encode() in desk.issue(desk.first("CarePlan")).content
 
 
 # --- agendas ----------------------------------------------------------------------------------------------------
