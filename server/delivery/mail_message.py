@@ -15,6 +15,7 @@ from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
 from functools import lru_cache
+from importlib.metadata import version
 
 from relais.cda import reader, xdm
 from relais.cda.errors import Issue
@@ -27,6 +28,7 @@ from relais.server.delivery.channel import DeliveryError, Shipment, check_integr
 from relais.server.delivery.trust_space import TrustSpace
 from relais.server.settings import Settings
 
+_VERSION = version("relais")
 PATIENT_DOMAIN = "patient.mssante.fr"
 INVISIBLE_TO_PATIENT = "INVISIBLE_PATIENT"
 LABEL_LENGTH = 40
@@ -209,9 +211,10 @@ def _archive(shipment: Shipment, settings: Settings) -> bytes:
     author = shipment.submission.submission_set.author
     person, deployment = XCN.parse(author.person or ""), settings.deployment
     sender = xdm.Sender(
-        name=f"{person.given} {person.family}".strip(),
+        name=person.family if person.type == "RI" else f"{person.given} {person.family}".strip(),
         organization=XON.parse(author.institutions[0]).name if author.institutions else settings.organization_name,
         application=deployment.software_name,
+        version=_VERSION,
         vendor=deployment.software_vendor,
     )
     return xdm.pack(

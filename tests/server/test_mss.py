@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import socketserver
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -17,8 +20,8 @@ import pytest
 from relais.cda import templates
 from relais.cda.errors import RelaisError
 from relais.cda.model import II, Code, Document, NamePart, RelatedDocument
-from relais.cda.xdm import unpack
-from relais.cda.xds import CodedValue
+from relais.cda.xdm import ARCHIVE_NAME, unpack
+from relais.cda.xds import CodedValue, MetadataAuthor
 from relais.server.delivery.channel import DeliveryError, Shipment, quoted
 from relais.server.delivery.deadline import ATTEMPT
 from relais.server.delivery.mail_message import check_recipients, compose, has_qualified_ins, pdf_name
@@ -28,7 +31,7 @@ from relais.server.sandbox.authority import Authority
 from relais.server.sandbox.mail_server import MailFault, MailServer
 from relais.server.settings import Settings
 from support.documents import small_document, small_patient
-from support.shipments import NURSE, PROFESSIONAL, small_shipment, with_entry
+from support.shipments import AUTHOR, NURSE, PROFESSIONAL, small_shipment, with_entry
 
 SENDER = "plateforme@relais.mssante.fr"
 PATIENT = "279035121518989@patient.mssante.fr"
@@ -98,6 +101,18 @@ def test_mime_structure_and_archive() -> None:
     unpacked = unpack(archive.get_content())
     assert [document.data for document in unpacked.documents] == [shipment.document]
     assert unpacked.submission.submission_set == shipment.submission.submission_set
+
+
+def test_the_archive_says_who_sent_it_by_which_software() -> None:
+    author = MetadataAuthor("3750099996/Relais^Relais^Relais^^^^^^&1.2.250.1.71.4.2.1&ISO^U^^^RI", AUTHOR.institutions)
+    shipment = small_shipment()
+    lot = replace(shipment.submission.submission_set, author=author)
+    message = composed(replace(shipment, submission=replace(shipment.submission, submission_set=lot)))
+    archive = next(part for part in message.iter_attachments() if part.get_filename() == ARCHIVE_NAME)
+    with zipfile.ZipFile(io.BytesIO(archive.get_content())) as files:
+        text = files.read("README.TXT").decode()
+    assert "    Nom : Relais\r\n    Organisme : Cabinet des Tilleuls\r\n" in text
+    assert f"    Version : {version('relais')}\r\n" in text
 
 
 def test_without_pdf_there_is_none() -> None:
