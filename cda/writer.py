@@ -161,9 +161,11 @@ def _each(write_one: Callable[..., str], name: str, parts: Sequence[Any]) -> str
 def _ii(name: str, ii: II | None) -> str:
     if ii is None:
         return ""
-    said = _attribute("nullFlavor", ii.null_flavor) + _attribute("root", ii.root)
+    said = _attribute("root", ii.root)
     if ii.extension:
         said += _attribute("extension", ii.extension)
+    if ii.null_flavor:
+        said = _attribute("nullFlavor", ii.null_flavor) + said
     return f"<{name}{said}/>" if said else ""
 
 
@@ -630,8 +632,9 @@ def _narrative(nodes: Iterable[Node]) -> str:
 
 def _narrative_element(element: Element) -> str:
     """Unlike data, an empty narrative element means something: a line break, an empty cell."""
-    tag = _checked_name(element.tag)
-    attributes = "".join([f' {_checked_name(name)}="{_escape(value)}"' for name, value in element.attributes.items()])
+    tag, attributes = _checked_name(element.tag), ""
+    for name, value in element.attributes.items():
+        attributes += f' {_checked_name(name)}="{_escape(value)}"'
     content = _narrative(element.children)
     return f"<{tag}{attributes}>{content}</{tag}>" if content else f"<{tag}{attributes}/>"
 

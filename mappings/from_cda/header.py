@@ -36,6 +36,8 @@ CONSENT_SCOPES = "http://terminology.hl7.org/CodeSystem/consentscope"
 
 _CONFIDENTIALITIES = frozenset({"U", "L", "M", "N", "R", "V"})
 _NO_ENCOUNTER = "VR"
+_RELATIONS = {"RPLC": "replaces", "APND": "appends", "XFRM": "transforms"}
+"""relatedDocument/@typeCode (CDA R2: replacement, addendum, transformation) → Composition.relatesTo.code."""
 
 
 def composition(reading: Reading, subject: Resource) -> Resource:
@@ -54,7 +56,7 @@ def composition(reading: Reading, subject: Resource) -> Resource:
         "confidentiality": _confidentiality(reading),
         "attester": list(_attesters(reading)),
         "custodian": organization(reading, header.custodian, "custodian"),
-        "relatesTo": list(_replaced(reading)),
+        "relatesTo": list(_relations(reading)),
     }
     if not found["title"]:
         found["_title"] = absent("UNK")
@@ -107,21 +109,24 @@ def _version(reading: Reading) -> Iterator[Resource]:
     yield {"url": extensions.COMPOSITION_VERSION, "valueString": str(version or 1)}
 
 
-def _replaced(reading: Reading) -> Iterator[Resource]:
+def _relations(reading: Reading) -> Iterator[Resource]:
     for index, related in enumerate(reading.document.header.related_documents, 1):
         path = f"relatedDocument[{index}]"
-        if related.type_code != "RPLC":
+        code = _RELATIONS.get(related.type_code)
+        if code is None:
+            reading.warn(path, "none of RPLC, APND and XFRM: left out", "CDA R2, relatedDocument", "code-invalid")
+            continue
+        if code != "replaces":
             reading.inform(
                 path,
-                "a relation that CI-SIS does not allow: left out",
-                "CI-SIS Structuration minimale, relatedDocument",
+                f"{related.type_code} replaces nothing, the parent stays valid: kept as {code}, not written back",
+                "CI-SIS Structuration minimale, relatedDocument (RPLC alone)",
             )
-            continue
         if related.parent_set_id is not None:
             reading.inform(f"{path}/parentDocument/setId", "not kept: it is that of the lineage", RULE)
         for identifier in map(identity.identifier_of, related.parent_ids):
             if identifier:
-                yield {"code": "replaces", "targetIdentifier": identifier}
+                yield {"code": code, "targetIdentifier": identifier}
 
 
 def _confidentiality(reading: Reading) -> str | None:

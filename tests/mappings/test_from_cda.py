@@ -285,6 +285,15 @@ def test_identity_and_version() -> None:
     assert head["meta"]["tag"][2]["code"] == templates.PPS_PAERPA
 
 
+def test_only_a_replacement_replaces_and_other_relations_are_kept_as_what_they_are() -> None:
+    related = [RelatedDocument([II(f"2.25.{index}")], code) for index, code in enumerate(("APND", "XFRM", "SUCC"), 1)]
+    result = bring_in(small(lambda document: setattr(document.header, "related_documents", related)))
+    kept = [(one["code"], one["targetIdentifier"]["value"]) for one in composition(result)["relatesTo"]]
+    assert kept == [("appends", "urn:oid:2.25.1"), ("transforms", "urn:oid:2.25.2")]
+    assert {"relatedDocument[1]", "relatedDocument[2]"} <= findings(result, "information")
+    assert "relatedDocument[3]" in findings(result, "warning")
+
+
 def test_other_bytes_of_one_document_have_the_same_names() -> None:
     document = small_document()
     names = [entry["fullUrl"] for entry in bring_in(document).bundle["entry"]]
