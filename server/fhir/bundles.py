@@ -28,7 +28,15 @@ from relais.server.fhir.negotiation import CONTENT_TYPE, etag
 from relais.server.fhir.operations import Operation
 from relais.server.fhir.outcome import FhirError, operation_outcome, status_of
 from relais.server.fhir.registry import Interaction, Registry
-from relais.server.fhir.repository import Repository, Transaction, instant, moved, new_id, refuse_wrong_structure
+from relais.server.fhir.repository import (
+    Prepared,
+    Repository,
+    Transaction,
+    instant,
+    moved,
+    new_id,
+    refuse_wrong_structure,
+)
 from relais.server.fhir.searchset import single_match
 
 _ORDER = {"DELETE": 0, "POST": 1, "PUT": 2, "PATCH": 2, "GET": 3, "HEAD": 3}
@@ -100,16 +108,20 @@ class BundleProcessor:
         bodies = [entry for entry in entries if entry.call.body is not None]
         refuse_wrong_structure((_body(entry), entry.call.place) for entry in bodies)
         _judge(repository, bodies, bundle_call)
-        with repository.transaction() as transaction:
+        prepared = _prepared(repository, bodies)
+        with repository.transaction(prepared) as transaction:
             _run_phase(transaction, entries, "DELETE")
             for entry in bodies:
                 with _telling(entry):
                     _identify(transaction, entry)
             _refuse_twice((entry.target, entry.place) for entry in entries if entry.changes)
-            _Links(transaction, bodies).rewrite()
-            _run_phase(transaction, entries, "POST")
+            if not prepared:
+                _Links(bodies, transaction).rewrite()
+            with transaction.together():
+                _run_phase(transaction, entries, "POST")
             _refuse_rivals(transaction, entries)
-            _run_phase(transaction, entries, "PUT", "PATCH")
+            with transaction.together():
+                _run_phase(transaction, entries, "PUT", "PATCH")
             _run_phase(transaction, entries, "GET", "HEAD")
         return [_answer(entry) for entry in entries]
 
@@ -186,22 +198,42 @@ def _call_of(names: dict[str, str], query: str, given: Resource, place: str, bun
     )
 
 
+def _prepared(repository: Repository, bodies: list[_Entry]) -> list[Prepared]:
+    """What can be done before the writer's turn comes: identities, links, index rows.
+
+    Empty where an identity or a reference needs a search, which is done in the turn; links may be rewritten twice.
+    """
+    for entry in bodies:
+        if entry.interaction.code == "create" and entry.call.if_none_exist is None:
+            entry.call.id = new_id()
+    if not all(entry.call.id for entry in bodies) or not _Links(bodies).rewrite():
+        return []
+    written = (entry for entry in bodies if entry.interaction.takes_body)
+    return [repository.prepare(entry.call.resource(), entry.call.id) for entry in written]
+
+
 class _Links:
     """References of the entries to one another, put right once every entry has its identity."""
 
-    def __init__(self, transaction: Transaction, entries: list[_Entry]) -> None:
+    def __init__(self, entries: list[_Entry], transaction: Transaction | None = None) -> None:
+        """Without a transaction conditional references are left as they are."""
         self._transaction = transaction
         self._entries = entries
         self._targets = {entry.full_url: entry.target for entry in entries if entry.full_url}
+        self._whole = True
 
-    def rewrite(self) -> None:
-        """Rewrite every link of every body. Raises FhirError 422 naming each reference that no entry answers."""
+    def rewrite(self) -> bool:
+        """Rewrite every link of every body; whether none was left.
+
+        Raises FhirError 422 naming each reference that no entry answers.
+        """
         dangling: list[Issue] = []
         for entry in self._entries:
             with _telling(entry):
                 dangling += self._rewrite(entry)
         if dangling:
             raise FhirError(422, dangling)
+        return self._whole
 
     def _rewrite(self, entry: _Entry) -> list[Issue]:
         named = references.restful(entry.full_url)
@@ -214,7 +246,7 @@ class _Links:
             if not path.endswith(".reference"):
                 return link
             if criteria := references.conditional(link):
-                return self._conditional(path, *criteria)
+                return self._conditional(path, link, *criteria)
             if link.startswith(("urn:uuid:", "urn:oid:")):
                 issue = Issue("error", "not-found", "no entry has this fullUrl", path, _RULE)
                 dangling.append(moved(issue, entry.call.place))
@@ -231,7 +263,10 @@ class _Links:
         absolute = f"{named[0] or base}/{named[1]}/{named[2]}"
         return self._targets.get(absolute, link)
 
-    def _conditional(self, path: str, resource_type: str, query: str) -> str:
+    def _conditional(self, path: str, link: str, resource_type: str, query: str) -> str:
+        if self._transaction is None:
+            self._whole = False
+            return link
         match = single_match(self._transaction, resource_type, query, path)
         if match is None:
             raise FhirError.of(412, "not-found", "the conditional reference matches nothing", path)
@@ -240,6 +275,8 @@ class _Links:
 
 def _identify(transaction: Transaction, entry: _Entry) -> None:
     """Give the entry the id of what it writes; a conditional create that finds its resource is answered here."""
+    if entry.interaction.code == "create" and entry.call.if_none_exist is None:
+        return  # it has its id
     if entry.interaction.code == "create":
         entry.reply = identify_create(transaction, entry.call)
     elif entry.interaction.takes_patch:

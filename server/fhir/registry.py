@@ -15,7 +15,7 @@ from relais.profiles import definitions
 from relais.server.fhir.exchange import Call, Reply
 from relais.server.fhir.operations import Operation
 from relais.server.fhir.outcome import FhirError
-from relais.server.fhir.repository import Repository, refuse_wrong_structure
+from relais.server.fhir.repository import Repository, new_id, refuse_wrong_structure
 
 Level = Literal["system", "type", "instance", "compartment"]
 
@@ -113,14 +113,22 @@ class Interaction:
         return bool(resource_type)
 
     def perform(self, repository: Repository, call: Call) -> Reply:
-        """Run it by itself, in a transaction of its own when it writes. Bodies are checked before writers wait."""
+        """Run it by itself, in a transaction of its own when it writes.
+
+        Bodies are checked and their index rows made before writers wait.
+        """
         if not self.writes:
             return self.run(repository, call)
+        prepared = []
         if self.takes_body:
             call.remarks = repository.check([(call.resource(), call.place)], call.language)
+            if self.code == "create" and call.if_none_exist is None:
+                call.id = new_id()
+            if call.id:
+                prepared.append(repository.prepare(call.resource(), call.id))
         elif self.takes_patch and call.body is not None:
             refuse_wrong_structure([(call.body, call.place)])
-        with repository.transaction() as transaction:
+        with repository.transaction(prepared) as transaction:
             return self.run(transaction, call)
 
 

@@ -15,6 +15,7 @@ import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -32,7 +33,7 @@ from relais.server.fhir.outcome import FhirError
 from relais.server.fhir.subsets import is_subsetted
 from relais.server.search.indexer import index_rows
 from relais.server.search.terminological import TerminologySource
-from relais.server.store import Store, StoredVersion
+from relais.server.store import IndexRow, Store, StoredVersion, TextRow
 from relais.server.store import Transaction as StoreTransaction
 
 Stored = StoredVersion
@@ -53,6 +54,18 @@ class Judge(Protocol):
 
     def judge_transaction(self, bundle: Resource, places: Iterable[str], language: Language) -> list[Issue]:
         """As `judge`, of the resources at those places of a Bundle, seen together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The index rows of a resource that is to be written under an id, made before its writer's turn comes.
+
+    The resource is not changed in place from then on; another one in its stead has its rows made in the turn.
+    """
+
+    resource: Resource
+    id: str
+    rows: list[IndexRow | TextRow]
 
 
 class Watcher(Protocol):
@@ -154,11 +167,16 @@ class Repository(Reader):
         refuse_wrong_structure(resources)
         return self.judge.judge(resources, language) if self.judge else []
 
+    def prepare(self, resource: Resource, resource_id: str) -> Prepared:
+        """What `transaction` is given for a resource that it will write, checked before."""
+        stamped = _stamped(resource, resource_id, 1, self.clock())
+        return Prepared(resource, resource_id, index_rows(stamped, self.base))
+
     @contextmanager
-    def transaction(self) -> Iterator[Transaction]:
+    def transaction(self, prepared: Iterable[Prepared] = ()) -> Iterator[Transaction]:
         """All writes of the block or none. Raises StoreError when the turn to write does not come in time."""
         with self.store.transaction() as stored:
-            transaction = Transaction(self, stored)
+            transaction = Transaction(self, stored, prepared)
             yield transaction
             transaction.finish()
 
@@ -166,9 +184,10 @@ class Repository(Reader):
 class Transaction(Reader):
     """Writes that become visible together. `place` arguments are FHIRPaths that issues are told with."""
 
-    def __init__(self, repository: Repository, store: StoreTransaction) -> None:
+    def __init__(self, repository: Repository, store: StoreTransaction, prepared: Iterable[Prepared] = ()) -> None:
         self._repository = repository
         self._store = store
+        self._prepared = {(each.resource["resourceType"], each.id): each for each in prepared}
         self._current: dict[tuple[str, str], Stored | None] = {}  # nobody else can change them meanwhile
         self._references: list[tuple[Resource, str]] = []
         self._written: list[tuple[Stored, Stored | None]] = []
@@ -194,6 +213,10 @@ class Transaction(Reader):
     def snapshot(self) -> AbstractContextManager[Connection]:
         """See Reader. Writes of this transaction are seen."""
         return nullcontext(self.connection)
+
+    def together(self) -> AbstractContextManager[None]:
+        """Within the block new resources are indexed in few statements, unless it searches."""
+        return self._store.together()
 
     @contextmanager
     def unwatched(self) -> Iterator[None]:
@@ -282,10 +305,11 @@ class Transaction(Reader):
         _refuse_subset(resource, place or resource_type)
         version, moment = (existing.version if existing else 0) + 1, self._moment(existing)
         stamped = _stamped(resource, resource_id, version, moment)
-        if existing and existing.content and keep_labels:
-            _carry_forward(load(existing.content), stamped)
+        kept = existing and existing.content and keep_labels and _carry_forward(load(existing.content), stamped)
         self._references.append((stamped, place or resource_type))
-        rows = index_rows(stamped, self._repository.base)
+        prepared = self._prepared.get((resource_type, resource_id))
+        as_prepared = prepared is not None and prepared.resource is resource and not kept
+        rows = prepared.rows if prepared and as_prepared else index_rows(stamped, self._repository.base)
         stored = self._store.put(resource_type, resource_id, version, dump(stamped), moment, rows, method=method)
         self._current[resource_type, resource_id] = stored
         self._written.append((stored, existing))
@@ -362,14 +386,17 @@ def _stamped(resource: Resource, resource_id: str, version: int, moment: datetim
     return head | {name: value for name, value in resource.items() if name not in head}
 
 
-def _carry_forward(former: Resource, stamped: Resource) -> None:
-    """Add to `stamped` the security labels and tags of `former` that it does not repeat."""
+def _carry_forward(former: Resource, stamped: Resource) -> bool:
+    """Add to `stamped` the security labels and tags of `former` that it does not repeat; whether there are any."""
+    added = False
     for name in _CARRIED_FORWARD:
         given: list[dict[str, Any]] = stamped["meta"].get(name, [])
         known = {_coding(label) for label in given}
         kept = [label for label in former["meta"].get(name, ()) if _coding(label) not in known]
         if kept:
             stamped["meta"][name] = [*given, *kept]
+            added = True
+    return added
 
 
 def _refuse_subset(resource: Resource, place: str) -> None:

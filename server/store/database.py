@@ -17,8 +17,9 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from relais.cda.errors import Issue, RelaisError
+from relais.server.store.checkpoints import LONGEST_WAL
 from relais.server.store.errors import translate_errors
-from relais.server.store.statements import Row, Statement, lookup
+from relais.server.store.statements import Row, Statement, lookup, run
 from relais.server.store.writers import Writers
 
 _CONNECT_TIMEOUT = 5  # seconds, PostgreSQL
@@ -35,9 +36,11 @@ _WRITE: dict[str, dict[str, Any]] = {
 }
 
 _BUSY_TIMEOUT = 10_000  # milliseconds, for programs that lock the file beside us
+_STATEMENTS = 256  # kept compiled by each connection
 _PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
 _WRITER_PRAGMAS = (
     "cache_size=-8192",  # kB: no page of a large transaction is written twice
+    f"wal_autocheckpoint={LONGEST_WAL}",  # see `checkpoints`
     "temp_store=MEMORY",  # no files for the pages that a savepoint may need again
 )
 
@@ -140,7 +143,13 @@ def _wrong_url(message: str) -> RelaisError:
 
 
 def _sqlite_engine(url: URL, pragmas: Iterable[str] = (), *, pool_size: int = _POOL_SIZE) -> Engine:
-    engine = create_engine(url, pool_size=pool_size, max_overflow=-1, hide_parameters=True)
+    engine = create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=-1,
+        hide_parameters=True,
+        connect_args={"cached_statements": _STATEMENTS},
+    )
 
     @event.listens_for(engine, "connect")
     def configure(dbapi_connection: Any, _record: Any) -> None:
@@ -152,7 +161,7 @@ def _sqlite_engine(url: URL, pragmas: Iterable[str] = (), *, pool_size: int = _P
     def begin(connection: Connection) -> None:
         statement = connection.get_execution_options().get("relais_begin")
         if statement:
-            connection.exec_driver_sql(statement)
+            run(connection, statement)
 
     translate_errors(engine)
     return engine

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable
 
@@ -9,13 +10,13 @@ from sqlalchemy import Connection, bindparam, delete, select
 
 from relais.server.store import schema
 from relais.server.store.rows import IndexRow, TextRow
-from relais.server.store.statements import Row, Statement, Verbatim, insertion, read_all, without_waiting
+from relais.server.store.statements import Insertion, Row, Statement, Verbatim, read_all, run, without_waiting
 
 _Kind = type[IndexRow]
 _ByParameter = dict[str, dict[IndexRow, None]]
 
-_INSERT: dict[_Kind, Verbatim] = {
-    kind: insertion(table, ("resource_key", "place", *kind._fields)) for kind, table in schema.INDEX_TABLES.items()
+_INSERT: dict[_Kind, Insertion] = {
+    kind: Insertion(table, ("resource_key", "place", *kind._fields)) for kind, table in schema.INDEX_TABLES.items()
 }
 _READ: dict[_Kind, Statement] = {
     kind: Statement(
@@ -31,6 +32,8 @@ _DELETE: dict[_Kind, Statement] = {
 }
 
 _MOST_RECENT = 256  # texts beside the full-text table: a search reads all of them
+_LOOK_EVERY = 16  # transactions of this process
+_written = itertools.count(1)
 _WRITE_TEXT = Verbatim(
     sqlite="INSERT OR REPLACE INTO text_index_recent (resource_key, narrative, everything) VALUES (?, ?, ?)",
     postgresql="INSERT INTO text_index (resource_key, narrative, everything) VALUES "
@@ -46,14 +49,21 @@ _SETTLE = (
 _NO_TEXT = TextRow("", "")
 
 
-def write_rows(connection: Connection, key: int, rows: Iterable[IndexRow | TextRow]) -> None:
-    """Index a resource that has no rows yet."""
-    found, text = _sorted_out(rows)
-    with without_waiting(connection):
+def write_rows(connection: Connection, new: Iterable[tuple[int, Iterable[IndexRow | TextRow]]]) -> None:
+    """Index resources, by their keys, that have no rows yet."""
+    by_kind: dict[_Kind, list[Row]] = defaultdict(list)
+    texts: list[Row] = []
+    for key, rows in new:
+        found, text = _sorted_out(rows)
         for kind, by_parameter in found.items():
-            _insert(connection, key, kind, by_parameter)
+            by_kind[kind] += _numbered(key, by_parameter)
         if text is not None:
-            _WRITE_TEXT.run(connection, [(key, *text)])
+            texts.append((key, *text))
+    with without_waiting(connection):
+        for kind, numbered in by_kind.items():
+            _INSERT[kind].run(connection, numbered)
+        if texts:
+            _WRITE_TEXT.run(connection, texts)
 
 
 def replace_rows(connection: Connection, key: int, rows: Iterable[IndexRow | TextRow]) -> None:
@@ -71,11 +81,11 @@ def settle_texts(connection: Connection) -> None:
 
     One text costs it as much as a hundred at a time.
     """
-    if connection.dialect.name == "sqlite":
-        count = connection.exec_driver_sql("SELECT count(*) FROM text_index_recent").scalar_one()
+    if connection.dialect.name == "sqlite" and next(_written) % _LOOK_EVERY == 0:
+        (count,) = run(connection, "SELECT count(*) FROM text_index_recent").fetchone()
         if count >= _MOST_RECENT:
             for statement in _SETTLE:
-                connection.exec_driver_sql(statement)
+                run(connection, statement)
 
 
 def _sorted_out(rows: Iterable[IndexRow | TextRow]) -> tuple[dict[_Kind, _ByParameter], TextRow | None]:
@@ -90,10 +100,8 @@ def _sorted_out(rows: Iterable[IndexRow | TextRow]) -> tuple[dict[_Kind, _ByPara
     return found, text
 
 
-def _insert(connection: Connection, key: int, kind: _Kind, by_parameter: _ByParameter) -> None:
-    rows = [(key, place, *row) for same in by_parameter.values() for place, row in enumerate(same)]
-    if rows:
-        _INSERT[kind].run(connection, rows)
+def _numbered(key: int, by_parameter: _ByParameter) -> list[Row]:
+    return [(key, place, *row) for same in by_parameter.values() for place, row in enumerate(same)]
 
 
 def _replace(connection: Connection, key: int, kind: _Kind, stored: list[Row], wanted: _ByParameter) -> None:
@@ -104,4 +112,5 @@ def _replace(connection: Connection, key: int, kind: _Kind, stored: list[Row], w
         if same != wanted.get(parameter, {}).keys():
             _DELETE[kind].run(connection, {"of_key": key, "of_parameter": parameter})
     new = {parameter: same for parameter, same in wanted.items() if same.keys() != held.get(parameter)}
-    _insert(connection, key, kind, new)
+    if new:
+        _INSERT[kind].run(connection, _numbered(key, new))

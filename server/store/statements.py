@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import Connection, Dialect, Engine, PoolProxiedConnection, Table
@@ -17,6 +18,7 @@ from relais.server.store.errors import store_error
 
 Row = tuple[Any, ...]
 
+_ROWS_AT_ONCE = 16
 _SQLITE = sqlite.dialect(paramstyle="named")
 
 
@@ -61,13 +63,29 @@ class Verbatim:
         _execute(connection, self._texts[connection.dialect.name], rows, many=True)
 
 
-def insertion(table: Table, columns: Iterable[str]) -> Verbatim:
-    """The insertion of rows, tuples in the order of `columns`."""
-    names = tuple(columns)
-    into = f"INSERT INTO {table.name} ({', '.join(names)}) VALUES"
-    return Verbatim(
-        sqlite=f"{into} ({', '.join(['?'] * len(names))})", postgresql=f"{into} ({', '.join(['%s'] * len(names))})"
-    )
+class Insertion:
+    """The insertion of rows into one table.
+
+    SQLite is given several rows in one statement: each one lets another thread of Python run in between, which keeps
+    the turn of the writer waiting.
+    """
+
+    def __init__(self, table: Table, columns: Iterable[str]) -> None:
+        """Rows are tuples in the order of `columns`."""
+        names = tuple(columns)
+        self._into = f"INSERT INTO {table.name} ({', '.join(names)}) VALUES"
+        self._of_sqlite = f"({', '.join(['?'] * len(names))})"
+        self._of_postgresql = f"({', '.join(['%s'] * len(names))})"
+
+    def run(self, connection: Connection, rows: Sequence[Row]) -> None:
+        """Insert `rows`. Raises StoreError and the driver's own errors."""
+        if connection.dialect.name == "postgresql":
+            _execute(connection, f"{self._into} {self._of_postgresql}", rows, many=True)
+            return
+        for start in range(0, len(rows), _ROWS_AT_ONCE):
+            part = rows[start : start + _ROWS_AT_ONCE]
+            values = ", ".join([self._of_sqlite] * len(part))
+            _execute(connection, f"{self._into} {values}", list(chain.from_iterable(part)))
 
 
 @contextmanager
@@ -78,6 +96,11 @@ def without_waiting(connection: Connection) -> Iterator[None]:
             yield
     else:
         yield
+
+
+def run(connection: Connection, text: str) -> Any:
+    """Run a statement without parameters; gives the driver's cursor. Raises StoreError and the driver's own errors."""
+    return _execute(connection, text, ())
 
 
 def read_all(connection: Connection, statements: Iterable[Statement], parameters: dict[str, Any]) -> list[list[Row]]:

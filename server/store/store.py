@@ -214,25 +214,45 @@ class Store:
 class Transaction:
     """Writes that become visible together; reads through it see them at once.
 
-    `connection` is for tables of other rooms that must be written with the resources, and for searches.
+    Its connection is for tables of other rooms that must be written with the resources, and for searches.
     """
 
     def __init__(self, connection: Connection) -> None:
-        self.connection = connection
+        self._connection = connection
+        self._new: list[tuple[int, Iterable[IndexRow | TextRow]]] | None = None  # created, not yet indexed
         self._texts_changed = False
+
+    @property
+    def connection(self) -> Connection:
+        """The connection, on which everything written until now can be found."""
+        self._index_new()
+        return self._connection
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Resources that the block creates are indexed in few statements: at its end, or when `connection` is used."""
+        self._new = []
+        yield
+        self._index_new()
 
     def finish(self) -> None:
         """What is left to do when all is written."""
+        self._index_new()
         if self._texts_changed:
-            settle_texts(self.connection)
+            settle_texts(self._connection)
+
+    def _index_new(self) -> None:
+        new, self._new = self._new, None  # who uses the connection may set savepoints: nothing is put off from here on
+        if new:
+            write_rows(self._connection, new)
 
     def read(self, resource_type: str, resource_id: str, *, lock: bool = False) -> StoredVersion | None:
         """The current version; with `lock` nobody else can write that resource until the transaction ends."""
-        return read_current(self.connection, resource_type, resource_id, lock=lock)
+        return read_current(self._connection, resource_type, resource_id, lock=lock)
 
     def exclusively(self, name: str) -> None:
         """Until the transaction ends, no other transaction gets past `exclusively` of the same name."""
-        exclusively(self.connection, name)
+        exclusively(self._connection, name)
 
     def put(
         self,
@@ -261,12 +281,13 @@ class Transaction:
         statement = select(*resource_columns).where(resource.c.key > after).order_by(resource.c.key).limit(limit)
         if resource_type is not None:
             statement = statement.where(resource.c.type == resource_type)
-        return [stored_version(row) for row in self.connection.execute(statement.with_for_update())]
+        return [stored_version(row) for row in self._connection.execute(statement.with_for_update())]
 
     def reindex(self, key: int, rows: Iterable[IndexRow | TextRow]) -> None:
         """Replace the index rows of the resource with that key; its versions stay."""
+        self._index_new()
         self._texts_changed = True
-        replace_rows(self.connection, key, rows)
+        replace_rows(self._connection, key, rows)
 
     def expunge_history(self, resource_type: str | None, resource_id: str | None, limit: int) -> int:
         """Remove superseded versions of a resource, of a type or of all, at most `limit`; gives their number."""
@@ -278,7 +299,7 @@ class Transaction:
             former = former.where(table.c.key == _key_of(resource_type, resource_id))
         named = former.subquery()
         chosen = select(named.c.key, named.c.version)
-        return self.connection.execute(delete(table).where(tuple_(table.c.key, table.c.version).in_(chosen))).rowcount
+        return self._connection.execute(delete(table).where(tuple_(table.c.key, table.c.version).in_(chosen))).rowcount
 
     def _write(
         self,
@@ -302,26 +323,32 @@ class Transaction:
         if key is None:
             raise VersionConflictError(resource_type, resource_id)
         self._texts_changed = True
-        (write_rows if version == 1 else replace_rows)(self.connection, key, rows)
+        if version > 1:
+            self._index_new()
+            replace_rows(self._connection, key, rows)
+        elif self._new is None:
+            write_rows(self._connection, [(key, rows)])
+        else:
+            self._new.append((key, rows))
         return StoredVersion(key, resource_type, resource_id, version, last_updated, method, content)
 
     def _insert(self, values: dict[str, Any]) -> int | None:
         try:
-            return _key(_INSERT.first(self.connection, values))
+            return _key(_INSERT.first(self._connection, values))
         except self._violation:
             return None
 
     def _replace(self, values: dict[str, Any]) -> int | None:
         current = {"of_type": values["type"], "of_id": values["id"], "of_version": values["version"] - 1}
         try:
-            _SUPERSEDE.run(self.connection, current)
+            _SUPERSEDE.run(self._connection, current)
         except self._violation:
             return None
-        return _key(_REPLACE.first(self.connection, current | values))
+        return _key(_REPLACE.first(self._connection, current | values))
 
     @property
     def _violation(self) -> type[Exception]:
-        violation: type[Exception] = self.connection.dialect.loaded_dbapi.IntegrityError
+        violation: type[Exception] = self._connection.dialect.loaded_dbapi.IntegrityError
         return violation
 
 

@@ -14,9 +14,11 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 from sqlalchemy import Connection, Engine
 
+from relais.server.store.checkpoints import DUE, checkpoint
 from relais.server.store.errors import locked, unavailable
 
 _PATIENCE = 10.0  # seconds a writer waits for its turn
@@ -31,6 +33,8 @@ class Writers:
     def __init__(self, engine: Engine, database: str) -> None:
         """`engine` begins with BEGIN IMMEDIATE; `database` is the path of the file."""
         self._engine = engine
+        self._database = database
+        self._changes = 0  # rows since this process has last copied the WAL
         self._turn, self._next = f"{database}.turn", f"{database}.next"
         self._free = threading.Condition()
         self._busy = False
@@ -82,10 +86,16 @@ class Writers:
                 self._busy = False
                 self._free.notify()
                 return
+        self._changes += group.changes()
+        due = self._changes >= DUE
+        if due:
+            self._changes = 0
         try:
             group.commit()
         finally:
             self._let_go()
+        if due:
+            checkpoint(self._database, self.turn())
 
     def _let_go(self) -> None:
         with self._free:
@@ -99,6 +109,7 @@ class _Group:
     def __init__(self, connection: Connection, resources: ExitStack) -> None:
         self.connection = connection
         self._resources = resources
+        self._changed_before = self._driver.total_changes
         self._since = time.monotonic()
         self._members = 0
         self._undone = False  # its only member failed
@@ -106,11 +117,19 @@ class _Group:
         self._failure: BaseException | None = None
         self._done = threading.Event()
 
+    @property
+    def _driver(self) -> Any:
+        return self.connection.connection.dbapi_connection
+
+    def changes(self) -> int:
+        """Rows that the members have written."""
+        return int(self._driver.total_changes - self._changed_before)
+
     @contextmanager
     def member(self) -> Iterator[None]:
         """A member's writes, undone by an exception without touching those of the others."""
         self._members += 1
-        driver = self.connection.connection.dbapi_connection
+        driver = self._driver
         if self._members == 1:  # alone until it ends: a savepoint would keep a copy of each page it changes
             try:
                 yield
@@ -118,16 +137,16 @@ class _Group:
                 self._undone = True
                 raise
             return
-        driver.execute("SAVEPOINT writer")  # type: ignore[union-attr]
+        driver.execute("SAVEPOINT writer")
         try:
             yield
         except BaseException:
-            self._lost = not driver.in_transaction  # type: ignore[union-attr]
+            self._lost = not driver.in_transaction
             if not self._lost:
-                driver.execute("ROLLBACK TO writer")  # type: ignore[union-attr]
+                driver.execute("ROLLBACK TO writer")
             raise
         else:
-            driver.execute("RELEASE writer")  # type: ignore[union-attr]
+            driver.execute("RELEASE writer")
 
     def takes_another(self) -> bool:
         """Whether the transaction may be left open for another writer."""

@@ -633,6 +633,7 @@ def test_reindexing_restores_every_row(store: Store, ids: Ids) -> None:
 def test_words_are_found_wherever_they_are_kept(store: Store, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """New texts, settled ones, replaced ones, and those of what is deleted."""
     monkeypatch.setattr(indexes, "_MOST_RECENT", most)
+    monkeypatch.setattr(indexes, "_LOOK_EVERY", 1)
 
     def found(words: str) -> list[str]:
         return [match.id for match in run(store, f"Basic?_content={words}").matches]

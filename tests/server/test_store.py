@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
+import shutil
 import signal
 import sqlite3
 import threading
@@ -503,3 +505,44 @@ def test_long_values_fit_the_index(store: Store) -> None:
     assert index_rows(store) == 3
     assert fold(long) != fold(long + "x")
     assert fold("x" * 200) == "x" * 200
+
+
+def test_the_wal_is_copied_while_others_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file alone, without its WAL, then holds what was written; a reader of an older state does not hinder it."""
+    monkeypatch.setattr(writers, "DUE", 1)
+    path = tmp_path / "store.sqlite"
+    store = Store.open(f"sqlite:///{path}")
+    with store.snapshot() as connection:
+        connection.execute(select(schema.resource.c.key)).all()
+        with ThreadPoolExecutor(4) as pool:
+            assert list(pool.map(lambda number: put(store, f"p{number}", 1, b"v1"), range(20))) == [None] * 20
+    put(store, "last", 1, b"v1")
+    shutil.copy(path, tmp_path / "alone.sqlite")
+    with contextlib.closing(sqlite3.connect(tmp_path / "alone.sqlite")) as alone:
+        assert alone.execute("SELECT count(*) FROM resource").fetchone() == (21,)
+        assert alone.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    store.close()
+
+
+def test_new_resources_of_a_block_are_indexed_together(store: Store) -> None:
+    with store.transaction() as transaction:
+        with transaction.together():
+            for name in ("a", "b"):
+                transaction.put("Patient", name, 1, b"v1", NOW, EVERY_KIND)
+            transaction.put("Patient", "a", 2, b"v2", NOW, EVERY_KIND[1:])
+            transaction.put("Patient", "c", 1, b"v1", NOW, EVERY_KIND)
+            transaction.delete("Patient", "c", 2, NOW)
+        found = transaction.connection.scalar(select(func.count()).select_from(schema.token_index))
+        assert found == 1
+    assert index_rows(store) == 2 * len(EVERY_KIND) - 1
+
+
+def test_savepoints_inside_a_block_take_back_index_rows(store: Store) -> None:
+    with store.transaction() as transaction, transaction.together():
+        transaction.put("Patient", "a", 1, b"v1", NOW, EVERY_KIND)
+        nested = transaction.connection.begin_nested()
+        transaction.put("Patient", "b", 1, b"v1", NOW, EVERY_KIND)
+        nested.rollback()
+        transaction.put("Patient", "c", 1, b"v1", NOW, EVERY_KIND[:1])
+    assert store.read("Patient", "b") is None
+    assert index_rows(store) == len(EVERY_KIND) + 1
