@@ -33,7 +33,16 @@ from relais.mappings.to_cda.parties import (
     speciality,
     structure_ids,
 )
-from relais.mappings.to_cda.prose import as_needed, dosage, french_date, french_period, measure, rhythm
+from relais.mappings.to_cda.prose import (
+    annotation,
+    as_needed,
+    dosage,
+    french_date,
+    french_period,
+    measure,
+    readable,
+    rhythm,
+)
 from relais.mappings.to_cda.relatives import kinship
 
 RULE = "CI-SIS PPS-PAERPA 2022.01, section 4"
@@ -175,7 +184,7 @@ def _read(conversion: Conversion, source: Resource, path: str, container: Resour
     if source.get("doNotPerform"):
         conversion.refuse(f"{path}.doNotPerform", "a prohibition, which an action cannot say", RULE, "business-rule")
     what = _concepts(conversion, source, path, container)
-    text = _text(source, what)
+    text = _text(conversion, source, what, container)
     if not text:
         conversion.refuse(f"{path}.{'description' if kind != 'ServiceRequest' else 'code.text'}", "what is to do", RULE)
     action = Action(
@@ -219,10 +228,11 @@ def _listed(element: Any) -> list[Resource]:
     return [one for one in found if isinstance(one, dict)]
 
 
-def _text(source: Resource, what: list[Resource]) -> str:
+def _text(conversion: Conversion, source: Resource, what: list[Resource], container: Resource) -> str:
     """The action in words: description or code, then notes and instructions."""
     concepts = (concept_text(_without_action_code(concept)) for concept in what)
-    instructions = [source.get("patientInstruction", ""), *(note.get("text", "") for note in source.get("note", ()))]
+    notes = (annotation(conversion, note, container) for note in source.get("note", ()))
+    instructions = [source.get("patientInstruction", ""), *notes]
     instructions += [dosage(one) for one in source.get("dosageInstruction", ())]
     instructions += [_diet(source["oralDiet"])] if "oralDiet" in source else []
     named = source.get("description") or next(filter(None, concepts), "")
@@ -232,14 +242,14 @@ def _text(source: Resource, what: list[Resource]) -> str:
 def _details(source: Resource) -> Iterator[str]:
     """What the volet has no element for: urgency, condition, reason, site, amount, kind of professional."""
     kinds = [one for one in _listed(source.get("category")) if from_jdv("pps_care_kind", [one]) is None]
-    if words := ", ".join(filter(None, map(concept_text, kinds))):
+    if words := ", ".join(filter(None, map(readable, kinds))):
         yield f"Catégorie : {words}"
     if urgency := _PRIORITIES.get(source.get("priority", "")):
         yield f"Priorité : {urgency}"
     if condition := as_needed(source):
         yield condition
     for name, label in _DETAILS.items():
-        if words := ", ".join(filter(None, map(concept_text, _listed(source.get(name))))):
+        if words := ", ".join(filter(None, map(readable, _listed(source.get(name))))):
             yield f"{label} : {words}"
     for name, label in _AMOUNTS.items():
         if amount := measure(source, name):

@@ -19,7 +19,7 @@ from relais.mappings.to_cda.conversion import Conversion
 from relais.mappings.to_cda.datatypes import codings, concept_text, original, period
 from relais.mappings.to_cda.parties import assigned_entity, read_party
 from relais.mappings.to_cda.problems import Problem, goal_code, read_problem
-from relais.mappings.to_cda.prose import french_date, marked, measure
+from relais.mappings.to_cda.prose import annotation, french_date, marked, measure, readable
 
 RULE = "CI-SIS PPS-PAERPA 2022.01, section 4"
 ASSESSMENT = "ORG-012"
@@ -238,7 +238,7 @@ def _goal_cell(conversion: Conversion, row: Row, goal_id: str, status: str) -> l
         said.append(f"Priorité : {word}")
     if who := _wanted_by(conversion, goal, row.path):
         said.append(f"Exprimé par {who}")
-    if kinds := ", ".join(filter(None, map(concept_text, goal.get("category", ())))):
+    if kinds := ", ".join(filter(None, map(readable, goal.get("category", ())))):
         said.append(f"{CATEGORY}{kinds}")
     return [marked(text, goal_id), *(paragraph(one) for one in said)]
 
@@ -363,7 +363,7 @@ def _as_list(elements: list[Element]) -> Node:
 def _criteria(goal: Resource) -> Iterator[str]:
     """What tells that the goal is reached, one text per target; later due dates in words."""
     for position, target in enumerate(goal.get("target", ())):
-        parts = [part for part in (concept_text(target.get("measure")), measure(target, "detail")) if part]
+        parts = [part for part in (readable(target.get("measure")), measure(target, "detail")) if part]
         due = measure(target, "due")
         late = f" (échéance : {french_date(due) if 'dueDate' in target else due})"
         if parts or (position and due):
@@ -406,8 +406,9 @@ def _assessments(conversion: Conversion, row: Row) -> Iterator[Assessment]:
             if outcome.get("resourceType") == "Observation":
                 yield from _observed(conversion, outcome, action.path, seen)
         for index, note in enumerate(action.progress):
-            yield from _noted(note, goal or action.source, f"{action.path}.progress", f"progress-{index}")
-    yield from _goal_outcomes(goal, path)
+            place = f"{action.path}.progress"
+            yield from _noted(conversion, note, goal or action.source, place, f"progress-{index}")
+    yield from _goal_outcomes(conversion, goal, path)
 
 
 def _observed(conversion: Conversion, observation: Resource, path: str, seen: list[Resource]) -> Iterator[Assessment]:
@@ -418,10 +419,8 @@ def _observed(conversion: Conversion, observation: Resource, path: str, seen: li
     if observation.get("status") not in _FACTS or not conversion.same_patient(observation, "subject", path):
         conversion.inform(path, "not a final result of this patient: not written", RULE)
         return
-    notes = [note.get("text", "") for note in observation.get("note", ())]
-    notes += [
-        f"Interprétation : {words}" for one in observation.get("interpretation", ()) if (words := concept_text(one))
-    ]
+    notes = [annotation(conversion, note, observation) for note in observation.get("note", ())]
+    notes += [f"Interprétation : {words}" for one in observation.get("interpretation", ()) if (words := readable(one))]
     text = "\n".join(part.strip() for part in (measure(observation, "value"), *notes) if part and part.strip())
     if not text:
         conversion.refuse(f"{path}.value", "the assessment in words", RULE)
@@ -431,22 +430,22 @@ def _observed(conversion: Conversion, observation: Resource, path: str, seen: li
     yield Assessment(moment, text, found, observation, path)
 
 
-def _goal_outcomes(goal: Resource, path: str) -> Iterator[Assessment]:
+def _goal_outcomes(conversion: Conversion, goal: Resource, path: str) -> Iterator[Assessment]:
     when = goal.get("statusDate")
     for index, outcome in enumerate(goal.get("outcomeCode", ())):
-        if text := concept_text(outcome):
+        if text := readable(outcome):
             yield Assessment(when, text, codings(outcome), goal, f"{path}.outcomeCode[{index}]", f"outcome-{index}")
     achievement = codes(goal.get("achievementStatus"))
     words = ACHIEVEMENTS.get(achievement[0]) if achievement else None
-    if words := words or concept_text(goal.get("achievementStatus")):
+    if words := words or readable(goal.get("achievementStatus")):
         reason = f" – {goal['statusReason'].strip()}" if goal.get("statusReason") else ""
         yield Assessment(
             when, f"Atteinte de l'objectif : {words}{reason}", [], goal, f"{path}.achievementStatus", "achievement"
         )
     for index, note in enumerate(goal.get("note", ())):
-        yield from _noted(note, goal, f"{path}.note[{index}]", f"note-{index}")
+        yield from _noted(conversion, note, goal, f"{path}.note[{index}]", f"note-{index}")
 
 
-def _noted(note: Resource, source: Resource, path: str, role: str) -> Iterator[Assessment]:
-    if text := (note.get("text") or "").strip():
+def _noted(conversion: Conversion, note: Resource, source: Resource, path: str, role: str) -> Iterator[Assessment]:
+    if text := annotation(conversion, note, source):
         yield Assessment(note.get("time"), text, [], source, path, role)

@@ -5,7 +5,7 @@ What a Composition says wins over the carrier (the main resource of the document
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from relais.cda import templates
@@ -39,7 +39,16 @@ from relais.mappings import extensions, identity, terminology
 from relais.mappings.context import Resource
 from relais.mappings.to_cda.consents import sharing_consents
 from relais.mappings.to_cda.conversion import Conversion
-from relais.mappings.to_cda.datatypes import address, coded, codings, concept_text, from_jdv, period, telecoms
+from relais.mappings.to_cda.datatypes import (
+    address,
+    coded,
+    codings,
+    current_name,
+    display_name,
+    from_jdv,
+    period,
+    telecoms,
+)
 from relais.mappings.to_cda.parties import (
     Party,
     assigned_entity,
@@ -56,6 +65,7 @@ from relais.mappings.to_cda.parties import (
     speciality,
 )
 from relais.mappings.to_cda.patient import record_target
+from relais.mappings.to_cda.prose import readable
 from relais.mappings.to_cda.relatives import contacts, is_guardian, related_entities, relationships
 
 CUSTODIAN_OF_PATIENTS = "1.2.250.1.213.4.1"
@@ -254,11 +264,11 @@ def _members(conversion: Conversion, carrier: Carrier) -> Iterator[Member]:
             target = conversion.resolve(participant.get("member"), f"{place}.member", team)
             structure = conversion.resolve(participant.get("onBehalfOf"), f"{place}.onBehalfOf", team)
             party = read_party(conversion, target, f"{place}.member.resolve()", structure)
+            _say_roles(conversion, participant.get("role", ()), target, party)
             if party is None or party.source.get("resourceType") == "Patient":
                 _check_relative(conversion, target, participant, place)
                 continue
             known.add(_key(party))
-            _say_roles(conversion, participant.get("role", ()), party.display)
             time = period(conversion, participant.get("period"), f"{place}.period")
             yield Member(party, _functions(participant.get("role", ())), time)
     for reference, path in carrier.contributors:
@@ -269,10 +279,12 @@ def _members(conversion: Conversion, carrier: Carrier) -> Iterator[Member]:
             conversion.say_named(reference, path, "Contributeur")
 
 
-def _say_roles(conversion: Conversion, roles: list[Resource], name: str) -> None:
+def _say_roles(conversion: Conversion, roles: Iterable[Resource], target: Resource | None, party: Party | None) -> None:
     """Put in words the roles in a team that JDV_J47 does not hold."""
+    names = (target or {}).get("name", ())
+    name = party.display if party else display_name(current_name(names)) if isinstance(names, list) else names
     for role in roles:
-        if not _functions([role]) and (words := concept_text(role)):
+        if not _functions([role]) and (words := readable(role)):
             conversion.remarks.append(f"{name} : {words}" if name else words)
 
 

@@ -47,7 +47,7 @@ from relais.mappings.to_cda.parties import (
     read_party,
     structure_ids,
 )
-from relais.mappings.to_cda.prose import french_date, french_period, marked, remarks_block
+from relais.mappings.to_cda.prose import annotation, french_date, french_period, marked, remarks_block
 from relais.mappings.to_cda.relatives import related_entities
 
 RULE = "docs/mapping-notification.md"
@@ -325,7 +325,7 @@ def _read_reasons(conversion: Conversion, notice: Notice) -> None:
         else:
             conversion.inform(place, "a reason without words is not written", RULE)
     for one in source.get("note", ()):
-        if words := (one.get("text") or "").strip():
+        if words := annotation(conversion, one, source):
             notice.comments.append(words)
     for reference, target, place in conversion.references(source, "basedOn", path):
         if (target or {}).get("resourceType") == "ServiceRequest" or reference.get("type") == "ServiceRequest":

@@ -14,7 +14,7 @@ from relais.mappings.context import Resource
 from relais.mappings.identity import codes
 from relais.mappings.to_cda.conversion import Conversion
 from relais.mappings.to_cda.datatypes import codings, concept_text, from_jdv, original
-from relais.mappings.to_cda.prose import french_date, marked, measure
+from relais.mappings.to_cda.prose import annotation, french_date, marked, measure, readable
 
 RULE = "CI-SIS PPS-PAERPA 2022.01, section 1"
 ALD = "MED-320"
@@ -136,7 +136,7 @@ def _problem_entry(
     low = conversion.time(onset, f"{path}.onset")
     high = conversion.time(abatement, f"{path}.abatement")
     observed = conversion.entry_id(condition, path)
-    comments = _comments(condition, number)
+    comments = _comments(conversion, condition, number)
     if _is_ald_itself(problem) and not comments and ald:
         comments = [content(str(ald), id="nombre-ALD")]
     entry = sections.problem_concern(
@@ -164,9 +164,9 @@ def _problem_entry(
 
 def _details(condition: Resource) -> Iterator[str]:
     """What the volet has no element for: severity, site, stage."""
-    sites = ", ".join(filter(None, map(concept_text, condition.get("bodySite", ()))))
-    stages = ", ".join(filter(None, (concept_text(stage.get("summary")) for stage in condition.get("stage", ()))))
-    severity = concept_text(condition.get("severity"))
+    sites = ", ".join(filter(None, map(readable, condition.get("bodySite", ()))))
+    stages = ", ".join(filter(None, (readable(stage.get("summary")) for stage in condition.get("stage", ()))))
+    severity = readable(condition.get("severity"))
     for label, words in ((SEVERITY, severity), (SITE, sites), (STAGE, stages)):
         if words:
             yield f"{label}{words}"
@@ -209,6 +209,6 @@ def _value(conversion: Conversion, problem: Problem, narrative_id: str) -> Code:
     return _outside(narrative_id, [problem.pps])
 
 
-def _comments(condition: Resource, number: int) -> list[Element]:
-    notes = [note["text"].strip() for note in condition.get("note", ()) if note.get("text", "").strip()]
+def _comments(conversion: Conversion, condition: Resource, number: int) -> list[Element]:
+    notes = filter(None, (annotation(conversion, note, condition) for note in condition.get("note", ())))
     return [marked(note, f"pb-{number}-commentaire-{index}") for index, note in enumerate(notes, 1)]

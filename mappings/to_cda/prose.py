@@ -5,7 +5,9 @@ from __future__ import annotations
 from relais.cda.datatypes import PARIS, datetime_from_ts, ts_from_fhir
 from relais.cda.narrative import Element, Node, bullet_list, paragraph
 from relais.mappings.context import Resource
-from relais.mappings.to_cda.datatypes import concept_text
+from relais.mappings.identity import codes
+from relais.mappings.to_cda.conversion import Conversion
+from relais.mappings.to_cda.datatypes import concept_text, current_name, display_name
 
 _UNITS = {
     "h": ("heure", "toutes les {} heures"),
@@ -54,6 +56,22 @@ _MOMENTS = {
     "PCV": "après le dîner",
 }
 """Timing.repeat.when (event-timing) in the words of the narrative."""
+
+
+def readable(concept: Resource | None) -> str:
+    """What one reads of a CodeableConcept: its words, else its codes as they are."""
+    return concept_text(concept) or ", ".join(codes(concept))
+
+
+def annotation(conversion: Conversion, note: Resource, container: Resource) -> str:
+    """An Annotation in words, with who said so."""
+    text, reference = (note.get("text") or "").strip(), note.get("authorReference", {})
+    target = conversion.resources.resolve(reference, container) or {}
+    person = conversion.resources.resolve(target.get("practitioner"), target) or target
+    name = person.get("name")
+    stated = display_name(current_name(name)) if isinstance(name, list) else name
+    who = note.get("authorString") or stated or reference.get("display") or ""
+    return f"{text} ({who.strip()})" if text and who.strip() else text
 
 
 def french_date(value: str | None) -> str:

@@ -8,12 +8,12 @@ from relais.cda import sections
 from relais.cda.model import II, Boolean, Code, Integer, Interval, Section, Statement, Value
 from relais.cda.narrative import Node, paragraph, table
 from relais.cda.templates import TERMINOLOGIE_CISIS
-from relais.mappings import terminology
+from relais.mappings import identity, terminology
 from relais.mappings.context import Resource
 from relais.mappings.identity import codes
 from relais.mappings.to_cda.conversion import Conversion
 from relais.mappings.to_cda.datatypes import concept_text, original, period
-from relais.mappings.to_cda.prose import marked
+from relais.mappings.to_cda.prose import annotation, marked
 
 RULE = "CI-SIS PPS-PAERPA 2022.01, section 3"
 TOP_LEVEL = ("PAT-009", "PAT-008", "PAT-001", "PAT-002", "PAT-006", "ORG-013")
@@ -98,7 +98,8 @@ def _provisions(conversion: Conversion) -> dict[str, Provision]:
         found[provision.code] = provision
     for provision in found.values():
         if provision.code == _code_of(provision.source.get("code", {})):
-            notes = (" ".join(note.get("text", "").split()) for note in provision.source.get("note", ()))
+            stated = provision.source.get("note", ())
+            notes = (" ".join(annotation(conversion, note, provision.source).split()) for note in stated)
             conversion.remarks += [f"{note_label(provision.code)}{note}" for note in notes if note]
     _imply_aid(found)
     return found
@@ -167,7 +168,7 @@ def _fall_back(conversion: Conversion, found: dict[str, Provision], plan: Resour
         if "high-priority" in codes(goal.get("priority"))
         and conversion.designates_patient(goal.get("expressedBy", {}), goal)
     ]
-    notes = [note.get("text", "") for note in plan.get("note", ())]
+    notes = [annotation(conversion, note, plan) for note in plan.get("note", ())]
     for code, texts in (("PAT-009", wishes), ("PAT-008", notes)):
         text = "\n".join(one.strip() for one in texts if one and one.strip())
         if text and code not in found:
@@ -178,6 +179,9 @@ def _fall_back(conversion: Conversion, found: dict[str, Provision], plan: Resour
         path = f"Coverage[{index}]"
         kind = set(codes(coverage.get("type")))
         if coverage.get("status") == "active" and conversion.same_patient(coverage, "beneficiary", path):
+            if not identity.covers(coverage.get("period", {}), conversion.emission.now.date()):
+                conversion.inform(f"{path}.period", "not a coverage of today: not written", RULE)
+                continue
             payer = _payer(conversion, coverage, path)
             if kind & _PENSION_COVERAGE and payer and "PAT-001" not in found:
                 found["PAT-001"] = Provision("PAT-001", text=payer, source=coverage, path=path)

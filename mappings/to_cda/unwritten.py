@@ -53,7 +53,7 @@ WRITTEN = {
     ),
     "Condition.stage": _names("summary"),
     "Consent": _names("status scope category patient dateTime sourceAttachment policyRule provision"),
-    "Coverage": _names("status type beneficiary payor"),
+    "Coverage": _names("status type beneficiary payor period"),
     "Goal": _names(
         "lifecycleStatus achievementStatus category priority description subject startDate startCodeableConcept target "
         "statusDate statusReason expressedBy addresses note outcomeCode outcomeReference"

@@ -16,7 +16,7 @@ from relais.mappings.from_cda import to_bundle
 from relais.mappings.to_cda import convert
 from relais.mappings.to_cda.problems import DOUBTS
 from relais.mappings.to_cda.prose import dosage, rhythm
-from support.plans import CISIS, EMISSION, ICD10, Plan, concept, minimal_plan
+from support.plans import CISIS, EMISSION, ICD10, LOINC, Plan, concept, minimal_plan
 
 Resource = dict[str, Any]
 
@@ -198,6 +198,46 @@ def test_start_reason_and_category_of_a_goal_are_in_its_words() -> None:
     assert "Motif du statut : Hospitalisation" in words
     assert "Début : au retour à domicile" in words
     assert "Catégorie : Autonomie" in words
+
+
+def test_who_wrote_a_note_is_in_its_words() -> None:
+    plan = minimal_plan()
+    notes: list[Resource] = [
+        {"text": "Marche mieux", "authorString": "Sa fille"},
+        {"text": "Reste fatiguée", "authorReference": plan.ref("doctor")},
+    ]
+    plan["goal-1"]["note"] = notes
+    plan.action("physio", "Kinésithérapie", note=notes[:1])
+    plan.condition("asthma", {"text": "Asthme"}, note=notes[1:])
+    words = narrative(plan, templates.CARE_PLAN[-1])
+    assert "Marche mieux (Sa fille)" in words
+    assert "Reste fatiguée (Claire ORME)" in words
+    assert "Kinésithérapie – Marche mieux (Sa fille)" in words
+    assert "Reste fatiguée (Claire ORME)" in narrative(plan, templates.ACTIVE_PROBLEMS[-1])
+
+
+def test_codes_without_words_are_readable() -> None:
+    plan = minimal_plan()
+    coded = {"coding": [{"system": LOINC, "code": "4548-4"}]}
+    quantity = {"comparator": "<", "value": 7, "unit": "%"}
+    plan["goal-1"] |= {"target": [{"measure": coded, "detailQuantity": quantity}], "outcomeCode": [coded]}
+    plan.action("dose", "Dosage", reasonCode=[coded])
+    words = narrative(plan, templates.CARE_PLAN[-1])
+    assert "4548-4 : < 7 %" in words
+    assert words.count("4548-4") == 3
+
+
+def test_a_coverage_that_has_ended_is_left_out() -> None:
+    plan = minimal_plan()
+    period = {"start": "2019-01-01", "end": "2024-12-31"}
+    kind = concept("https://relais.example/fhir/CodeSystem/coverage-type", "complementaire")
+    beneficiary = plan.ref("patient")
+    payor = [{"display": "Mutuelle du Val"}]
+    elements = {"status": "active", "type": kind, "beneficiary": beneficiary, "payor": payor}
+    plan.add("insurer", "Coverage", **elements, period=period)
+    assert "Mutuelle" not in narrative(plan, templates.SOCIAL_PROVISIONS[-1])
+    plan["insurer"]["period"] = {"start": "2019-01-01"}
+    assert "Mutuelle du Val" in narrative(plan, templates.SOCIAL_PROVISIONS[-1])
 
 
 def test_the_interpretation_of_an_assessment_is_in_its_words() -> None:

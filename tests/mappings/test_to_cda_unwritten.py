@@ -141,7 +141,13 @@ def test_members_and_roles_that_the_header_cannot_hold_are_in_words() -> None:
         {"member": {"display": "Mme Cèdre, bénévole"}},
         {"member": plan.ref("pharmacist"), "role": [{"text": "Préparation des piluliers"}]},
     ]
+    plan["team"]["participant"] += [
+        {"member": plan.ref("patient"), "role": [{"text": "Décide des horaires"}]},
+        {"member": plan.ref("sister"), "role": [{"coding": [{"system": SNOMED, "code": "133932002"}]}]},
+    ]
     said = words(plan)
+    assert "Dominique PAT-TROIS : Décide des horaires" in said
+    assert "Sophie NESSI : 133932002" in said
     assert "Membre de l'équipe : Mme Cèdre, bénévole" in said
     assert "Jean MARTIN : Préparation des piluliers" in said
 
