@@ -400,6 +400,7 @@ class _Parser:
 
     def _compared(self, resource_type: str, code: str, test: Comparison) -> Criterion:
         """The operators of R4 §3.1.3, as far as they make sense for the type of the parameter."""
+        _refuse_unstorable(code, test.value)  # a string may have escaped it
         if code in FULL_TEXT and test.operator == "co":
             return self._full_text(FULL_TEXT[code], "", test.value)
         parameter, operator = _parameter(resource_type, code), test.operator

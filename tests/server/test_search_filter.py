@@ -207,6 +207,8 @@ def test_filters_over_several_types(store: Store) -> None:
         ("birthdate co 1979", "not-supported"),
         ("given gt x", "not-supported"),
         ("birthdate eq x", "value"),
+        (r'_id eq "\u0000"', "value"),
+        (r'_text co "\ud800"', "value"),
         ("birthdate pr maybe", "value"),
         ("gender in http://example.org/v", "not-supported"),  # no terminology here
         ("gender.name eq x", "not-supported"),
