@@ -184,7 +184,7 @@ def fill(url: str, resources: int) -> float:
         repository.store.close()
         return 0
     for start in range(0, resources, BATCH):
-        with repository.transaction() as transaction:
+        with repository.transaction() as transaction, transaction.together():
             for owner in range(start // PER_PATIENT, min(start + BATCH, resources) // PER_PATIENT):
                 head, *others = belongings(owner)
                 transaction.create(head, resource_id=f"p{owner}")
