@@ -33,8 +33,8 @@ def objections(patient: Resource, ids: Sequence[II], *, qualified: bool) -> Iter
     bears must be that of a qualified identity.
     """
     current = [one for one in patient.get("identifier", ()) if identity.is_current(one)]
-    ours = {(ii.root, ii.extension) for one in current if (ii := identity.any_ii_of(one))}
-    theirs = {(ii.root, ii.extension) for ii in ids}
+    ours = {_named(ii) for one in current if (ii := identity.any_ii_of(one))}
+    theirs = {_named(ii) for ii in ids}
     domains = {root for root, _ in ours} & {root for root, _ in theirs} & set(INS_ROOTS)
     decisive = {name for name in ours & theirs if not domains or name[0] in domains}
     if not decisive:
@@ -59,6 +59,11 @@ def changes(connection: Connection, leased: Leased, document: IssuedDocument | N
     own = document.carrier != ""  # made here, it bears an INS only because the identity was qualified
     qualified = own or to_patient or leased.channel in QUALIFYING
     return tuple(objections(load(stored.content or b""), document.identity.patient, qualified=qualified))
+
+
+def _named(ii: II) -> tuple[str | None, str]:
+    """Domain and number; people write an INS in groups."""
+    return ii.root, "".join((ii.extension or "").split())
 
 
 def _objection(code: str, message: str) -> Issue:

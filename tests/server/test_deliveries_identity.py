@@ -86,6 +86,19 @@ def test_a_change_of_anything_else_holds_nothing_up(office: Office) -> None:
     assert office.task(task)["status"] == "completed"
 
 
+def test_an_ins_written_in_groups_is_the_same_ins(office: Office) -> None:
+    plan = office.post(PLANS["full"], "CarePlan")
+
+    def spaced(patient: Resource) -> None:
+        for one in identity.ins_identifiers(patient):
+            one["value"] = f"{one['value'][:1]} {one['value'][1:3]} {one['value'][3:]}"
+
+    put(office, office.read(plan)["subject"]["reference"], spaced)
+    task = office.order(plan, "dmp")
+    office.work()
+    assert office.task(task)["status"] == "completed"
+
+
 def test_a_withdrawal_is_not_held_up(office: Office) -> None:
     plan = office.post(PLANS["full"], "CarePlan")
     office.order(plan, "dmp")
