@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 refused (one line per issue on standard error), 2 wrong us
 
 from __future__ import annotations
 
+import json
 import logging
 import signal
 import sys
@@ -136,15 +137,19 @@ def settings_() -> None:
 @click.option("--mllp-port", type=int, default=2575, show_default=True)
 @_json_option
 def sandbox(folder: Path, smtp_port: int, https_port: int, imap_port: int, mllp_port: int, as_json: bool) -> None:
-    """Play an MSSanté operator, a DMP and an HL7 v2 platform that check what they receive."""
+    """Play an MSSanté operator, a DMP and an HL7 v2 platform that check what they receive.
+
+    Prints the settings that lead there, as a settings file (RELAIS_CONFIG) has them.
+    """
     from relais.server.sandbox import Sandbox
 
-    stop = _stop_event()
+    stop, folder = _stop_event(), folder.resolve()
     with Sandbox(
         folder, smtp_port=smtp_port, https_port=https_port, imap_port=imap_port, mllp_port=mllp_port
     ) as counterparts:
         found = {"folder": str(folder), **counterparts.settings}
-        _answer(found, "\n".join(f"{name}: {value}" for name, value in found.items()), as_json)
+        lines = [f"{name} = {json.dumps(value)}" for name, value in counterparts.settings.items()]
+        _answer(found, "\n".join([f"# what they receive is in {folder}", *lines]), as_json)
         sys.stdout.flush()
         stop.wait()
 
