@@ -38,6 +38,8 @@ PATIENT_MAX_SIZE = 25_000_000
 # A folded Subject may begin with an empty line, which receivers read as a space before the XDM marker; 998 is the
 # longest line of RFC 5322.
 _ONE_LINE_HEADERS = SMTP.clone(max_line_length=998)
+_ENCODED_WORD = 45
+"""Bytes that one encoded word holds in base64: `=?utf-8?b?…?=`."""
 
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
@@ -93,7 +95,7 @@ def compose(shipment: Shipment, settings: Settings, trust: TrustSpace | None = N
         readable = _readable(shipment.document) if settings.mss_pdf else None
     to_patient = any(is_of_patient(recipient) for recipient in shipment.recipients)
     message = EmailMessage(policy=_ONE_LINE_HEADERS)
-    message["From"] = Address(" ".join(settings.organization_name.split()), addr_spec=settings.mss_sender)
+    message["From"] = Address(_display_name(settings.organization_name), addr_spec=settings.mss_sender)
     message["To"] = [Address(addr_spec=recipient) for recipient in shipment.recipients]
     if settings.mss_reply_to:
         message["Reply-To"] = Address(addr_spec=settings.mss_reply_to)
@@ -200,6 +202,15 @@ def plain(text: str) -> str:
     """`text` on one line without accents and ligatures; hyphen and apostrophe stay."""
     decomposed = unicodedata.normalize("NFKD", " ".join(text.split()).translate(_UNDECOMPOSED))
     return "".join(char for char in decomposed if not unicodedata.combining(char))
+
+
+def _display_name(name: str) -> str:
+    """`name` on one line; without accents where the words that have some need more than one encoded word (RFC 2047 §2):
+    a header field of ours is one line, and an encoded word has 75 characters at most."""
+    words = name.split()
+    accented = [index for index, word in enumerate(words) if not word.isascii()]
+    encoded = " ".join(words[accented[0] : accented[-1] + 1]).encode() if accented else b""
+    return " ".join(words) if len(encoded) <= _ENCODED_WORD else plain(name)
 
 
 def _birth_name(parts: Sequence[NamePart]) -> str:

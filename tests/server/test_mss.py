@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import socketserver
 import threading
 import time
@@ -166,6 +167,24 @@ def test_message_is_ascii_on_the_wire() -> None:
     raw = compose(small_shipment(), settings(organization_name="Dispositif d'appui de l'Évêché")).as_bytes()
     assert raw.isascii()
     assert max(map(len, raw.split(b"\r\n"))) <= 998
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("Dispositif d'appui à la coordination du Val d'Orge", "Dispositif d'appui à la coordination du Val d'Orge"),
+        ("Communauté Territoriale de Santé d'Évry", "Communauté Territoriale de Santé d'Évry"),
+        (
+            "Communauté Professionnelle Territoriale de Santé Évry Étampes",
+            "Communaute Professionnelle Territoriale de Sante Evry Etampes",
+        ),
+    ],
+)
+def test_no_encoded_word_is_longer_than_the_standard_has_it(name: str, shown: str) -> None:
+    raw = compose(small_shipment(), settings(organization_name=name)).as_bytes()
+    assert all(len(word) <= 75 for word in re.findall(rb"=\?\S+\?=", raw.partition(b"\r\n\r\n")[0]))
+    parsed = message_from_bytes(raw, policy=policy.default)
+    assert parsed["From"].addresses[0].display_name == shown
 
 
 def named(*, family: str = "LE GALL", given: str = "ZOÉ", birth_time: str | None = "19790328") -> Document:
