@@ -250,7 +250,7 @@ def _attached_files(root: etree._Element) -> Iterator[_Finding]:
             yield _Finding(element, "relais-media-content", "the content is not of the type that mediaType tells")
         elif element.get("mediaType") == media.PDF and media.is_cut_short(data):
             message = "the PDF has no end marker: it is cut short"
-            yield _Finding(element, "relais-media-end", message, "incomplete", "warning")
+            yield _Finding(element, "relais-media-end", message, "incomplete")
 
 
 _RULES: tuple[Callable[[etree._Element], Iterator[_Finding]], ...] = (

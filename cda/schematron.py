@@ -45,6 +45,8 @@ __all__ = [
     "read_schema",
 ]
 
+_ENTITIES = {"&amp;": "&#38;", "&lt;": "&#60;", "&gt;": "&#62;", "&quot;": "&#34;"}
+UNREADABLE = "the engine of the rules does not read this document: names or attributes beyond its limits"
 _STEP = re.compile(r"(?P<attribute>@?)(?:Q\{(?P<uri>[^}]*)\})?(?P<name>[^/\[{}]+)(?:\[(?P<index>\d+)\])?")
 
 
@@ -90,14 +92,20 @@ class Result:
 
 
 class Source:
-    """A document under test, parsed once for every schema."""
+    """A document under test, parsed once for every schema. Raises SchematronError for one that Saxon does not take."""
 
     def __init__(self, processor: Processor, tree: etree._ElementTree) -> None:
         self.root = tree.getroot()
         self._places = Places()
         self._children: dict[tuple[etree._Element, str], list[etree._Element]] = {}
         # ASCII with character references: independent of the locale. The root only: no DTD reaches Saxon.
-        self.node = processor.saxon.parse_xml(xml_text=etree.tostring(self.root, with_tail=False).decode("ascii"))
+        text = etree.tostring(self.root, with_tail=False).decode("ascii")
+        for entity, character in _ENTITIES.items():  # Java counts the first kind, and stops at 100,000
+            text = text.replace(entity, character)
+        try:
+            self.node = processor.saxon.parse_xml(xml_text=text)
+        except PySaxonApiError as error:  # more than 200 attributes, a name of more than 1,000 characters
+            raise SchematronError(Issue("fatal", "too-costly", UNREADABLE)) from error
 
     def place(self, path: str) -> tuple[str, int]:
         """XPath and line number of the node that the XPath function `path` wrote so."""
@@ -111,7 +119,7 @@ class Source:
                     self._children[element, tag] = element.findall(tag)
                 element = self._children[element, tag][int(step["index"]) - 1]
         if path == "/":
-            return path, 0
+            return path, line_of(self.root)
         return self._places.of(element) + attribute, line_of(element)
 
 

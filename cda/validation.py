@@ -42,6 +42,7 @@ from relais.cda.schematron import (
     NotRun,
     Processor,
     Result,
+    SchematronError,
     line_of,
     read_pattern,
     read_schema,
@@ -240,14 +241,19 @@ class Validator:
         log: Any = self._schema.error_log
         places = Places()
         for entry in log:
-            found: Any = tree.xpath(entry.path) if entry.path else None
-            element = found[0] if found else tree.getroot()
+            element = _found(tree, entry.path)
             text = entry.message.replace(f"{{{V3}}}", "")
             fixed_text = _QUOTED_VALUE.sub("…", text)
             yield Problem("error", text, fixed_text, places.of(element), line_of(element), XML_SCHEMA)
 
     def _profile_results(self, tree: etree._ElementTree) -> Iterator[ProfileResult]:
-        source = self._processor.source(tree)
+        try:
+            source = self._processor.source(tree)
+        except SchematronError as error:
+            for profile in GENERIC_PROFILES:
+                not_run = NotRun(profile.file, error.issues[0].message)
+                yield ProfileResult(profile.name, True, 0, 0, (), (not_run,))
+            return
         expected = self._contradicted(tree)
         misleading = _misleading_code_systems(tree)
         model = [template for template in dict.fromkeys(_template_ids(tree)) if template in MODEL_PROFILES]
@@ -318,6 +324,18 @@ class Validator:
             (verified if looked_up else unverified)[system] += 1
         for system in sorted(names):
             yield CodeSystemUse(system, names[system], verified[system], unverified[system])
+
+
+def _found(tree: etree._ElementTree, path: str | None) -> etree._Element:
+    """The element at a path that libxml2 wrote, with the prefixes of the document; the root where there is none."""
+    if not path:
+        return tree.getroot()
+    bound = {prefix: uri for element in tree.getroot().iter() for prefix, uri in element.nsmap.items() if prefix}
+    try:
+        found: Any = tree.xpath(path, namespaces=bound)
+    except etree.XPathError:
+        return tree.getroot()
+    return found[0] if found else tree.getroot()
 
 
 def _template_ids(tree: etree._ElementTree) -> list[str]:

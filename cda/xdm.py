@@ -16,7 +16,6 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
@@ -270,9 +269,16 @@ def _read_files(data: bytes, limits: Limits) -> dict[str, bytes]:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             infos = archive.infolist()
             _check_directory(infos, len(data), limits)
-            return {info.filename: archive.read(info) for info in infos if not info.is_dir()}
+            return {info.filename: _expanded(archive, info) for info in infos if not info.is_dir()}
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, struct.error):
         _refuse("not a readable ZIP archive (truncated or damaged)", code="structure")
+
+
+def _expanded(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    try:
+        return archive.read(info)
+    except (zipfile.BadZipFile, zlib.error, EOFError):
+        _refuse("damaged: it does not expand to what the archive says of it", _shown(info), code="structure")
 
 
 def _check_directory_size(data: bytes, limits: Limits) -> None:
@@ -291,18 +297,22 @@ def _check_directory(infos: Sequence[zipfile.ZipInfo], archive_size: int, limits
     if len(infos) > limits.entries:
         _refuse(f"more than {limits.entries} entries", code="too-costly")
     expanded = sum(info.file_size for info in infos)
+    largest = _shown(max(infos, key=lambda info: info.file_size)) if infos else ""
     if expanded > limits.expanded:
-        _refuse(f"expands to more than {limits.expanded} bytes", code="too-costly")
+        _refuse(f"expands to more than {limits.expanded} bytes", largest, code="too-costly")
     if expanded > max(limits.small, limits.ratio * archive_size):
-        _refuse(f"expands to more than {limits.ratio} times its size", code="too-costly")
+        _refuse(f"expands to more than {limits.ratio} times its size", largest, code="too-costly")
     for info in infos:
         _check_file(info, limits)
-    if max(Counter(info.filename.rstrip("/").casefold() for info in infos).values(), default=0) > 1:
-        _refuse("two entries have the same name, letter case apart", code="duplicate")
+    named: set[str] = set()
+    for info in infos:
+        if (name := info.filename.rstrip("/").casefold()) in named:
+            _refuse("two entries have the same name, letter case apart", _shown(info), code="duplicate")
+        named.add(name)
 
 
 def _check_file(info: zipfile.ZipInfo, limits: Limits) -> None:
-    shown = ascii(info.orig_filename)[1:-1]
+    shown = _shown(info)
     parts = info.filename.removesuffix("/").split("/")
     if info.orig_filename != info.filename or any(part in ("", ".", "..") for part in parts):
         _refuse("a name that leaves its folder, is absolute or is not plain", shown, code="security")
@@ -317,6 +327,10 @@ def _check_file(info: zipfile.ZipInfo, limits: Limits) -> None:
         _refuse("neither stored nor deflated", shown, code="not-supported")
     if info.file_size > max(limits.small, limits.ratio * info.compress_size):
         _refuse(f"expands to more than {limits.ratio} times its compressed size", shown, code="too-costly")
+
+
+def _shown(info: zipfile.ZipInfo) -> str:
+    return ascii(info.orig_filename)[1:-1]
 
 
 # metadata and documents

@@ -19,7 +19,7 @@ STYLE_SHEET = b"http://www.w3.org/1999/XSL/Transform"
 
 _CONTENT = b"urn:asip-sante:ci-sis"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff", b"<\x00", b"\x00<")
 _BLANK = b" \t\r\n"
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 _MLLP_START = b"\x0b"
@@ -90,7 +90,8 @@ def _xml_kind(head: bytes) -> Kind:
         return "metadata"
     if name:
         return "unknown"
-    return next((kind for mark, kind in _MARKS if mark in head), "unknown")
+    legible = head.replace(b"\x00", b"")  # UTF-16, UTF-32
+    return next((kind for mark, kind in _MARKS if mark in legible), "unknown")
 
 
 class _Found(Exception):  # noqa: N818 - ends the parse, no error

@@ -147,7 +147,7 @@ BODY_PDF = 'mediaType="application/pdf" representation="B64"'
             "/ClinicalDocument/author/time",
             "warning",
         ),
-        (body(BODY_PDF, b64encode(b"%PDF-1.4 cut").decode()), "relais-media-end", BODY_TEXT, "warning"),
+        (body(BODY_PDF, b64encode(b"%PDF-1.4 cut").decode()), "relais-media-end", BODY_TEXT, "error"),
         (body(BODY_PDF, "%PDF not Base64"), "relais-base64", BODY_TEXT, "error"),
         (body(BODY_PDF, ""), "relais-base64", BODY_TEXT, "error"),
         (body(BODY_PDF, b64encode(b"PK\3\4").decode()), "relais-media-content", BODY_TEXT, "error"),

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from lxml import etree
 
+from relais.cda.schematron import UNREADABLE
 from relais.cda.writer import write
 from relais.cda.xdm import Sender, pack
 from relais.server.reports.formats import FORMS
@@ -384,6 +385,64 @@ def test_document_that_lacks_or_has_too_much_is_refused(
     assert rule in rules(report)
     assert report.verdict != "conformant"
     assert all(finding.line > 0 for _, _, finding in report.findings() if finding.rule == rule)
+
+
+def test_document_that_the_engine_of_the_rules_does_not_take_is_not_passed(judge: Judge, cisis: Path) -> None:
+    many = " ".join(f'a{number}="1"' for number in range(300))
+    report = judge.judge(example(cisis, UNSTRUCTURED).replace(b"<title>", f"<title {many}>".encode(), 1))
+    assert report.verdict == "not-conformant"  # the XML schema says where
+    reasons = {found.message for check in report.parts[0].checks for found in check.not_run}
+    assert reasons == {UNREADABLE}
+
+
+def test_many_character_entities_are_no_obstacle(judge: Judge, cisis: Path) -> None:
+    data = example(cisis, UNSTRUCTURED).replace(b"<title>", b"<title>" + b"&amp;&lt;&gt;" * 40_000, 1)
+    assert not any(check.not_run for check in judge.judge(data).parts[0].checks)
+
+
+def test_document_whose_names_have_a_prefix_is_refused_with_its_places(judge: Judge, cisis: Path) -> None:
+    """Children without the prefix of the root are in no namespace."""
+    data = example(cisis, UNSTRUCTURED).replace(b' xmlns="urn:hl7-org:v3"', b' xmlns:c="urn:hl7-org:v3"')
+    data = data.replace(b"<ClinicalDocument", b"<c:ClinicalDocument").replace(b"</Clin", b"</c:Clin")
+    report = judge.judge(data.replace(b"<title>", b"<c:title>").replace(b"</title>", b"</c:title>"))
+    [finding] = [found for _, _, found in report.findings() if found.rule.endswith("CDA_extended.xsd")]
+    assert (report.verdict, finding.line > 20) == ("not-conformant", True)
+
+
+@pytest.mark.parametrize("encoding", ["UTF-16", "UTF-16-LE", "UTF-16-BE"])
+def test_document_in_utf_16_is_judged(judge: Judge, cisis: Path, encoding: str) -> None:
+    _, _, content = example(cisis, UNSTRUCTURED).decode().partition("?>")
+    report = judge.judge(f'<?xml version="1.0" encoding="{encoding[:6]}"?>{content}'.encode(encoding))
+    assert (report.kind, report.verdict) == ("cda", "conformant")
+
+
+def test_document_in_utf_32_is_refused_as_a_document(judge: Judge, cisis: Path) -> None:
+    _, _, content = example(cisis, UNSTRUCTURED).decode().partition("?>")
+    report = judge.judge(f'<?xml version="1.0" encoding="UTF-32"?>{content}'.encode("UTF-32"))
+    assert (report.kind, rules(report)) == ("cda", ["XML 1.0"])
+
+
+@pytest.mark.parametrize("kept", [0.5, 0.999])
+def test_attached_pdf_that_is_cut_short_is_doubtful(judge: Judge, cisis: Path, kept: float) -> None:
+    def cut(element: etree._Element) -> None:
+        pdf = base64.b64decode("".join((element.text or "").split()))
+        element.text = base64.b64encode(pdf[: int(len(pdf) * kept)]).decode()
+
+    report = judge.judge(altered(example(cisis, UNSTRUCTURED), BODY, cut))
+    assert (report.verdict, rules(report)) == ("doubtful", ["relais-media-end"])
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        (lambda data: data.replace(data[data.index(b"PK\1\2") + 16 :][:4], b"\0\0\0\0"), "README.TXT"),
+        (lambda _: zipped("IHE_XDM/A.XML", second="ihe_xdm/a.xml"), "ihe_xdm/a.xml"),
+        (lambda _: zipped("IHE_XDM/BIG.XML", b"0" * 50_000_000), "IHE_XDM/BIG.XML"),
+    ],
+)
+def test_refused_archive_names_its_entry(judge: Judge, change: Callable[[bytes], bytes], place: str) -> None:
+    report = judge.judge(change(archive()))
+    assert [(found.rule, found.path) for _, _, found in report.findings()] == [("xdm.archive", place)]
 
 
 def test_document_in_the_wrong_namespace_is_refused_by_schema_and_header_rules(judge: Judge, cisis: Path) -> None:
