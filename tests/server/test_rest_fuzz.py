@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 import requests
@@ -51,6 +53,41 @@ _patches = st.lists(
         }
     )
 )
+_PARAMETERS = ("name", "birthdate", "identifier", "general-practitioner.name", "link:Patient.family", "_id", "_content")
+_MODIFIERS = ("", "", "", ":exact", ":contains", ":missing", ":not", ":text", ":in", ":of-type", ":identifier", ":zz")
+_RESULTS = ("_sort", "_count", "_include", "_revinclude", "_summary", "_elements", "_total", "_page", "_type", "_at")
+_VALUES = (
+    "true",
+    "2026",
+    "ap2026-01-01T10:00:00+01:00",
+    "a|b",
+    "a|b|c",
+    "x$y",
+    "*",
+    "Patient:link",
+    "-name",
+    "\0",
+    "é",
+)
+_asked = st.sampled_from(_VALUES) | st.text(max_size=12)
+_filters = st.recursive(
+    st.builds(
+        lambda name, operator, value: f"{name} {operator} {json.dumps(value)}",
+        st.sampled_from(_PARAMETERS),
+        st.sampled_from(("eq", "ne", "co", "sw", "ew", "gt", "le", "ap", "po", "pr", "ss", "in", "re", "zz")),
+        _asked,
+    ),
+    lambda inner: (
+        st.builds("({}) {} ({})".format, inner, st.sampled_from(("and", "or", "")), inner)
+        | st.builds("not ({})".format, inner)
+    ),
+    max_leaves=5,
+)
+_pairs = st.one_of(
+    st.tuples(st.builds("{}{}".format, st.sampled_from(_PARAMETERS), st.sampled_from(_MODIFIERS)), _asked),
+    st.tuples(st.sampled_from(_RESULTS), _asked),
+    st.tuples(st.just("_filter"), _filters),
+)
 _bounded = settings(
     max_examples=120, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -79,6 +116,17 @@ def test_any_headers(
     facade: RunningFacade, method: str, address: str, headers: dict[str, str], body: bytes | None
 ) -> None:
     _answer(facade, method, address, headers=headers, data=body)
+
+
+@_bounded
+@given(
+    address=st.sampled_from(("Patient", "", "Patient/fuzz/*", "Patient/_history")),
+    pairs=st.lists(_pairs, min_size=1, max_size=4),
+    lenient=st.booleans(),
+)
+def test_any_query(facade: RunningFacade, address: str, pairs: list[tuple[str, str]], lenient: bool) -> None:
+    query = urlencode([(name, value.encode("utf-8", "surrogatepass")) for name, value in pairs])
+    _answer(facade, "GET", f"{address}?{query}", headers={"Prefer": "handling=lenient"} if lenient else {})
 
 
 @_bounded
