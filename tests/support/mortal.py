@@ -43,10 +43,10 @@ class Mortal(Worker):
             self._at("leasing")  # written, not committed
         return leased
 
-    def _try(self, leased: outbox.Leased, document: Any) -> Any:
+    def _try(self, taken: Any) -> Any:
         self._at("leased")
         with self._dying_inside():
-            settlement = super()._try(leased, document)
+            settlement = super()._try(taken)
         self._at("answered")
         return settlement
 
