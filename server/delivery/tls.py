@@ -116,8 +116,11 @@ def _check_validity(path: str, setting: str) -> None:
         certificate = x509.load_pem_x509_certificate(Path(path).read_bytes())
     except (OSError, ValueError) as error:
         raise _unusable("the client certificate or its key cannot be read", setting) from error
-    if certificate.not_valid_after_utc < datetime.now(UTC):
+    now = datetime.now(UTC)
+    if certificate.not_valid_after_utc < now:
         raise DeliveryError(Issue("error", "security", "our certificate has expired", setting, "TLS"), retry=False)
+    if certificate.not_valid_before_utc > now:
+        raise DeliveryError(Issue("error", "security", "our certificate is not valid yet", setting, "TLS"), retry=False)
 
 
 def _unusable(message: str, setting: str) -> DeliveryError:
