@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ from fhirpy import SyncFHIRClient
 from flask.testing import FlaskClient
 
 from relais.server.app import create_app
+from relais.server.fhir.repository import new_id
 from relais.server.settings import Settings
 from support.facade import RunningFacade, issues
 
@@ -295,6 +297,7 @@ def test_entries_without_url_are_where_their_body_belongs(facade: RunningFacade)
     """HAPI's client writes lists of resources so; R4 requires the url."""
     known = {**PATIENT, "id": "without-url"}
     entries = [{"request": {"method": "POST"}, "resource": PATIENT}, {"request": {"method": "PUT"}, "resource": known}]
+    entries.append(entry(PATIENT, "POST", "/Patient/"))
     answer = done(facade, {**bundle(*entries), "total": 2})
     assert names(answer)[0].startswith("Patient/")
     assert names(answer)[1] == "Patient/without-url"
@@ -302,3 +305,9 @@ def test_entries_without_url_are_where_their_body_belongs(facade: RunningFacade)
         refused = facade.post("", bundle({"request": request, "resource": resource}))
         assert refused.status_code in (400, 422)
         assert issues(refused)[0]["expression"][0].startswith("Bundle.entry[0]")
+
+
+def test_ids_that_the_server_gives_are_random_but_for_the_time() -> None:
+    made = [uuid.UUID(new_id()) for _ in range(1000)]
+    assert {(one.version, one.variant) for one in made} == {(7, uuid.RFC_4122)}
+    assert len({one.int & ~(0xFFFFFFFFFFFF << 80) for one in made}) == 1000  # what is not the time
