@@ -157,7 +157,7 @@ class BundleProcessor:
         """What an entry asks for, the variable parts of its address, and its query. Raises FhirError."""
         address, _, query = _below_base(request["url"], repository.base).partition("?")
         try:
-            return *self._registry.find(request["method"], address), query
+            return *self._registry.find(request["method"], address.removesuffix("/")), query
         except FhirError as error:
             raise FhirError(error.status, [_at(issue, f"{place}.request.url") for issue in error.issues]) from error
 

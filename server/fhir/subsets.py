@@ -82,6 +82,7 @@ def _read_elements(text: str, resource_type: str) -> frozenset[tuple[str, str]]:
     found = set()
     for name in filter(None, (part.strip() for part in text.split(","))):
         owner, _, element = name.rpartition(".")
+        element = "id" if element == "resourceType" else element  # fhirpy asks for both, which are always shown
         stem = element.removesuffix("[x]")
         checked = owner or resource_type
         if checked and (checked not in definitions.resource_types() or stem not in _elements_of(checked)):

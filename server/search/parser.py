@@ -554,9 +554,9 @@ class _Parser:
             self.total = "accurate"
 
     def take_include(self, name: str, value: str) -> None:
-        """`_include`, `_revinclude`, with `:iterate` (or `:recurse`, its former name); `*` alone or `Type:*`."""
+        """`_include`, `_revinclude`, with `:iterate` (or a former name of it); `*` alone or `Type:*`."""
         directive, _, modifier = name.partition(":")
-        if modifier not in ("", "iterate", "recurse"):
+        if modifier not in ("", "iterate", "recurse", "recursive"):
             raise _Refused("not-supported", f"modifier :{modifier} is not served for {directive}")
         reverse, iterate = directive == "_revinclude", bool(modifier)
         if value == "*" and not reverse:

@@ -36,6 +36,14 @@ def test_fhirpy(facade: RunningFacade) -> None:
         client.resource("Flag", status="active", code={"text": str(number)}, subject=saved.to_reference()).save()
     flags = client.resources("Flag").search(patient=saved.id).limit(2)
     assert len(flags.fetch_all()) == 5
+    mine = client.resources("Patient").search(identifier="fhirpy-1")
+    assert set(mine.elements("gender").fetch()[0]) >= {"resourceType", "id", "gender"}
+    assert "name" not in mine.elements("gender").fetch()[0]
+    with_flags = mine.revinclude("Flag", "patient", recursive=True).fetch_raw()
+    assert len(with_flags["entry"]) == 6
+    changed, created = mine.update(client.resource("Patient", **patient("fhirpy-1"), active=True))
+    assert (changed.id, created) == (saved.id, False)
+    assert mine.patch(gender="female")["active"] is True
     assert client.execute(f"Patient/{saved.id}/$everything", method="get")["resourceType"] == "Bundle"
     saved.delete()
     with pytest.raises(ResourceNotFound):
@@ -76,6 +84,15 @@ const searchParams = { identifier: process.argv[3] };
 said.search = (await client.resourceSearch({ resourceType: 'Patient', searchParams })).entry.length;
 said.post = (await client.resourceSearch({
   resourceType: 'Patient', searchParams, options: { postSearch: true } })).entry.length;
+const body = { resourceType: 'Bundle', type: 'transaction', entry: [1, 2, 3].map(() => (
+  { request: { method: 'POST', url: '/Patient/' }, resource: { resourceType: 'Patient', identifier } })) };
+said.transaction = (await client.transaction({ body })).entry.length;
+const bundle = await client.resourceSearch({ resourceType: 'Patient', searchParams: { ...searchParams, _count: 2 } });
+const next = await client.nextPage({ bundle });
+said.next = next.entry.length;
+said.previous = (await client.prevPage({ bundle: next })).entry.map((one) => one.resource.id).join()
+  === bundle.entry.map((one) => one.resource.id).join();
+said.system = (await client.systemSearch({ searchParams: { _id: id } })).entry.length;
 said.history = (await client.history({ resourceType: 'Patient', id })).total;
 said.operation = (await client.operation({ name: 'everything', resourceType: 'Patient', id, method: 'GET' })).type;
 const entry = [{ request: { method: 'GET', url: `Patient/${id}` } }];
@@ -114,6 +131,10 @@ def test_fhir_kit_client(facade: RunningFacade, node_folder: Path) -> None:
         "patch": "other",
         "search": 1,
         "post": 1,
+        "transaction": 3,
+        "next": 2,
+        "previous": True,
+        "system": 1,
         "history": 3,
         "operation": "searchset",
         "batch": "batch-response",
