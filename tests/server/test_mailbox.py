@@ -383,6 +383,19 @@ def test_a_login_that_is_refused_is_said(quick_office: Office) -> None:
         quick_office.read()
 
 
+def test_each_mailbox_is_read_by_itself(post: Operator, tmp_path: Path) -> None:
+    with contextmanager(_opened)(tmp_path) as store:
+        office = Office(post, store, mailboxes=f"{NURSE},{PROFESSIONAL}")
+        boxes = post.mail.mailboxes
+        for mailbox in (NURSE, PROFESSIONAL):
+            boxes.deliver(mailbox, message().as_bytes(), sender=SENDER)
+        boxes.deliver(PROFESSIONAL, message(other_document(2), 2).as_bytes(), sender=SENDER)
+        assert (office.read(), office.read()) == (3, 0)
+        assert (office.states(), office.filed()) == (["imported"] * 3, 2)  # the same document in two of them
+        assert [len(boxes.contents(mailbox, DONE)) for mailbox in (NURSE, PROFESSIONAL)] == [1, 2]
+        office.channel.close()
+
+
 def test_mails_that_come_are_read_at_once(quick_office: Office) -> None:
     stop = threading.Event()
     settings = quick_office.post.settings(imap_poll=60, fhir_packages="none")
