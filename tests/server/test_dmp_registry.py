@@ -303,6 +303,20 @@ def test_documents_are_read_byte_for_byte(settings: Settings, documents: DmpDocu
     assert {one.mime_type for one in found} == {"text/xml"}
 
 
+@pytest.mark.parametrize("size", [49_000, 51_000, 101_000, 10_000_000, 50_000_000])
+def test_a_document_of_any_size_is_stored_and_read_byte_for_byte(
+    settings: Settings, documents: DmpDocuments, size: int
+) -> None:
+    shipment = small_shipment()
+    padding = b"<!--" + b"x" * (size - len(shipment.document) - 7) + b"-->"
+    data = shipment.document.replace(b"<component>", padding + b"<component>", 1)
+    assert len(data) == size
+    digest = hashlib.sha1(data, usedforsecurity=False).hexdigest()
+    DmpChannel(settings).send(with_entry(replace(shipment, document=data), size=size, hash=digest))
+    [found] = documents.retrieve(PATIENT_ID, [only(documents)])
+    assert found.content == data
+
+
 def test_what_the_repository_does_not_give_is_left_out(settings: Settings, documents: DmpDocuments) -> None:
     sent(settings, 7)
     entry = only(documents)
