@@ -23,6 +23,7 @@ from relais.cda.errors import RelaisError
 from relais.cda.model import II, Code, Document, NamePart, RelatedDocument
 from relais.cda.xdm import ARCHIVE_NAME, unpack
 from relais.cda.xds import CodedValue, MetadataAuthor
+from relais.server.delivery import mss
 from relais.server.delivery.channel import DeliveryError, Shipment, quoted
 from relais.server.delivery.deadline import ATTEMPT
 from relais.server.delivery.mail_message import check_recipients, compose, has_qualified_ins, pdf_name
@@ -626,3 +627,14 @@ def test_without_size_announced_the_setting_is_the_limit(scripted: Callable[...,
     error = failure(MssChannel(replace(chosen, mss_max_size=1_000)))
     assert (error.issues[0].code, error.retry) == ("too-long", False)
     assert not any(command.lower().startswith("mail") for command in heard)
+
+
+def test_a_patient_is_sent_no_mail_that_mon_espace_sante_refuses(
+    scripted: Callable[..., tuple[Settings, list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mss, "PATIENT_MAX_SIZE", 1_000)
+    chosen, heard = scripted(GOOD)
+    error = failure(MssChannel(chosen), small_shipment(recipients=(PATIENT,)))
+    assert (error.issues[0].code, error.retry) == ("too-long", False)
+    assert not any(command.lower().startswith("mail") for command in heard)
+    MssChannel(chosen).send(small_shipment())
