@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from lxml import etree
 
 from relais.cda import consistency, style_sheets, templates
 from relais.cda.datatypes import is_oid
-from relais.cda.errors import Issue, Severity
+from relais.cda.errors import MOST_ALIKE, Issue, Severity
 from relais.cda.parsing import V3, XSI, Places, parse
 from relais.cda.rule_sets import (
     CAVEATS,
@@ -240,11 +241,17 @@ class Validator:
         self._schema.validate(tree)
         log: Any = self._schema.error_log
         places = Places()
-        for entry in log:
-            element = _found(tree, entry.path)
+        found: dict[str | None, etree._Element] = {}
+        for entry in islice(log, MOST_ALIKE):
+            if entry.path not in found:
+                found[entry.path] = _found(tree, entry.path)
+            element = found[entry.path]
             text = entry.message.replace(f"{{{V3}}}", "")
             fixed_text = _QUOTED_VALUE.sub("…", text)
             yield Problem("error", text, fixed_text, places.of(element), line_of(element), XML_SCHEMA)
+        if (more := len(log) - MOST_ALIKE) > 0:
+            text = f"{more} more findings of this kind"
+            yield Problem("error", text, text, places.of(tree.getroot()), line_of(tree.getroot()), XML_SCHEMA)
 
     def _profile_results(self, tree: etree._ElementTree) -> Iterator[ProfileResult]:
         try:
@@ -330,7 +337,9 @@ def _found(tree: etree._ElementTree, path: str | None) -> etree._Element:
     """The element at a path that libxml2 wrote, with the prefixes of the document; the root where there is none."""
     if not path:
         return tree.getroot()
-    bound = {prefix: uri for element in tree.getroot().iter() for prefix, uri in element.nsmap.items() if prefix}
+    bound = {}
+    if ":" in path:
+        bound = {prefix: uri for element in tree.getroot().iter() for prefix, uri in element.nsmap.items() if prefix}
     try:
         found: Any = tree.xpath(path, namespaces=bound)
     except etree.XPathError:

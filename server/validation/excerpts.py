@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 
 from lxml import etree
 
@@ -46,13 +47,18 @@ class Elements:
         if instruction is not None:
             self._around[INSTRUCTION] = line_of(instruction)
         self._root = document_of(tree).getroot()
+        self._start_tags: dict[etree._Element, str] = {}
         self._children: dict[tuple[etree._Element, str], list[etree._Element]] = {}
         self._lines = Lines(data, "utf-8" if encoding.upper() == "ASCII" else encoding)
 
     def at(self, path: str, line: int) -> str:
         """The start tag of the element at a path, or the line when it is not found."""
         element = self._element(path)
-        return start_tag(element) if element is not None else self._lines.at(line)
+        if element is None:
+            return self._lines.at(line)
+        if element not in self._start_tags:
+            self._start_tags[element] = start_tag(element)
+        return self._start_tags[element]
 
     def line(self, path: str) -> int:
         """The line of the element at a path; 0 when it is not found."""
@@ -88,7 +94,8 @@ def _clark(step: str) -> str:
 def start_tag(element: etree._Element) -> str:
     """The start tag as a reader knows it: local names, no namespace declarations."""
     parts = [etree.QName(element).localname]
-    parts += [f'{etree.QName(name).localname}="{element.get(name)}"' for name in element.attrib]
+    names = islice(element.attrib, _LONGEST // len(' a=""'))  # more would be cut
+    parts += [f'{etree.QName(name).localname}="{element.get(name)}"' for name in names]
     text = " ".join(parts)
     words = " ".join((element.text or "").split()) if len(element) == 0 else ""
     cut = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
