@@ -34,6 +34,7 @@ def search_bundle(reader: Reader, call: Call) -> Resource:
     page = dict(pairs).get(_PAGE)
     subset, shown = _subset(pairs, call.resource_type)
     asked = [(name, value) for name, value in pairs if name not in _NOT_SEARCHED]
+    _refuse_unserved(asked)
     within = (call.compartment, call.id) if call.compartment else None
     implied = _implied(call, asked, subset)
     asked = [*(pair for pair in asked if pair[0] not in dict(implied)), *implied]
@@ -109,6 +110,13 @@ def _implied(call: Call, asked: Pairs, subset: Subset | None) -> Pairs:
             members = definitions.compartments()[call.compartment].keys() - {call.compartment}
         implied.append(("_type", ",".join(sorted(members))))
     return implied
+
+
+def _refuse_unserved(asked: Pairs) -> None:
+    """An address with such a type is no address either; nothing would be found, whatever there is elsewhere."""
+    named = {resource_type for name, value in asked if name == "_type" for resource_type in value.split(",")}
+    if unserved := sorted((named & definitions.resource_types()) - set(RESOURCE_TYPES)):
+        raise FhirError.of(400, "not-supported", f"resource type {unserved[0]} is not served", "_type")
 
 
 def _address(base: str, call: Call) -> str:

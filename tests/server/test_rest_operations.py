@@ -261,7 +261,7 @@ def test_what_only_an_administrator_does(facade: RunningFacade, tmp_path: Path) 
         assert names(own.get(f"Patient?_id={name.partition('/')[2]}").json(), own.base) == [name]
 
 
-@pytest.mark.parametrize("query", ["_type=%C3%92&_id=x", "_type=x&_sort=_id", "_type=Patient,x"])
+@pytest.mark.parametrize("query", ["_type=%C3%92&_id=x", "_type=x&_sort=_id", "_type=Patient,x", "_type=Medication"])
 def test_search_of_types_that_do_not_exist(facade: RunningFacade, query: str) -> None:
     answer = facade.get(f"?{query}")
     assert (answer.status_code, bool(issues(answer))) == (400, True)
