@@ -162,6 +162,11 @@ def _false_pdf(plan: Plan) -> None:
     plan.consent("directive", "adr", concept("http://loinc.org", "42348-3"), sourceAttachment=attachment)
 
 
+def _directive_in_words(plan: Plan) -> None:
+    attachment = {"contentType": "text/plain", "data": "SmUgdmV1eC4="}
+    plan.consent("directive", "adr", concept("http://loinc.org", "42348-3"), sourceAttachment=attachment)
+
+
 def _not_base64(plan: Plan) -> None:
     attachment = {"contentType": "application/pdf", "data": "pas du base64"}
     plan.consent("directive", "adr", concept("http://loinc.org", "42348-3"), sourceAttachment=attachment)
@@ -215,7 +220,8 @@ REFUSED: dict[str, tuple[Callable[[Plan], None], str]] = {
     "GIR 0": (_gir(0), "Observation[0].value"),
     "GIR 7": (_gir(7), "Observation[0].value"),
     "disposition of the wrong type": (_provision_of_wrong_type, "Observation[0].value"),
-    "directive that is no PDF": (_false_pdf, "Consent[0].sourceAttachment.contentType"),
+    "directive that is not the PDF it says": (_false_pdf, "Consent[0].sourceAttachment.data"),
+    "directive that is no PDF": (_directive_in_words, "Consent[0].sourceAttachment.contentType"),
     "directive that is not Base64": (_not_base64, "Consent[0].sourceAttachment.data"),
     "no identifier of the patient": (_no_identifier, "Patient.identifier"),
     "INS key": (_ins("urn:oid:1.2.250.1.213.1.4.10", "279035121518988"), f"{INS}.value"),
