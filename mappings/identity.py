@@ -7,7 +7,7 @@ RNIV (identity status), CI-SIS structuration minimale (PS_IdNat, Struct_IdNat), 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date
 from typing import NamedTuple
 from urllib.parse import quote
@@ -148,6 +148,22 @@ def identity_statuses(patient: Resource) -> list[str]:
         for part in extensions.extensions(reliability, "identityStatus")
         if part.get("valueCoding", {}).get("code")
     ]
+
+
+def decisive_numbers(one: Iterable[II], other: Iterable[II]) -> set[tuple[str | None, str]]:
+    """The numbers, as domain and extension, that show two lists to be of one person; empty when they are not.
+
+    Where both hold an INS of one domain, that INS decides; else any number in common. A person who had an INS-NIA and
+    now has an INS-NIR is known by the number of the structure (référentiel INS: the NIA is only provisional).
+    """
+    ours, theirs = ({_domain_and_number(ii) for ii in numbers} for numbers in (one, other))
+    domains = {root for root, _ in ours} & {root for root, _ in theirs} & set(INS_ROOTS)
+    return {name for name in ours & theirs if not domains or name[0] in domains}
+
+
+def _domain_and_number(ii: II) -> tuple[str | None, str]:
+    """People write an INS in groups."""
+    return ii.root, "".join((ii.extension or "").split())
 
 
 def is_qualified(patient: Resource) -> bool:

@@ -33,9 +33,9 @@ from relais.cda.datatypes import PARIS
 from relais.cda.errors import Issue, MappingError, RelaisError
 from relais.cda.model import II, Document, Header
 from relais.cda.reader import read
-from relais.cda.templates import INS_ROOTS
 from relais.cda.writer import write
 from relais.mappings.context import Deployment, DocumentVersion, Emission, Mapped
+from relais.mappings.identity import decisive_numbers
 from relais.mappings.to_cda.unstructured import own_lineage
 from relais.server.delivery import outbox
 from relais.server.document_forms import Level, at_level
@@ -257,7 +257,7 @@ def _identity(header: Header) -> Identity:
 
 def _keep(connection: Connection, document: IssuedDocument) -> IssuedDocument:
     last = newest_of(connection, document.lineage)
-    if last and not _same_person(last.identity.patient, document.identity.patient):
+    if last and not decisive_numbers(last.identity.patient, document.identity.patient):
         message = "the earlier documents of this setId are about another patient"
         raise RelaisError(
             Issue("error", "conflict", message, "ClinicalDocument/setId", "CI-SIS: one setId, one patient")
@@ -276,14 +276,6 @@ def _keep(connection: Connection, document: IssuedDocument) -> IssuedDocument:
         },
     )
     return document
-
-
-def _same_person(one: tuple[II, ...], other: tuple[II, ...]) -> bool:
-    """Whether two documents are about one person: by the INS where both have one, else by any shared identifier."""
-    national = [{name_of(number) for number in numbers if number.root in INS_ROOTS} for numbers in (one, other)]
-    if all(national):
-        return bool(national[0] & national[1])
-    return bool({name_of(number) for number in one} & {name_of(number) for number in other})
 
 
 # --- looking up -------------------------------------------------------------------------------------------------------

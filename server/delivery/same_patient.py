@@ -33,18 +33,15 @@ def objections(patient: Resource, ids: Sequence[II], *, qualified: bool) -> Iter
     bears must be that of a qualified identity.
     """
     current = [one for one in patient.get("identifier", ()) if identity.is_current(one)]
-    ours = {_named(ii) for one in current if (ii := identity.any_ii_of(one))}
-    theirs = {_named(ii) for ii in ids}
-    domains = {root for root, _ in ours} & {root for root, _ in theirs} & set(INS_ROOTS)
-    decisive = {name for name in ours & theirs if not domains or name[0] in domains}
+    decisive = identity.decisive_numbers([ii for one in current if (ii := identity.any_ii_of(one))], ids)
     if not decisive:
         yield _objection("conflict", "the document is about another patient: no identifier in common")
-    elif qualified and (ins := {name for name in theirs if name[0] in INS_ROOTS}):
+    elif qualified and any(ii.root in INS_ROOTS for ii in ids):
         if not identity.is_qualified(patient):
             yield _objection(
                 "business-rule", "the document bears an INS, and the identity of the patient is not qualified"
             )
-        elif not ins & ours:
+        elif not any(root in INS_ROOTS for root, _ in decisive):
             yield _objection("conflict", "the INS of the document is not that of the patient")
 
 
@@ -59,11 +56,6 @@ def changes(connection: Connection, leased: Leased, document: IssuedDocument | N
     own = document.carrier != ""  # made here, it bears an INS only because the identity was qualified
     qualified = own or to_patient or leased.channel in QUALIFYING
     return tuple(objections(load(stored.content or b""), document.identity.patient, qualified=qualified))
-
-
-def _named(ii: II) -> tuple[str | None, str]:
-    """Domain and number; people write an INS in groups."""
-    return ii.root, "".join((ii.extension or "").split())
 
 
 def _objection(code: str, message: str) -> Issue:

@@ -180,3 +180,21 @@ def test_lineage_is_the_business_identifier_then_the_logical_id() -> None:
 
 def test_the_emitter_of_the_tests_has_a_finess() -> None:
     assert identity.finess_id(DEPLOYMENT.organization_finess or "") == II(STRUCT_IDNAT, "1910019447")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "decisive"),
+    [
+        ([II(INS_NIR, "1")], [II(INS_NIR, "1 "), II(IPP, "9")], {(INS_NIR, "1")}),
+        ([II(INS_NIR, "1"), II(IPP, "9")], [II(INS_NIR, "2"), II(IPP, "9")], set()),
+        ([II(INS_NIA, "1"), II(IPP, "9")], [II(INS_NIR, "2"), II(IPP, "9")], {(IPP, "9")}),
+        ([II(INS_NIA, "1"), II(INS_NIR, "2")], [II(INS_NIR, "2")], {(INS_NIR, "2")}),
+        ([II(IPP, "9")], [II(INS_NIR, "2"), II(IPP, "9")], {(IPP, "9")}),
+        ([II(IPP, "9")], [II(IPP, "8")], set()),
+        ([II(INS_NIA, "1")], [II(INS_NIR, "1")], set()),
+        ([], [], set()),
+    ],
+)
+def test_numbers_that_show_one_person(one: list[II], other: list[II], decisive: set[tuple[str, str]]) -> None:
+    assert identity.decisive_numbers(one, other) == decisive
+    assert identity.decisive_numbers(other, one) == decisive
