@@ -262,24 +262,18 @@ class MllpServer:
         self._max_connections = max_connections
         self._budget = _Budget(max(memory, max_size))
         self._server: SocketServer | None = None
-        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Listen; a port 0 becomes a free one, kept for later starts. Raises OSError when the port is taken."""
         self._server = SocketServer((self.host, self.port), self._serve, self._context, self._max_connections)
         self.port = self._server.server_address[1]
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="mllp", daemon=True)
-        self._thread.start()
+        self._server.start("mllp")
 
     def stop(self) -> None:
         """Stop listening, cut every connection, wait for their threads."""
-        if self._server is None or self._thread is None:
-            return
-        self._server.shutdown()
-        self._server.cut()
-        self._server.server_close()
-        self._thread.join()
-        self._server = self._thread = None
+        if self._server is not None:
+            self._server.stop()
+            self._server = None
 
     def __enter__(self) -> MllpServer:
         """Start."""

@@ -19,7 +19,7 @@ log = logging.getLogger("relais.connections")
 class SocketServer(socketserver.ThreadingTCPServer):
     """Accepts connections, each served by a thread of its own, and knows those that are open.
 
-    `server_close` waits for their threads.
+    It accepts in a thread of its own, from `start` to `stop`.
     """
 
     allow_reuse_address = True
@@ -39,9 +39,22 @@ class SocketServer(socketserver.ThreadingTCPServer):
         self._context = context
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
+        self._acceptor = threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True)
         super().__init__(address, socketserver.BaseRequestHandler)
 
-    def cut(self) -> None:
+    def start(self, name: str) -> None:
+        """Accept connections from now on, in a thread of that name."""
+        self._acceptor.name = name
+        self._acceptor.start()
+
+    def stop(self) -> None:
+        """Stop listening, cut every connection, wait for their threads."""
+        self.shutdown()
+        self._cut()
+        self.server_close()
+        self._acceptor.join()
+
+    def _cut(self) -> None:
         """Cut every open connection: whoever reads from it or writes to it stops."""
         with self._lock:
             for connection in self._open:

@@ -6,7 +6,6 @@ import logging
 import socket
 import ssl
 import sys
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -67,7 +66,6 @@ class HttpsServer:
         self._context = context
         self._max_request = max_request
         self._server: SocketServer | None = None
-        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Listen; a port 0 becomes a free one, kept for later starts. Raises RelaisError when it cannot."""
@@ -77,18 +75,13 @@ class HttpsServer:
             message = f"cannot listen on {self.host}:{self.port}: {error.strerror}"
             raise RelaisError(Issue("fatal", "conflict", message, rule="sandbox")) from error
         self.port = self._server.server_address[1]
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="https", daemon=True)
-        self._thread.start()
+        self._server.start("https")
 
     def stop(self) -> None:
         """Stop listening, cut every connection, wait for their threads."""
-        if self._server is None or self._thread is None:
-            return
-        self._server.shutdown()
-        self._server.cut()
-        self._server.server_close()
-        self._thread.join()
-        self._server = self._thread = None
+        if self._server is not None:
+            self._server.stop()
+            self._server = None
 
     def _serve(self, connection: socket.socket) -> None:
         """One connection to its end; who leaves in the middle, or fails in the handshake, needs no answer."""

@@ -2,8 +2,8 @@
 
 Left to SQLite's own retries, waiting writers sleep by chance and some of them very long. Here threads queue on a
 condition, processes on two lock files that a dead process lets go. A writer that ends while others of its process wait
-leaves its transaction to the next one instead of committing: each has a savepoint of its own, one commit (one wait for
-the disk) serves them all, and none of them returns before it.
+leaves its transaction to the next one instead of committing: each but the first has a savepoint of its own, one commit
+(one wait for the disk) serves them all, and none of them returns before it.
 """
 
 from __future__ import annotations
