@@ -71,7 +71,7 @@ from relais.mappings.to_cda.relatives import contacts, is_guardian, related_enti
 CUSTODIAN_OF_PATIENTS = "1.2.250.1.213.4.1"
 ENCOUNTER_RULE = "CI-SIS Structuration minimale, componentOf"
 TEAM_MEMBER = "353"
-FACILITY_LIST, SETTING_LIST = "J02", "J04"
+FACILITY_LIST = "J02"
 CONSENT_LABEL = "Consentement du patient au partage des informations collectées"
 _AUTOMATON = ("1.2.250.1.213.1.1.4.6", "AUTOMATE")
 _INFORMING_FUNCTIONS = frozenset({"PCP", "CORRE"})
