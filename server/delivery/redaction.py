@@ -38,7 +38,11 @@ _SHOWN_FIELDS = frozenset(
 )
 _SHOWN_SEGMENTS = {"MSH": frozenset({*range(2, 8), *range(9, 13), *range(15, 20), 21}), "MSA": frozenset({1, 2})}
 """Fields by their number in HL7 v2.5: who speaks to whom, when, of which type, and the code of the answer; no text."""
-_FIELD = re.compile(rb"([!-9;-~]+):[ \t]*(.*)")
+_FIELD = re.compile(rb"([A-Za-z][A-Za-z0-9-]*):[ \t]*(.*)")
+_BOUNDARY = re.compile(rb"""boundary="?([^";\s]+)""", re.IGNORECASE)
+_FILE_NAME = re.compile(
+    r"""\bname(?:\*[0-9*]*)?=(?:"[^"]*"?|[^;\s]*)""", re.IGNORECASE
+)  # that of a PDF names the patient
 _REPLY = re.compile(rb"([2-5][0-9]{2})[ -](?:([245]\.[0-9]{1,3}\.[0-9]{1,3})\b)?")
 _ENVELOPE = re.compile(rb"<([A-Za-z0-9]+:)?Envelope[ >].*?</\1?Envelope>", re.DOTALL)
 _DEPTH = 12  # levels of an envelope
@@ -76,12 +80,25 @@ def _replies(data: bytes) -> Iterator[str]:
 
 
 def _fields(data: bytes) -> Iterator[str]:
-    """The fields of the first head, those of every MIME part, and nothing of the contents."""
-    for block in re.split(rb"\r?\n\r?\n", data)[:_MOST_BLOCKS]:
-        for line in block.splitlines():
-            if (field := _FIELD.fullmatch(line)) and len(line) < _LONGEST_FIELD:
-                name, value = field[1].decode("ascii"), field[2].decode("latin-1")
-                yield f"{name}: {_masked(value) if name.lower() in _SHOWN_FIELDS else f'({len(value)})'}"
+    """The fields of the first head and of the head of every MIME part, and nothing of the contents."""
+    boundaries: set[bytes] = set()
+    for number, block in enumerate(re.split(rb"\r?\n\r?\n", data)[:_MOST_BLOCKS]):
+        lines = block.splitlines()
+        if number:
+            starts = [place for place, line in enumerate(lines, 1) if line in boundaries]
+            lines = lines[starts[-1] :] if starts else []
+        boundaries.update(b"--" + found for line in lines for found in _BOUNDARY.findall(line))
+        yield from filter(None, map(_field, lines))
+
+
+def _field(line: bytes) -> str | None:
+    field = _FIELD.fullmatch(line)
+    if field is None or len(line) >= _LONGEST_FIELD:
+        return None
+    name, value = field[1].decode("ascii"), field[2].decode("latin-1")
+    if name.lower() == "content-type":
+        value = _FILE_NAME.sub("name=…", value)
+    return f"{name}: {_masked(value) if name.lower() in _SHOWN_FIELDS else f'({len(value)})'}"
 
 
 def _envelope(data: bytes) -> Iterator[str]:

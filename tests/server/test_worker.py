@@ -480,7 +480,8 @@ def test_a_signed_manifest(lite: Office, tmp_path: Path) -> None:
 MAIL = (
     b"From: a@b.mssante.fr\r\nTo: 279035121518989@patient.mssante.fr\r\nSubject: XDM/1.0/DDM+PATTERSON Dominique\r\n"
     b'Message-ID: <1@b>\r\nContent-Type: multipart/mixed; boundary="x"\r\n\r\n--x\r\nContent-Type: text/plain\r\n\r\n'
-    b"Bonjour Dominique PATTERSON\r\n--x--\r\n"
+    b"Bonjour Dominique PATTERSON\r\n\r\nPATTERSON: a line of the text\r\n--x\r\n"
+    b'Content-Type: application/pdf; name="20260112_Plan_PATTERSON_DOMINIQUE.pdf"\r\n\r\nJVBERi0=\r\n--x--\r\n'
 )
 SOAP = (
     b'Content-Type: application/soap+xml\r\n\r\n<s:Envelope xmlns:s="http://www.w3.org/2003/05/soap-envelope"'
@@ -496,6 +497,7 @@ MDM = b"MSH|^~\\&|RELAIS|DAC|PFI|CHU|20260302||MDM^T02|ID1|P|2.6\rPID|||27903512
     ("data", "shown"),
     [
         (MAIL, "Message-ID: <1@b>"),
+        (MAIL, "Content-Type: application/pdf; name=…\n"),
         (SOAP, "urn:ihe:iti:2007:ProvideAndRegisterDocumentSet-b"),
         (MDM, "MDM^T02|ID1"),
         (b"\x0bMSH|^~\\&|PFI|HOP|||||ACK|A1|P|2.5||Dominique\rMSA|AE|ID1|PATTERSON inconnu\r\x1c\r", "MSA|AE|ID1|(17)"),
