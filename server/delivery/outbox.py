@@ -111,13 +111,17 @@ attempt_table = Table(
 
 @dataclass(frozen=True, slots=True)
 class Consignment:
-    """What is fixed when an order is accepted and the same on every attempt (see `channel.Shipment`)."""
+    """What is fixed when an order is accepted and the same on every attempt (see `channel.Shipment`).
+
+    `looked_up_for` is the carrier (`Type/[id]`) in whose care team the mailbox was found; empty where it was named.
+    """
 
     submission: Submission
     recipients: tuple[str, ...]
     message_id: str
     acknowledgements: tuple[Acknowledgement, ...] = EVERY_ACKNOWLEDGEMENT
     annuls: str = ""
+    looked_up_for: str = ""
 
 
 @dataclass(frozen=True, slots=True)

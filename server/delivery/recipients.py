@@ -1,14 +1,19 @@
 """Who receives a document by MSSanté when the order names nobody: the mailboxes of the care team, that of the patient.
 
+Looked up when the order is accepted, and again before every attempt: who has left the team meanwhile gets nothing.
+
 A member's mailbox is a telecom (`system=email`) that is said to be one of MSSanté (fr-core `contact-point-email-type`,
 annuaire `as-ext-mailbox-mss-metadata`) or lies in the trust space. Of a PractitionerRole its own counts first, then
-that of the Practitioner, then that of the Organization. A mailbox on the red list is not looked up.
+that of the Practitioner, then that of the Organization. A mailbox on the red list is not looked up, nor what is no
+longer active or whose period has ended: team, participation, role, person, structure.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date
+
+from sqlalchemy import Connection
 
 from relais.cda.errors import Issue
 from relais.cda.model import Document
@@ -17,10 +22,10 @@ from relais.mappings import extensions
 from relais.mappings.context import Resource
 from relais.mappings.identity import covers
 from relais.server.delivery.mail_message import PATIENT_DOMAIN
+from relais.server.delivery.outbox import Leased
 from relais.server.delivery.trust_space import TrustSpace
 from relais.server.fhir import references
 from relais.server.fhir.json_format import load
-from relais.server.fhir.repository import Transaction
 from relais.server.search import search
 from relais.server.store.store import read_current
 
@@ -33,10 +38,11 @@ RULE = "volet MSSanté: mailboxes of the care team"
 
 
 class CareTeamMailboxes:
-    """Looks mailboxes up as a transaction sees them."""
+    """Looks mailboxes up as a connection sees them; `base` is that of the facade whose resources these are."""
 
-    def __init__(self, transaction: Transaction, trust: TrustSpace, today: date) -> None:
-        self._transaction = transaction
+    def __init__(self, connection: Connection, base: str, trust: TrustSpace, today: date) -> None:
+        self._connection = connection
+        self._base = base
         self._trust = trust
         self._today = today
 
@@ -57,15 +63,14 @@ class CareTeamMailboxes:
         patient = patient_reference(carrier)
         if patient is None:
             return
-        base = self._transaction.repository.base
         asked = [("patient", patient), ("status", "active")]
-        for match in search(self._transaction.connection, base, "CareTeam", asked).matches:
+        for match in search(self._connection, self._base, "CareTeam", asked).matches:
             yield load(match.content or b"")
 
     def _of(self, reference: str | None, seen: frozenset[str]) -> Iterator[str]:
         """The mailboxes behind a reference to a member; nothing for a patient or a relative."""
         resource = self._resource(reference)
-        if resource is None or reference is None or reference in seen:
+        if resource is None or reference is None or reference in seen or not self._is_in_office(resource):
             return
         if resource["resourceType"] == "CareTeam":
             yield from self._of_team(resource, seen | {reference})
@@ -78,9 +83,14 @@ class CareTeamMailboxes:
         yield from own
 
     def _of_team(self, team: Resource, seen: frozenset[str]) -> Iterator[str]:
-        for participant in team.get("participant", ()):
+        for participant in team.get("participant", ()) if self._is_in_office(team) else ():
             if covers(participant.get("period", {}), self._today):
                 yield from self._of(participant.get("member", {}).get("reference"), seen)
+
+    def _is_in_office(self, actor: Resource) -> bool:
+        """Whether a team, a role, a person or a structure acts today; one that does not say so does."""
+        acts = actor.get("active") is not False and actor.get("status", "active") == "active"
+        return acts and covers(actor.get("period", {}), self._today)
 
     def _own(self, resource: Resource) -> Iterator[str]:
         for telecom in resource.get("telecom", ()):
@@ -97,10 +107,29 @@ class CareTeamMailboxes:
 
     def _resource(self, reference: str | None) -> Resource | None:
         target = references.restful(reference) if reference else None
-        if target is None or target[0] not in ("", self._transaction.repository.base) or target[1] not in _ACTORS:
+        if target is None or target[0] not in ("", self._base) or target[1] not in _ACTORS:
             return None
-        stored = read_current(self._transaction.connection, target[1], target[2])
+        stored = read_current(self._connection, target[1], target[2])
         return None if stored is None or stored.deleted else load(stored.content or b"")
+
+
+def departures(connection: Connection, base: str, trust: TrustSpace, leased: Leased, today: date) -> tuple[Issue, ...]:
+    """Why a mail may not go to a mailbox that was looked up for its order; nothing when it may, and when it was named.
+
+    The circle of care is that of the moment at which the mail leaves (code de la santé publique, L1110-4).
+    """
+    carrier = leased.consignment.looked_up_for
+    if not carrier:
+        return ()
+    stored = read_current(connection, *carrier.split("/"))
+    if stored is None or stored.deleted:
+        message = f"{carrier}, whose care team the mailbox was looked up in, is not held here any more"
+        return (Issue("error", "conflict", message, "recipient", RULE),)
+    current = CareTeamMailboxes(connection, base, trust, today).of_carrier(load(stored.content or b""))
+    if {box.lower() for box in current}.issuperset(leased.consignment.recipients):
+        return ()
+    message = "this mailbox is not that of a member of the care team any more: to write to it all the same, name it"
+    return (Issue("error", "conflict", message, "recipient", RULE),)
 
 
 def _is_on_red_list(telecom: Resource) -> bool:

@@ -13,6 +13,7 @@ from relais.server.delivery.dmp import DmpChannel
 from relais.server.delivery.hl7v2 import Hl7v2Channel
 from relais.server.delivery.mhd import MhdChannel
 from relais.server.delivery.mss import MssChannel
+from relais.server.delivery.trust_space import TrustSpace
 from relais.server.delivery.wakeup import waker
 from relais.server.delivery.worker import Check, Conduct, Worker
 from relais.server.fhir.repository import Repository
@@ -59,7 +60,7 @@ def worker(repository: Repository, settings: Settings, check: Check, *, lease: t
 
 
 def conduct(settings: Settings, lease: timedelta = LEASE) -> Conduct:
-    """How the settings want workers to behave."""
+    """How the settings want workers to behave. Raises RelaisError when the list of the trust space cannot be read."""
     return Conduct(
         lease=lease,
         retry_base=timedelta(seconds=settings.retry_base),
@@ -67,4 +68,5 @@ def conduct(settings: Settings, lease: timedelta = LEASE) -> Conduct:
         circuit=circuits.Policy(settings.circuit_failures, timedelta(seconds=settings.circuit_pause)),
         acknowledgement=timedelta(days=settings.acknowledgement_days),
         evidence=timedelta(days=settings.evidence_days),
+        trust=TrustSpace.of(settings),
     )

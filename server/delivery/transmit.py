@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal, get_args
 
+from relais.cda.datatypes import PARIS
 from relais.cda.errors import Issue, RelaisError
 from relais.cda.model import Document
 from relais.cda.reader import read
@@ -290,10 +291,9 @@ def _place(
         issues += _nothing_to_replace(transaction, document, wanted)
     if issues:
         raise RelaisError(dict.fromkeys(issues))
-    if wanted.intent == "withdraw":
-        mailboxes = _reached(transaction, document)
-    maker = _Maker(document, model, wanted, settings, now, _annulled(transaction, document))
-    receivers = list(_receivers(wanted, mailboxes))
+    boxes = _reached(transaction, document) if wanted.intent == "withdraw" else tuple(mailboxes)
+    maker = _Maker(document, model, wanted, settings, now, _annulled(transaction, document), mailboxes)
+    receivers = list(_receivers(wanted, boxes))
     consignments = [(channel, key, maker.consignment(channel, boxes)) for channel, key, boxes in receivers]
     order = Order(
         new_id(),
@@ -320,21 +320,28 @@ def _usual_priority(carrier: Resource | None) -> Priority:
 
 def _mailboxes(
     transaction: Transaction, model: Document, source: _Source, wanted: Wanted, settings: Settings, now: datetime
-) -> tuple[str, ...]:
-    """The mailboxes of the order, in lower case: as named, else of the care team; the patient's if asked for."""
-    found = list(wanted.recipients)
+) -> dict[str, str]:
+    """The mailboxes of the order, in lower case: as named, else of the care team; the patient's if asked for.
+
+    With each the carrier in whose care team it was looked up, or nothing.
+    """
+    found = dict.fromkeys(map(str.lower, wanted.recipients), "")
     if "mss" in wanted.channels and not found and source.carrier is not None:
-        team = CareTeamMailboxes(transaction, TrustSpace.of(settings), now.date())
-        found = [box for box in team.of_carrier(source.carrier) if box.lower() != settings.mss_sender.lower()]
+        today, base = now.astimezone(PARIS).date(), transaction.repository.base
+        team = CareTeamMailboxes(transaction.connection, base, TrustSpace.of(settings), today)
+        found = dict.fromkeys(
+            map(str.lower, team.of_carrier(source.carrier)), f"{source.carrier['resourceType']}/{source.carrier['id']}"
+        )
+        found.pop(settings.mss_sender.lower(), None)
     if wanted.patient:
         own = patient_mailbox(model)
         if isinstance(own, Issue):
             raise RelaisError(own)
-        found.append(own)
+        found[own.lower()] = ""
     if "mss" in wanted.channels and not found:
         message = "MSSanté needs at least one recipient: none is named, and no mailbox of the care team is known"
         raise RelaisError(Issue("error", "required", message, "recipient"))
-    return tuple(dict.fromkeys(box.lower() for box in found))
+    return found
 
 
 def _reached(transaction: Transaction, document: IssuedDocument) -> tuple[str, ...]:
@@ -349,7 +356,7 @@ def _annulled(transaction: Transaction, document: IssuedDocument) -> dict[str, s
     return {box: made.message_id for key, made in reversed(sent) for box in made.recipients if key != document.key}
 
 
-def _wrong_mailboxes(model: Document, mailboxes: Sequence[str], settings: Settings) -> Iterator[Issue]:
+def _wrong_mailboxes(model: Document, mailboxes: Iterable[str], settings: Settings) -> Iterator[Issue]:
     """Each mailbox gets a message of its own, and is judged by itself."""
     trust = TrustSpace.of(settings)
     for index, mailbox in enumerate(mailboxes):
@@ -429,6 +436,7 @@ class _Maker:
     settings: Settings
     now: datetime
     annulled: Mapping[str, str]  # Message-ID of the former version, by mailbox
+    looked_up: Mapping[str, str]  # the carrier in whose care team, by mailbox
 
     def consignment(self, channel: str, mailboxes: tuple[str, ...]) -> Consignment:
         """What one receiver is sent. Raises RelaisError for what the HL7 v2 volet does not let a message say."""
@@ -459,6 +467,7 @@ class _Maker:
             f"<{uuid.uuid4()}@{domain}>",
             EVERY_ACKNOWLEDGEMENT if asked is None else asked,
             self.annulled.get(mailboxes[0], "") if channel == "mss" else "",
+            self.looked_up.get(mailboxes[0], "") if channel == "mss" else "",
         )
         if channel == "hl7v2":
             self._refuse_impossible(made)

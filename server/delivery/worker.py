@@ -16,10 +16,11 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
+from relais.cda.datatypes import PARIS
 from relais.cda.errors import Issue, RelaisError
 from relais.cda.xds import REPLACE, Association
 from relais.server import documents
-from relais.server.delivery import acknowledgements, circuits, evidence, outbox, same_patient, story
+from relais.server.delivery import acknowledgements, circuits, evidence, outbox, recipients, same_patient, story
 from relais.server.delivery.alarms import Alarm
 from relais.server.delivery.channel import (
     Channel,
@@ -33,6 +34,7 @@ from relais.server.delivery.gate import ACKNOWLEDGING, REPLACING
 from relais.server.delivery.https import LostAnswerError
 from relais.server.delivery.outbox import Leased
 from relais.server.delivery.retention import Retention
+from relais.server.delivery.trust_space import TrustSpace
 from relais.server.delivery.wakeup import Waker
 from relais.server.documents import IssuedDocument
 from relais.server.faults import described
@@ -55,7 +57,8 @@ class Conduct:
     """How workers behave.
 
     A lease is renewed while its attempt lasts; `lease` is how long a killed worker holds a delivery up. `evidence` is
-    how long the bytes of exchanges are kept, `acknowledgement` after how long a missing one is flagged.
+    how long the bytes of exchanges are kept, `acknowledgement` after how long a missing one is flagged. `trust` is the
+    space in which mailboxes are looked up.
     """
 
     lease: timedelta
@@ -64,6 +67,7 @@ class Conduct:
     circuit: circuits.Policy
     acknowledgement: timedelta
     evidence: timedelta
+    trust: TrustSpace
 
 
 class Worker:
@@ -129,7 +133,13 @@ class Worker:
         if leased is None:
             return None
         document = documents.issued(connection, leased.document)
-        return _Taken(leased, document, same_patient.changes(connection, leased, document))
+        return _Taken(leased, document, self._objections(connection, leased, document))
+
+    def _objections(self, connection: Connection, leased: Leased, document: IssuedDocument | None) -> tuple[Issue, ...]:
+        """What has changed since the order that forbids the attempt: the patient, the care team."""
+        today = self._repository.clock().astimezone(PARIS).date()
+        departures = recipients.departures(connection, self._repository.base, self._conduct.trust, leased, today)
+        return (*same_patient.changes(connection, leased, document), *departures)
 
     def _lease(self, connection: Connection) -> Leased | None:
         now, duration = self._repository.clock(), self._conduct.lease
@@ -297,7 +307,7 @@ class Worker:
 
 @dataclass(frozen=True, slots=True)
 class _Taken:
-    """A delivery that is leased, its document, and why it is not about the patient of the order any more."""
+    """A delivery that is leased, its document, and why it may not leave any more."""
 
     leased: Leased
     document: IssuedDocument | None
