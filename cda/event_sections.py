@@ -7,8 +7,9 @@ FR-Documents-references. Builders know the fixed parts of a template, as in `sec
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Literal
+
+from msgspec.structs import replace
 
 from relais.cda import templates
 from relais.cda.model import (

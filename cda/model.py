@@ -1,4 +1,4 @@
-"""The typed document model between FHIR and XML: one CDA R2 document as plain dataclasses.
+"""The typed document model between FHIR and XML: one CDA R2 document as plain structs.
 
 Mappings produce and consume it; only `writer` and `reader` know XML. Names follow HL7 CDA R2 in Python spelling
 (`recordTarget` is `record_target`). Times are HL7 TS strings (`20260112090000+0100`) so that precision is kept as
@@ -7,15 +7,23 @@ received; `datatypes` converts them. Absent means `None` or an empty list, never
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 from relais.cda.narrative import Node
+
+
+class Part(msgspec.Struct, gc=False):
+    """A part of a document: a mutable struct, equal to another that says the same.
+
+    A document is a tree, never a cycle, so the garbage collector need not look at its parts. `msgspec.structs` has
+    what `dataclasses` has for dataclasses (`replace`, `fields`, `asdict`).
+    """
+
 
 # --- data types (HL7 V3 abstract data types, as CI-SIS restricts them) ---------------------------------------
 
 
-@dataclass(slots=True)
-class II:
+class II(Part):
     """Instance identifier: an OID or UUID root, and an extension when the root is a domain."""
 
     root: str | None = None
@@ -23,8 +31,7 @@ class II:
     null_flavor: str | None = None
 
 
-@dataclass(slots=True)
-class Text:
+class Text(Part):
     """An ED used as text: inline `value`, or a `reference` to the narrative (`#objectif-1`)."""
 
     value: str | None = None
@@ -33,8 +40,7 @@ class Text:
     reference_null_flavor: str | None = None
 
 
-@dataclass(slots=True)
-class Code:
+class Code(Part):
     """A coded value (CD, CE, CV, CS). `system` is the OID of the code system."""
 
     code: str | None = None
@@ -44,20 +50,18 @@ class Code:
     system_version: str | None = None
     null_flavor: str | None = None
     original_text: Text | None = None
-    translations: list[Code] = field(default_factory=list)
-    qualifiers: list[Qualifier] = field(default_factory=list)
+    translations: list[Code] = []
+    qualifiers: list[Qualifier] = []
 
 
-@dataclass(slots=True)
-class Qualifier:
+class Qualifier(Part):
     """CR: a named modifier of a CD."""
 
     name: Code | None = None
     value: Code | None = None
 
 
-@dataclass(slots=True)
-class Interval:
+class Interval(Part):
     """IVL_TS: either one `value`, or `low`/`high`; each bound may carry its own nullFlavor."""
 
     value: str | None = None
@@ -68,24 +72,21 @@ class Interval:
     high_null_flavor: str | None = None
 
 
-@dataclass(slots=True)
-class Boolean:
+class Boolean(Part):
     """BL."""
 
     value: bool | None = None
     null_flavor: str | None = None
 
 
-@dataclass(slots=True)
-class Integer:
+class Integer(Part):
     """INT."""
 
     value: int | None = None
     null_flavor: str | None = None
 
 
-@dataclass(slots=True)
-class Quantity:
+class Quantity(Part):
     """PQ: the number keeps its digits, so it stays a string; `unit` is UCUM."""
 
     value: str | None = None
@@ -93,24 +94,21 @@ class Quantity:
     null_flavor: str | None = None
 
 
-@dataclass(slots=True)
-class String:
+class String(Part):
     """ST."""
 
     value: str | None = None
     null_flavor: str | None = None
 
 
-@dataclass(slots=True)
-class Timestamp:
+class Timestamp(Part):
     """TS used as an observation value."""
 
     value: str | None = None
     null_flavor: str | None = None
 
 
-@dataclass(slots=True)
-class Media:
+class Media(Part):
     """ED carrying bytes (Base64 in XML), or the text of a `text/*` body; `data` holds the decoded bytes."""
 
     media_type: str | None = None
@@ -119,8 +117,7 @@ class Media:
     reference: str | None = None
 
 
-@dataclass(slots=True)
-class Unmodelled:
+class Unmodelled(Part):
     """A value of a type the model does not know: kept as its XML text so that nothing is dropped."""
 
     xml: str
@@ -129,28 +126,25 @@ class Unmodelled:
 Value = Code | Boolean | Integer | Quantity | String | Timestamp | Interval | Media | Text | Unmodelled
 
 
-@dataclass(slots=True)
-class NamePart:
+class NamePart(Part):
     """A family or given name; `qualifier` is BR (birth), CL (used), SP (legacy) or None."""
 
     text: str
     qualifier: str | None = None
 
 
-@dataclass(slots=True)
-class PersonName:
+class PersonName(Part):
     """PN. `prefix` is the civilité (M, MME), `suffix` the titre (DR, PR…)."""
 
-    families: list[NamePart] = field(default_factory=list)
-    givens: list[NamePart] = field(default_factory=list)
+    families: list[NamePart] = []
+    givens: list[NamePart] = []
     prefix: str | None = None
     suffix: str | None = None
     text: str | None = None
     null_flavor: str | None = None
 
 
-@dataclass(slots=True)
-class Address:
+class Address(Part):
     """AD: structured components, or `lines` (streetAddressLine), never both (CI-SIS)."""
 
     house_number: str | None = None
@@ -166,13 +160,12 @@ class Address:
     state: str | None = None
     county: str | None = None
     country: str | None = None
-    lines: list[str] = field(default_factory=list)
+    lines: list[str] = []
     use: str | None = None
     null_flavor: str | None = None
 
 
-@dataclass(slots=True)
-class Telecom:
+class Telecom(Part):
     """TEL: `value` is a URL (`tel:+33144534551`, `mailto:…`)."""
 
     value: str | None = None
@@ -183,14 +176,13 @@ class Telecom:
 # --- header ---------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class Organization:
+class Organization(Part):
     """An organisation; `industry_class` is standardIndustryClassCode (cadre d'exercice, JDV_J04)."""
 
-    ids: list[II] = field(default_factory=list)
-    names: list[str] = field(default_factory=list)
-    telecoms: list[Telecom] = field(default_factory=list)
-    addresses: list[Address] = field(default_factory=list)
+    ids: list[II] = []
+    names: list[str] = []
+    telecoms: list[Telecom] = []
+    addresses: list[Address] = []
     industry_class: Code | None = None
     name_null_flavor: str | None = None
 
@@ -200,8 +192,7 @@ class Organization:
         return self.names[0] if self.names else None
 
 
-@dataclass(slots=True)
-class Device:
+class Device(Part):
     """A device or software. As an author CI-SIS requires both names; `code` is its category (EMDN for an implant)."""
 
     model_name: str | None = None
@@ -209,47 +200,43 @@ class Device:
     code: Code | None = None
 
 
-@dataclass(slots=True)
-class AssignedEntity:
+class AssignedEntity(Part):
     """assignedEntity or assignedAuthor: a professional (or device, for an author) and the structure acted for."""
 
-    ids: list[II] = field(default_factory=list)
+    ids: list[II] = []
     code: Code | None = None
-    addresses: list[Address] = field(default_factory=list)
-    telecoms: list[Telecom] = field(default_factory=list)
+    addresses: list[Address] = []
+    telecoms: list[Telecom] = []
     person: PersonName | None = None
     device: Device | None = None
     organization: Organization | None = None
 
 
-@dataclass(slots=True)
-class Guardian:
+class Guardian(Part):
     """Legal representative of the patient: a person or an organisation."""
 
-    ids: list[II] = field(default_factory=list)
+    ids: list[II] = []
     code: Code | None = None
-    addresses: list[Address] = field(default_factory=list)
-    telecoms: list[Telecom] = field(default_factory=list)
+    addresses: list[Address] = []
+    telecoms: list[Telecom] = []
     person: PersonName | None = None
     organization: Organization | None = None
 
 
-@dataclass(slots=True)
-class Birthplace:
+class Birthplace(Part):
     """birthplace/place; the INSEE COG code is `address.county`."""
 
     name: str | None = None
     address: Address | None = None
 
 
-@dataclass(slots=True)
-class Patient:
+class Patient(Part):
     """recordTarget/patientRole with its patient."""
 
-    ids: list[II] = field(default_factory=list)
-    addresses: list[Address] = field(default_factory=list)
-    telecoms: list[Telecom] = field(default_factory=list)
-    name: PersonName = field(default_factory=PersonName)
+    ids: list[II] = []
+    addresses: list[Address] = []
+    telecoms: list[Telecom] = []
+    name: PersonName = msgspec.field(default_factory=PersonName)
     gender: Code | None = None
     birth_time: str | None = None
     birth_time_null_flavor: str | None = None
@@ -257,219 +244,201 @@ class Patient:
     deceased_time: str | None = None
     multiple_birth: bool | None = None
     multiple_birth_order: int | None = None
-    guardians: list[Guardian] = field(default_factory=list)
+    guardians: list[Guardian] = []
     birthplace: Birthplace | None = None
 
 
-@dataclass(slots=True)
-class Author:
+class Author(Part):
     """author: when it contributed and who (person or device)."""
 
     time: str | None = None
-    assigned: AssignedEntity = field(default_factory=AssignedEntity)
+    assigned: AssignedEntity = msgspec.field(default_factory=AssignedEntity)
     function_code: Code | None = None
     time_null_flavor: str | None = None
 
 
-@dataclass(slots=True)
-class DataEnterer:
+class DataEnterer(Part):
     """dataEnterer."""
 
-    assigned: AssignedEntity = field(default_factory=AssignedEntity)
+    assigned: AssignedEntity = msgspec.field(default_factory=AssignedEntity)
     time: str | None = None
 
 
-@dataclass(slots=True)
-class RelatedEntity:
+class RelatedEntity(Part):
     """A relative; `class_code` is ECON (urgence), NOK (personne de confiance), CAREGIVER (aidant), CON or PAT."""
 
     class_code: str
     code: Code | None = None
-    addresses: list[Address] = field(default_factory=list)
-    telecoms: list[Telecom] = field(default_factory=list)
+    addresses: list[Address] = []
+    telecoms: list[Telecom] = []
     name: PersonName | None = None
 
 
-@dataclass(slots=True)
-class Informant:
+class Informant(Part):
     """informant: exactly one of a professional or a relative."""
 
     assigned: AssignedEntity | None = None
     related: RelatedEntity | None = None
 
 
-@dataclass(slots=True)
-class Recipient:
+class Recipient(Part):
     """informationRecipient/intendedRecipient."""
 
-    ids: list[II] = field(default_factory=list)
-    addresses: list[Address] = field(default_factory=list)
-    telecoms: list[Telecom] = field(default_factory=list)
+    ids: list[II] = []
+    addresses: list[Address] = []
+    telecoms: list[Telecom] = []
     name: PersonName | None = None
     organization: Organization | None = None
     type_code: str | None = None
 
 
-@dataclass(slots=True)
-class Authenticator:
+class Authenticator(Part):
     """legalAuthenticator or authenticator."""
 
     time: str | None = None
-    assigned: AssignedEntity = field(default_factory=AssignedEntity)
+    assigned: AssignedEntity = msgspec.field(default_factory=AssignedEntity)
 
 
-@dataclass(slots=True)
-class Participant:
+class Participant(Part):
     """Header participant: `type_code` from JDV_J144, `class_code` PROV or AGNT."""
 
     type_code: str
     class_code: str = "PROV"
     function_code: Code | None = None
     time: Interval | None = None
-    ids: list[II] = field(default_factory=list)
+    ids: list[II] = []
     code: Code | None = None
-    addresses: list[Address] = field(default_factory=list)
-    telecoms: list[Telecom] = field(default_factory=list)
+    addresses: list[Address] = []
+    telecoms: list[Telecom] = []
     name: PersonName | None = None
     organization: Organization | None = None
 
 
-@dataclass(slots=True)
-class Order:
+class Order(Part):
     """inFulfillmentOf/order."""
 
-    ids: list[II] = field(default_factory=list)
+    ids: list[II] = []
     code: Code | None = None
 
 
-@dataclass(slots=True)
-class Performer:
+class Performer(Part):
     """Performer of a serviceEvent or of an entry."""
 
-    assigned: AssignedEntity = field(default_factory=AssignedEntity)
+    assigned: AssignedEntity = msgspec.field(default_factory=AssignedEntity)
     type_code: str = "PRF"
     time: Interval | None = None
     function_code: Code | None = None
 
 
-@dataclass(slots=True)
-class ServiceEvent:
+class ServiceEvent(Part):
     """documentationOf/serviceEvent; the first of a document is its main act."""
 
-    ids: list[II] = field(default_factory=list)
+    ids: list[II] = []
     code: Code | None = None
     time: Interval | None = None
-    performers: list[Performer] = field(default_factory=list)
+    performers: list[Performer] = []
     class_code: str | None = None
 
 
-@dataclass(slots=True)
-class RelatedDocument:
+class RelatedDocument(Part):
     """relatedDocument: CI-SIS allows RPLC only."""
 
-    parent_ids: list[II] = field(default_factory=list)
+    parent_ids: list[II] = []
     type_code: str = "RPLC"
     parent_set_id: II | None = None
     parent_version: int | None = None
 
 
-@dataclass(slots=True)
-class Consent:
+class Consent(Part):
     """authorization/consent; its status is always `completed`."""
 
-    ids: list[II] = field(default_factory=list)
+    ids: list[II] = []
     code: Code | None = None
 
 
-@dataclass(slots=True)
-class HealthCareFacility:
+class HealthCareFacility(Part):
     """location/healthCareFacility; `code` is the secteur d'activité (JDV_J02)."""
 
-    ids: list[II] = field(default_factory=list)
+    ids: list[II] = []
     code: Code | None = None
     name: str | None = None
     address: Address | None = None
 
 
-@dataclass(slots=True)
-class EncounterParticipant:
+class EncounterParticipant(Part):
     """encounterParticipant, JDV_J140."""
 
     type_code: str
-    assigned: AssignedEntity = field(default_factory=AssignedEntity)
+    assigned: AssignedEntity = msgspec.field(default_factory=AssignedEntity)
     time: Interval | None = None
 
 
-@dataclass(slots=True)
-class EncompassingEncounter:
+class EncompassingEncounter(Part):
     """componentOf/encompassingEncounter."""
 
-    ids: list[II] = field(default_factory=list)
+    ids: list[II] = []
     code: Code | None = None
     time: Interval | None = None
     discharge_disposition: Code | None = None
     responsible: AssignedEntity | None = None
-    participants: list[EncounterParticipant] = field(default_factory=list)
+    participants: list[EncounterParticipant] = []
     facility: HealthCareFacility | None = None
 
 
-@dataclass(slots=True)
-class Header:
+class Header(Part):
     """The CI-SIS header (structuration minimale, template 1.2.250.1.213.1.1.1.1), in document order.
 
     `other_patients` are those of further recordTargets, which CDA allows and CI-SIS does not.
     """
 
-    template_ids: list[II] = field(default_factory=list)
-    id: II = field(default_factory=II)
-    code: Code = field(default_factory=Code)
+    template_ids: list[II] = []
+    id: II = msgspec.field(default_factory=II)
+    code: Code = msgspec.field(default_factory=Code)
     title: str | None = None
     effective_time: str | None = None
     confidentiality: Code | None = None
     language: str | None = "fr-FR"
     set_id: II | None = None
     version_number: int | None = None
-    patient: Patient = field(default_factory=Patient)
-    other_patients: list[Patient] = field(default_factory=list)
-    authors: list[Author] = field(default_factory=list)
+    patient: Patient = msgspec.field(default_factory=Patient)
+    other_patients: list[Patient] = []
+    authors: list[Author] = []
     data_enterer: DataEnterer | None = None
-    informants: list[Informant] = field(default_factory=list)
-    custodian: Organization = field(default_factory=Organization)
-    recipients: list[Recipient] = field(default_factory=list)
+    informants: list[Informant] = []
+    custodian: Organization = msgspec.field(default_factory=Organization)
+    recipients: list[Recipient] = []
     legal_authenticator: Authenticator | None = None
-    authenticators: list[Authenticator] = field(default_factory=list)
-    participants: list[Participant] = field(default_factory=list)
-    orders: list[Order] = field(default_factory=list)
-    service_events: list[ServiceEvent] = field(default_factory=list)
-    related_documents: list[RelatedDocument] = field(default_factory=list)
-    consents: list[Consent] = field(default_factory=list)
+    authenticators: list[Authenticator] = []
+    participants: list[Participant] = []
+    orders: list[Order] = []
+    service_events: list[ServiceEvent] = []
+    related_documents: list[RelatedDocument] = []
+    consents: list[Consent] = []
     encounter: EncompassingEncounter | None = None
 
 
 # --- body -----------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class EntryAuthor:
+class EntryAuthor(Part):
     """author inside an entry or a section."""
 
-    assigned: AssignedEntity = field(default_factory=AssignedEntity)
+    assigned: AssignedEntity = msgspec.field(default_factory=AssignedEntity)
     time: str | None = None
     time_null_flavor: str | None = None
 
 
-@dataclass(slots=True)
-class EntryParticipant:
+class EntryParticipant(Part):
     """participant inside an entry (FR-Participant and others): a role, an entity that plays it, one that scopes it."""
 
     type_code: str
-    template_ids: list[II] = field(default_factory=list)
+    template_ids: list[II] = []
     time: Interval | None = None
     role_class: str | None = None
-    ids: list[II] = field(default_factory=list)
+    ids: list[II] = []
     code: Code | None = None
-    addresses: list[Address] = field(default_factory=list)
-    telecoms: list[Telecom] = field(default_factory=list)
+    addresses: list[Address] = []
+    telecoms: list[Telecom] = []
     entity_class: str | None = None
     entity_code: Code | None = None
     name: PersonName | None = None
@@ -479,21 +448,19 @@ class EntryParticipant:
     device: Device | None = None
 
 
-@dataclass(slots=True)
-class Product:
+class Product(Part):
     """consumable or product: manufacturedProduct/manufacturedMaterial, a medicine."""
 
-    template_ids: list[II] = field(default_factory=list)
+    template_ids: list[II] = []
     code: Code | None = None
     name: str | None = None
 
 
-@dataclass(slots=True)
-class ExternalReference:
+class ExternalReference(Part):
     """reference/externalDocument, externalAct or externalObservation; `type_code` is REFR, SPRT…"""
 
     type_code: str
-    ids: list[II] = field(default_factory=list)
+    ids: list[II] = []
     code: Code | None = None
     text: Text | None = None
     kind: str = "externalDocument"
@@ -501,8 +468,7 @@ class ExternalReference:
     version_number: int | None = None
 
 
-@dataclass(slots=True)
-class Relationship:
+class Relationship(Part):
     """entryRelationship, or component of an organizer (`type_code` COMP)."""
 
     type_code: str
@@ -511,8 +477,7 @@ class Relationship:
     sequence_number: int | None = None
 
 
-@dataclass(slots=True)
-class Statement:
+class Statement(Part):
     """A clinical statement. `kind` is the element name: observation, act, encounter, organizer, procedure,
     substanceAdministration, supply, observationMedia. Fields stand in the order of the schema."""
 
@@ -521,54 +486,52 @@ class Statement:
     mood_code: str | None = None
     negation: bool | None = None
     xml_id: str | None = None
-    template_ids: list[II] = field(default_factory=list)
-    ids: list[II] = field(default_factory=list)
+    template_ids: list[II] = []
+    ids: list[II] = []
     code: Code | None = None
     text: Text | None = None
     status: str | None = None
     time: Interval | None = None
     priority: Code | None = None
     language: str | None = None
-    values: list[Value] = field(default_factory=list)
-    interpretations: list[Code] = field(default_factory=list)
-    methods: list[Code] = field(default_factory=list)
-    target_sites: list[Code] = field(default_factory=list)
-    performers: list[Performer] = field(default_factory=list)
-    authors: list[EntryAuthor] = field(default_factory=list)
-    informants: list[Informant] = field(default_factory=list)
-    participants: list[EntryParticipant] = field(default_factory=list)
-    relationships: list[Relationship] = field(default_factory=list)
-    references: list[ExternalReference] = field(default_factory=list)
-    criteria: list[Text] = field(default_factory=list)
+    values: list[Value] = []
+    interpretations: list[Code] = []
+    methods: list[Code] = []
+    target_sites: list[Code] = []
+    performers: list[Performer] = []
+    authors: list[EntryAuthor] = []
+    informants: list[Informant] = []
+    participants: list[EntryParticipant] = []
+    relationships: list[Relationship] = []
+    references: list[ExternalReference] = []
+    criteria: list[Text] = []
     product: Product | None = None
 
 
-@dataclass(slots=True)
-class Section:
+class Section(Part):
     """A section: coded title, narrative (the text a human signs), entries, subsections.
 
     `text_id` is the ID of the whole narrative, when an entry points to it rather than to a part.
     """
 
-    template_ids: list[II] = field(default_factory=list)
+    template_ids: list[II] = []
     id: II | None = None
     code: Code | None = None
     title: str | None = None
-    text: list[Node] = field(default_factory=list)
-    entries: list[Statement] = field(default_factory=list)
-    sections: list[Section] = field(default_factory=list)
-    authors: list[EntryAuthor] = field(default_factory=list)
+    text: list[Node] = []
+    entries: list[Statement] = []
+    sections: list[Section] = []
+    authors: list[EntryAuthor] = []
     text_id: str | None = None
 
 
-@dataclass(slots=True)
-class Document:
+class Document(Part):
     """A whole document: header, and either sections (N3) or an unstructured body (N1).
 
     `self_displaying`: it was read inside the style sheet that shows it (*auto-présentable*); it is written without.
     """
 
     header: Header
-    sections: list[Section] = field(default_factory=list)
+    sections: list[Section] = []
     non_xml_body: Media | None = None
     self_displaying: bool = False

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+
+import msgspec
 
 
-@dataclass(slots=True)
-class Element:
+class Element(msgspec.Struct, gc=False):
     """A narrative element. `attributes` uses XML names (`ID`, `styleCode`, `listType`, `href`)."""
 
     tag: str
-    attributes: dict[str, str] = field(default_factory=dict)
-    children: list[Node] = field(default_factory=list)
+    attributes: dict[str, str] = {}
+    children: list[Node] = []
 
 
 Node = str | Element

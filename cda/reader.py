@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from base64 import b64decode
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, NamedTuple, TypeVar
 
 from lxml import etree
+from msgspec.structs import replace
 
 from relais.cda.errors import Issue, UnreadableError, limited
 from relais.cda.losses import losses

@@ -7,7 +7,8 @@ documents are met that give one number to two persons. Who has no number is the 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from relais.cda.model import (
     II,

@@ -7,8 +7,9 @@ replaces it. The body is the published section FR-Evenements; no volet publishes
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
+
+from msgspec.structs import replace
 
 from relais.cda import event_sections, sections, templates
 from relais.cda.datatypes import datetime_from_ts, ts_from_fhir, uuid_oid

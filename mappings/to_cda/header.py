@@ -6,7 +6,9 @@ What a Composition says wins over the carrier (the main resource of the document
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from relais.cda import templates
 from relais.cda.datatypes import ts_from_datetime

@@ -7,7 +7,9 @@ sections of their own. No volet publishes a model of the document; its type depe
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from relais.cda import event_sections, sections, templates
 from relais.cda.datatypes import datetime_from_ts, uuid_oid

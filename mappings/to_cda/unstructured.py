@@ -7,7 +7,8 @@ CI-SIS volet Structuration minimale, IHE XDS-SD. The file is usually the PDF tha
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from relais.cda import media, templates
 from relais.cda.datatypes import uuid_oid
@@ -46,7 +47,7 @@ def unstructured(
     if document.non_xml_body is not None:
         issues.append(_issue("the document is unstructured already", "business-rule"))
     if header.id.root is None:
-        issues.append(replace(_issue("the structured document needs an id", "required"), path="/ClinicalDocument/id"))
+        issues.append(_issue("the structured document needs an id", "required", path="/ClinicalDocument/id"))
     if issues:
         raise MappingError(issues)
     lineage = (header.set_id or header.id) if replacing else own_lineage(header)
@@ -78,8 +79,8 @@ def body_issues(body: bytes, media_type: str, max_size: int = MAX_BODY) -> list[
     return issues
 
 
-def _issue(message: str, code: str = "value", severity: Severity = "error") -> Issue:
-    return Issue(severity, code, message, _BODY_PATH, "CI-SIS Structuration minimale, corps non structuré")
+def _issue(message: str, code: str = "value", severity: Severity = "error", path: str = _BODY_PATH) -> Issue:
+    return Issue(severity, code, message, path, "CI-SIS Structuration minimale, corps non structuré")
 
 
 # --- identity -------------------------------------------------------------------------------------------------

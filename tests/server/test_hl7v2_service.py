@@ -112,7 +112,7 @@ def test_a_deletion_of_what_is_not_here_is_refused(quick_office: Office) -> None
 def test_a_deletion_that_is_of_another_document_or_patient_is_refused(quick_office: Office) -> None:
     quick_office.send(message(order(control_id="RELAIS01")))
     forged = small_document()
-    forged.header.patient.ids = [replace(forged.header.patient.ids[0], extension="277076322082910")]
+    forged.header.patient.ids = [II(forged.header.patient.ids[0].root, "277076322082910")]
     forged.header.patient.birth_time = "19770707"
     assert codes(quick_office.send(message(order(control_id="RELAIS02", action="delete"), forged))) == ("AE", ["906"])
     assert quick_office.references() == ["current"]

@@ -17,6 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from relais.cda import templates
 from relais.cda.errors import RelaisError
@@ -263,13 +264,13 @@ def test_a_mail_answers_the_one_it_annuls() -> None:
     ],
 )
 def test_qualified_ins(change: dict[str, object], qualified: bool) -> None:
-    patient = replace(small_patient(), ids=[II(templates.INS_NIR, "279035121518989")])
-    assert has_qualified_ins(replace(patient, **change)) is qualified
+    patient = structs.replace(small_patient(), ids=[II(templates.INS_NIR, "279035121518989")])
+    assert has_qualified_ins(structs.replace(patient, **change)) is qualified
 
 
 @pytest.mark.parametrize("part", ["families", "givens"])
 def test_ins_without_its_birth_names_is_not_qualified(part: str) -> None:
-    patient = replace(small_patient(), ids=[II(templates.INS_NIR, "279035121518989")])
+    patient = structs.replace(small_patient(), ids=[II(templates.INS_NIR, "279035121518989")])
     setattr(patient.name, part, [NamePart("PATTERSON")])
     assert not has_qualified_ins(patient)
 

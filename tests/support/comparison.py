@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
+
+import msgspec
 
 from relais.cda.model import Document, NamePart, Text
 from relais.cda.narrative import text_by_id
@@ -68,15 +69,15 @@ def _speak(value: Any, words: dict[str, str]) -> Any:
         return words.get((value.reference or "").removeprefix("#")) if value.reference else value.value
     if isinstance(value, list):
         return [_speak(one, words) for one in value]
-    if dataclasses.is_dataclass(value):
-        for field in dataclasses.fields(value):
+    if isinstance(value, msgspec.Struct):
+        for field in msgspec.structs.fields(value):
             setattr(value, field.name, _speak(getattr(value, field.name), words))
     return value
 
 
 def _differ(first: Any, second: Any, path: str) -> Iterator[Difference]:
-    if dataclasses.is_dataclass(first) and type(first) is type(second):
-        for field in dataclasses.fields(first):
+    if isinstance(first, msgspec.Struct) and type(first) is type(second):
+        for field in msgspec.structs.fields(first):
             place = f"{path}.{field.name}".removeprefix(".")
             yield from _differ(getattr(first, field.name), getattr(second, field.name), place)
     elif isinstance(first, list) and isinstance(second, list):
