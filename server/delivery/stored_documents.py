@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from relais.cda.errors import Issue, RelaisError
@@ -53,18 +53,27 @@ def held_by(transaction: Transaction, reference: Resource) -> bytes:
     return data
 
 
-def check_patient(
-    transaction: Transaction, reference: Resource, document: IssuedDocument, *, qualified: bool = False
-) -> None:
-    """Refuse a document about somebody else than the subject of the DocumentReference; `qualified` as `objections`.
-
-    Raises RelaisError.
-    """
+def subject_of(transaction: Transaction, reference: Resource) -> str:
+    """`Patient/[id]` of a DocumentReference. Raises RelaisError when it is none of this server."""
     target = references.restful(reference.get("subject", {}).get("reference", ""))
     if target is None or target[1] != "Patient" or target[0] not in ("", transaction.repository.base):
         raise _refusal("required", "a Patient of this server is expected", "subject")
-    patient = transaction.load("Patient", target[2])
-    found = same_patient.objections(patient, document.identity.patient, qualified=qualified)
+    return f"Patient/{target[2]}"
+
+
+def check_patient(transaction: Transaction, reference: Resource, document: IssuedDocument) -> None:
+    """Raises RelaisError for a document about somebody else than the subject of the DocumentReference."""
+    patient = transaction.load(*subject_of(transaction, reference).split("/"))
+    _refuse_subject(same_patient.objections(patient, document.identity.patient, qualified=False))
+
+
+def check_leaving(transaction: Transaction, reference: Resource, document: IssuedDocument, *, qualified: bool) -> None:
+    """Raises RelaisError for a document that may not leave as about the subject; `qualified` as `standing`."""
+    base, subject = transaction.repository.base, subject_of(transaction, reference)
+    _refuse_subject(same_patient.standing(transaction.connection, base, subject, document, qualified=qualified))
+
+
+def _refuse_subject(found: Iterable[Issue]) -> None:
     if issues := [replace(issue, path="DocumentReference.subject") for issue in found]:
         raise RelaisError(issues)
 

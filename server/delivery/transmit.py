@@ -150,13 +150,14 @@ def transmit(
     if kind == "DocumentReference":
         content = stored_documents.content_of(transaction, resource)
         document = _registered(transaction, content, now)
-        stored_documents.check_patient(transaction, resource, document, qualified=_files_by_ins(wanted))
+        stored_documents.check_leaving(transaction, resource, document, qualified=_files_by_ins(wanted))
         if "dmp" in wanted.channels:
             _refuse_unknown_replacement(transaction, document)
         wanted = _hiding_as_labelled(_hiding_as_before(transaction, wanted, document), resource)
     else:
         document = documents.issue(transaction, carrier, settings.deployment, now, selection=selection, level=level)
         _refuse_blocked(document)
+        _refuse_former_patient(transaction, document, patient_reference(resource))
         wanted = _hiding_as_before(transaction, wanted, document)
     source = _Source(f"{carrier}/_history/{stored.version}", patient_reference(resource), resource)
     return _place(transaction, document, source, wanted, settings, now)
@@ -218,6 +219,15 @@ def _refuse_blocked(document: IssuedDocument) -> None:
         raise RelaisError(refused)
 
 
+def _refuse_former_patient(transaction: Transaction, document: IssuedDocument, subject: str | None) -> None:
+    """A document made here bears an INS only of a qualified identity; its patient's record may be a former one."""
+    base = transaction.repository.base
+    if subject and (
+        found := list(same_patient.standing(transaction.connection, base, subject, document, qualified=True))
+    ):
+        raise RelaisError(found)
+
+
 def _to_withdraw(
     transaction: Transaction, carrier: str, wanted: Wanted, level: Level
 ) -> tuple[IssuedDocument, _Source]:
@@ -232,15 +242,23 @@ def _to_withdraw(
     if kind == "DocumentReference":
         content = stored_documents.held_by(transaction, resource)
         last = _registered(transaction, content, transaction.now)
-        stored_documents.check_patient(transaction, resource, last)
     document = _sent_last(transaction, last, wanted)
     subject = outbox.subject_of(transaction.connection, document.key)  # that of the carrier may be another one now
+    if kind == "DocumentReference" and not _is_about(transaction, resource, subject):
+        stored_documents.check_patient(transaction, resource, document)
     patient = transaction.current(*subject.split("/")) if subject else None
     return document, _Source(
         None if deleted else f"{carrier}/_history/{stored.version}",
         None if patient is None or patient.deleted else subject,
         resource,
     )
+
+
+def _is_about(transaction: Transaction, reference: Resource, sent_of: str | None) -> bool:
+    """Whether a DocumentReference is about the patient whose document was sent, whatever has become of the record."""
+    current = stored_documents.subject_of(transaction, reference)
+    base = transaction.repository.base
+    return sent_of is not None and same_patient.lives_on_in(transaction.connection, base, sent_of, current)
 
 
 def _sent_last(transaction: Transaction, last: IssuedDocument | None, wanted: Wanted) -> IssuedDocument:

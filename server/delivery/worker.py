@@ -137,9 +137,9 @@ class Worker:
 
     def _objections(self, connection: Connection, leased: Leased, document: IssuedDocument | None) -> tuple[Issue, ...]:
         """What has changed since the order that forbids the attempt: the patient, the care team."""
-        today = self._repository.clock().astimezone(PARIS).date()
-        departures = recipients.departures(connection, self._repository.base, self._conduct.trust, leased, today)
-        return (*same_patient.changes(connection, leased, document), *departures)
+        today, base = self._repository.clock().astimezone(PARIS).date(), self._repository.base
+        departures = recipients.departures(connection, base, self._conduct.trust, leased, today)
+        return (*same_patient.changes(connection, base, leased, document), *departures)
 
     def _lease(self, connection: Connection) -> Leased | None:
         now, duration = self._repository.clock(), self._conduct.lease

@@ -126,3 +126,99 @@ def test_a_stored_document_is_filed_by_its_ins_only_where_the_identity_is_qualif
     task = office.order(reference, "mss", recipient=DOCTOR)
     office.work()
     assert office.task(task)["status"] == "completed"
+
+
+# --- records that were merged, or are not in use ----------------------------------------------------------------
+
+
+def survivor_of(office: Office, patient: str, change: Callable[[Resource], Any] = lambda _: None) -> str:
+    """Merge the record of a patient into another one of the same person, with the change; that one's address."""
+    twin = {name: value for name, value in office.read(patient).items() if name not in ("id", "meta")}
+    change(twin)
+    survivor = office.call("POST", "Patient", twin).location.split("/_history")[0].split("/fhir/")[-1]
+    merge(office, patient, survivor)
+    return survivor
+
+
+def merge(office: Office, patient: str, survivor: str) -> None:
+    office.change(patient, link=[{"other": {"reference": survivor}, "type": "replaced-by"}], active=False)
+
+
+def other_birth(patient: Resource) -> None:
+    patient["birthDate"] = "1979-03-29"
+
+
+DIFFERENT = [of_somebody_else, doubted, without_ins, other_birth]
+
+
+@pytest.mark.parametrize("change", DIFFERENT)
+def test_an_order_about_a_merged_patient_is_refused_and_names_the_right_one(
+    office: Office, change: Callable[[Resource], Any]
+) -> None:
+    plan = office.post(PLANS["full"], "CarePlan")
+    patient = office.read(plan)["subject"]["reference"]
+    reference = stored_document(office, patient, document_of(office, plan))
+    survivor = survivor_of(office, patient, change)
+    for carrier, path in ((plan, "Patient.link"), (reference, "DocumentReference.subject")):
+        [issue] = refused(office, carrier, "mss", recipient=DOCTOR)
+        assert (issue.path, survivor in issue.message, "merged" in issue.rule) == (path, True, True)
+
+
+@pytest.mark.parametrize("change", DIFFERENT)
+def test_what_was_ordered_before_the_merge_does_not_leave(office: Office, change: Callable[[Resource], Any]) -> None:
+    plan = office.post(PLANS["full"], "CarePlan")
+    task = office.order(plan, "dmp")
+    survivor = survivor_of(office, office.read(plan)["subject"]["reference"], change)
+    office.work()
+    [delivery] = office.deliveries(task)
+    assert (delivery.state, survivor in delivery.reason) == ("dead", True)
+    assert survivor in office.task(task)["statusReason"]["text"]
+    assert office.channels["dmp"].taken == []
+
+
+def test_a_document_that_bears_the_ins_of_the_surviving_patient_leaves(office: Office) -> None:
+    plan = office.post(PLANS["full"], "CarePlan")
+    before = office.order(plan, "dmp")
+    first = survivor_of(office, office.read(plan)["subject"]["reference"])
+    last = survivor_of(office, first)
+    office.change(last, active=True)
+    after = office.order(plan, "mss", recipient=DOCTOR)
+    office.work()
+    assert [office.task(task)["status"] for task in (before, after)] == ["completed"] * 2
+
+
+def test_a_merge_that_leads_nowhere_is_refused(office: Office) -> None:
+    plan = office.post(PLANS["full"], "CarePlan")
+    patient = office.read(plan)["subject"]["reference"]
+    merge(office, survivor_of(office, patient), patient)
+    assert "not held here" in refused(office, plan, "dmp")[0].message
+    office.change(patient, link=[{"other": {"reference": "https://elsewhere.test/Patient/1"}, "type": "replaced-by"}])
+    assert "not held here" in refused(office, plan, "dmp")[0].message
+
+
+def test_nothing_leaves_about_a_record_that_is_not_in_use_unless_its_patient_has_died(office: Office) -> None:
+    plan = office.post(PLANS["full"], "CarePlan")
+    patient = office.read(plan)["subject"]["reference"]
+    task = office.order(plan, "hl7v2")
+    office.change(patient, active=False)
+    assert [issue.path for issue in refused(office, plan, "dmp")] == ["Patient.active"]
+    office.work()
+    assert [one.state for one in office.deliveries(task)] == ["dead"]
+    office.change(patient, deceasedDateTime="2026-03-01")
+    task = office.order(plan, "dmp")
+    office.work()
+    assert office.task(task)["status"] == "completed"
+
+
+def test_what_was_sent_of_a_merged_patient_is_withdrawn(office: Office) -> None:
+    plan = office.post(PLANS["full"], "CarePlan")
+    patient = office.read(plan)["subject"]["reference"]
+    reference = stored_document(office, patient, document_of(office, plan))
+    office.order(reference, "dmp")
+    office.work()
+    survivor = survivor_of(office, patient, of_somebody_else)
+    assert office.order(reference, "dmp", intent="withdraw", dryRun=True)["for"]["reference"] == patient
+    office.change(reference, subject={"reference": survivor})
+    office.order(reference, "dmp", intent="withdraw")
+    office.work()
+    assert [sent.action for sent in office.channels["dmp"].taken] == ["send", "withdraw"]
