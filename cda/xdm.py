@@ -253,6 +253,9 @@ def _refuse(message: str, path: str = "", *, code: str = "invalid", rule: str = 
 # the container
 
 _END_OF_DIRECTORY = struct.Struct("<4s4H2LH")
+_LOCAL_HEADER = struct.Struct("<26x2H")  # of which the lengths of name and extra field
+_DESCRIPTOR_FLAG = 0x0008
+_DESCRIPTOR, _DESCRIPTOR_SIGNATURE = 12, b"PK\x07\x08"
 _DIRECTORY_ENTRY_SIZE = 46
 _LONGEST_NAME = 260
 _ZIP64_LOCATOR = b"PK\x06\x07"
@@ -264,11 +267,12 @@ def _read_files(data: bytes, limits: Limits) -> dict[str, bytes]:
     """Every file by its name in the archive, expanded only once the directory has been found sane."""
     if len(data) > limits.archive:
         _refuse(f"larger than {limits.archive} bytes", code="too-costly")
-    _check_directory_size(data, limits)
+    end = _check_directory_size(data, limits)
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             infos = archive.infolist()
             _check_directory(infos, len(data), limits)
+            _check_layout(data, infos, end)
             return {info.filename: _expanded(archive, info) for info in infos if not info.is_dir()}
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, struct.error):
         _refuse("not a readable ZIP archive (truncated or damaged)", code="structure")
@@ -281,8 +285,11 @@ def _expanded(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
         _refuse("damaged: it does not expand to what the archive says of it", _shown(info), code="structure")
 
 
-def _check_directory_size(data: bytes, limits: Limits) -> None:
-    """Refuse a directory of countless entries before anything reads it: `zipfile` would build an object for each."""
+def _check_directory_size(data: bytes, limits: Limits) -> int:
+    """Refuse a directory of countless entries before anything reads it: `zipfile` would build an object for each.
+
+    Returns where the end record of the directory begins.
+    """
     end = data.rfind(b"PK\x05\x06", max(0, len(data) - 65_535 - _END_OF_DIRECTORY.size))
     if end < 0 or len(data) - end < _END_OF_DIRECTORY.size:
         _refuse("not a ZIP archive, or a truncated one", code="structure")
@@ -291,6 +298,29 @@ def _check_directory_size(data: bytes, limits: Limits) -> None:
     directory_size = _END_OF_DIRECTORY.unpack_from(data, end)[5]
     if directory_size > limits.entries * (_DIRECTORY_ENTRY_SIZE + _LONGEST_NAME):
         _refuse(f"more than {limits.entries} entries", code="too-costly")
+    return end
+
+
+def _check_layout(data: bytes, infos: Sequence[zipfile.ZipInfo], end: int) -> None:
+    """Refuse bytes that belong to no entry: what this reader skips, another may show (PKWARE APPNOTE §4.3.6)."""
+    *_, size, start, comment = _END_OF_DIRECTORY.unpack_from(data, end)
+    place = 0
+    for info in sorted(infos, key=lambda info: info.header_offset):
+        if info.header_offset != place:
+            message = "entries do not follow one another from the first byte on: bytes before this one belong to none"
+            _refuse(message, _shown(info), code="security")
+        place = _end_of_entry(data, info)
+    if (place, start + size, end + _END_OF_DIRECTORY.size + comment) != (start, end, len(data)):
+        _refuse("bytes before, inside or after the archive that belong to no entry", code="security")
+
+
+def _end_of_entry(data: bytes, info: zipfile.ZipInfo) -> int:
+    """Where the bytes of an entry end: header, name, extra field, content, and data descriptor if it has one."""
+    name, extra = _LOCAL_HEADER.unpack_from(data, info.header_offset)
+    place: int = info.header_offset + _LOCAL_HEADER.size + name + extra + info.compress_size
+    if info.flag_bits & _DESCRIPTOR_FLAG:
+        place += _DESCRIPTOR + len(_DESCRIPTOR_SIGNATURE) * data.startswith(_DESCRIPTOR_SIGNATURE, place)
+    return place
 
 
 def _check_directory(infos: Sequence[zipfile.ZipInfo], archive_size: int, limits: Limits) -> None:

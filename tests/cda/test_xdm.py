@@ -303,6 +303,19 @@ def _flagged(archive: bytes) -> bytes:
     return archive[:place] + struct.pack("<H", 1) + archive[place + 2 :]
 
 
+def _with_a_hidden_entry(archive: bytes) -> bytes:
+    """A whole entry before the first one, which the directory does not name; its offsets are made right."""
+    hidden = _zip({"HIDDEN.XML": b"<hidden/>"})
+    hidden = hidden[: hidden.rfind(b"PK\x01\x02")]
+    moved, place = bytearray(archive), archive.find(b"PK\x01\x02")
+    while place >= 0:
+        struct.pack_into("<L", moved, place + 42, struct.unpack_from("<L", moved, place + 42)[0] + len(hidden))
+        place = archive.find(b"PK\x01\x02", place + 4)
+    end = archive.rfind(b"PK\x05\x06") + 16
+    struct.pack_into("<L", moved, end, struct.unpack_from("<L", moved, end)[0] + len(hidden))
+    return hidden + bytes(moved)
+
+
 def _without_metadata(archive: bytes) -> bytes:
     return _zip({name: data for name, data in _files(archive).items() if name != METADATA})
 
@@ -319,7 +332,7 @@ def _with_metadata(metadata: bytes) -> Callable[[bytes], bytes]:
         (lambda _: b"%PDF-1.4 not a zip", "xdm.archive", "not a ZIP"),
         (lambda archive: archive[: len(archive) // 2], "xdm.archive", "truncated"),
         (lambda archive: archive[:-1], "xdm.archive", "truncated"),
-        (lambda archive: archive[100:], "xdm.archive", "readable"),
+        (lambda archive: archive[100:], "xdm.archive", "follow one another"),
         (_with_entry("../evil.xml"), "xdm.archive", "leaves its folder"),
         (_with_entry("IHE_XDM/../../evil.xml"), "xdm.archive", "leaves its folder"),
         (_with_entry("/etc/passwd"), "xdm.archive", "absolute"),
@@ -333,6 +346,11 @@ def _with_metadata(metadata: bytes) -> Callable[[bytes], bytes]:
         (_with_entry("Readme.txt"), "xdm.archive", "same name"),
         (_with_entry("README.TXT/"), "xdm.archive", "same name"),
         (_flagged, "xdm.archive", "encrypted"),
+        (lambda archive: b"MZ" + archive, "xdm.archive", "follow one another"),
+        (lambda archive: archive + archive, "xdm.archive", "follow one another"),
+        (_with_a_hidden_entry, "xdm.archive", "follow one another"),
+        (lambda archive: archive + b"\r\n", "xdm.archive", "before, inside or after"),
+        (lambda archive: b"junk" + _zip({}), "xdm.archive", "before, inside or after"),
         (_with_entry("A.XML", compress_type=zipfile.ZIP_BZIP2), "xdm.archive", "neither stored nor deflated"),
         (_without_metadata, "xdm.metadata-missing", "METADATA.XML"),
         (_with_metadata(b"<a>"), "xdm.metadata-invalid", "not well-formed"),
@@ -406,6 +424,30 @@ def test_limits_are_those_of_the_caller(archive: bytes) -> None:
             xdm.unpack(archive, limits=limits)
         assert caught.value.issues[0].code == "too-costly"
     assert xdm.unpack(archive, limits=xdm.Limits(entries=4))
+
+
+class Pipe:
+    """What can only be written to, from the first byte to the last."""
+
+    def __init__(self) -> None:
+        self.written = b""
+
+    def write(self, data: bytes) -> int:
+        self.written += data
+        return len(data)
+
+    def flush(self) -> None:
+        pass
+
+
+def test_archives_written_as_a_stream_with_a_comment_are_read(archive: bytes) -> None:
+    files, output = _files(archive), Pipe()
+    with zipfile.ZipFile(output, "w", zipfile.ZIP_DEFLATED) as streamed:  # type: ignore[call-overload]
+        streamed.comment = b"made by others"
+        for name, data in files.items():
+            streamed.writestr(name, data)
+    assert output.written.count(b"PK\x07\x08") == len(files)  # data descriptors
+    assert xdm.unpack(output.written) == xdm.unpack(archive)
 
 
 def test_zip64_is_refused(archive: bytes) -> None:
