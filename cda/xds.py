@@ -8,6 +8,7 @@ DTM (UTC, `YYYYMMDDhhmmss`); `xds_types` makes and reads them, `xds_attributes` 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ from relais.cda.xds_attributes import (
     Coded,
     ObjectForm,
     Slot,
+    nothing,
     utc_time,
 )
 from relais.cda.xds_types import CX, without_offset
@@ -159,110 +161,153 @@ def submit_objects_request(submission: Submission) -> etree._Element:
     """
     if any(entry.action for entry in submission.entries):
         raise MetadataError(_issue("", "the extra-metadata action is only read, never sent", code="not-supported"))
-    try:
-        root = _write(submission)
-    except ValueError:  # lxml, about a character that XML cannot hold
-        raise MetadataError(_issue("", "a value holds a control character that XML cannot carry")) from None
+    root = _parsed(_request(submission))
     read_submission(root)
     return root
 
 
 def lot_request(submission_set: SubmissionSet) -> etree._Element:
     """A lcm:SubmitObjectsRequest that holds a submission set alone, with the id `SubmissionSet01`."""
-    root = etree.Element(f"{{{LCM}}}SubmitObjectsRequest", nsmap={"lcm": LCM, "rim": RIM})
-    package = _add(_add(root, "RegistryObjectList"), "RegistryPackage", id=SET_ID)
-    _write_object(package, SUBMISSION_SET, submission_set)
-    return root
-
-
-def _write(submission: Submission) -> etree._Element:
-    root = lot_request(submission.submission_set)
-    objects = root[0]
-    for entry in submission.entries:
-        document = _add(
-            objects, "ExtrinsicObject", id=entry.entry_id, mimeType=entry.mime_type, objectType=STABLE_DOCUMENT
-        )
-        _write_object(document, DOCUMENT_ENTRY, entry)
-    members = [Association(HAS_MEMBER, SET_ID, entry.entry_id) for entry in submission.entries]
-    for number, association in enumerate([*members, *submission.associations], 1):
-        original = {"SubmissionSetStatus": "Original"} if association.type == HAS_MEMBER else {}
-        add_association(objects, f"Association{number:02}", association, original)
-    return root
-
-
-def _write_object(element: etree._Element, form: ObjectForm, values: SubmissionSet | DocumentEntry) -> None:
-    """Write the children in the order of the schema: slots, name, description, classifications, identifiers."""
-    for slot in form.slots:
-        if slot.field == "size" and isinstance(values, DocumentEntry) and values.hash:
-            _write_slot(element, slot.name, (values.size,))  # 0 is the size of an empty document
-        else:
-            _write_slot(element, slot.name, _as_tuple(getattr(values, slot.field)))
-    _write_localized(element, "Name", values.title)
-    _write_localized(element, "Description", values.comments)
-    numbers = count(1)
-
-    def own_id() -> str:
-        return f"{element.get('id')}_c{next(numbers):02}"
-
-    def add_classification(**attributes: str) -> etree._Element:
-        parent = str(element.get("id"))
-        return _add(element, "Classification", id=own_id(), classifiedObject=parent, **attributes)
-
-    for author in _as_tuple(getattr(values, form.author_field)):
-        classification = add_classification(classificationScheme=form.author_scheme, nodeRepresentation="")
-        for slot in AUTHOR_SLOTS:
-            _write_slot(classification, slot.name, _as_tuple(getattr(author, slot.field)))
-    for coded in form.codes:
-        for code in _as_tuple(getattr(values, coded.field)):
-            classify(element, own_id(), coded.scheme, code)
-    if form is SUBMISSION_SET:
-        add_classification(classificationNode=SUBMISSION_SET_CLASS)
-    for number, identifier in enumerate(form.identifiers, 1):
-        external = _add(
-            element,
-            "ExternalIdentifier",
-            id=f"{element.get('id')}_e{number:02}",
-            registryObject=str(element.get("id")),
-            identificationScheme=identifier.scheme,
-            value=getattr(values, identifier.field),
-        )
-        _write_localized(external, "Name", f"{form.name}.{identifier.name}")
+    return _parsed(_list_of(_package(submission_set)))
 
 
 def add_association(
     objects: etree._Element, own_id: str, association: Association, slots: Mapping[str, str]
 ) -> etree._Element:
     """Append an association with its slots (name to value) to a rim:RegistryObjectList."""
-    element = _add(
-        objects,
-        "Association",
+    return _appended(objects, _association(own_id, association, slots))
+
+
+def classify(element: etree._Element, own_id: str, scheme: str, code: CodedValue) -> etree._Element:
+    """Append the Classification of a code to an object of the registry."""
+    return _appended(element, _classification_of(str(element.get("id")), own_id, scheme, code))
+
+
+def _parsed(text: str) -> etree._Element:
+    """The tree of what is written here: text that is parsed once costs half of a tree made element by element."""
+    try:
+        return etree.fromstring(text.encode())
+    except (etree.XMLSyntaxError, UnicodeEncodeError):
+        raise MetadataError(_issue("", "a value holds a control character that XML cannot carry")) from None
+
+
+def _appended(parent: etree._Element, text: str) -> etree._Element:
+    element = _parsed(f'<rim:RegistryObjectList xmlns:rim="{RIM}">{text}</rim:RegistryObjectList>')[0]
+    parent.append(element)
+    return element
+
+
+def _request(submission: Submission) -> str:
+    members = [Association(HAS_MEMBER, SET_ID, entry.entry_id) for entry in submission.entries]
+    objects = [_package(submission.submission_set), *map(_extrinsic_object, submission.entries)]
+    for number, association in enumerate([*members, *submission.associations], 1):
+        original = {"SubmissionSetStatus": "Original"} if association.type == HAS_MEMBER else {}
+        objects.append(_association(f"Association{number:02}", association, original))
+    return _list_of("".join(objects))
+
+
+def _list_of(objects: str) -> str:
+    return (
+        f'<lcm:SubmitObjectsRequest xmlns:lcm="{LCM}" xmlns:rim="{RIM}"><rim:RegistryObjectList>{objects}'
+        "</rim:RegistryObjectList></lcm:SubmitObjectsRequest>"
+    )
+
+
+def _package(submission_set: SubmissionSet) -> str:
+    inside = _inside(SET_ID, SUBMISSION_SET, submission_set)
+    return f"<rim:RegistryPackage{_attributes(id=SET_ID)}>{inside}</rim:RegistryPackage>"
+
+
+def _extrinsic_object(entry: DocumentEntry) -> str:
+    named = _attributes(id=entry.entry_id, mimeType=entry.mime_type, objectType=STABLE_DOCUMENT)
+    return f"<rim:ExtrinsicObject{named}>{_inside(entry.entry_id, DOCUMENT_ENTRY, entry)}</rim:ExtrinsicObject>"
+
+
+def _inside(own_id: str, form: ObjectForm, values: SubmissionSet | DocumentEntry) -> str:
+    """The children in the order of the schema: slots, name, description, classifications, identifiers."""
+    parts = [_slot(slot.name, _slot_values(slot, values)) for slot in form.slots]
+    parts += (_localized("Name", values.title), _localized("Description", values.comments))
+    numbers = count(1)
+
+    def next_id() -> str:
+        return f"{own_id}_c{next(numbers):02}"
+
+    for author in _as_tuple(getattr(values, form.author_field)):
+        slots = "".join(_slot(slot.name, _as_tuple(getattr(author, slot.field))) for slot in AUTHOR_SLOTS)
+        parts.append(
+            _classification(own_id, next_id(), slots, classificationScheme=form.author_scheme, nodeRepresentation="")
+        )
+    for coded in form.codes:
+        for code in _as_tuple(getattr(values, coded.field)):
+            parts.append(_classification_of(own_id, next_id(), coded.scheme, code))
+    if form is SUBMISSION_SET:
+        parts.append(_classification(own_id, next_id(), "", classificationNode=SUBMISSION_SET_CLASS))
+    for number, identifier in enumerate(form.identifiers, 1):
+        named = _attributes(
+            id=f"{own_id}_e{number:02}",
+            registryObject=own_id,
+            identificationScheme=identifier.scheme,
+            value=getattr(values, identifier.field),
+        )
+        name = _localized("Name", f"{form.name}.{identifier.name}")
+        parts.append(f"<rim:ExternalIdentifier{named}>{name}</rim:ExternalIdentifier>")
+    return "".join(parts)
+
+
+def _slot_values(slot: Slot, values: SubmissionSet | DocumentEntry) -> tuple[object, ...]:
+    if slot.field == "size" and isinstance(values, DocumentEntry) and values.hash:
+        return (values.size,)  # 0 is the size of an empty document
+    return _as_tuple(getattr(values, slot.field))
+
+
+def _association(own_id: str, association: Association, slots: Mapping[str, str]) -> str:
+    named = _attributes(
         id=own_id,
         objectType=_ASSOCIATION_TYPE,
         associationType=association.type,
         sourceObject=association.source,
         targetObject=association.target,
     )
-    for name, value in slots.items():
-        _write_slot(element, name, (value,))
-    return element
+    inside = "".join(_slot(name, (value,)) for name, value in slots.items())
+    return f"<rim:Association{named}>{inside}</rim:Association>"
 
 
-def _write_slot(parent: etree._Element, name: str, values: Iterable[object]) -> None:
-    texts = [" ".join(str(value).split()) for value in values]
-    if texts:
-        value_list = _add(_add(parent, "Slot", name=name), "ValueList")
-        for text in texts:
-            _add(value_list, "Value").text = text
+def _classification_of(parent: str, own_id: str, scheme: str, code: CodedValue) -> str:
+    inside = _slot("codingScheme", (code.system,)) + _localized("Name", code.display)
+    return _classification(parent, own_id, inside, classificationScheme=scheme, nodeRepresentation=code.code)
 
 
-def _write_localized(parent: etree._Element, tag: str, text: str | None) -> None:
-    if text:
-        localized = _add(_add(parent, tag), "LocalizedString", charset="UTF-8", value=" ".join(text.split()))
-        localized.set("{http://www.w3.org/XML/1998/namespace}lang", "FR")
+def _classification(parent: str, own_id: str, inside: str, **attributes: str) -> str:
+    named = _attributes(id=own_id, classifiedObject=parent, **attributes)
+    return f"<rim:Classification{named}>{inside}</rim:Classification>"
 
 
-def _add(parent: etree._Element, tag: str, **attributes: str) -> etree._Element:
-    return etree.SubElement(parent, f"{{{RIM}}}{tag}", attributes)
+def _slot(name: str, values: Iterable[object]) -> str:
+    held = "".join(f"<rim:Value>{_escaped(_collapsed(str(value)))}</rim:Value>" for value in values)
+    return held and f'<rim:Slot name="{name}"><rim:ValueList>{held}</rim:ValueList></rim:Slot>'
+
+
+def _localized(tag: str, text: str | None) -> str:
+    if not text:
+        return ""
+    value = _escaped(_collapsed(text))
+    return f'<rim:{tag}><rim:LocalizedString charset="UTF-8" value="{value}" xml:lang="FR"/></rim:{tag}>'
+
+
+def _attributes(**values: str) -> str:
+    return "".join([f' {name}="{_escaped(value)}"' for name, value in values.items()])
+
+
+def _escaped(text: str) -> str:
+    """`text` as it stands in an attribute or between tags."""
+    return _SPECIAL.sub(lambda found: f"&#{ord(found[0])};", text)
+
+
+_SPECIAL = re.compile('[&<>"\t\n\r]')
+
+
+def _collapsed(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _as_tuple(value: Any) -> tuple[Any, ...]:
@@ -304,18 +349,6 @@ def registered_entry(element: etree._Element) -> DocumentEntry:
 def registered_set(element: etree._Element) -> SubmissionSet:
     """The attributes of a submission set as a registry answers it; what is missing reads as empty."""
     return _Reader(tolerant=True).read_set(element)
-
-
-def classify(element: etree._Element, own_id: str, scheme: str, code: CodedValue) -> etree._Element:
-    """Append the Classification of a code to an object of the registry."""
-    parent = str(element.get("id"))
-    classification = _add(
-        element, "Classification", id=own_id, classifiedObject=parent, classificationScheme=scheme,
-        nodeRepresentation=code.code,
-    )  # fmt: skip
-    _write_slot(classification, "codingScheme", (code.system,))
-    _write_localized(classification, "Name", code.display)
-    return classification
 
 
 def _issue(
@@ -391,8 +424,8 @@ class _Reader:
         if any(child.tag not in _REGISTRY_OBJECTS for child in objects.iterchildren(tag=etree.Element)):
             self.report("", "an object that these metadata do not know is left aside", severity="warning")
         for parent in objects.iter(f"{{{RIM}}}RegistryPackage", f"{{{RIM}}}ExtrinsicObject"):
-            links = [child.get("classifiedObject") for child in parent.findall(f"{{{RIM}}}Classification")]
-            links += [child.get("registryObject") for child in parent.findall(f"{{{RIM}}}ExternalIdentifier")]
+            links = [child.get("classifiedObject") for child in parent.iterchildren(_CLASSIFICATION)]
+            links += [child.get("registryObject") for child in parent.iterchildren(_EXTERNAL_IDENTIFIER)]
             if any(link != parent.get("id") for link in links):
                 name = etree.QName(parent).localname
                 self._dangling(name, "its classifications or identifiers name another object as their own")
@@ -432,7 +465,7 @@ class _Reader:
         return tuple(others)
 
     def _check_original(self, association: etree._Element, path: str) -> None:
-        status = [value for slot in association.iterfind(f"{{{RIM}}}Slot") for value in self._slot_values(slot, path)]
+        status = [value for slot in association.iterchildren(_SLOT) for value in self._slot_values(slot, path)]
         if status != ["Original"]:
             self._dangling(path, "slot SubmissionSetStatus is not Original")
 
@@ -477,11 +510,11 @@ class _Reader:
         values: dict[str, Any] = self._read_slots(element, form.slots, path)
         if form is SUBMISSION_SET and len(values["submission_time"]) not in (0, 14):
             self.report(f"{path}.submissionTime", "has not 14 digits")
-        title, comments = (self._localized(element, tag) for tag in ("Name", "Description"))
+        title, comments = (self._localized(element, tag) for tag in (_NAME, _DESCRIPTION))
         values["comments"] = comments or None
         values["title"] = title or (None if form is SUBMISSION_SET else "")
         by_scheme: dict[str, list[etree._Element]] = {}
-        for classification in element.findall(f"{{{RIM}}}Classification"):
+        for classification in element.iterchildren(_CLASSIFICATION):
             by_scheme.setdefault(classification.get("classificationScheme", ""), []).append(classification)
         by_scheme.pop("", None)  # the class node
         authors = self._read_authors(by_scheme.pop(form.author_scheme, []), path)
@@ -522,11 +555,11 @@ class _Reader:
     def _read_code(self, classification: etree._Element, spec: Coded, path: str) -> CodedValue:
         systems = [
             value
-            for slot in classification.findall(f"{{{RIM}}}Slot")
+            for slot in classification.iterchildren(_SLOT)
             if slot.get("name") == "codingScheme"
             for value in self._slot_values(slot, path)
         ]
-        display = self._localized(classification, "Name")
+        display = self._localized(classification, _NAME)
         found = CodedValue(classification.get("nodeRepresentation", ""), display, systems[0] if systems else "")
         if not (found.code and found.display and found.system) or len(systems) > 1:
             self.report(path, "a code, one coding scheme and a label are expected", code="required")
@@ -536,7 +569,7 @@ class _Reader:
 
     def _read_identifiers(self, element: etree._Element, form: ObjectForm, path: str) -> dict[str, str]:
         by_scheme: dict[str, list[str]] = {}
-        for external in element.findall(f"{{{RIM}}}ExternalIdentifier"):
+        for external in element.iterchildren(_EXTERNAL_IDENTIFIER):
             by_scheme.setdefault(external.get("identificationScheme", ""), []).append(external.get("value", ""))
         values: dict[str, str] = {}
         for identifier in form.identifiers:
@@ -549,7 +582,7 @@ class _Reader:
 
     def _read_slots(self, element: etree._Element, specs: Sequence[Slot], path: str) -> dict[str, Any]:
         slots: dict[str, list[str]] = {}
-        for slot in element.findall(f"{{{RIM}}}Slot"):
+        for slot in element.iterchildren(_SLOT):
             name = ACTION if slot.get("name", "").endswith(f":{ACTION}") else slot.get("name", "")
             if name in slots:
                 self.report(path, "a slot is given twice", code="structure")
@@ -560,7 +593,7 @@ class _Reader:
             if spec.problems is utc_time:
                 found = [self._in_utc(text, f"{path}.{spec.name}") for text in found]
             self._check_values(found, spec.problems, f"{path}.{spec.name}", spec.required, spec.repeats)
-            for message in {message for text in found for message in spec.doubts(text)}:
+            for message in () if spec.doubts is nothing else {one for text in found for one in spec.doubts(text)}:
                 self.report(f"{path}.{spec.name}", message, severity="warning")
             if spec.repeats:
                 values[spec.field] = tuple(found)
@@ -591,8 +624,8 @@ class _Reader:
 
     def _slot_values(self, slot: etree._Element, path: str) -> list[str]:
         """The values of a slot, white space collapsed; empty ones are no values."""
-        raw = [_text(value) for value in slot.iterfind(f"{{{RIM}}}ValueList/{{{RIM}}}Value")]
-        values = [" ".join(text.split()) for text in raw]
+        raw = [_text(value) for held in slot.iterchildren(_VALUE_LIST) for value in held.iterchildren(_VALUE)]
+        values = [_collapsed(text) for text in raw]
         if raw != values:
             name = slot.get("name", "")
             self.report(f"{path}.{name}", "superfluous white space in a value", severity="warning")
@@ -600,13 +633,22 @@ class _Reader:
 
     @staticmethod
     def _localized(element: etree._Element, tag: str) -> str:
-        localized = element.find(f"{{{RIM}}}{tag}/{{{RIM}}}LocalizedString")
-        return "" if localized is None else " ".join(localized.get("value", "").split())
+        for named in element.iterchildren(tag):
+            for localized in named.iterchildren(_LOCALIZED_STRING):
+                return _collapsed(localized.get("value", ""))
+        return ""
 
 
-_IDENTIFIED = tuple(
-    f"{{{RIM}}}{tag}"
-    for tag in ("RegistryPackage", "ExtrinsicObject", "Classification", "ExternalIdentifier", "Association")
+_NAME, _DESCRIPTION, _LOCALIZED_STRING, _SLOT, _VALUE_LIST, _VALUE = (
+    f"{{{RIM}}}{tag}" for tag in ("Name", "Description", "LocalizedString", "Slot", "ValueList", "Value")
+)
+_CLASSIFICATION, _EXTERNAL_IDENTIFIER = f"{{{RIM}}}Classification", f"{{{RIM}}}ExternalIdentifier"
+_IDENTIFIED = (
+    f"{{{RIM}}}RegistryPackage",
+    f"{{{RIM}}}ExtrinsicObject",
+    _CLASSIFICATION,
+    _EXTERNAL_IDENTIFIER,
+    f"{{{RIM}}}Association",
 )
 _REGISTRY_OBJECTS = (*_IDENTIFIED, f"{{{RIM}}}ObjectRef")
 _ASSOCIATION_ENDS = ("associationType", "sourceObject", "targetObject")

@@ -40,7 +40,8 @@ def _shape(holds: Callable[[str], Any], message: str) -> Check:
     return lambda text: () if holds(text) else (message,)
 
 
-def _nothing(_: str) -> tuple[str, ...]:
+def nothing(_: str) -> tuple[str, ...]:
+    """That nothing is wrong with any value."""
     return ()
 
 
@@ -72,7 +73,7 @@ class Slot(NamedTuple):
     problems: Check
     required: bool = False
     repeats: bool = False
-    doubts: Check = _nothing
+    doubts: Check = nothing
 
 
 class Coded(NamedTuple):
@@ -111,7 +112,7 @@ ACTION = "action"  # the exact slot name is not published: some name that ends s
 AUTHOR_SLOTS = (
     Slot("authorInstitution", "institutions", _organization, repeats=True),
     Slot("authorPerson", "person", _person, required=True, doubts=_doubtful_person),
-    Slot("authorRole", "roles", _nothing, repeats=True),
+    Slot("authorRole", "roles", nothing, repeats=True),
     Slot(
         "authorSpecialty", "specialties", _shape(_SPECIALTY.fullmatch, "has not the form code^label^OID"), repeats=True
     ),
@@ -161,7 +162,7 @@ DOCUMENT_ENTRY = ObjectForm(
             repeats=True,
             doubts=_shape(lambda text: not _PARTIAL_BIRTH_DATE.fullmatch(text), "PID-7 is not a whole date of birth"),
         ),
-        Slot("URI", "uri", _nothing),
+        Slot("URI", "uri", nothing),
         Slot(
             "urn:ihe:iti:xds:2013:referenceIdList",
             "reference_ids",

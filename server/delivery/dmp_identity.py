@@ -47,7 +47,7 @@ def tls_context(settings: Settings) -> ssl.SSLContext:
     names = ("dmp_ca_file", "dmp_crl_file", "dmp_certificate")
     files = tuple(_stamp(str(getattr(settings, name)), name, needed=name == "dmp_certificate") for name in names)
     context = _context(files, settings.dmp_passphrase)
-    _check_validity(_certificates(settings.dmp_certificate, "dmp_certificate")[0], "dmp_certificate")
+    _check_validity(_certificates(*files[-1], "dmp_certificate")[0], "dmp_certificate")
     return context
 
 
@@ -93,7 +93,7 @@ def _context(files: tuple[tuple[str, int], ...], passphrase: str) -> ssl.SSLCont
 @functools.lru_cache(maxsize=8)
 def _signer(path: str, stamp: int, passphrase: str) -> Signer:
     setting = "dmp_signing_certificate"
-    certificate, *chain = _certificates(path, setting)
+    certificate, *chain = _certificates(path, stamp, setting)
     try:
         key = load_pem_private_key(Path(path).read_bytes(), passphrase.encode() or None)
     except (OSError, ValueError, TypeError) as error:
@@ -105,7 +105,8 @@ def _signer(path: str, stamp: int, passphrase: str) -> Signer:
     return Signer(certificate, tuple(chain), key)
 
 
-def _certificates(path: str, setting: str) -> list[x509.Certificate]:
+@functools.lru_cache(maxsize=8)
+def _certificates(path: str, _stamp: int, setting: str) -> list[x509.Certificate]:
     try:
         return x509.load_pem_x509_certificates(Path(path).read_bytes())
     except (OSError, ValueError) as error:

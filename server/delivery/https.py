@@ -177,12 +177,21 @@ def _send(
         raise
 
 
-def _pieces(body: Sequence[bytes]) -> Iterator[memoryview]:
-    """The body in pieces that are no copies."""
+def _pieces(body: Sequence[bytes]) -> Iterator[bytes | memoryview]:
+    """The body in pieces: small ones leave together, as few records of TLS; large ones are no copies."""
+    small: list[bytes] = []
+    size = 0
     for part in body:
+        if size + len(part) <= CHUNK:
+            small.append(part)
+            size += len(part)
+            continue
+        yield b"".join(small)
+        small, size = [], 0
         view = memoryview(part)
         for start in range(0, len(view), CHUNK):
             yield view[start : start + CHUNK]
+    yield b"".join(small)
 
 
 def _read(response: http.client.HTTPResponse, limit: int) -> bytes | mmap.mmap:

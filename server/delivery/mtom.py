@@ -9,9 +9,9 @@ from __future__ import annotations
 import base64
 import binascii
 import mmap
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from email.parser import BytesHeaderParser
 from urllib.parse import quote, unquote
 from uuid import uuid4
 
@@ -137,15 +137,28 @@ def _read_part(body: bytes | mmap.mmap, start: int, end: int) -> tuple[str, memo
     head_end = body.find(b"\r\n\r\n", start, min(end, start + MAX_HEADER))
     if head_end < 0:
         raise _unreadable("part without an empty line after its header")
-    header = BytesHeaderParser().parsebytes(body[start:head_end].removeprefix(b"\r\n"))
+    header = _fields(body[start:head_end])
     data = memoryview(body)[head_end + 4 : end]
-    content_id = str(header.get("Content-ID", "")).strip().strip("<>")
-    encoding = str(header.get("Content-Transfer-Encoding", "binary")).strip().lower()
+    content_id = header.get("content-id", "").strip("<>")
+    encoding = header.get("content-transfer-encoding", "binary").lower()
     if encoding == "base64":
         return content_id, memoryview(_base64(bytes(data)))
     if encoding not in _PLAIN_ENCODINGS:
         raise _unreadable("unknown Content-Transfer-Encoding")
     return content_id, data
+
+
+def _fields(header: bytes) -> dict[str, str]:
+    """The fields of the header of a part (RFC 2045), the first of each name in lower case, unfolded."""
+    found: dict[str, str] = {}
+    for line in _FOLD.sub(b" ", header).split(b"\r\n"):
+        name, colon, value = line.partition(b":")
+        if colon:
+            found.setdefault(name.strip().decode("latin-1").lower(), value.strip().decode("latin-1"))
+    return found
+
+
+_FOLD = re.compile(rb"\r\n[ \t]+")
 
 
 def binary_content(element: etree._Element, parts: Mapping[str, memoryview]) -> memoryview:
