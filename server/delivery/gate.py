@@ -14,6 +14,7 @@ from relais.cda.templates import INS_ROOTS
 from relais.mappings import document_rules
 from relais.mappings.document_rules import Destination
 from relais.mappings.identity import may_leave
+from relais.mappings.terminology import concept
 from relais.server.settings import Settings
 
 CHANNELS: tuple[Destination, ...] = document_rules.DESTINATIONS
@@ -59,6 +60,7 @@ def refusals(document: Document, channel: Destination, settings: Settings) -> li
         *document_rules.refusals(document, channel),
         *_environment(document, settings),
         *_confidentiality(document, channel),
+        *_own_sector(channel, settings),
     ]
 
 
@@ -68,6 +70,13 @@ def _confidentiality(document: Document, channel: Destination) -> Iterator[Issue
     if channel == "dmp" and (code is None or code.code != "N"):
         message = "the DMP takes documents of confidentiality N only"
         yield Issue("error", "business-rule", message, "ClinicalDocument/confidentialityCode", "JDV_J58")
+
+
+def _own_sector(channel: Destination, settings: Settings) -> Iterator[Issue]:
+    """The VIHF names the secteur d'activité of this structure by a code of the DMP's own list."""
+    if channel == "dmp" and concept("J61", settings.facility_type) is None:
+        message = "the list of secteurs d'activité of the DMP does not hold that of this structure"
+        yield Issue("error", "not-supported", message, "facility_type", "VIHF: Secteur_Activite, JDV_J61")
 
 
 def _environment(document: Document, settings: Settings) -> Iterator[Issue]:

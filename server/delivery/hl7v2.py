@@ -20,6 +20,7 @@ from relais.cda.model import II, Document, Header, NamePart, Organization, Parti
 from relais.cda.templates import CONFIDENTIALITY, INS_ROOTS, PS_IDNAT, STRUCT_IDNAT
 from relais.cda.xds import DocumentEntry, MetadataAuthor
 from relais.cda.xds_types import XCN, XON
+from relais.mappings.document_rules import refusals
 from relais.mappings.hl7v2 import tables
 from relais.mappings.hl7v2.acknowledgement import Acknowledgement, read_acknowledgement
 from relais.mappings.hl7v2.context import Policy
@@ -130,7 +131,7 @@ def order_of(shipment: Shipment, document: Document, settings: Settings) -> Tran
         sending=Endpoint(settings.hl7v2_sending_application, settings.hl7v2_sending_facility or facility),
         receiving=Endpoint(settings.hl7v2_receiving_application, settings.hl7v2_receiving_facility),
         flags=Flags(
-            to_dmp=settings.hl7v2_to_dmp and _is_for_dmp(entry, document.header),
+            to_dmp=settings.hl7v2_to_dmp and _is_for_dmp(entry, document),
             to_professionals=any(not party.is_patient for party in recipients),
             to_patient=any(party.is_patient for party in recipients),
             want_reception="reception" in shipment.acknowledgements,
@@ -146,11 +147,12 @@ def order_of(shipment: Shipment, document: Document, settings: Settings) -> Tran
     )
 
 
-def _is_for_dmp(entry: DocumentEntry, header: Header) -> bool:
-    """Whether the DMP takes the document: its type, its confidentiality, a patient with a qualified INS."""
+def _is_for_dmp(entry: DocumentEntry, document: Document) -> bool:
+    """Whether the DMP takes the document: its type, format, sector, confidentiality, a patient with a qualified INS."""
     normal = any(code.system == CONFIDENTIALITY and code.code == "N" for code in entry.confidentiality)
-    qualified = any(ii.root in INS_ROOTS and ii.extension for ii in header.patient.ids)
-    return normal and qualified and tables.is_dmp_type(entry.type_code.code, entry.type_code.system)
+    qualified = any(ii.root in INS_ROOTS and ii.extension for ii in document.header.patient.ids)
+    of_dmp = tables.is_dmp_type(entry.type_code.code, entry.type_code.system) and not refusals(document, "dmp")
+    return normal and qualified and of_dmp
 
 
 def _action(shipment: Shipment, stated: str | None, *, replaces: bool) -> Action:

@@ -7,8 +7,9 @@ import pytest
 from relais.cda import templates
 from relais.cda.errors import MappingError
 from relais.cda.model import II, Code
+from relais.mappings import terminology
 from relais.mappings.document_metadata import document_entry
-from relais.mappings.document_rules import DESTINATIONS, Destination, destinations, refusals
+from relais.mappings.document_rules import DESTINATIONS, FACILITY_PATH, Destination, destinations, refusals
 from support.documents import small_pps
 
 
@@ -51,6 +52,16 @@ def test_a_format_that_the_dmp_does_not_hold() -> None:
     document.header.template_ids[-1] = II("1.2.250.1.213.1.1.1.58")  # export of a DUI
     assert [issue.path for issue in refusals(document, "dmp")] == ["ClinicalDocument/templateId"]
     assert refusals(document, "mss") == []
+
+
+def test_a_sector_that_the_dmp_does_not_hold() -> None:
+    document = small_pps()
+    assert document.header.encounter is not None
+    for code, refused in (("SA63", False), ("SA66", True), ("SA67", True)):
+        assert document.header.encounter.facility is not None
+        document.header.encounter.facility.code = terminology.coded("J02", code)
+        assert [issue.path for issue in refusals(document, "dmp")] == [FACILITY_PATH] * refused
+        assert refusals(document, "mss") == refusals(document, "hl7v2") == refusals(document, "mhd") == []
 
 
 def test_what_may_not_leave_for_the_dmp_gets_no_metadata_for_it_either() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib.resources import files
 from pathlib import Path
 
@@ -47,12 +48,24 @@ def test_every_valid_code_of_the_published_value_set(cisis: Path, name: str) -> 
     assert {code: (one.system, one.display) for code, one in terminology.value_set(name).items()} == concepts
 
 
-@pytest.mark.parametrize("name", [*sorted(PUBLISHED), "code_systems", "kinship", "pps"])
+@pytest.mark.parametrize("name", [*sorted(PUBLISHED), "J61", "code_systems", "kinship", "pps"])
 def test_every_table_says_where_it_comes_from_and_of_when_it_is(name: str) -> None:
     text = files("relais.mappings").joinpath("data", f"{name}.tsv").read_text(encoding="utf-8")
     head = "".join(line for line in text.splitlines() if line.startswith("#"))
     assert "ANS" in head or "HL7" in head
     assert any(str(year) in head for year in range(2010, 2027))
+
+
+def test_the_sectors_of_the_dmp_are_those_of_its_list(cisis: Path) -> None:
+    folder = cisis / "fhir" / "ans.fr.terminologies#1.12.0-extract" / "package"
+    [path] = folder.glob("ValueSet-JDV-J61-*.json")
+    included = json.loads(path.read_text(encoding="utf-8"))["compose"]["include"]
+    published = {one["code"]: one["display"] for part in included for one in part["concept"]}
+    known = {code: one.display for code, one in terminology.value_set("J61").items()}
+    assert known == {code: " ".join(text.split()) for code, text in published.items()}
+    sectors = {code: one.system for code, one in terminology.value_set("J61").items()}
+    assert {terminology.value_set("J02")[code].system == sectors[code] for code in sectors if code != "SA11"} == {True}
+    assert terminology.value_set("J02").keys() - sectors.keys() == {"SA66", "SA67"}
 
 
 def test_kinship_leads_into_the_relation_list() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from relais.mappings.context import Resource
 from relais.server.delivery import hl7v2
 from relais.server.store import Store
 from support.notifications import NOTICES
-from support.orders import Office, refused
+from support.orders import Office, document_of, refused, stored_document
 from support.plans import PLANS
 
 DOCTOR = "medecin.traitant@cabinet.mssante.fr"
@@ -145,3 +146,28 @@ def test_a_hospital_sends_too(lite: Store) -> None:
     office.work()
     [sent] = office.channels["mss"].taken
     assert sent.submission.submission_set.content_type.code == "97"
+
+
+@pytest.mark.parametrize("sector", ["SA66", "SA67"])
+def test_the_dmp_takes_nothing_of_a_sector_that_its_list_does_not_hold(lite: Store, sector: str) -> None:
+    office = Office(lite, facility_type=sector)
+    plan = office.post(PLANS["full"], "CarePlan")
+    assert ("facility_type", "VIHF: Secteur_Activite, JDV_J61") in [
+        (issue.path, issue.rule) for issue in refused(office, plan, "dmp")
+    ]
+    office.order(plan, "mss", recipient=DOCTOR)
+
+
+def test_a_platform_is_not_asked_to_feed_the_dmp_with_what_happened_in_such_a_sector(lite: Store) -> None:
+    office = Office(lite)
+    plan = office.post(PLANS["full"], "CarePlan")
+    patient = office.read(plan)["subject"]["reference"]
+    content = document_of(office, plan).replace(b'root="2.25.', b'root="2.25.9')
+    content, places = re.subn(rb'(<healthCareFacility\b.*?\bcode=")SA[0-9]{2}', rb"\g<1>SA67", content)
+    assert places == 1
+    reference = stored_document(office, patient, content)
+    assert [issue.rule for issue in refused(office, reference, "dmp")] == ["JDV_J61"]
+    office.order(reference, "hl7v2", recipient=DOCTOR)
+    office.work()
+    [sent] = office.channels["hl7v2"].taken
+    assert not hl7v2.order_of(sent, read(sent.document).document, office.settings).flags.to_dmp
