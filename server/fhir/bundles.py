@@ -1,7 +1,8 @@
 """Batch and transaction Bundles (FHIR R4 §3.1.0.11): entries become Calls of the registry's interactions.
 
 A transaction runs in one transaction of the repository: deletions, then the identities of what is to be written, then
-references, then creations, updates and reads; answers stand in the order of the entries. A batch runs each entry alone.
+references, then creations, updates and reads; answers stand in the order of the entries. Entries with conditional
+references are written after those that these may lead to. A batch runs each entry alone.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -41,6 +42,7 @@ from relais.server.fhir.searchset import single_match
 
 _ORDER = {"DELETE": 0, "POST": 1, "PUT": 2, "PATCH": 2, "GET": 3, "HEAD": 3}
 _RULE = "FHIR R4 transaction"
+_TURNS = 8  # conditional references to what was written in the turn before
 _log = logging.getLogger(__name__)
 
 
@@ -115,13 +117,12 @@ class BundleProcessor:
                 with _telling(entry):
                     _identify(transaction, entry)
             _refuse_twice((entry.target, entry.place) for entry in entries if entry.changes)
-            if not prepared:
-                _Links(bodies, transaction).rewrite()
-            with transaction.together():
-                _run_phase(transaction, entries, "POST")
-            _refuse_rivals(transaction, entries)
-            with transaction.together():
-                _run_phase(transaction, entries, "PUT", "PATCH")
+            waiting = [] if prepared else _Links(bodies).rewrite()
+            held_back = {entry.index for entry in waiting}
+            _write(transaction, [entry for entry in entries if entry.index not in held_back])
+            if waiting:
+                _write_in_turn(transaction, waiting)
+                _refuse_rivals(transaction, entries)
             _run_phase(transaction, entries, "GET", "HEAD")
         return [_answer(entry) for entry in entries]
 
@@ -206,7 +207,7 @@ def _prepared(repository: Repository, bodies: list[_Entry]) -> list[Prepared]:
     for entry in bodies:
         if entry.interaction.code == "create" and entry.call.if_none_exist is None:
             entry.call.id = new_id()
-    if not all(entry.call.id for entry in bodies) or not _Links(bodies).rewrite():
+    if not all(entry.call.id for entry in bodies) or _Links(bodies).rewrite():
         return []
     written = (entry for entry in bodies if entry.interaction.takes_body)
     return [repository.prepare(entry.call.resource(), entry.call.id) for entry in written]
@@ -215,25 +216,21 @@ def _prepared(repository: Repository, bodies: list[_Entry]) -> list[Prepared]:
 class _Links:
     """References of the entries to one another, put right once every entry has its identity."""
 
-    def __init__(self, entries: list[_Entry], transaction: Transaction | None = None) -> None:
-        """Without a transaction conditional references are left as they are."""
-        self._transaction = transaction
+    def __init__(self, entries: list[_Entry]) -> None:
         self._entries = entries
         self._targets = {entry.full_url: entry.target for entry in entries if entry.full_url}
-        self._whole = True
 
-    def rewrite(self) -> bool:
-        """Rewrite every link of every body; whether none was left.
+    def rewrite(self) -> list[_Entry]:
+        """Rewrite every link of every body but conditional references; the entries that hold such.
 
         Raises FhirError 422 naming each reference that no entry answers.
         """
         dangling: list[Issue] = []
         for entry in self._entries:
-            with _telling(entry):
-                dangling += self._rewrite(entry)
+            dangling += self._rewrite(entry)
         if dangling:
             raise FhirError(422, dangling)
-        return self._whole
+        return [entry for entry in self._entries if entry.reply is None and any(_conditional(entry))]
 
     def _rewrite(self, entry: _Entry) -> list[Issue]:
         named = references.restful(entry.full_url)
@@ -245,8 +242,6 @@ class _Links:
                 return target
             if not path.endswith(".reference"):
                 return link
-            if criteria := references.conditional(link):
-                return self._conditional(path, link, *criteria)
             if link.startswith(("urn:uuid:", "urn:oid:")):
                 issue = Issue("error", "not-found", "no entry has this fullUrl", path, _RULE)
                 dangling.append(moved(issue, entry.call.place))
@@ -263,14 +258,57 @@ class _Links:
         absolute = f"{named[0] or base}/{named[1]}/{named[2]}"
         return self._targets.get(absolute, link)
 
-    def _conditional(self, path: str, link: str, resource_type: str, query: str) -> str:
-        if self._transaction is None:
-            self._whole = False
-            return link
-        match = single_match(self._transaction, resource_type, query, path)
-        if match is None:
-            raise FhirError.of(412, "not-found", "the conditional reference matches nothing", path)
-        return f"{resource_type}/{match}"
+
+class _Matches:
+    """What the conditional references of a transaction lead to: in the store, what it has written itself included."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+        self._found: dict[str, str] = {}
+        self._asked: dict[str, tuple[_Entry, str]] = {}  # who asked for it first
+
+    def resolve(self, entry: _Entry) -> bool:
+        """Rewrite the conditional references of the entry; False, and none rewritten, while one leads to nothing.
+
+        Raises FhirError 412 for one that leads to several resources.
+        """
+        for path, link in _conditional(entry):
+            found = self._found.get(link) or self._match(entry, path, link)
+            if not found:
+                return False
+            self._found[link] = found
+            self._asked.setdefault(link, (entry, path))
+
+        def replacement(path: str, link: str) -> str:
+            return self._found.get(link, link) if path.endswith(".reference") else link
+
+        references.rewrite(_body(entry), replacement)
+        return True
+
+    def refuse(self, waiting: list[_Entry]) -> NoReturn:
+        """Raise FhirError 412 naming each reference that leads to nothing."""
+        message = "the conditional reference matches nothing"
+        wanting = (path for entry in waiting for path, link in _conditional(entry) if link not in self._found)
+        raise FhirError(412, [Issue("error", "not-found", message, path) for path in wanting])
+
+    def confirm(self) -> None:
+        """Refuse (412) a reference that led to one resource when it was written and does not any more."""
+        for link, (entry, path) in self._asked.items():
+            if self._match(entry, path, link) != self._found[link]:
+                raise FhirError.of(412, "conflict", "the transaction itself changes what this leads to", path)
+
+    def _match(self, entry: _Entry, path: str, link: str) -> str:
+        """`Type/id`, or nothing."""
+        resource_type, query = references.conditional(link) or ("", "")
+        with _telling(entry):
+            match = single_match(self._transaction, resource_type, query, path)
+        return f"{resource_type}/{match}" if match else ""
+
+
+def _conditional(entry: _Entry) -> Iterator[tuple[str, str]]:
+    """(FHIRPath, reference) of each conditional reference in the body of an entry."""
+    located = references.located(_body(entry), entry.call.place)
+    return ((path, link) for path, link in located if references.conditional(link))
 
 
 def _identify(transaction: Transaction, entry: _Entry) -> None:
@@ -305,6 +343,31 @@ def _run_phase(transaction: Transaction, entries: list[_Entry], *methods: str) -
         if entry.call.method in methods and entry.reply is None:
             with _telling(entry):
                 entry.reply = entry.interaction.run(transaction, entry.call)
+
+
+def _write(transaction: Transaction, entries: list[_Entry]) -> None:
+    with transaction.together():
+        _run_phase(transaction, entries, "POST")
+    _refuse_rivals(transaction, entries)
+    with transaction.together():
+        _run_phase(transaction, entries, "PUT", "PATCH")
+
+
+def _write_in_turn(transaction: Transaction, waiting: list[_Entry]) -> None:
+    """Write entries with conditional references, each after what these lead to (R4 resolves them last of all).
+
+    Raises FhirError 412 for a reference that leads to nothing, or in a circle to an entry that waits for this one.
+    """
+    matches = _Matches(transaction)
+    for _ in range(_TURNS):
+        ready = [entry for entry in waiting if matches.resolve(entry)]
+        _write(transaction, ready)
+        waiting = [entry for entry in waiting if entry.reply is None]
+        if not (ready and waiting):
+            break
+    if waiting:
+        matches.refuse(waiting)
+    matches.confirm()
 
 
 def _refuse_rivals(transaction: Transaction, entries: list[_Entry]) -> None:

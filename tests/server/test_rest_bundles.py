@@ -202,6 +202,83 @@ def test_conditional_update_and_reference(facade: RunningFacade) -> None:
     assert facade.get(names(answer)[1]).json()["subject"]["reference"] == patient
 
 
+def identified(value: str, resource_type: str = "Patient", **more: Any) -> dict[str, Any]:
+    return {"resourceType": resource_type, "identifier": [{"system": "urn:oid:1.2.3", "value": value}], **more}
+
+
+def test_conditional_references_lead_to_what_the_transaction_itself_creates(facade: RunningFacade) -> None:
+    part_of = {"reference": "Organization?identifier=urn:oid:1.2.3|whole"}
+    posted = bundle(
+        new(plan("Patient?identifier=urn:oid:1.2.3|created"), "urn:uuid:1"),
+        new(identified("created", managingOrganization={"reference": "Organization?identifier=urn:oid:1.2.3|part"})),
+        new(identified("part", "Organization", name="Service", partOf=part_of)),
+        entry(
+            identified("whole", "Organization", name="Structure"), "PUT", "Organization?identifier=urn:oid:1.2.3|whole"
+        ),
+        new({"resourceType": "CareTeam", "subject": {"reference": "Patient?identifier=urn:oid:1.2.3|created"}}),
+    )
+    care_plan, patient, part, whole, team = names(done(facade, posted))
+    assert facade.get(care_plan).json()["subject"]["reference"] == patient
+    assert facade.get(team).json()["subject"]["reference"] == patient
+    assert facade.get(patient).json()["managingOrganization"]["reference"] == part
+    assert facade.get(part).json()["partOf"]["reference"] == whole
+    assert facade.get("CarePlan?patient.identifier=urn:oid:1.2.3|created").json()["total"] == 1
+
+
+@pytest.mark.parametrize(
+    ("entries", "code", "place"),
+    [
+        ([new(plan("Patient?identifier=urn:oid:1.2.3|nobody"))], "not-found", "[0].resource.subject.reference"),
+        (
+            [
+                new(identified("a", "Organization", partOf={"reference": "Organization?identifier=urn:oid:1.2.3|b"})),
+                new(identified("b", "Organization", partOf={"reference": "Organization?identifier=urn:oid:1.2.3|a"})),
+            ],
+            "not-found",
+            "[0].resource.partOf.reference",
+        ),
+        (
+            [new(identified("twins"))] * 2 + [new(plan("Patient?identifier=urn:oid:1.2.3|twins"))],
+            "multiple-matches",
+            "[2].resource",
+        ),
+        (
+            [
+                new(identified("rival", "Organization")),
+                new(
+                    identified("x", "Organization", partOf={"reference": "Organization?identifier=urn:oid:1.2.3|rival"})
+                ),
+                new(
+                    identified("rival", "Organization", partOf={"reference": "Organization?identifier=urn:oid:1.2.3|x"})
+                ),
+            ],
+            "multiple-matches",
+            "[1].resource",
+        ),
+        ([new(plan("Patient?nothing=1"))], "not-supported", "[0].resource"),
+    ],
+)
+def test_conditional_references_that_lead_nowhere_or_to_several(
+    facade: RunningFacade, entries: list[dict[str, Any]], code: str, place: str
+) -> None:
+    before = facade.count()
+    answer = facade.post("", bundle(*entries))
+    told = [(issue["code"], issue["expression"]) for issue in issues(answer)]
+    assert (answer.status_code in (400, 412), told[0]) == (True, (code, [f"Bundle.entry{place}"]))
+    assert facade.count() == before
+
+
+def test_conditional_reference_that_the_transaction_itself_leads_elsewhere(facade: RunningFacade) -> None:
+    former = facade.created(identified("me", "Organization"))
+    reference = {"reference": "Organization?identifier=urn:oid:1.2.3|me"}
+    renamed = identified("not me", "Organization", id=former.partition("/")[2], partOf=reference)
+    answer = facade.post("", bundle(entry(renamed, "PUT", former)))
+    (issue,) = issues(answer)
+    assert (answer.status_code, issue["code"]) == (412, "conflict")
+    assert issue["expression"] == ["Bundle.entry[0].resource.partOf.reference"]
+    assert facade.get(former).json()["meta"]["versionId"] == "1"
+
+
 def test_search_in_a_transaction_sees_its_writes(facade: RunningFacade) -> None:
     identified = {**PATIENT, "identifier": [{"system": "urn:oid:1.2.3", "value": "seen"}]}
     posted = bundle(entry(None, "GET", "Patient?identifier=urn:oid:1.2.3|seen"), new(identified))
