@@ -524,7 +524,7 @@ def check_codes(submission: Submission, *, dmp: bool) -> list[Issue]:
         ):
             unknown(f"{path}.formatCode", "the format is not in the value set")
         for attribute, value_set, codes in (
-            ("healthcareFacilityTypeCode", "J02", (entry.facility_type,)),
+            ("healthcareFacilityTypeCode", "J61" if dmp else "J02", (entry.facility_type,)),
             ("practiceSettingCode", "J04", (entry.practice_setting,)),
             ("confidentialityCode", "xds_confidentiality", entry.confidentiality),
         ):

@@ -494,6 +494,10 @@ def test_codes_outside_their_value_sets() -> None:
     assert in_a_mail["classCode"] == "error"
     assert set(in_a_mail) == set(found) - {"typeCode", "formatCode"}
     assert set(in_a_mail.values()) == {"error", "warning"}
+    of_prevention = replace(entry, facility_type=CodedValue("SA66", "x", "1.2.250.1.71.4.2.4"))
+    assert check_codes(Submission(lot, (of_prevention,)), dmp=False) == []
+    [issue] = check_codes(Submission(lot, (of_prevention,)), dmp=True)
+    assert issue.path == "DocumentEntry[1].healthcareFacilityTypeCode"
 
 
 def test_an_archive_whose_metadata_speak_of_another_document() -> None:
