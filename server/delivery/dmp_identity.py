@@ -64,12 +64,12 @@ def _stamp(path: str, setting: str, *, needed: bool) -> tuple[str, int]:
     """The file and when it changed last."""
     if not path:
         if needed:
-            raise _unusable("required", "the DMP takes nothing without this certificate", setting)
+            raise _unusable("the DMP takes nothing without this certificate", setting)
         return "", 0
     try:
         return path, Path(path).stat().st_mtime_ns
     except OSError:
-        raise _unusable("not-found", "no such file", setting) from None
+        raise _unusable("no such file", setting) from None
 
 
 @functools.lru_cache(maxsize=8)
@@ -86,7 +86,7 @@ def _context(files: tuple[tuple[str, int], ...], passphrase: str) -> ssl.SSLCont
         setting = "dmp_certificate"
         context.load_cert_chain(certificate, password=lambda: passphrase)
     except (OSError, ValueError) as error:
-        raise _unusable("invalid", "cannot be read: PEM, and the right key and passphrase?", setting) from error
+        raise _unusable("cannot be read: PEM, and the right key and passphrase?", setting) from error
     return context
 
 
@@ -97,11 +97,11 @@ def _signer(path: str, stamp: int, passphrase: str) -> Signer:
     try:
         key = load_pem_private_key(Path(path).read_bytes(), passphrase.encode() or None)
     except (OSError, ValueError, TypeError) as error:
-        raise _unusable("invalid", "no key that can be read: the right passphrase?", setting) from error
+        raise _unusable("no key that can be read: the right passphrase?", setting) from error
     if not isinstance(key, RSAPrivateKey):
-        raise _unusable("invalid", "the key is not an RSA key", setting)
+        raise _unusable("the key is not an RSA key", setting)
     if key.public_key() != certificate.public_key():
-        raise _unusable("conflict", "the key is not that of the first certificate", setting)
+        raise _unusable("the key is not that of the first certificate", setting)
     return Signer(certificate, tuple(chain), key)
 
 
@@ -110,18 +110,19 @@ def _certificates(path: str, _stamp: int, setting: str) -> list[x509.Certificate
     try:
         return x509.load_pem_x509_certificates(Path(path).read_bytes())
     except (OSError, ValueError) as error:
-        raise _unusable("invalid", "holds no certificate that can be read", setting) from error
+        raise _unusable("holds no certificate that can be read", setting) from error
 
 
 def _check_validity(certificate: x509.Certificate, setting: str) -> None:
     now = datetime.now(UTC)
     if now < certificate.not_valid_before_utc:
         day = certificate.not_valid_before_utc.date().isoformat()
-        raise _unusable("security", f"our certificate is not valid before {day}: nothing was sent", setting)
+        raise _unusable(f"our certificate is not valid before {day}: nothing was sent", setting)
     if now > certificate.not_valid_after_utc:
         day = certificate.not_valid_after_utc.date().isoformat()
-        raise _unusable("expired", f"our certificate has expired on {day}: nothing was sent", setting)
+        raise _unusable(f"our certificate has expired on {day}: nothing was sent", setting)
 
 
-def _unusable(code: str, message: str, setting: str) -> DeliveryError:
-    return DeliveryError(Issue("error", code, message, setting, "IGC Santé"), retry=False)
+def _unusable(message: str, setting: str) -> DeliveryError:
+    """Trouble with the destination, not with the document: deliveries wait until the file is mended."""
+    return DeliveryError(Issue("error", "security", message, setting, "IGC Santé"), retry=False)

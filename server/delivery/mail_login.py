@@ -17,6 +17,6 @@ def password(settings: Settings) -> str:
         lines = []
     if not lines or not lines[0]:
         raise DeliveryError(
-            Issue("error", "not-found", "the password cannot be read", "mss_password_file", "RFC 4616"), retry=False
+            Issue("error", "security", "the password cannot be read", "mss_password_file", "RFC 4616"), retry=False
         )
     return lines[0]

@@ -24,6 +24,7 @@ LONGEST = 300.0
 """Seconds after which a connection that is kept is replaced by a new one, which looks at the certificates again."""
 
 _LOCKED = ""  # instead of asking a terminal for the pass phrase of a key: that key cannot be used
+_UNREADABLE = "cannot be used: PEM with our certificate first, then its chain, and its key, which is not locked"
 _REASONS = {  # X509_V_ERR_* of OpenSSL
     3: "cannot be checked: no revocation list of its issuer in {crl_file}",
     9: "is not valid yet",
@@ -49,7 +50,7 @@ def client_context(settings: Settings, peer: Peer) -> ssl.SSLContext:
         try:
             context.load_cert_chain(certificate, password=_LOCKED)
         except OSError as error:
-            raise _unusable("the client certificate or its key cannot be read", f"{peer}_certificate") from error
+            raise _unusable(_UNREADABLE, f"{peer}_certificate") from error
     if crl_file:
         try:
             context.load_verify_locations(crl_file)
@@ -115,7 +116,7 @@ def _check_validity(path: str, setting: str) -> None:
     try:
         certificate = x509.load_pem_x509_certificate(Path(path).read_bytes())
     except (OSError, ValueError) as error:
-        raise _unusable("the client certificate or its key cannot be read", setting) from error
+        raise _unusable(_UNREADABLE, setting) from error
     now = datetime.now(UTC)
     if certificate.not_valid_after_utc < now:
         raise DeliveryError(Issue("error", "security", "our certificate has expired", setting, "TLS"), retry=False)
@@ -124,4 +125,5 @@ def _check_validity(path: str, setting: str) -> None:
 
 
 def _unusable(message: str, setting: str) -> DeliveryError:
-    return DeliveryError(Issue("error", "not-found", message, setting, "TLS"), retry=False)
+    """Trouble with the destination, not with the document: deliveries wait until the file is mended."""
+    return DeliveryError(Issue("error", "security", message, setting, "TLS"), retry=False)

@@ -15,7 +15,7 @@ from cryptography import x509
 from lxml import etree
 
 from relais.cda.xds import MetadataAuthor
-from relais.server.delivery import dmp_identity, lot_signature, vihf
+from relais.server.delivery import circuits, dmp_identity, lot_signature, vihf
 from relais.server.delivery.channel import DeliveryError
 from relais.server.sandbox import Sandbox
 from relais.server.sandbox.authority import Authority
@@ -357,8 +357,9 @@ def test_our_own_certificate_out_of_date_is_said_before_anything_is_sent(
     client = sandbox.authority.client_certificate("dated-client", **dates)
     with pytest.raises(DeliveryError, match=expected):
         dmp_identity.signer(dmp_settings(sandbox, dmp_signing_certificate=str(signing)))
-    with pytest.raises(DeliveryError, match=expected):
+    with pytest.raises(DeliveryError, match=expected) as caught:
         dmp_identity.tls_context(dmp_settings(sandbox, dmp_certificate=str(client)))
+    assert circuits.is_trouble(caught.value.issues)
 
 
 def test_a_renewed_certificate_is_read_without_a_restart(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -378,3 +379,4 @@ def test_missing_certificates_are_named(sandbox: Sandbox, name: str, value: str,
     with pytest.raises(DeliveryError, match=expected) as caught:
         load(settings)  # type: ignore[operator]
     assert caught.value.issues[0].path == name
+    assert circuits.is_trouble(caught.value.issues)  # deliveries wait until it is mended: none is given up at once

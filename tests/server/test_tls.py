@@ -9,6 +9,8 @@ import pytest
 import trustme
 from cryptography import x509
 
+from relais.server.delivery import circuits
+from relais.server.delivery.channel import DeliveryError
 from relais.server.delivery.tls import client_context
 from relais.server.settings import Settings
 from support.certificates import revocation_list
@@ -43,3 +45,16 @@ def test_an_authority_that_was_revoked_is_not_trusted(tmp_path: Path, peer: str)
     lists.write_bytes(revocation_list(root, certificate) + revocation_list(between))
     with pytest.raises(ssl.SSLCertVerificationError, match="revoked"):
         handshake(client_context(settings, peer), server)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("peer", ["mss", "hl7v2", "mhd"])
+@pytest.mark.parametrize("name", ["ca_file", "certificate", "crl_file"])
+def test_files_of_ours_that_cannot_be_used_hold_deliveries_up(tmp_path: Path, peer: str, name: str) -> None:
+    """They are trouble with the destination: a wrong path, or a file half written, gives no delivery up at once."""
+    (tmp_path / "file.pem").write_text("-----BEGIN CERTIFICATE-----")
+    for path in ("absent.pem", "file.pem"):
+        settings = Settings.of({f"{peer}_{name}": str(tmp_path / path)})
+        with pytest.raises(DeliveryError) as caught:
+            client_context(settings, peer)  # type: ignore[arg-type]
+        assert [issue.path for issue in caught.value.issues] == [f"{peer}_{name}"]
+        assert circuits.is_trouble(caught.value.issues)
