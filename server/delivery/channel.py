@@ -51,9 +51,13 @@ class Shipment:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What the counterpart answered when it took the document, in one line fit for the Task."""
+    """What the counterpart answered when it took the document, in one line fit for the Task.
+
+    `remark` is what to know of an attempt that ended well and changed nothing, or not what people may think.
+    """
 
     detail: str
+    remark: str = ""
 
 
 class DeliveryError(RelaisError):

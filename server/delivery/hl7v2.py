@@ -22,7 +22,8 @@ from relais.cda.xds import DocumentEntry, MetadataAuthor
 from relais.cda.xds_types import XCN, XON
 from relais.mappings.document_rules import refusals
 from relais.mappings.hl7v2 import tables
-from relais.mappings.hl7v2.acknowledgement import Acknowledgement, read_acknowledgement
+from relais.mappings.hl7v2.acknowledgement import Acknowledgement as Answer
+from relais.mappings.hl7v2.acknowledgement import read_acknowledgement
 from relais.mappings.hl7v2.context import Policy
 from relais.mappings.hl7v2.document import replaced_ids
 from relais.mappings.hl7v2.order import (
@@ -38,6 +39,8 @@ from relais.mappings.hl7v2.order import (
 )
 from relais.mappings.hl7v2.writing import compose
 from relais.server.delivery.channel import (
+    EVERY_ACKNOWLEDGEMENT,
+    Acknowledgement,
     DeliveryError,
     Receipt,
     Shipment,
@@ -58,6 +61,7 @@ _HIDDEN = {
 }
 """confidentialityCode of a fiche, and the flag it becomes."""
 
+_KEPT = "the platform has it, and was asked to pass it on to nobody: neither to the DMP nor to a mailbox"
 _BEGINS_WITH_UUID = re.compile(r"<([0-9a-f]{8})-([0-9a-f]{4})-([0-9a-f]{4})-([0-9a-f]{4})-[0-9a-f]{12}@", re.IGNORECASE)
 _ACTIONS: dict[str, Action] = {"C": "replace", "D": "delete"}  # the national extra-metadata `action` of a fiche
 
@@ -93,7 +97,8 @@ class Hl7v2Channel:
         acknowledgement = read_acknowledgement(answer)
         if acknowledgement.code != "AA":
             raise DeliveryError(_refusals(acknowledgement), retry=False)
-        return Receipt(quoted(f"taken by the platform: {acknowledgement}"))
+        remark = "" if acknowledgements(order.flags) else _KEPT
+        return Receipt(quoted(f"taken by the platform: {acknowledgement}"), remark)
 
     def close(self) -> None:
         """Close the connection kept for the next sending."""
@@ -145,6 +150,16 @@ def order_of(shipment: Shipment, document: Document, settings: Settings) -> Tran
         reply_to=(settings.mss_reply_to,) if recipients and settings.mss_reply_to else (),
         patient_may_reply=settings.mss_patient_may_answer,
     )
+
+
+def acknowledgements(flags: Flags) -> tuple[Acknowledgement, ...]:
+    """What a platform can say later: reception of the DMP and of mailboxes, reading of mailboxes alone.
+
+    Nothing when it is asked to pass the document on to nobody (volet: nothing to do).
+    """
+    if flags.to_professionals or flags.to_patient:
+        return EVERY_ACKNOWLEDGEMENT
+    return ("reception",) if flags.to_dmp else ()
 
 
 def _is_for_dmp(entry: DocumentEntry, document: Document) -> bool:
@@ -267,7 +282,7 @@ def _answers(data: bytes, awaited: str) -> bool:
         return False
 
 
-def _refusals(acknowledgement: Acknowledgement) -> list[Issue]:
+def _refusals(acknowledgement: Answer) -> list[Issue]:
     told = [
         Issue("error", "processing", quoted(f"the platform answers {acknowledgement.code}: {error}"), rule="HL7 v2 ERR")
         for error in acknowledgement.errors

@@ -153,7 +153,8 @@ class Attempt:
 class Delivery:
     """One receiver of an order, with its attempts, oldest first; `recipient` is a mailbox or empty.
 
-    `reason` says why it waits for another attempt or why it was given up; empty otherwise.
+    `reason` says why it waits for another attempt or why it was given up, or what to know of it though it ended well;
+    empty otherwise.
     """
 
     key: int
@@ -376,6 +377,28 @@ _NEWEST_BEFORE = Statement(
 )
 
 
+def is_held(connection: Connection, leased: Leased) -> bool:
+    """Whether the receiver was given the very document of a delivery by an earlier one, or may have been."""
+    about = {"document": leased.document, "channel": leased.channel, "of_key": leased.key}
+    return _HELD_BEFORE.first(connection, about) is not None
+
+
+_HELD_BEFORE = Statement(
+    select(_ONE)
+    .select_from(delivery_table)
+    .join(order_table)
+    .where(
+        order_table.c.document == bindparam("document"),
+        order_table.c.action == literal_column("'send'"),
+        delivery_table.c.channel == bindparam("channel"),
+        delivery_table.c.key < _KEY,
+        delivery_table.c.state.in_((literal_column("'delivered'"), literal_column("'unconfirmed'"))),
+    )
+    .limit(_ONE)
+    .offset(_NONE)
+)
+
+
 def renew(connection: Connection, leased: Leased, until: datetime) -> None:
     """Keep a lease that is still this worker's until that time."""
     connection.execute(
@@ -395,15 +418,16 @@ def settle(
     *,
     state: State,
     due: datetime | None = None,
+    remark: str = "",
 ) -> bool:
-    """Record how the attempt ended and what the delivery owes next.
+    """Record how the attempt ended and what the delivery owes next; `remark` is the reason of one that ended well.
 
     False, and nothing written but the attempt's end, when the lease was lost to another worker meanwhile: the newer
     attempt speaks for the delivery.
     """
     attempt = {"of_key": leased.key, "of_number": leased.attempt}
     _END.run(connection, {**attempt, "ended": to_microseconds(now), "outcome": outcome, "detail": detail})
-    owed = {"state": state, "reason": None if state == "delivered" else detail}
+    owed = {"state": state, "reason": (remark or None) if state == "delivered" else detail}
     if due is None:
         return _SETTLE.first(connection, {**attempt, **owed}) is not None
     times = {"due": to_microseconds(due), "since": to_microseconds(now)}

@@ -80,6 +80,7 @@ def audit_event(order: Order, delivery: Delivery, now: datetime) -> Resource:
         "name": delivery.channel,
         "network": {"address": delivery.recipient or delivery.channel, "type": "5" if delivery.recipient else "1"},
     }
+    remark = [delivery.reason] if delivery.state == "delivered" and delivery.reason else []
     entities: list[Resource] = [{"what": {"identifier": document_identifier(order.document)}}]
     entities.append({"what": {"reference": f"Task/{order.task}"}})
     if order.subject:
@@ -92,7 +93,7 @@ def audit_event(order: Order, delivery: Delivery, now: datetime) -> Resource:
         "action": "R",
         "recorded": instant(now),
         "outcome": _OUTCOMES[delivery.state],
-        "outcomeDesc": delivery.state,
+        "outcomeDesc": ": ".join([delivery.state, *remark]),
         "agent": [{"requestor": True, "who": who}, receiver],
         "source": {"observer": {"display": "Relais"}},
         "entity": entities,

@@ -3,7 +3,8 @@
 Task.status: `requested` (no attempt has ended yet), `in-progress` (at least one has, not finished), `completed` (every
 receiver has the document), `failed` (one was given up), `cancelled`. Task.businessStatus says what to look at: a
 delivery that waits for another attempt, one that may have arrived, an acknowledgement that did not come or that says
-no. Each attempt and each acknowledgement is an output (FHIR R4 §8.11, Task).
+no, what there is to know of one that ended well. Each attempt and each acknowledgement is an output (FHIR R4 §8.11,
+Task).
 """
 
 from __future__ import annotations
@@ -52,9 +53,9 @@ def task_of(
         task["focus"] = {"reference": order.focus}
     if order.subject:
         task["for"] = {"reference": order.subject}
-    if status in ("failed", "cancelled"):
-        ended = [delivery for delivery in deliveries if delivery.state in ("dead", "unconfirmed", "cancelled")]
-        task["statusReason"] = {"text": "; ".join(f"{_name(d)}: {d.reason}" for d in ended)}
+    if status in ("failed", "cancelled", "completed"):
+        told = [f"{_name(delivery)}: {delivery.reason}" for delivery in deliveries if delivery.reason]
+        task |= {"statusReason": {"text": "; ".join(told)}} if told else {}
     if flag := _flag(deliveries, said):
         task["businessStatus"] = _concept(*flag)
     return task
@@ -74,6 +75,7 @@ def _flag(deliveries: tuple[Delivery, ...], said: list[tuple[Delivery, Awaited]]
             "En attente d'une nouvelle tentative",
         ),
         ("awaited" in answers, "acknowledgement-awaited", "Remis, accusé attendu"),
+        (any(d.state == "delivered" and d.reason for d in deliveries), "remark", "Terminé, avec une remarque"),
     )
     return next(((code, text) for raised, code, text in flags if raised), None)
 

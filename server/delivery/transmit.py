@@ -17,6 +17,7 @@ from relais.cda.xds_attributes import SECTOR_SYSTEM
 from relais.mappings.context import Resource
 from relais.mappings.document_metadata import Destination, document_entry, submission_set, usual_content_type
 from relais.mappings.hl7v2.legality import is_listed
+from relais.mappings.hl7v2.order import TransmissionOrder
 from relais.mappings.hl7v2.writing import compose
 from relais.mappings.to_cda.pps import APPROVAL_RULE, OPPOSITION_RULE
 from relais.server import documents
@@ -487,9 +488,7 @@ class _Maker:
             self.annulled.get(mailboxes[0], "") if channel == "mss" else "",
             self.looked_up.get(mailboxes[0], "") if channel == "mss" else "",
         )
-        if channel == "hl7v2":
-            self._refuse_impossible(made)
-        return made
+        return self._as_platform_answers(made) if channel == "hl7v2" else made
 
     def _sender(self, channel: str, authors: Sequence[MetadataAuthor]) -> MetadataAuthor:
         """Who sends the lot: the DMP takes none without the settings that say who answers for what others wrote."""
@@ -504,8 +503,25 @@ class _Maker:
         else:
             return found
 
-    def _refuse_impossible(self, made: Consignment) -> None:
-        """Make the message in vain: what the worker could not make is refused now."""
+    def _as_platform_answers(self, made: Consignment) -> Consignment:
+        """The consignment with the acknowledgements that a platform can give; what it could not make is refused now.
+
+        Reception is said of the DMP and of mailboxes, reading of mailboxes alone.
+        """
+        given = hl7v2.acknowledgements(self._order_of(made).flags)
+        named = self.wanted.acknowledgements or ()
+        if "mss" not in self.wanted.channels and self.wanted.intent != "withdraw" and not set(named) <= set(given):
+            message = "nobody can say so: the message goes to no mailbox, and reading is said by mailboxes alone"
+            raise RelaisError(Issue("error", "business-rule", message, "acknowledgement", "HL7v2 volet: Z01, Z02, Z03"))
+        made = replace(made, acknowledgements=tuple(one for one in made.acknowledgements if one in given))
+        order = self._order_of(made)
+        if self.settings.hl7v2_strict and not is_listed(order.flags):
+            message = "not a combination of destinations and visibility that the HL7 v2 volet lists"
+            raise RelaisError(Issue("error", "business-rule", message, "hideFrom", "HL7v2 volet: M1 to M3"))
+        compose(self.model, self.document.content, order, hl7v2.policy_of(self.settings))
+        return made
+
+    def _order_of(self, made: Consignment) -> TransmissionOrder:
         shipment = Shipment(
             self.document.content,
             made.submission,
@@ -514,11 +530,7 @@ class _Maker:
             "withdraw" if self.wanted.intent == "withdraw" else "send",
             made.acknowledgements,
         )
-        order = hl7v2.order_of(shipment, self.model, self.settings)
-        if self.settings.hl7v2_strict and not is_listed(order.flags):
-            message = "not a combination of destinations and visibility that the HL7 v2 volet lists"
-            raise RelaisError(Issue("error", "business-rule", message, "hideFrom", "HL7v2 volet: M1 to M3"))
-        compose(self.model, self.document.content, order, hl7v2.policy_of(self.settings))
+        return hl7v2.order_of(shipment, self.model, self.settings)
 
 
 INTENTS: tuple[Intent, ...] = get_args(Intent)

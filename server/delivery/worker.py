@@ -133,7 +133,8 @@ class Worker:
         if leased is None:
             return None
         document = documents.issued(connection, leased.document)
-        return _Taken(leased, document, self._objections(connection, leased, document))
+        needless = leased.action == "withdraw" and not outbox.is_held(connection, leased)
+        return _Taken(leased, document, self._objections(connection, leased, document), needless)
 
     def _objections(self, connection: Connection, leased: Leased, document: IssuedDocument | None) -> tuple[Issue, ...]:
         """What has changed since the order that forbids the attempt: the patient, the care team."""
@@ -157,14 +158,14 @@ class Worker:
         leased = taken.leased
         try:
             with self._holding(leased):
-                receipt = self._attempt(leased, taken.document, taken.objections)
+                receipt = _NEEDLESS if taken.needless else self._attempt(leased, taken.document, taken.objections)
         except DeliveryError as error:
             return self._failed(leased, error)
         except Exception as error:  # noqa: BLE001 - the attempt must be settled
             log.error("delivery %d, attempt %d: a fault of Relais: %s", leased.key, leased.attempt, described(error))
             fault = Issue("error", "exception", "a fault of Relais, see its log")
             return self._failed(leased, DeliveryError(fault, retry=True))
-        return _Settlement("delivered", receipt.detail, "delivered")
+        return _Settlement("delivered", receipt.detail, "delivered", remark=receipt.remark)
 
     def _attempt(self, leased: Leased, document: IssuedDocument | None, objections: Sequence[Issue]) -> Receipt:
         if leased.tries > self._conduct.retry_attempts:
@@ -253,6 +254,7 @@ class Worker:
                 now,
                 state=settlement.state,
                 due=settlement.due,
+                remark=settlement.remark,
             )
             if self._conduct.evidence:
                 evidence.keep(connection, leased.key, leased.attempt, exchanges)
@@ -307,11 +309,15 @@ class Worker:
 
 @dataclass(frozen=True, slots=True)
 class _Taken:
-    """A delivery that is leased, its document, and why it may not leave any more."""
+    """A delivery that is leased, its document, and why it may not leave any more.
+
+    `needless`: it would withdraw what never arrived.
+    """
 
     leased: Leased
     document: IssuedDocument | None
     objections: tuple[Issue, ...]
+    needless: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,6 +333,11 @@ class _Settlement:
     due: datetime | None = None
     trouble: bool = False
     unanswered: bool = False
+    remark: str = ""
+
+
+_NOTHING = "nothing to withdraw: the document never reached the receiver, and was not asked back"
+_NEEDLESS = Receipt(_NOTHING, _NOTHING)
 
 
 def _shipment(leased: Leased, document: IssuedDocument) -> Shipment:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import socket
 import ssl
@@ -191,6 +192,13 @@ def test_a_document_arrives(platform: Hl7v2Platform, kind: str) -> None:
     assert (stored.control_id, stored.event) == (control_id(shipment.message_id), "T02" if kind == "MDM" else "R01")
     assert stored.document.read_bytes() == shipment.document
     assert [party.mailbox for party in read(stored.path.read_bytes(), POLICY).order.recipients] == [PROFESSIONAL, NURSE]
+
+
+@pytest.mark.parametrize(("feeds", "kept"), [(False, True), (True, False)])
+def test_a_platform_that_passes_the_document_on_to_nobody(platform: Hl7v2Platform, feeds: bool, kept: bool) -> None:
+    with contextlib.closing(Hl7v2Channel(settings(platform, hl7v2_to_dmp=feeds))) as channel:
+        receipt = channel.send(small_shipment(recipients=()))
+    assert ("neither to the DMP nor to a mailbox" in receipt.remark) is kept
 
 
 def test_one_connection_for_several_documents(platform: Hl7v2Platform, channel: Hl7v2Channel) -> None:

@@ -58,6 +58,7 @@ Description: "Ce que dit la Task d'un ordre de transmission."
 * #refused-later "Refusé par un destinataire après remise" "État."
 * #acknowledgement-awaited "Remis, accusé attendu" "État."
 * #acknowledgement-overdue "Accusé attendu non reçu" "État."
+* #remark "Terminé, avec une remarque" "État : le motif (statusReason) la dit, par exemple qu'il n'y avait rien à retirer."
 
 CodeSystem: RelaisTransmissionChannel
 Id: relais-transmission-channel
@@ -117,6 +118,7 @@ Description: "Ce qu'il y a à regarder : Task.businessStatus."
 * RelaisTransmission#refused-later
 * RelaisTransmission#acknowledgement-awaited
 * RelaisTransmission#acknowledgement-overdue
+* RelaisTransmission#remark
 
 ValueSet: RelaisTransmissionStatus
 Id: relais-transmission-status
