@@ -232,7 +232,8 @@ def _no_connection(error: OSError, peer: Peer) -> DeliveryError:
     if isinstance(error, ssl.SSLError):
         final = tls.failure(error, peer.prefix, peer.name)
         return final or _failure("transient", "the TLS connection could not be set up", retry=True, rule="TLS")
-    return _failure("transient", "the connection failed", retry=True)
+    why = f" ({error.strerror})" if error.strerror else ""
+    return _failure("transient", f"{peer.name} cannot be reached{why}: nothing was sent", retry=True)
 
 
 def _late() -> LostAnswerError:

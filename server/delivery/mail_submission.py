@@ -372,7 +372,8 @@ def _transport_failure(error: OSError) -> DeliveryError:
         return final
     if any(isinstance(cause, TimeoutError) for cause in _causes(error)):
         return _failure("timeout", "the mail server does not answer in time: nothing was sent", retry=True)
-    return _failure("transient", "the connection to the mail server failed: nothing was sent", retry=True)
+    why = f" ({error.strerror})" if error.strerror and not isinstance(error, smtplib.SMTPException) else ""
+    return _failure("transient", f"the connection to the mail server failed{why}: nothing was sent", retry=True)
 
 
 def _causes(error: BaseException | None) -> list[BaseException]:

@@ -374,7 +374,7 @@ def test_an_unknown_code_is_final(sandbox: Sandbox) -> None:
 def test_a_stopped_repository_refuses_connections_and_comes_back(sandbox: Sandbox) -> None:
     channel = DmpChannel(dmp_settings(sandbox, sender_timeout=1))
     sandbox.dmp.stop()
-    with pytest.raises(DeliveryError) as caught:
+    with pytest.raises(DeliveryError, match=r"cannot be reached \(.+\): nothing was sent") as caught:
         channel.send(small_shipment())
     assert caught.value.retry
     sandbox.dmp.start()
