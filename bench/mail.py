@@ -64,7 +64,7 @@ def shipment(*, new_document: bool) -> Shipment:
 
 def submission(*, kept: bool) -> Job:
     def prepare(settings: Settings) -> Callable[[], object]:
-        client, content = SubmissionClient(settings), compose(shipment(new_document=False), settings).as_bytes()
+        client, content = SubmissionClient(settings), compose(shipment(new_document=False), settings)
         name = content.split(b"Message-ID: ")[1].split(b"\r\n")[0]
 
         def send() -> None:

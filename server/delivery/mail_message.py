@@ -9,13 +9,16 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from binascii import b2a_base64
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from email import quoprimime
 from email.headerregistry import Address
-from email.message import EmailMessage
 from email.policy import SMTP
+from email.utils import format_datetime
 from functools import lru_cache
 from importlib.metadata import version
+from itertools import starmap
 
 from relais.cda import reader, xdm
 from relais.cda.errors import Issue
@@ -37,7 +40,10 @@ PATIENT_MAX_SIZE = 25_000_000
 
 # A folded Subject may begin with an empty line, which receivers read as a space before the XDM marker; 998 is the
 # longest line of RFC 5322.
-_ONE_LINE_HEADERS = SMTP.clone(max_line_length=998)
+_LONGEST_LINE = 998
+_ONE_LINE_HEADERS = SMTP.clone(max_line_length=_LONGEST_LINE)
+_BYTES_OF_LINE = 747
+"""Bytes in one line of base64."""
 _ENCODED_WORD = 45
 """Bytes that one encoded word holds in base64: `=?utf-8?b?…?=`."""
 
@@ -78,8 +84,8 @@ _MAY_ANSWER = "Vous pouvez répondre à ce message depuis Mon espace santé."
 _MAY_NOT_ANSWER = "Il n'est pas possible de répondre à ce message."
 
 
-def compose(shipment: Shipment, settings: Settings, trust: TrustSpace | None = None) -> EmailMessage:
-    """The message of a shipment: the same bytes each time.
+def compose(shipment: Shipment, settings: Settings, trust: TrustSpace | None = None) -> bytes:
+    """The message of a shipment as it is submitted, lines ended by CRLF: the same bytes each time.
 
     Raises DeliveryError (never to be retried): the metadata do not describe the document, the document cannot be read
     or shown as PDF, a mailbox is not one, is outside `trust` or may not receive this document, sender or product
@@ -92,35 +98,89 @@ def compose(shipment: Shipment, settings: Settings, trust: TrustSpace | None = N
         qualified = has_qualified_ins(header.patient)
         _check_recipients(shipment, header, trust, qualified=qualified or settings.ins_environment == "test")
         archive = _archive(shipment, settings)
-        readable = _readable(shipment.document) if settings.mss_pdf else None
+        readable = _readable(shipment.document) if settings.mss_pdf else b""
     to_patient = any(is_of_patient(recipient) for recipient in shipment.recipients)
-    message = EmailMessage(policy=_ONE_LINE_HEADERS)
-    message["From"] = Address(_display_name(settings.organization_name), addr_spec=settings.mss_sender)
-    message["To"] = [Address(addr_spec=recipient) for recipient in shipment.recipients]
-    if settings.mss_reply_to:
-        message["Reply-To"] = Address(addr_spec=settings.mss_reply_to)
-    message["Subject"] = subject(header)
-    message["Date"] = _utc(shipment.submission.submission_set.submission_time)
-    message["Message-ID"] = shipment.message_id
-    if shipment.annuls:
-        message["In-Reply-To"] = message["References"] = shipment.annuls
-    if "reading" in shipment.acknowledgements:
-        message["Disposition-Notification-To"] = settings.mss_sender
-    message["X-MSS-NIL"] = settings.mss_product_reference
-    message["X-MSS-CODECDA"] = header.code.code or ""
-    message["X-MSS-INS"] = "O" if qualified else "N"
-    if to_patient and not settings.mss_patient_may_answer:
-        message["X-MSS-MES"] = "FIN"
     name = pdf_name(header) if readable else ""
     body = _text_for_patient(header, name, settings) if to_patient else _text_for_professionals(header, name, settings)
-    message.set_content(body, cte="quoted-printable")
-    message.add_attachment(
-        archive, maintype="application", subtype="zip", filename=xdm.ARCHIVE_NAME, params={"name": xdm.ARCHIVE_NAME}
-    )
+    parts = [_text_part(body), _attachment("application/zip", xdm.ARCHIVE_NAME, _base64(archive))]
     if readable:
-        message.add_attachment(readable, maintype="application", subtype="pdf", filename=name, params={"name": name})
-    message.set_boundary(f"=_relais_{hashlib.sha256(shipment.message_id.encode()).hexdigest()[:32]}")
-    return message
+        parts.append(_attachment("application/pdf", name, readable))
+    delimiter = f"=_relais_{hashlib.sha256(shipment.message_id.encode()).hexdigest()[:32]}"
+    fields = {
+        **_fields(shipment, settings, header, qualified=qualified, to_patient=to_patient),
+        "MIME-Version": "1.0",
+        "Content-Type": f'multipart/mixed; boundary="{delimiter}"',
+    }
+    return _multipart(fields, delimiter.encode(), parts)
+
+
+def _fields(
+    shipment: Shipment, settings: Settings, header: Header, *, qualified: bool, to_patient: bool
+) -> dict[str, str]:
+    """The header fields that tell of the document and its sender."""
+    named = Address(_display_name(settings.organization_name), addr_spec=settings.mss_sender)
+    fields = {
+        "From": str(named),
+        "To": ", ".join(shipment.recipients),
+        "Reply-To": settings.mss_reply_to,
+        "Subject": subject(header),
+        "Date": format_datetime(_utc(shipment.submission.submission_set.submission_time)),
+        "Message-ID": shipment.message_id,
+        "In-Reply-To": shipment.annuls,
+        "References": shipment.annuls,
+        "Disposition-Notification-To": settings.mss_sender if "reading" in shipment.acknowledgements else "",
+        "X-MSS-NIL": settings.mss_product_reference,
+        "X-MSS-CODECDA": header.code.code or "",
+        "X-MSS-INS": "O" if qualified else "N",
+        "X-MSS-MES": "FIN" if to_patient and not settings.mss_patient_may_answer else "",
+    }
+    return {name: value for name, value in fields.items() if value or name == "X-MSS-CODECDA"}
+
+
+# --- MIME -----------------------------------------------------------------------------------------------------------
+# Written here: the policies of `email` make every field an object and fold it back, ten times the work.
+
+
+def _multipart(fields: Mapping[str, str], delimiter: bytes, parts: Sequence[bytes]) -> bytes:
+    """A message of several parts (RFC 2046 §5.1.1)."""
+    written = [_head(fields)]
+    for part in parts:
+        written += (b"--", delimiter, b"\r\n", part, b"\r\n")
+    return b"".join([*written, b"--", delimiter, b"--\r\n"])
+
+
+def _text_part(text: str) -> bytes:
+    head = {"Content-Type": 'text/plain; charset="utf-8"', "Content-Transfer-Encoding": "quoted-printable"}
+    lines = "\n".join(text.splitlines()) + "\n"
+    written = quoprimime.body_encode(lines.encode().decode("latin-1"), _LONGEST_LINE)  # one character for each byte
+    return _head(head) + written.replace("\n", "\r\n").encode("ascii")
+
+
+def _attachment(media_type: str, name: str, encoded: bytes) -> bytes:
+    head = {
+        "Content-Transfer-Encoding": "base64",
+        "Content-Disposition": f'attachment; filename="{name}"',
+        "Content-Type": f'{media_type}; name="{name}"',
+        "MIME-Version": "1.0",
+    }
+    return _head(head) + encoded
+
+
+def _base64(data: bytes) -> bytes:
+    lines = (b2a_base64(data[at : at + _BYTES_OF_LINE], newline=False) for at in range(0, len(data), _BYTES_OF_LINE))
+    return b"\r\n".join([*lines, b""])
+
+
+def _head(fields: Mapping[str, str]) -> bytes:
+    return b"".join([*starmap(_field, fields.items()), b"\r\n"])
+
+
+def _field(name: str, value: str) -> bytes:
+    """One header field: as it is where it is plain and short, otherwise by the rules of RFC 2047 and RFC 5322."""
+    plainly = value.isascii() and value.isprintable() and value == value.strip() and "=?" not in value
+    if plainly and len(name) + len(": ") + len(value) <= _LONGEST_LINE:
+        return f"{name}: {value}\r\n".encode("ascii")
+    return _ONE_LINE_HEADERS.fold_binary(*_ONE_LINE_HEADERS.header_store_parse(name, value))
 
 
 def _text_for_professionals(header: Header, pdf: str, settings: Settings) -> str:
@@ -155,7 +215,8 @@ def _header(document: bytes) -> Header:
 
 @lru_cache(maxsize=4)
 def _readable(document: bytes) -> bytes:
-    return to_pdf(reader.read(document).document)
+    """The PDF of a document, in base64."""
+    return _base64(to_pdf(reader.read(document).document))
 
 
 def pdf_name(header: Header) -> str:

@@ -45,7 +45,7 @@ class MssChannel:
             raise DeliveryError(
                 Issue("error", "not-supported", "a mail cannot be taken back", rule="MSSanté"), retry=False
             )
-        message = compose(shipment, settings, self._trust).as_bytes()
+        message = compose(shipment, settings, self._trust)
         if len(message) > PATIENT_MAX_SIZE and any(map(is_of_patient, shipment.recipients)):
             text = f"the message has {len(message)} bytes, a patient's mailbox takes {PATIENT_MAX_SIZE}"
             raise DeliveryError(Issue("error", "too-long", text, rule="Mon espace santé"), retry=False)

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relais.server.delivery.mail_message import compose
 from relais.server.delivery.mail_reports import (
     Reader,
     Refusal,
@@ -23,6 +22,7 @@ from relais.server.delivery.mail_reports import (
 from relais.server.sandbox.mail_checks import check_report
 from relais.server.sandbox.mail_reports import MdnForm, delivery_report, read_receipt
 from relais.server.settings import Settings
+from support.mails import message_of
 from support.shipments import PROFESSIONAL, small_shipment
 
 SENDER = "plateforme@relais.mssante.fr"
@@ -36,7 +36,7 @@ def mail(returned: str = SENDER, **headers: str) -> bytes:
     settings = Settings.of(
         {"mss_sender": SENDER, "mss_product_reference": "REF", "organization_name": "DAC", "mss_pdf": False}
     )
-    message = compose(small_shipment(), settings)
+    message = message_of(small_shipment(), settings)
     for name, value in headers.items():
         del message[name.replace("_", "-")]
         message[name.replace("_", "-")] = value

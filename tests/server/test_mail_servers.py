@@ -124,7 +124,7 @@ def test_a_mail_of_swaks_arrives_and_one_without_archive_is_set_aside(
     taken = len(states(repository))
     good = compose(replace(small_shipment(recipients=(PROFESSIONAL,)), message_id="<s1@relais.mssante.fr>"), settings)
     empty = "Subject: XDM/1.0/DDM+Plan\nFrom: {0}\nTo: {1}\nMessage-ID: <s2@relais.mssante.fr>\n\nrien\n"
-    for number, content in enumerate((good.as_bytes(), empty.format(SENDER, PROFESSIONAL).encode())):
+    for number, content in enumerate((good, empty.format(SENDER, PROFESSIONAL).encode())):
         data = tmp_path / f"{number}.eml"
         data.write_bytes(content)
         _swaks(swaks, servers, data)

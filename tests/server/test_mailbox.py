@@ -27,7 +27,6 @@ from relais.server import reception
 from relais.server.delivery import mail_inbox
 from relais.server.delivery.channel import DeliveryError, Shipment
 from relais.server.delivery.mail_inbox import Mail, MailInbox, received_table
-from relais.server.delivery.mail_message import compose
 from relais.server.delivery.mailbox import Mailbox
 from relais.server.delivery.mss import MssChannel
 from relais.server.delivery.service import worker
@@ -39,6 +38,7 @@ from relais.server.search import search
 from relais.server.settings import Settings
 from relais.server.store import Store
 from support.documents import small_document
+from support.mails import message_of
 from support.operator import SENDER, Operator, operator
 from support.shipments import NURSE, PATIENT_ID, PROFESSIONAL, other_document, small_shipment, with_entry
 
@@ -119,7 +119,7 @@ def mail_of(shipment: Shipment) -> EmailMessage:
     settings = Settings.of(
         {"mss_sender": SENDER, "mss_product_reference": "R", "organization_name": "DAC", "mss_pdf": False}
     )
-    return compose(shipment, settings)
+    return message_of(shipment, settings)
 
 
 def changed(name: str, value: str, number: int = 1) -> EmailMessage:

@@ -189,6 +189,13 @@ def test_no_encoded_word_is_longer_than_the_standard_has_it(name: str, shown: st
     assert parsed["From"].addresses[0].display_name == shown
 
 
+def test_what_does_not_fit_on_a_plain_line_is_folded_and_encoded_and_read_back() -> None:
+    mailboxes = tuple(f"medecin{number}@cabinet.mssante.fr" for number in range(60))
+    message = composed(small_shipment(recipients=mailboxes))
+    assert tuple(address.addr_spec for address in message["To"].addresses) == mailboxes
+    assert composed(small_shipment(named(family="Ναυσικά")))["Subject"].endswith("ΝΑΥΣΙΚΑ ZOE 28/03/1979")
+
+
 def named(*, family: str = "LE GALL", given: str = "ZOÉ", birth_time: str | None = "19790328") -> Document:
     document = small_document()
     document.header.patient.name.families = [NamePart("D'USAGE"), NamePart(family, "BR")]

@@ -9,7 +9,6 @@ import ssl
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
@@ -22,12 +21,12 @@ from relais.cda.model import II, Document
 from relais.cda.writer import write
 from relais.server.delivery.channel import DeliveryError
 from relais.server.delivery.dmp import DmpChannel
-from relais.server.delivery.mail_message import compose
 from relais.server.delivery.mss import MssChannel
 from relais.server.sandbox import Sandbox
 from relais.server.sandbox.mail_checks import Mail, check, one_patient
 from relais.server.settings import Settings
 from support.documents import small_document
+from support.mails import message_of
 from support.shipments import NURSE, PROFESSIONAL, other_document, small_shipment, with_entry
 
 SENDER = "plateforme@relais.mssante.fr"
@@ -155,7 +154,7 @@ def latin(message: EmailMessage) -> None:
 
 
 def test_a_conforming_message_is_taken() -> None:
-    assert rules(compose(small_shipment(), settings())) == []
+    assert rules(message_of(small_shipment(), settings())) == []
 
 
 @pytest.mark.parametrize(
@@ -199,7 +198,7 @@ def test_a_conforming_message_is_taken() -> None:
     ],
 )
 def test_each_violation_is_refused_for_its_own_reason(change: Change, expected: tuple[str, str]) -> None:
-    message = compose(small_shipment(), settings())
+    message = message_of(small_shipment(), settings())
     change(message)
     assert rules(message) == [expected]
 
@@ -216,7 +215,7 @@ def test_each_violation_is_refused_for_its_own_reason(change: Change, expected: 
     ],
 )
 def test_archives_that_are_refused(change: Change, rule: str) -> None:
-    message = compose(small_shipment(), settings())
+    message = message_of(small_shipment(), settings())
     change(message)
     assert rule in [found for found, _ in rules(message)]
 
@@ -224,7 +223,7 @@ def test_archives_that_are_refused(change: Change, rule: str) -> None:
 def two_documents(second: Document) -> EmailMessage:
     """The conforming message of the small document and a second one."""
     shipments = [small_shipment(), with_entry(small_shipment(second), entry_id="Document02")]
-    message = compose(shipments[0], settings())
+    message = message_of(shipments[0], settings())
     packed = xdm.pack(
         [(shipment.document, shipment.submission.entries[0]) for shipment in shipments],
         shipments[0].submission.submission_set,
@@ -250,7 +249,7 @@ def test_two_patients_in_one_message_are_refused() -> None:
 
 
 def test_a_mail_that_mixes_patients_under_one_identity_is_refused() -> None:
-    message = message_from_bytes(compose(small_shipment(), settings()).as_bytes(), policy=policy.default)
+    message = message_of(small_shipment(), settings())
     mail = Mail(b"", SENDER, (PROFESSIONAL,), message)
     mail.documents = [parsing.parse(write(small_document())), parsing.parse(write(other_document(7)))]
     assert not list(one_patient(mail))
@@ -261,12 +260,12 @@ def test_a_mail_that_mixes_patients_under_one_identity_is_refused() -> None:
 def test_metadata_that_contradict_the_document_are_refused() -> None:
     shipment = with_entry(small_shipment(), title="Autre titre")
     assert ("xdm.mismatch.title", "IHE_XDM/SUBSET01/DOC00001.XML#DocumentEntry.title") in rules(
-        compose(shipment, settings())
+        message_of(shipment, settings())
     )
 
 
 def test_raw_bytes_outside_ascii_in_a_header_are_refused() -> None:
-    raw = compose(small_shipment(), settings()).as_bytes().replace(b"X-MSS-NIL: REF", "X-MSS-NIL: RÉF".encode())
+    raw = message_of(small_shipment(), settings()).as_bytes().replace(b"X-MSS-NIL: REF", "X-MSS-NIL: RÉF".encode())
     assert [issue.path for issue in check(raw, SENDER, (PROFESSIONAL,))] == ["header"]
 
 
@@ -275,7 +274,7 @@ def test_raw_bytes_outside_ascii_in_a_header_are_refused() -> None:
     [((PATIENT,), []), ((PATIENT, NURSE), [("CI-SIS", "To")]), ((NOBODY,), [("ECO.2.2.6", "To")])],
 )
 def test_mailboxes_of_patients(recipients: tuple[str, ...], expected: list[tuple[str, str]]) -> None:
-    message = compose(small_shipment(), settings())
+    message = message_of(small_shipment(), settings())
     header("To", ", ".join(recipients))(message)
     assert rules(message, recipients) == expected
 
@@ -287,7 +286,7 @@ def test_a_qualified_ins_must_be_announced() -> None:
     patient_id = f"279035121518989^^^&{templates.INS_NIR}&ISO^NH"
     lot = replace(shipment.submission.submission_set, patient_id=patient_id)
     shipment = replace(shipment, submission=replace(shipment.submission, submission_set=lot))
-    message = compose(with_entry(shipment, patient_id=patient_id, source_patient_id=patient_id), settings())
+    message = message_of(with_entry(shipment, patient_id=patient_id, source_patient_id=patient_id), settings())
     assert message["X-MSS-INS"] == "O"
     assert rules(message) == []
     header("X-MSS-INS", "N")(message)
@@ -309,7 +308,7 @@ def test_nothing_is_taken_without_tls(sandbox: Sandbox) -> None:
 
 
 def test_a_refused_message_is_kept_beside_its_reason(sandbox: Sandbox) -> None:
-    message = compose(small_shipment(), settings())
+    message = message_of(small_shipment(), settings())
     header("X-MSS-INS", "O")(message)
     with pytest.raises(smtplib.SMTPDataError, match="X-MSS-INS: must be N"):
         submit(sandbox, message.as_bytes())
@@ -320,7 +319,7 @@ def test_a_refused_message_is_kept_beside_its_reason(sandbox: Sandbox) -> None:
 
 
 def test_the_same_message_twice_is_kept_once_and_another_under_its_id_is_refused(sandbox: Sandbox) -> None:
-    message = compose(small_shipment(), settings())
+    message = message_of(small_shipment(), settings())
     submit(sandbox, message.as_bytes())
     submit(sandbox, message.as_bytes())
     header("X-MSS-NIL", "REF-0002")(message)
