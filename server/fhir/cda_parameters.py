@@ -18,6 +18,7 @@ from relais.server.document_sources import Selection
 from relais.server.fhir.bodies import sound_body
 from relais.server.fhir.exchange import Call
 from relais.server.fhir.outcome import FhirError
+from relais.server.fhir.parameters import GENERAL
 
 MODELS = {
     "Appointment": "agenda",
@@ -28,7 +29,6 @@ MODELS = {
 }
 """The model of the document of each carrier."""
 
-_GENERAL = frozenset({"_format", "_pretty"})
 _OF_CARRIERS = frozenset({"level", "model"})
 _OF_AGENDAS = _OF_CARRIERS | {"end", "period", "start", "status"}
 _OF_BUNDLES = frozenset({"level", "resource", "stylesheet"})
@@ -100,7 +100,7 @@ def _read(call: Call, known: Collection[str]) -> list[_Given]:
 
 def _of_query(call: Call, known: Collection[str]) -> Iterator[_Given]:
     for name, value in parse_qsl(call.query):
-        if name in _GENERAL:
+        if name in GENERAL:
             continue
         _refuse_unknown(name, known, name[:64])
         yield from (_Given(name, part, name) for part in (value.split(",") if name == "status" else (value,)))

@@ -19,7 +19,7 @@ from relais.server.fhir.cda_parameters import of_bundle, of_carrier
 from relais.server.fhir.exchange import Call, Reply
 from relais.server.fhir.facade import Facade
 from relais.server.fhir.json_format import dump
-from relais.server.fhir.negotiation import FHIR_JSON
+from relais.server.fhir.negotiation import FHIR_JSON, FHIR_XML
 from relais.server.fhir.operations import operation
 from relais.server.fhir.outcome import all_well, operation_outcome
 from relais.server.fhir.parameters import simple_parameters
@@ -71,12 +71,19 @@ def bundle_to_cda(facade: Facade, call: Call) -> Reply:
 
 
 def _answer(call: Call, content: bytes, issues: Iterable[Issue]) -> Reply:
-    """The CDA itself, a Binary for a client that asks for FHIR JSON, or what the mapping wanted said."""
+    """The CDA itself, a Binary for a client that asks for FHIR, or what the mapping wanted said."""
     if call.prefer.returned == "OperationOutcome":
         found = list(issues)
         return Reply(200, dump(operation_outcome(found) if found else all_well("nothing to remark")))
-    chosen = request.accept_mimetypes.best_match([*CDA_TYPES, FHIR_JSON, "application/json"], default=CDA_TYPE)
-    if chosen.endswith("json"):
+    if _wants_fhir():
         data = base64.b64encode(content).decode("ascii")
         return Reply(200, dump({"resourceType": "Binary", "contentType": CDA_TYPE, "data": data}))
     return Reply(200, content, content_type=f"{CDA_TYPE}; charset=utf-8")
+
+
+def _wants_fhir() -> bool:
+    """Whether `_format`, else the Accept header, prefers FHIR to CDA."""
+    if asked := request.args.get("_format"):
+        return asked not in CDA_TYPES
+    offered = [*CDA_TYPES, FHIR_JSON, FHIR_XML, "application/json"]
+    return request.accept_mimetypes.best_match(offered, default=CDA_TYPE) not in CDA_TYPES

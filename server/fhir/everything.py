@@ -99,21 +99,22 @@ def _of_compartment(facade: Facade, asked: frozenset[str]) -> list[str]:
 def _passed(given: dict[str, str]) -> Pairs:
     """The parameters that a search understands."""
     passed = [("_count", given["_count"])] if "_count" in given else []
-    return [*passed, ("_lastUpdated", f"ge{given['_since']}")] if "_since" in given else passed
+    return [*passed, ("_lastUpdated", f"ge{given['_since']}")] if _time(given, "_since") else passed
 
 
 def _care(given: dict[str, str]) -> Span | None:
     """The time of care that is asked for, None for any. Raises FhirError 400."""
-    bounds = {}
-    for name in ("start", "end"):
-        try:
-            bounds[name] = date_span(given[name]) if name in given else None
-        except ValueError as error:
-            raise FhirError.of(400, "value", f"{name} is a date", name) from error
-    start, end = bounds["start"], bounds["end"]
+    start, end = _time(given, "start"), _time(given, "end")
     if start is None and end is None:
         return None
     return Span(start.low if start else -(1 << 62), end.high if end else 1 << 62)
+
+
+def _time(given: dict[str, str], name: str) -> Span | None:
+    try:
+        return date_span(given[name]) if name in given else None
+    except ValueError as error:
+        raise FhirError.of(400, "value", f"{name} is a date, or a date with a time", name) from error
 
 
 def _took_place(stored: Stored, care: Span | None, base: str) -> bool:

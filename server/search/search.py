@@ -189,11 +189,11 @@ def _decode_page(connection: Connection, page: str, query: Query) -> tuple[bool,
         digest, backwards, *position = msgspec.json.decode(pages.decrypt(token))
         made = pages.extract_timestamp(token)
     except (InvalidToken, ValueError):
-        raise SearchError(Issue("error", "value", "not a page of this search", "page")) from None
+        raise SearchError(Issue("error", "value", "not a page of this search", "_page")) from None
     if digest != _digest(query):
-        raise SearchError(Issue("error", "value", "not a page of this search", "page"))
+        raise SearchError(Issue("error", "value", "not a page of this search", "_page"))
     if time.time() - made > _PAGE_LIFETIME:
-        raise SearchError(Issue("error", "expired", "this page is too old: search again", "page"))
+        raise SearchError(Issue("error", "expired", "this page is too old: search again", "_page"))
     return backwards, tuple(position)
 
 

@@ -103,8 +103,9 @@ def test_everything_of_a_patient(facade: RunningFacade) -> None:
     dated = facade.get(f"{patient}/$everything?start=2026-02-01&end=2026-02-28&_type=Flag").json()
     assert names(dated, facade.base) == [mine[1]]
     assert names(facade.get(f"{patient}/$everything?_since=2100-01-01T00:00:00Z").json(), facade.base) == [patient]
-    for wrong in ("start=then", "_type=Nothing", "_x=1", "_page=x", "_count=x"):
-        assert facade.get(f"{patient}/$everything?{wrong}").status_code == 400, wrong
+    for wrong in ("start=then", "_since=then", "_type=Nothing", "_x=1", "_page=x", "_count=x"):
+        refused = facade.get(f"{patient}/$everything?{wrong}")
+        assert (refused.status_code, issues(refused)[0]["expression"]) == (400, [wrong.partition("=")[0]])
     assert facade.get("Patient/nobody/$everything").status_code == 404
 
 

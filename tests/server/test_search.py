@@ -493,7 +493,7 @@ def test_a_page_that_nobody_gave_is_refused(store: Store, page: str) -> None:
     if page:
         with pytest.raises(SearchError) as raised:
             run(store, "Patient", page=page)
-        assert raised.value.issues[0].path == "page"
+        assert raised.value.issues[0].path == "_page"
     else:
         assert run(store, "Patient", page=page).matches == []
 

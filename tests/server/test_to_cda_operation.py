@@ -14,6 +14,7 @@ from relais.cda.parsing import parse
 from relais.cda.reader import read
 from relais.cda.validation import Validator
 from relais.mappings.context import Resource
+from relais.profiles.xml import from_xml
 from support.appointments import AGENDAS, Agenda
 from support.facade import RunningFacade, issues
 from support.notifications import NOTICES
@@ -127,9 +128,14 @@ def test_every_carrier_has_its_document_at_both_levels(
 
 def test_a_client_that_wants_fhir_gets_a_binary(office: Office) -> None:
     content = office.to_cda("Appointment").content
-    answer = office.to_cda("Appointment", Accept="application/fhir+json").json()
-    assert (answer["resourceType"], answer["contentType"]) == ("Binary", "text/xml")
-    assert base64.b64decode(answer["data"]) == content
+    for asked, accepted in (("", "application/fhir+json"), ("_format=json", "text/xml")):
+        answer = office.to_cda("Appointment", asked, Accept=accepted).json()
+        assert (answer["resourceType"], answer["contentType"]) == ("Binary", "text/xml")
+        assert base64.b64decode(answer["data"]) == content
+    for asked, accepted in (("", "application/fhir+xml"), ("_format=xml", "*/*")):
+        binary = from_xml(parse(office.to_cda("Appointment", asked, Accept=accepted).content).getroot())
+        assert base64.b64decode(binary["data"]) == content
+    assert office.to_cda("Appointment", "_format=text/xml", Accept="application/fhir+json").content == content
 
 
 def test_the_remarks_are_answered_on_demand(office: Office) -> None:
