@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -120,6 +120,13 @@ class Settings:
     model_arc: str = field(
         default="", metadata={"doc": "OID under which the agenda and notification models are named; empty: under 2.25."}
     )
+    notification_types: str = field(
+        default="NOT=28653-4",
+        metadata={
+            "doc": "Type of document (JDV_J07) of notifications by type of event (JDV_J46), as event=document by commas."
+            " Any other: 51851-4."
+        },
+    )
     responsible_rpps: str = field(
         default="", metadata={"doc": "RPPS of who answers for documents that no professional made."}
     )
@@ -228,6 +235,14 @@ class Settings:
     dmp_existence_check: bool = field(
         default=True, metadata={"doc": "Ask whether the patient has an open DMP before a document is sent (TD0.2)."}
     )
+    dmp_minors: bool = field(
+        default=False,
+        metadata={
+            "doc": "The DMP has switched the functions for minors on (its parameter file: fonctions-gestion-mineurs):"
+            " secret connections may be ordered."
+        },
+    )
+    dmp_majority: int = field(default=18, metadata={"doc": "Age of majority (that file: age-majorite)."})
     dmp_max_size: int = field(default=50_000_000, metadata={"doc": "Largest document sent to the DMP."})
     dmp_web_url: str = field(
         default="", metadata={"doc": "Template of the Web access to a DMP, with {ins}, {oid} and {page}; empty: none."}
@@ -244,25 +259,6 @@ class Settings:
     hl7v2_crl_file: str = field(
         default="",
         metadata={"doc": "PEM of the revocation lists of every authority of the platform's certificate; empty: none."},
-    )
-    mhd_url: str = field(
-        default="", metadata={"doc": "FHIR base (https) of the document share that the channel mhd (PDSm) sends to."}
-    )
-    mhd_deposit: str = field(
-        default="comprehensive",
-        metadata={
-            "doc": "How the share is given a document: a Bundle with its lot (ITI-65), or a DocumentReference that"
-            " holds it (ITI-105), where the share must know the patient.",
-            "choices": ("comprehensive", "simplified"),
-        },
-    )
-    mhd_ca_file: str = field(default="", metadata={"doc": "PEM of the authorities trusted for the share."})
-    mhd_certificate: str = field(default="", metadata={"doc": "PEM of our client certificate and key for the share."})
-    mhd_crl_file: str = field(
-        default="",
-        metadata={
-            "doc": "PEM of the revocation lists of every authority of the share's certificate; empty: none checked."
-        },
     )
     hl7v2_timeout: float = field(default=30.0, metadata={"doc": "Longest wait for the platform's acknowledgement."})
     hl7v2_message: str = field(
@@ -299,6 +295,25 @@ class Settings:
         metadata={
             "doc": "Most bytes of all messages under way at one time; a sender that would pass it is cut off and tries"
             " again. While messages are read they take several times their length."
+        },
+    )
+    mhd_url: str = field(
+        default="", metadata={"doc": "FHIR base (https) of the document share that the channel mhd (PDSm) sends to."}
+    )
+    mhd_deposit: str = field(
+        default="comprehensive",
+        metadata={
+            "doc": "How the share is given a document: a Bundle with its lot (ITI-65), or a DocumentReference that"
+            " holds it (ITI-105), where the share must know the patient.",
+            "choices": ("comprehensive", "simplified"),
+        },
+    )
+    mhd_ca_file: str = field(default="", metadata={"doc": "PEM of the authorities trusted for the share."})
+    mhd_certificate: str = field(default="", metadata={"doc": "PEM of our client certificate and key for the share."})
+    mhd_crl_file: str = field(
+        default="",
+        metadata={
+            "doc": "PEM of the revocation lists of every authority of the share's certificate; empty: none checked."
         },
     )
     sender_timeout: float = field(default=20.0, metadata={"doc": "Longest wait for one network step of a delivery."})
@@ -367,7 +382,7 @@ class Settings:
 
     @property
     def deployment(self) -> Deployment:
-        """What mappings need to know of the emitter."""
+        """What mappings need to know of the emitter. Raises SettingsError."""
         return Deployment(
             oid_arc=self.oid_arc or None,
             organization_name=self.organization_name or None,
@@ -377,6 +392,7 @@ class Settings:
             problem_codes="2022" if self.problem_codes == "2022" else "current",
             ins_environment="production" if self.ins_environment == "production" else "test",
             model_arc=self.model_arc or None,
+            notification_types=tuple(named_values("notification_types", self.notification_types)),
             responsible_rpps=self.responsible_rpps or None,
             responsible_family=self.responsible_family or None,
             responsible_given=self.responsible_given or None,
@@ -418,7 +434,19 @@ class Settings:
                 issues.append(Issue("error", "value", str(error), name))
         if issues:
             raise SettingsError(issues)
-        return cls(**values)
+        settings = cls(**values)
+        _ = settings.deployment  # raises what only shows when it is put together
+        return settings
+
+
+def named_values(setting: str, text: str) -> Iterator[tuple[str, str]]:
+    """(name, value) of a setting of the form `name=value,name=value`. Raises SettingsError."""
+    for part in filter(None, map(str.strip, text.split(","))):
+        name, equals, value = (piece.strip() for piece in part.partition("="))
+        if not (name and equals and value):
+            message = f"name=value is expected, by commas, instead of {part}"
+            raise SettingsError(Issue("error", "value", message, setting))
+        yield name, value
 
 
 def reference() -> str:

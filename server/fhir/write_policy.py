@@ -20,7 +20,7 @@ from relais.server import deposit_rules, identity_rules
 from relais.server.conformance import Conformance
 from relais.server.fhir.outcome import FhirError
 from relais.server.fhir.repository import moved
-from relais.server.settings import Settings, SettingsError
+from relais.server.settings import Settings, SettingsError, named_values
 
 Mode = Literal["off", "warn", "refuse"]
 _MODES: tuple[Mode, ...] = get_args(Mode)
@@ -143,7 +143,7 @@ def _place(index: int) -> str:
 
 def _modes(text: str) -> dict[str, Mode]:
     modes: dict[str, Mode] = {_ANY: "off"}
-    for name, given in _pairs("profiles", text):
+    for name, given in named_values("profiles", text):
         mode = next((mode for mode in _MODES if mode == given), None)
         if mode is None:
             raise _wrong("profiles", f"{given} is none of {', '.join(_MODES)}")
@@ -155,21 +155,13 @@ def _modes(text: str) -> dict[str, Mode]:
 
 def _required(text: str, conformance: Conformance) -> dict[str, tuple[str, ...]]:
     required: dict[str, tuple[str, ...]] = {}
-    for name, url in _pairs("required_profiles", text):
+    for name, url in named_values("required_profiles", text):
         _check_type("required_profiles", name)
         found = conformance.registry.find("StructureDefinition", url)
         if found is None or found.header.type != name:
             raise _wrong("required_profiles", f"no loaded package has a profile {url} on {name}")
         required[name] = (*required.get(name, ()), url)
     return required
-
-
-def _pairs(setting: str, text: str) -> Iterator[tuple[str, str]]:
-    for part in filter(None, map(str.strip, text.split(","))):
-        name, equals, value = (piece.strip() for piece in part.partition("="))
-        if not (name and equals and value):
-            raise _wrong(setting, f"Type=value is expected, by commas, instead of {part}")
-        yield name, value
 
 
 def _check_type(setting: str, name: str) -> None:

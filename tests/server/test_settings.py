@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from relais.mappings.context import Deployment
 from relais.server.settings import Settings, SettingsError, reference
 
 DOCS = Path(__file__).parents[2] / "docs" / "settings.md"
@@ -23,6 +25,15 @@ def test_every_wrong_setting_is_named_at_once() -> None:
     with pytest.raises(SettingsError) as refused:
         Settings.of({"port": "eighty", "mss_starttls": "perhaps", "problem_codes": "2030", "colour": "red"})
     assert {issue.path for issue in refused.value.issues} == {"port", "mss_starttls", "problem_codes", "colour"}
+
+
+def test_types_of_notification_documents() -> None:
+    assert Settings().deployment == replace(Deployment(), practice_setting="AMBULATOIRE", facility_type="SA07")
+    chosen = Settings.of({"notification_types": "SOR=86531-1, NOT = 28653-4"}).deployment.notification_types
+    assert chosen == (("SOR", "86531-1"), ("NOT", "28653-4"))
+    with pytest.raises(SettingsError, match="name=value is expected") as refused:
+        Settings.of({"notification_types": "SOR"})
+    assert refused.value.issues[0].path == "notification_types"
 
 
 def test_a_misspelt_variable_is_refused() -> None:
