@@ -12,6 +12,7 @@ import re
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
 from lxml import etree
@@ -169,25 +170,41 @@ def _ii(name: str, ii: II | None) -> str:
     return f"<{name}{said}/>" if said else ""
 
 
+def _template_ids(ids: Sequence[II]) -> str:
+    return "".join([_template_id(ii.root, ii.extension, ii.null_flavor) for ii in ids])
+
+
+@lru_cache(maxsize=1024)
+def _template_id(root: str | None, extension: str | None, null_flavor: str | None) -> str:
+    """A templateId, which names a content model: one element in ten of a document, and the same few in all of them."""
+    return _ii("templateId", II(root, extension, null_flavor))
+
+
 def _code(name: str, code: Code | None, attributes: str = "") -> str:
     if code is None:
         return ""
-    content = ""
-    if code.original_text or code.qualifiers or code.translations:
-        content = (
-            _text("originalText", code.original_text)
-            + _each(_qualifier, "qualifier", code.qualifiers)
-            + _each(_code, "translation", code.translations)
-        )
-    said = (
-        _attribute("nullFlavor", code.null_flavor)
-        + _attribute("code", code.code)
-        + _attribute("displayName", code.display)
-        + _attribute("codeSystem", code.system)
-        + _attribute("codeSystemName", code.system_name)
-        + _attribute("codeSystemVersion", code.system_version)
+    said = _attribute("nullFlavor", code.null_flavor) if code.null_flavor else ""
+    if code.code:
+        said += _attribute("code", code.code)
+    if code.display:
+        said += _attribute("displayName", code.display)
+    if code.system or code.system_name or code.system_version:
+        said += _code_system(code.system, code.system_name, code.system_version)
+    if not (code.original_text or code.qualifiers or code.translations):
+        return f"<{name}{attributes}{said}/>" if said else ""
+    content = (
+        _text("originalText", code.original_text)
+        + _each(_qualifier, "qualifier", code.qualifiers)
+        + _each(_code, "translation", code.translations)
     )
     return _tag(name, content, attributes + said) if said or content else ""
+
+
+@lru_cache(maxsize=1024)
+def _code_system(system: str | None, name: str | None, version: str | None) -> str:
+    return (
+        _attribute("codeSystem", system) + _attribute("codeSystemName", name) + _attribute("codeSystemVersion", version)
+    )
 
 
 def _qualifier(name: str, qualifier: Qualifier) -> str:
@@ -197,22 +214,24 @@ def _qualifier(name: str, qualifier: Qualifier) -> str:
 def _text(name: str, text: Text | None, attributes: str = "") -> str:
     if text is None:
         return ""
-    pointer = _attribute("nullFlavor", text.reference_null_flavor) + _attribute("value", text.reference)
-    content = (_escape_text(text.value) if text.value else "") + _tag("reference", "", pointer)
+    content = _escape_text(text.value) if text.value else ""
+    if text.reference or text.reference_null_flavor:
+        content += _moment("reference", text.reference, text.reference_null_flavor)
     said = _attribute("nullFlavor", text.null_flavor)
     return _tag(name, content, attributes + said) if said or content else ""
 
 
 def _moment(name: str, value: str | None, null_flavor: str | None = None) -> str:
-    return _tag(name, "", _attribute("nullFlavor", null_flavor) + _attribute("value", value))
+    if null_flavor:
+        return f"<{name}{_attribute('nullFlavor', null_flavor)}{_attribute('value', value)}/>"
+    return f"<{name}{_attribute('value', value)}/>" if value else ""
 
 
 def _interval(name: str, interval: Interval | None, attributes: str = "") -> str:
     if interval is None:
         return ""
-    content = _moment("low", interval.low, interval.low_null_flavor) + _moment(
-        "high", interval.high, interval.high_null_flavor
-    )
+    content = _moment("low", interval.low, interval.low_null_flavor)
+    content += _moment("high", interval.high, interval.high_null_flavor)
     said = _attribute("nullFlavor", interval.null_flavor) + _attribute("value", interval.value)
     return _tag(name, content, attributes + said) if said or content else ""
 
@@ -220,15 +239,13 @@ def _interval(name: str, interval: Interval | None, attributes: str = "") -> str
 def _name(name: str, person: PersonName | None) -> str:
     if person is None:
         return ""
-    return _tag(
-        name,
-        (_escape_text(person.text) if person.text else "")
-        + _each(_name_part, "family", person.families)
-        + _each(_name_part, "given", person.givens)
-        + _leaf("prefix", person.prefix)
-        + _leaf("suffix", person.suffix),
-        _attribute("nullFlavor", person.null_flavor),
-    )
+    content = _escape_text(person.text) if person.text else ""
+    content += _each(_name_part, "family", person.families) + _each(_name_part, "given", person.givens)
+    if person.prefix:
+        content += _leaf("prefix", person.prefix)
+    if person.suffix:
+        content += _leaf("suffix", person.suffix)
+    return _tag(name, content, _attribute("nullFlavor", person.null_flavor))
 
 
 def _name_part(name: str, part: NamePart) -> str:
@@ -238,37 +255,37 @@ def _name_part(name: str, part: NamePart) -> str:
 def _address(name: str, address: Address | None) -> str:
     if address is None:
         return ""
-    components = (
-        ("houseNumber", address.house_number),
-        ("houseNumberNumeric", address.house_number_numeric),
-        ("streetNameType", address.street_name_type),
-        ("streetName", address.street_name),
-        ("additionalLocator", address.additional_locator),
-        ("unitID", address.unit_id),
-        ("postBox", address.post_box),
-        ("precinct", address.precinct),
-        ("postalCode", address.postal_code),
-        ("city", address.city),
-        ("state", address.state),
-        ("county", address.county),
-        ("country", address.country),
-    )
+    components = zip(_ADDRESS_PARTS, _address_parts(address), strict=True)
     return _tag(
         name,
-        "".join([_leaf(component, text) for component, text in components if text])
+        "".join([f"<{component}>{_escape_text(text)}</{component}>" for component, text in components if text])
         + _each(_leaf, "streetAddressLine", address.lines),
         _attribute("nullFlavor", address.null_flavor) + _attribute("use", address.use),
     )
 
 
+_ADDRESS_PARTS = {
+    "houseNumber": "house_number",
+    "houseNumberNumeric": "house_number_numeric",
+    "streetNameType": "street_name_type",
+    "streetName": "street_name",
+    "additionalLocator": "additional_locator",
+    "unitID": "unit_id",
+    "postBox": "post_box",
+    "precinct": "precinct",
+    "postalCode": "postal_code",
+    "city": "city",
+    "state": "state",
+    "county": "county",
+    "country": "country",
+}
+_address_parts = attrgetter(*_ADDRESS_PARTS.values())
+
+
 def _telecom(name: str, telecom: Telecom) -> str:
-    return _tag(
-        name,
-        "",
-        _attribute("nullFlavor", telecom.null_flavor)
-        + _attribute("use", telecom.use)
-        + _attribute("value", telecom.value),
-    )
+    said = _attribute("nullFlavor", telecom.null_flavor) + _attribute("use", telecom.use)
+    said += _attribute("value", telecom.value)
+    return f"<{name}{said}/>" if said else ""
 
 
 def _media(name: str, media: Media, attributes: str = "") -> str:
@@ -340,7 +357,7 @@ def _organization(name: str, organization: Organization | None) -> str:
         name,
         _each(_ii, "id", organization.ids)
         + _each(_leaf, "name", organization.names)
-        + _tag("name", "", _attribute("nullFlavor", organization.name_null_flavor))
+        + _moment("name", None, organization.name_null_flavor)
         + _each(_telecom, "telecom", organization.telecoms)
         + _each(_address, "addr", organization.addresses)
         + _code("standardIndustryClassCode", organization.industry_class),
@@ -358,7 +375,7 @@ def _role(role: AssignedEntity | Guardian | Participant | EntryParticipant) -> s
 
 
 def _person(name: str, person: PersonName | None) -> str:
-    return _tag(name, _name("name", person))
+    return _tag(name, _name("name", person)) if person is not None else ""
 
 
 def _device(name: str, device: Device | None) -> str:
@@ -415,7 +432,7 @@ def _informant(name: str, informant: Informant) -> str:
 def _header(header: Header) -> str:
     return "".join(
         (
-            _each(_ii, "templateId", header.template_ids),
+            _template_ids(header.template_ids),
             _ii("id", header.id),
             _code("code", header.code),
             _leaf("title", header.title),
@@ -614,7 +631,7 @@ def _body(document: Document) -> str:
 
 def _section(name: str, section: Section) -> str:
     content = (
-        _each(_ii, "templateId", section.template_ids)
+        _template_ids(section.template_ids)
         + _ii("id", section.id)
         + _code("code", section.code)
         + _leaf("title", section.title)
@@ -635,7 +652,7 @@ def _narrative_element(element: Element) -> str:
     tag, attributes = _checked_name(element.tag), ""
     for name, value in element.attributes.items():
         attributes += f' {_checked_name(name)}="{_escape(value)}"'
-    content = _narrative(element.children)
+    content = _narrative(element.children) if element.children else ""
     return f"<{tag}{attributes}>{content}</{tag}>" if content else f"<{tag}{attributes}/>"
 
 
@@ -656,7 +673,7 @@ def _statement(statement: Statement) -> str:
     )
     interval_type = _UNTYPED_TIME.get(kind, "")
     content = (
-        _each(_ii, "templateId", statement.template_ids)
+        _template_ids(statement.template_ids)
         + _each(_ii, "id", statement.ids)
         + _code("code", statement.code)
         + _text("sdtc:text" if kind == "organizer" else "text", statement.text)
@@ -675,9 +692,8 @@ def _statement(statement: Statement) -> str:
         + _each(_entry_participant, "participant", statement.participants)
     )
     related = "".join([_relationship(kind, relationship) for relationship in statement.relationships])
-    notes = _each(_reference, "reference", statement.references) + _each(
-        _precondition, "precondition", statement.criteria
-    )
+    notes = _each(_reference, "reference", statement.references)
+    notes += _each(_precondition, "precondition", statement.criteria)
     return _tag(kind, content + (notes + related if kind == "organizer" else related + notes), attributes)
 
 
@@ -690,7 +706,7 @@ def _product(statement: Statement) -> str:
     if product is None:
         return ""
     material = _code("code", product.code) + _leaf("name", product.name)
-    content = _each(_ii, "templateId", product.template_ids) + _tag("manufacturedMaterial", material)
+    content = _template_ids(product.template_ids) + _tag("manufacturedMaterial", material)
     name = "product" if statement.kind == "supply" else "consumable"
     return _tag(name, _tag("manufacturedProduct", content))
 
@@ -720,7 +736,7 @@ def _entry_participant(name: str, participant: EntryParticipant) -> str:
     )
     return _tag(
         name,
-        _each(_ii, "templateId", participant.template_ids)
+        _template_ids(participant.template_ids)
         + _interval("time", participant.time)
         + _tag("participantRole", role, _attribute("classCode", participant.role_class)),
         _attribute("typeCode", participant.type_code),

@@ -29,6 +29,8 @@ RPPS_RANK = "https://rppsrang.esante.gouv.fr"
 NOT_PATIENT_ROOTS = frozenset({"1.2.250.1.213.1.4.13", "1.2.250.1.213.1.4.14", "1.2.250.1.213.1.4.2"})
 """NSS-NIR, NSS-NIA and INS-C: social security numbers and the obsolete INS are never the patient id of a document."""
 
+_PERSON_NUMBER_ROOTS = NOT_PATIENT_ROOTS.union(INS_ROOTS)
+
 ENVIRONMENT_INS_ROOTS = {"production": (INS_NIR, INS_NIA), "test": (INS_NIR_TEST, INS_NIR_DEMO)}
 """INS OIDs that may leave an instance, by `Deployment.ins_environment`."""
 
@@ -54,13 +56,12 @@ def is_person_number(identifier: Resource) -> bool:
 
     By its domain, by its type, or by a value that has the form and the key of an INS, whatever the domain.
     """
-    domain, number = identifier_domain(identifier), "".join((identifier.get("value") or "").split())
-    return (
-        domain in INS_ROOTS
-        or domain in NOT_PATIENT_ROOTS
-        or not _PERSON_NUMBER_TYPES.isdisjoint(codes(identifier.get("type")))
-        or ins_is_valid(number.upper())
-    )
+    if identifier_domain(identifier) in _PERSON_NUMBER_ROOTS:
+        return True
+    if "type" in identifier and not _PERSON_NUMBER_TYPES.isdisjoint(codes(identifier["type"])):
+        return True
+    number = "".join((identifier.get("value") or "").split()).upper()
+    return len(number) == 15 and ins_is_valid(number)
 
 
 def ii_of(identifier: Resource) -> II | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 
 from relais.cda.errors import Issue, MappingError
 from relais.mappings.context import Resource
@@ -31,7 +32,9 @@ class ResourceSet:
         self._by_type: dict[str | None, list[Resource]] = {}
         self._bases: dict[int, str] = {}  # server of each resource, contained or not, by identity
         self._holders: dict[int, Resource] = {}  # by identity of the contained resource
-        issues = [issue for index, entry in enumerate(entries) for issue in self._add(index, *entry)]
+        issues: list[Issue] = []
+        for index, (full_url, resource) in enumerate(entries):
+            issues += self._add(index, full_url, resource)
         if issues:
             raise MappingError(issues)
 
@@ -49,25 +52,26 @@ class ResourceSet:
         root = f"{home}/" if home else ""
         return cls(((f"{root}{resource['resourceType']}/{resource['id']}", resource) for resource in resources), home)
 
-    def _add(self, index: int, full_url: str | None, resource: Resource) -> Iterator[Issue]:
-        """Take a resource in under its fullUrl; without a server's address, under `Type/id` too."""
-        own = f"{resource.get('resourceType')}/{resource['id']}" if "id" in resource else None
-        restful = _RESTFUL.fullmatch(full_url or "")
+    def _add(self, index: int, full_url: str | None, resource: Resource) -> list[Issue]:
+        """Take a resource in under its fullUrl; without a server's address, under `Type/id` too: what is wrong."""
+        kind, issues = resource.get("resourceType"), []
+        own = f"{kind}/{resource['id']}" if "id" in resource else None
+        restful = _RESTFUL.fullmatch(full_url) if full_url else None
         base = (restful["base"] or "") if restful else ""
-        place = f"Bundle.entry[{index}].fullUrl"
         if restful and own and restful["name"] != own:
-            yield Issue("error", "invalid", "not the address of a resource of that type and id", place, RULE)
-        for name in dict.fromkeys((full_url, None if base else own)):
+            issues.append(_wrong_address(index, "invalid", "not the address of a resource of that type and id"))
+        for name in (full_url,) if base or own == full_url else (full_url, own):
             if name and name in self._by_name:
-                yield Issue("error", "duplicate", "another resource has the same address", place, RULE)
+                issues.append(_wrong_address(index, "duplicate", "another resource has the same address"))
             elif name:
                 self._by_name[name] = resource
         self._all.append(resource)
-        self._by_type.setdefault(resource.get("resourceType"), []).append(resource)
+        self._by_type.setdefault(kind, []).append(resource)
         self._bases[id(resource)] = base
         for contained in resource.get("contained", ()):
             self._holders[id(contained)] = resource
             self._bases[id(contained)] = base
+        return issues
 
     def __iter__(self) -> Iterator[Resource]:
         return iter(self._all)
@@ -76,6 +80,19 @@ class ResourceSet:
         """Every resource of that type, in the order given."""
         return list(self._by_type.get(resource_type, ()))
 
+    def placed(self, resource_type: str) -> Iterator[tuple[Resource, str]]:
+        """Every resource of that type with its place."""
+        for index, resource in enumerate(self._by_type.get(resource_type, ())):
+            yield resource, f"{resource_type}[{index}]"
+
+    def place(self, resource: Resource) -> str:
+        """Where one of the resources stands, for findings: `Goal[2]` is the third Goal."""
+        return self._places[id(resource)]
+
+    @cached_property
+    def _places(self) -> dict[int, str]:
+        return {id(resource): place for kind in self._by_type for resource, place in self.placed(str(kind))}
+
     def resolve(self, reference: Resource | str | None, container: Resource | None = None) -> Resource | None:
         """The resource that a Reference (or its `reference` string) names, in whatever version is at hand, or None.
 
@@ -83,16 +100,22 @@ class ResourceSet:
         contained resources, or among those beside it when it is contained itself. `is_other_version` tells whether the
         version found is the one asked for.
         """
-        name = _target(reference).partition(_VERSION)[0]
-        if not name:
+        name = reference.get("reference") if isinstance(reference, dict) else reference
+        if not name or not isinstance(name, str):
             return None
-        if name[0] == "#":
+        if _VERSION in name:
+            name = name.partition(_VERSION)[0]
+        if name.startswith("#"):
             contained = self._holders.get(id(container), container or {}).get("contained", ())
             return next((resource for resource in contained if resource.get("id") == name[1:]), None)
         base = self._bases.get(id(container), self._home)
         if base and (restful := _RESTFUL.fullmatch(name)) and not restful["base"]:
             name = f"{base}/{name}"
         return self._by_name.get(name)
+
+
+def _wrong_address(index: int, code: str, message: str) -> Issue:
+    return Issue("error", code, message, f"Bundle.entry[{index}].fullUrl", RULE)
 
 
 def asked_version(reference: Resource | str | None) -> str | None:

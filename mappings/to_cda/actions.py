@@ -116,6 +116,9 @@ _AMOUNTS = {"quantity": "Quantité", "dailyAmount": "Quantité par jour"}
 _PRIORITIES = {"urgent": "urgente", "asap": "dès que possible", "stat": "immédiate"}
 """Elements without place in the volet, in the words of the narrative; a priority `routine` goes without saying."""
 
+_TIMES = (("occurrenceDateTime", "occurrenceTiming"), ("scheduledDateTime", "scheduledTiming"))
+"""Elements that say when, other than by a Period."""
+
 _SUBJECTS = {"Task": "for", "NutritionOrder": "patient"}
 """Element that names the patient, where it is not `subject`."""
 
@@ -187,15 +190,16 @@ def _read(conversion: Conversion, source: Resource, path: str, container: Resour
     text = _text(conversion, source, what, container)
     if not text:
         conversion.refuse(f"{path}.{'description' if kind != 'ServiceRequest' else 'code.text'}", "what is to do", RULE)
+    reasons = list(_reason_references(conversion, source, path, container))
     action = Action(
         source=source,
         path=path,
-        text=" – ".join(filter(None, (text, *_details(source), *_reasons(conversion, source, path, container)))),
+        text=" – ".join([one for one in (text, *_details(source), *_reasons(reasons)) if one]),
         codes=[code for concept in what for code in codings(concept) if code.code != ACTION],
         status=STATUSES.get(kind, _REQUEST).get(source.get("status", ""), "active"),
         kind=from_jdv("pps_care_kind", _listed(source.get("category"))),
         goals=list(_goals(conversion, source, path, container)),
-        conditions=list(_conditions(conversion, source, path, container)),
+        conditions=[one for _, one in reasons if one is not None and one.get("resourceType") == "Condition"],
     )
     action.time, action.extra = _time(conversion, source, path)
     if state := STATUS_WORDS.get(action.status):
@@ -213,9 +217,11 @@ def _read(conversion: Conversion, source: Resource, path: str, container: Resour
 
 def _concepts(conversion: Conversion, source: Resource, path: str, container: Resource) -> list[Resource]:
     """What is to do, coded: in the resource, or in the medication, device or product that it refers to."""
-    stated = [concept for name in _CODED for concept in _listed(source.get(name))]
+    stated = [concept for name in _CODED if name in source for concept in _listed(source[name])]
     for name in _NAMED:
-        reference = source.get(name, {})
+        if name not in source:
+            continue
+        reference = source[name]
         target = conversion.resolve(reference, f"{path}.{name}", container) or {}
         known = target.get("code") or target.get("type")
         stated += _listed(known) if known else [{"text": reference["display"]}] if "display" in reference else []
@@ -224,6 +230,8 @@ def _concepts(conversion: Conversion, source: Resource, path: str, container: Re
 
 def _listed(element: Any) -> list[Resource]:
     """The CodeableConcepts of an element that some resources repeat and others do not (Coding aside)."""
+    if not element:
+        return []
     found = element if isinstance(element, list) else [element]
     return [one for one in found if isinstance(one, dict)]
 
@@ -249,7 +257,7 @@ def _details(source: Resource) -> Iterator[str]:
     if condition := as_needed(source):
         yield condition
     for name, label in _DETAILS.items():
-        if words := ", ".join(filter(None, map(readable, _listed(source.get(name))))):
+        if name in source and (words := ", ".join(filter(None, map(readable, _listed(source[name]))))):
             yield f"{label} : {words}"
     for name, label in _AMOUNTS.items():
         if amount := measure(source, name):
@@ -273,13 +281,13 @@ def _without_action_code(concept: Resource) -> Resource:
 
 def _time(conversion: Conversion, source: Resource, path: str) -> tuple[Interval | None, list[str]]:
     """effectiveTime, and the schedule in words."""
-    for name in ("occurrence", "scheduled"):
-        if moment := source.get(f"{name}DateTime"):
-            value = conversion.time(moment, f"{path}.{name}DateTime")
+    for date_time, timing_name in _TIMES:
+        if moment := source.get(date_time):
+            value = conversion.time(moment, f"{path}.{date_time}")
             return (Interval(value=value) if value else None), [french_date(moment)]
-        if timing := source.get(f"{name}Timing"):
+        if timing := source.get(timing_name):
             bounds = timing.get("repeat", {}).get("boundsPeriod")
-            time = period(conversion, bounds, f"{path}.{name}Timing.repeat.boundsPeriod")
+            time = period(conversion, bounds, f"{path}.{timing_name}.repeat.boundsPeriod")
             return time, [words for words in (rhythm(timing), french_period(bounds)) if words]
     if words := (source.get("scheduledString") or "").strip():
         return None, [words]
@@ -318,15 +326,9 @@ def _goals(conversion: Conversion, source: Resource, path: str, container: Resou
             yield goal
 
 
-def _conditions(conversion: Conversion, source: Resource, path: str, container: Resource) -> Iterator[Resource]:
-    for _, reason in _reason_references(conversion, source, path, container):
-        if reason is not None and reason.get("resourceType") == "Condition":
-            yield reason
-
-
-def _reasons(conversion: Conversion, source: Resource, path: str, container: Resource) -> Iterator[str]:
+def _reasons(reasons: list[tuple[Resource, Resource | None]]) -> Iterator[str]:
     """Reasons that are no Condition, or that are only named, in words; a Condition tells under which goal one acts."""
-    for reference, reason in _reason_references(conversion, source, path, container):
+    for reference, reason in reasons:
         words = concept_text((reason or {}).get("code")) or (reference.get("display") or "").strip()
         if words and (reason is None or reason.get("resourceType") != "Condition"):
             yield f"Motif : {words}"

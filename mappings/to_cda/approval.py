@@ -61,7 +61,7 @@ def _stated(conversion: Conversion, plan: Resource) -> Iterator[Approval]:
     for extension in extensions.extensions(plan, extensions.APPROVAL):
         who, date = extensions.value(extension, "who") or {}, extensions.value(extension, "date")
         yield Approval(who, date, _PATH, plan, tuple(_doubts(conversion, who, date, _PATH, plan)))
-    for index, provenance in enumerate(conversion.resources.of_type("Provenance")):
+    for provenance, place in conversion.resources.placed("Provenance"):
         targets = [
             target
             for target in provenance.get("target", ())
@@ -69,7 +69,7 @@ def _stated(conversion: Conversion, plan: Resource) -> Iterator[Approval]:
         ]
         for agent in provenance.get("agent", ()) if targets else ():
             if "verifier" in codes(agent.get("type")):
-                path, who = f"Provenance[{index}].agent.who", agent.get("who", {})
+                path, who = f"{place}.agent.who", agent.get("who", {})
                 date = provenance.get("occurredDateTime") or provenance.get("recorded")
                 other = plan.get("status") not in _CLOSED and all(is_other_version(one, plan) for one in targets)
                 doubts = [

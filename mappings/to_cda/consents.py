@@ -41,8 +41,7 @@ def is_directive_consent(consent: Resource) -> bool:
 def consents(conversion: Conversion) -> list[tuple[Resource, str]]:
     """The Consents of the patient, with their paths. One of another patient is refused."""
     found = []
-    for index, consent in enumerate(conversion.resources.of_type("Consent")):
-        path = f"Consent[{index}]"
+    for consent, path in conversion.resources.placed("Consent"):
         if conversion.same_patient(consent, "patient", path):
             found.append((consent, path))
     return found
@@ -84,7 +83,7 @@ def read_oppositions(conversion: Conversion) -> None:
     """
     for consent, path in _about_sharing(conversion):
         root = consent.get("provision", {})
-        for provision, place in _provisions(root, f"{path}.provision", conversion.emission.now.date()):
+        for provision, place in _provisions(root, f"{path}.provision", conversion.today):
             if provision.get("type") != "deny":
                 continue
             data = provision.get("data", ())
@@ -110,7 +109,7 @@ def _about_sharing(conversion: Conversion) -> Iterator[tuple[Resource, str]]:
         scope = set(codes(consent.get("scope")))
         if consent.get("status") != "active" or is_directive_consent(consent) or scope & {"treatment", "research"}:
             continue
-        if identity.covers(consent.get("provision", {}).get("period", {}), conversion.emission.now.date()):
+        if identity.covers(consent.get("provision", {}).get("period", {}), conversion.today):
             yield consent, path
         else:
             conversion.inform(f"{path}.provision.period", "a consent out of its period: not taken", CONSENT_RULE)

@@ -32,6 +32,7 @@ class Conversion:
     def __init__(self, resources: ResourceSet, emission: Emission) -> None:
         self.resources = resources
         self.emission = emission
+        self.today = emission.now.date()
         self.issues: list[Issue] = []
         self.remarks: list[str] = []
         self.patient: Resource = {}
@@ -42,6 +43,7 @@ class Conversion:
         self._ids: set[tuple[str | None, str | None]] = set()
         self._roles: dict[int, list[Resource]] | None = None
         self._made: dict[tuple[object, ...], tuple[tuple[object, ...], Any]] = {}
+        self._times: dict[str, str] = {}  # TS by FHIR value
 
     @property
     def lineage(self) -> II:
@@ -90,14 +92,13 @@ class Conversion:
 
     def _say_person_numbers(self) -> None:
         """Warn about the things (not persons) whose identifier is a national number of a person: it names nothing."""
-        counts: dict[str, int] = {}
         for resource in self.resources:
-            kind = str(resource.get("resourceType"))
-            counts[kind] = counts.get(kind, -1) + 1
-            stated = resource.get("identifier", ())
+            if "identifier" not in resource or resource.get("resourceType") in _PERSONS:
+                continue
+            stated = resource["identifier"]
             for one in [stated] if isinstance(stated, dict) else stated:
-                if kind not in _PERSONS and identity.is_person_number(one):
-                    place = f"{kind}[{counts[kind]}].identifier"
+                if identity.is_person_number(one):
+                    place = f"{self.resources.place(resource)}.identifier"
                     self.warn(place, "an INS or a social security number: names only a person, left out", INS_RULE)
 
     # --- resources ------------------------------------------------------------------------------------------
@@ -115,7 +116,8 @@ class Conversion:
                 self.refuse(path, "reference to a resource that is not provided", "FHIR R4 references", "not-found")
             return None
         self.reached.add(id(target))
-        self.say_opposed(target, path)
+        if self.opposed:
+            self.say_opposed(target, path)
         if is_other_version(reference, target):
             self.warn(path, "another version of the resource than the one referred to", "FHIR R4 references")
         return target
@@ -142,13 +144,13 @@ class Conversion:
             place = f"{path}.{element}[{index}]"
             yield reference, self.resolve(reference, place, container or element_of), f"{place}.resolve()"
 
-    def shared(self, resource_type: str) -> Iterator[tuple[int, Resource]]:
-        """The resources of that type with their places, without those whose sharing the person opposes (said)."""
-        for index, resource in enumerate(self.resources.of_type(resource_type)):
+    def shared(self, resource_type: str) -> Iterator[tuple[Resource, str]]:
+        """The resources of that type with their paths, without those whose sharing the person opposes (said)."""
+        for resource, path in self.resources.placed(resource_type):
             if id(resource) in self.opposed:
-                self.warn(f"{resource_type}[{index}]", "the person opposes its sharing: left out", CONSENT_RULE)
+                self.warn(path, "the person opposes its sharing: left out", CONSENT_RULE)
             else:
-                yield index, resource
+                yield resource, path
 
     def roles_of(self, practitioner: Resource) -> list[Resource]:
         """The PractitionerRoles of a Practitioner among the resources, in their order."""
@@ -198,8 +200,9 @@ class Conversion:
     def once(self, what: str, of: tuple[object, ...], make: Callable[[], _Made]) -> _Made:
         """What `make` makes of those very objects: made once, unless there are findings, which name the place."""
         key = (what, *map(id, of))
-        if key in self._made:
-            made: _Made = self._made[key][1]
+        known = self._made.get(key)
+        if known is not None:
+            made: _Made = known[1]
             return made
         said = len(self.issues) + len(self.remarks)
         made = make()
@@ -213,11 +216,15 @@ class Conversion:
         """A FHIR date, dateTime or instant as a TS of the same precision; a wrong one is refused."""
         if value is None:
             return None
+        known = self._times.get(value)
+        if known is not None:
+            return known
         try:
-            return ts_from_fhir(value)
+            time = self._times[value] = ts_from_fhir(value)
         except ValueError as error:
             self.refuse(path, str(error), "HL7 V3 data types, TS", "value")
             return None
+        return time
 
     def entry_id(self, resource: Resource, path: str, role: str = "") -> II:
         """The id of an entry made from `resource`, unique in the document and the same in every version.
@@ -226,7 +233,7 @@ class Conversion:
         stands in for a resource that has neither identifier nor id. The id of another entry (`role`) follows from that
         of the entry itself, so that it comes back when the document is imported.
         """
-        own = [ii for ii in map(identity.ii_of, resource.get("identifier", ())) if ii]
+        own = _own_ids(resource)
         name = (str(resource.get("resourceType", "")), self._name(resource) or path, "")
         if role:
             main = own[0] if own else self.expected_id(*name)
@@ -244,7 +251,7 @@ class Conversion:
 
     def shared_id(self, resource: Resource, path: str, part: str) -> II:
         """The id of one of several entries made from the same resource: one root, `part` as extension."""
-        own = next((ii for ii in map(identity.ii_of, resource.get("identifier", ())) if ii), None)
+        own = next(iter(_own_ids(resource)), None)
         root = own.root if own and own.extension is None else None
         parts = ("shared", self.lineage.root or "", self.lineage.extension or "", self._name(resource) or path)
         ii = II(root or uuid_oid(*parts), part)
@@ -264,7 +271,7 @@ class Conversion:
     def entry_ids(self, resource: Resource, path: str) -> list[II]:
         """`entry_id`, then the other business identifiers of the resource that no entry bears yet."""
         first = self.entry_id(resource, path)
-        own = [ii for ii in map(identity.ii_of, resource.get("identifier", ())) if ii]
+        own = _own_ids(resource)
         return [first, *(ii for ii in own if ii != first and self._claim(ii))]
 
     def _claim(self, ii: II) -> bool:
@@ -280,3 +287,8 @@ class Conversion:
             if identifier.get("value"):
                 return f"{identifier.get('system', '')}|{identifier['value']}"
         return str(resource.get("id", ""))
+
+
+def _own_ids(resource: Resource) -> list[II]:
+    """The business identifiers of a resource that may name something."""
+    return [ii for ii in map(identity.ii_of, resource.get("identifier", ())) if ii]

@@ -97,7 +97,7 @@ def display_name(name: Resource | None) -> str:
     if not name:
         return ""
     parts = [*name.get("prefix", ()), *name.get("given", ()), name.get("family"), *name.get("suffix", ())]
-    written = " ".join(part.strip() for part in parts if part and part.strip())
+    written = " ".join([part.strip() for part in parts if part and part.strip()])
     return written or (name.get("text") or "").strip()
 
 
@@ -106,7 +106,7 @@ def display_name(name: Resource | None) -> str:
 
 def addresses(elements: Iterable[Resource]) -> list[Address]:
     """AD of every address that is not a former one."""
-    found = (address(element) for element in elements if element.get("use") != "old")
+    found = [address(element) for element in elements if element.get("use") != "old"]
     return [one for one in found if one is not None]
 
 
@@ -171,11 +171,10 @@ def _structured_street(element: Resource) -> dict[str, str]:
 def telecoms(conversion: Conversion, elements: Iterable[Resource], path: str, owner: str) -> list[Telecom]:
     """TEL of every contact point in use. What CDA refuses (https) goes to the narrative, under `owner`."""
     result = []
-    today = conversion.emission.now.date()
     for index, element in enumerate(elements):
         if element.get("use") == "old":
             continue
-        if not identity.covers(element.get("period", {}), today):
+        if not identity.covers(element.get("period", {}), conversion.today):
             conversion.inform(
                 f"{path}.telecom[{index}].period", "not in use today: not written", "FHIR R4 ContactPoint"
             )
@@ -245,8 +244,12 @@ def concept_text(concept: Resource | None) -> str:
     """What one reads of a CodeableConcept: its text, else the first display, else nothing."""
     if not concept:
         return ""
-    displays = (coding.get("display") for coding in concept.get("coding", ()))
-    return next((text.strip() for text in (concept.get("text"), *displays) if text and text.strip()), "")
+    if text := (concept.get("text") or "").strip():
+        return str(text)
+    for coding in concept.get("coding", ()):
+        if display := (coding.get("display") or "").strip():
+            return str(display)
+    return ""
 
 
 def from_jdv(name: str, concepts: Iterable[Resource]) -> Code | None:
@@ -273,9 +276,10 @@ def period(conversion: Conversion, element: Resource | None, path: str) -> Inter
     """IVL_TS of a Period, or None when it says nothing. An end before the start is refused."""
     if not element:
         return None
-    low = conversion.time(element.get("start"), f"{path}.start")
-    high = conversion.time(element.get("end"), f"{path}.end")
-    digits = min(len(low or ""), len(high or ""), 14)
-    if low and high and high[:digits] < low[:digits]:
-        conversion.refuse(path, "end before start", "HL7 V3 data types, IVL_TS", "value")
+    low = conversion.time(element["start"], f"{path}.start") if "start" in element else None
+    high = conversion.time(element["end"], f"{path}.end") if "end" in element else None
+    if low and high:
+        digits = min(len(low), len(high), 14)
+        if high[:digits] < low[:digits]:
+            conversion.refuse(path, "end before start", "HL7 V3 data types, IVL_TS", "value")
     return Interval(low=low, high=high) if low or high else None

@@ -49,8 +49,7 @@ def _facts(conversion: Conversion) -> Iterator[tuple[Resource, str, bool]]:
                 conversion.inform(f"{path}.status", "neither in force nor ended: not written", RULE)
             else:
                 yield consent, path, exists
-    for index, observation in conversion.shared("Observation"):
-        path = f"Observation[{index}]"
+    for observation, path in conversion.shared("Observation"):
         is_fact = observation.get("status") in _FACTS and is_directive([observation.get("code", {})])
         if is_fact and conversion.same_patient(observation, "subject", path):
             conversion.reached.add(id(observation))
@@ -58,8 +57,7 @@ def _facts(conversion: Conversion) -> Iterator[tuple[Resource, str, bool]]:
                 yield observation, path, observation["valueBoolean"]
             else:
                 conversion.refuse(f"{path}.valueBoolean", "whether the directive exists", RULE)
-    for index, document in conversion.shared("DocumentReference"):
-        path = f"DocumentReference[{index}]"
+    for document, path in conversion.shared("DocumentReference"):
         kinds = [document.get("type", {}), *document.get("category", ())]
         is_current = document.get("status") == "current" and is_directive(kinds)
         if is_current and conversion.same_patient(document, "subject", path):

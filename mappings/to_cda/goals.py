@@ -389,11 +389,11 @@ def _assessments(conversion: Conversion, row: Row) -> Iterator[Assessment]:
     """Everything that says how a goal stands: Observations, outcome codes, achievement, notes, progress."""
     goal, path = row.goal, row.path
     seen: list[Resource] = []
-    for index, observation in conversion.shared("Observation"):
+    for observation, place in conversion.shared("Observation"):
         if ASSESSMENT in codes(observation.get("code")) and any(
             conversion.resources.resolve(focus, observation) is goal for focus in observation.get("focus", ())
         ):
-            yield from _observed(conversion, observation, f"Observation[{index}]", seen)
+            yield from _observed(conversion, observation, place, seen)
     for reference, outcome, place in conversion.references(goal, "outcomeReference", path):
         if outcome is not None and outcome.get("resourceType") == "Observation":
             yield from _observed(conversion, outcome, place, seen)

@@ -7,6 +7,7 @@ it what their element needs.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import copy
 from dataclasses import dataclass, field
 
 from relais.cda.model import II, Address, AssignedEntity, Code, Device, Organization, PersonName, Telecom
@@ -104,8 +105,16 @@ def _role_and_person(conversion: Conversion, target: Resource, path: str) -> tup
 
 
 def assigned_entity(conversion: Conversion, party: Party, *, with_structure: bool = True) -> AssignedEntity:
-    """assignedEntity or assignedAuthor of a party. Refuses one without id; names and codes are the caller's demand."""
+    """assignedEntity or assignedAuthor of a party. Refuses one without id; names and codes are the caller's demand.
+
+    It is the caller's own: one may change it, but not what stands in it.
+    """
     structure = party.structure if with_structure else None
+    parts = (party.source, party.role, structure)
+    return copy(conversion.once("assigned", parts, lambda: _assigned_entity(conversion, party, structure)))
+
+
+def _assigned_entity(conversion: Conversion, party: Party, structure: Resource | None) -> AssignedEntity:
     return AssignedEntity(
         ids=_party_ids(conversion, party, required=True),
         code=speciality(conversion, party),

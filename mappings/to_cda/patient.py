@@ -100,7 +100,7 @@ def _say_left_out(conversion: Conversion, patient: Resource) -> None:
 def _ins(conversion: Conversion, patient: Resource) -> II | None:
     """The INS, when the identity is qualified; refused when it is wrong, ambiguous or of the other environment."""
     path = "Patient.identifier.where(system.startsWith('urn:oid:1.2.250.1.213.1.4.'))"
-    candidates = identity.ins_identifiers(patient, conversion.emission.now.date())
+    candidates = identity.ins_identifiers(patient, conversion.today)
     if not candidates:
         if any(identity.identifier_domain(one) in INS_ROOTS for one in patient.get("identifier", ())):
             conversion.warn(path, "a former INS, or one outside its period: left out", INS_RULE)
@@ -150,7 +150,7 @@ def _name(conversion: Conversion, patient: Resource, *, with_ins: bool) -> Perso
 
 def _current_names(conversion: Conversion, patient: Resource) -> Iterator[Resource]:
     """The names of the patient that are no former ones; a birth name (`official`) is never one."""
-    today = conversion.emission.now.date()
+    today = conversion.today
     for index, name in enumerate(patient.get("name", ())):
         if name.get("use") == "official" or identity.covers(name.get("period", {}), today):
             yield name
@@ -208,7 +208,7 @@ def _birth_time(conversion: Conversion, patient: Resource) -> str | None:
 
 def _current_addresses(conversion: Conversion, patient: Resource) -> Iterator[Resource]:
     """The addresses of the patient whose period covers the present; the others are said."""
-    today = conversion.emission.now.date()
+    today = conversion.today
     for index, place in enumerate(patient.get("address", ())):
         if identity.covers(place.get("period", {}), today):
             yield place

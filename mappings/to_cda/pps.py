@@ -205,8 +205,8 @@ def _synthesis(conversion: Conversion, plan: Resource) -> Section | None:
     if not text:
         summaries = (
             impression.get("summary", "").strip()
-            for index, impression in conversion.shared("ClinicalImpression")
-            if conversion.same_patient(impression, "subject", f"ClinicalImpression[{index}]")
+            for impression, path in conversion.shared("ClinicalImpression")
+            if conversion.same_patient(impression, "subject", path)
         )
         text = "\n".join(summary for summary in summaries if summary)
     if not text:

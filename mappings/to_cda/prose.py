@@ -77,8 +77,10 @@ def annotation(conversion: Conversion, note: Resource, container: Resource) -> s
 def french_date(value: str | None) -> str:
     """A FHIR date or dateTime as one reads it in Paris, as precise as it is: `24/08/2021`, `08/2021`,
     `24/08/2021 à 09:30`. Nothing when it is no date."""
+    if not value:
+        return ""
     try:
-        ts = ts_from_fhir(value or "")
+        ts = ts_from_fhir(value)
     except ValueError:
         return ""
     day = "/".join(part for part in (ts[6:8], ts[4:6], ts[:4]) if part)
@@ -96,7 +98,9 @@ def _which_hour(ts: str) -> str:
 
 def french_period(period: Resource | None) -> str:
     """A Period in words."""
-    start, end = french_date((period or {}).get("start")), french_date((period or {}).get("end"))
+    if not period:
+        return ""
+    start, end = french_date(period.get("start")), french_date(period.get("end"))
     if start and end:
         return f"du {start} au {end}"
     return f"à partir du {start}" if start else f"jusqu'au {end}" if end else ""
@@ -126,7 +130,7 @@ def quantity(value: Resource) -> str:
 def measure(element: Resource, prefix: str) -> str:
     """A `prefix`[x] element (Quantity, Range, CodeableConcept, string, boolean, integer, Ratio…) in words."""
     for name, value in element.items():
-        if name.startswith(prefix) and not name.startswith("_") and name != prefix:
+        if name.startswith(prefix) and name != prefix:
             return _words(value)
     return ""
 

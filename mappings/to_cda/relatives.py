@@ -22,8 +22,7 @@ _CLASSES = ("ECON", "NOK", "CAREGIVER", "CON")
 
 def relationships(conversion: Conversion) -> Iterator[tuple[Resource, str]]:
     """The RelatedPersons of the patient who are so today, with their paths. One of another patient is refused."""
-    for index, person in enumerate(conversion.resources.of_type("RelatedPerson")):
-        path = f"RelatedPerson[{index}]"
+    for person, path in conversion.resources.placed("RelatedPerson"):
         if not person.get("active", True):
             conversion.inform(f"{path}.active", "no longer in use: left out", RULE)
         elif conversion.same_patient(person, "patient", path) and _is_current(conversion, person, path):
@@ -40,7 +39,7 @@ def contacts(conversion: Conversion) -> Iterator[tuple[Resource, str]]:
 
 def _is_current(conversion: Conversion, person: Resource, path: str) -> bool:
     """Whether the period of a relation covers the present; said when it does not."""
-    current = identity.covers(person.get("period", {}), conversion.emission.now.date())
+    current = identity.covers(person.get("period", {}), conversion.today)
     if not current:
         conversion.warn(f"{path}.period", "not a relation of today: left out", RULE)
     return current

@@ -77,8 +77,7 @@ def social_section(conversion: Conversion, plan: Resource, goals: list[Resource]
 def _provisions(conversion: Conversion) -> dict[str, Provision]:
     """The dispositions that Observations and their components record: the most recent of each code."""
     dated: list[tuple[str, Provision]] = []
-    for index, observation in conversion.shared("Observation"):
-        path = f"Observation[{index}]"
+    for observation, path in conversion.shared("Observation"):
         code = _code_of(observation.get("code", {}))
         if code is None or not conversion.same_patient(observation, "subject", path):
             continue
@@ -175,11 +174,10 @@ def _fall_back(conversion: Conversion, found: dict[str, Provision], plan: Resour
             found[code] = Provision(code, text=text, path="CarePlan")
         elif texts is notes:
             conversion.remarks += [f"{PLAN_NOTE}{' '.join(one.split())}" for one in notes if one.strip()]
-    for index, coverage in conversion.shared("Coverage"):
-        path = f"Coverage[{index}]"
+    for coverage, path in conversion.shared("Coverage"):
         kind = set(codes(coverage.get("type")))
         if coverage.get("status") == "active" and conversion.same_patient(coverage, "beneficiary", path):
-            if not identity.covers(coverage.get("period", {}), conversion.emission.now.date()):
+            if not identity.covers(coverage.get("period", {}), conversion.today):
                 conversion.inform(f"{path}.period", "not a coverage of today: not written", RULE)
                 continue
             payer = _payer(conversion, coverage, path)

@@ -5,8 +5,6 @@ The table lists what is written, by type of resource and of element; whatever el
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from relais.mappings import extensions
 from relais.mappings.context import Resource
 from relais.mappings.to_cda.conversion import Conversion
@@ -91,6 +89,8 @@ _LED_TO = frozenset({"CareTeam", "Condition", "Goal", *_ACTIONS})
 _CHOSEN = frozenset({"DocumentReference", "Observation"})
 """Types of which some are written: those that a section is about."""
 
+_SELECTED = _LED_TO | _CHOSEN
+
 _AROUND = frozenset(
     {"Binary", "Composition", "Device", "Encounter", "HealthcareService", "Location", "Medication", "Provenance"}
 )
@@ -101,44 +101,49 @@ _IN_USE = frozenset({"Organization", "Practitioner", "PractitionerRole"})
 
 def say_unwritten(conversion: Conversion, *, imported: bool) -> None:
     """Note what of the resources no mapping writes. The original of an imported document is among its resources."""
-    counts: dict[str, int] = {}
     for resource in conversion.resources:
         kind = str(resource.get("resourceType"))
-        counts[kind] = counts.get(kind, -1) + 1
-        path = f"{kind}[{counts[kind]}]"
         known = id(resource) in conversion.reached
-        if kind in _LED_TO and not known:
-            conversion.warn(path, "nothing of the plan refers to it: not written", RULE)
+        if kind in WRITTEN and (known or kind not in _SELECTED):
+            _say(conversion, resource, kind, resource)
+        elif kind in _LED_TO:
+            conversion.warn(_path(conversion, resource), "nothing of the plan refers to it: not written", RULE)
         elif kind in _CHOSEN and not known and not imported:
-            conversion.inform(path, "no section is about it: not written", RULE)
-        elif kind in WRITTEN and (known or kind not in _CHOSEN):
-            _say(conversion, resource, kind, path)
+            conversion.inform(_path(conversion, resource), "no section is about it: not written", RULE)
         elif kind not in _AROUND | _CHOSEN:
-            conversion.inform(path, "this type of resource has no place in the document", RULE)
+            message = "this type of resource has no place in the document"
+            conversion.inform(_path(conversion, resource), message, RULE)
         for index, contained in enumerate(resource.get("contained", ())):
             if contained.get("resourceType") in WRITTEN:
-                _say(conversion, contained, contained["resourceType"], f"{path}.contained[{index}]")
+                _say(conversion, contained, contained["resourceType"], resource, f".contained[{index}]")
 
 
-def _say(conversion: Conversion, element: Resource, kind: str, path: str) -> None:
-    for name in sorted(element.keys() - WRITTEN[kind]):
-        if name in _MODIFIERS:
-            conversion.refuse(f"{path}.{name}", "it may change the meaning: not understood", MODIFIER_RULE, "extension")
-        elif not name.startswith("_"):
-            conversion.inform(f"{path}.{name}", "this element has no place in the document", RULE)
+def _say(conversion: Conversion, element: Resource, kind: str, resource: Resource, below: str = "") -> None:
+    """Say what of an element is not written: of a resource, or of a part of it, which stands at `below`."""
+    if not element.keys() <= WRITTEN[kind]:
+        for name in sorted(element.keys() - WRITTEN[kind]):
+            _say_element(conversion, name, _path(conversion, resource, f"{below}.{name}"))
     if element.get("active") is False and kind in _IN_USE:
-        conversion.warn(f"{path}.active", "the record is no longer in use", RULE)
+        conversion.warn(_path(conversion, resource, f"{below}.active"), "the record is no longer in use", RULE)
     for index, extension in enumerate(element.get("extension", ())):
         if extension.get("url") not in _KNOWN_EXTENSIONS:
-            conversion.inform(f"{path}.extension[{index}]", "this extension has no place in the document", RULE)
-    if kind in _PARTS:
-        for part, name, place in _parts(element, kind, path):
-            _say(conversion, part, name, place)
+            path = _path(conversion, resource, f"{below}.extension[{index}]")
+            conversion.inform(path, "this extension has no place in the document", RULE)
+    for name in _PARTS.get(kind, ()):
+        part = element.get(name, ())
+        if isinstance(part, dict):
+            _say(conversion, part, f"{kind}.{name}", resource, f"{below}.{name}")
+        else:
+            for index, one in enumerate(part):
+                _say(conversion, one, f"{kind}.{name}", resource, f"{below}.{name}[{index}]")
 
 
-def _parts(element: Resource, kind: str, path: str) -> Iterator[tuple[Resource, str, str]]:
-    for name in _PARTS[kind]:
-        found = element.get(name, ())
-        for index, part in enumerate([found] if isinstance(found, dict) else found):
-            place = f"{path}.{name}" if isinstance(found, dict) else f"{path}.{name}[{index}]"
-            yield part, f"{kind}.{name}", place
+def _say_element(conversion: Conversion, name: str, path: str) -> None:
+    if name in _MODIFIERS:
+        conversion.refuse(path, "it may change the meaning: not understood", MODIFIER_RULE, "extension")
+    elif not name.startswith("_"):
+        conversion.inform(path, "this element has no place in the document", RULE)
+
+
+def _path(conversion: Conversion, resource: Resource, below: str = "") -> str:
+    return f"{conversion.resources.place(resource)}{below}"
