@@ -123,7 +123,7 @@ class Settings:
     notification_types: str = field(
         default="NOT=28653-4",
         metadata={
-            "doc": "Type of document (JDV_J07) of notifications by type of event (JDV_J46), as event=document by commas."
+            "doc": "Type of document (JDV_J07) of notifications by event type (JDV_J46), as event=document by commas."
             " Any other: 51851-4."
         },
     )
