@@ -46,6 +46,7 @@ class Authority:
         self._key = load_pem_private_key(authority.private_key_pem.bytes(), None)
         self._revoked: dict[int, datetime] = {}
         self._contexts: list[ssl.SSLContext] = []
+        self._issued: set[x509.Certificate] = set()
         self.crl_file = folder / "crl.pem"
         self._write_crl()
 
@@ -94,9 +95,7 @@ class Authority:
 
     def objection(self, certificate: x509.Certificate, now: datetime) -> str:
         """Why a certificate may not sign a VIHF or a lot at that time; empty when it may."""
-        try:
-            certificate.verify_directly_issued_by(self.certificate)
-        except (InvalidSignature, ValueError, TypeError):
+        if not self._has_issued(certificate):
             return "the signing certificate is of another authority"
         if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
             return "the signing certificate is out of date"
@@ -104,6 +103,16 @@ class Authority:
             return "the signing certificate was revoked"
         usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
         return "" if usage.content_commitment else "the signing certificate is not one for signatures (ORG SIGN)"
+
+    def _has_issued(self, certificate: x509.Certificate) -> bool:
+        """Whether the signature of a certificate is this authority's, which no time changes: verified once for each."""
+        if certificate not in self._issued:
+            try:
+                certificate.verify_directly_issued_by(self.certificate)
+            except (InvalidSignature, ValueError, TypeError):
+                return False
+            self._issued.add(certificate)
+        return True
 
     def _issue(
         self,
@@ -157,6 +166,12 @@ class Authority:
             builder = builder.add_revoked_certificate(entry)
         crl = builder.sign(self._key, hashes.SHA256())  # type: ignore[arg-type]  # trustme's keys are EC
         self.crl_file.write_bytes(crl.public_bytes(Encoding.PEM))
+
+
+@functools.lru_cache(maxsize=64)
+def load_certificate(der: bytes) -> x509.Certificate:
+    """A certificate in DER. Raises ValueError."""
+    return x509.load_der_x509_certificate(der)
 
 
 @functools.cache

@@ -11,7 +11,6 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
-from cryptography import x509
 from lxml import etree
 from signxml.algorithms import DigestAlgorithm, SignatureMethod
 from signxml.exceptions import SignXMLException
@@ -20,7 +19,7 @@ from signxml.verifier import SignatureConfiguration, XMLVerifier
 from relais.cda import parsing, xds
 from relais.cda.errors import UnreadableError
 from relais.cda.xds import DocumentEntry, Submission
-from relais.server.sandbox.authority import Authority
+from relais.server.sandbox.authority import Authority, load_certificate
 from relais.server.sandbox.soap import RegistryError
 
 SIGNATURE_CLASS = "urn:oid:1.3.6.1.4.1.19376.1.2.1.1.1"
@@ -122,7 +121,7 @@ def _value_problems(root: etree._Element, authority: Authority | None) -> Iterat
         return
     try:
         der = base64.b64decode(root.findtext("ds:KeyInfo/ds:X509Data/ds:X509Certificate", "", _NAMES))
-        certificate = x509.load_der_x509_certificate(der)
+        certificate = load_certificate(der)
         if authority is not None and (objection := authority.objection(certificate, datetime.now(UTC))):
             yield objection
             return

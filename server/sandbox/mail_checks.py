@@ -13,8 +13,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
+from email.headerregistry import HeaderRegistry
 from email.message import EmailMessage
 from email.utils import getaddresses, parsedate_to_datetime
+from functools import cache
 from typing import Any
 
 from lxml import etree
@@ -66,9 +68,35 @@ class Mail:
         return [address for _, address in getaddresses([self.header(name) for name in names if name in self.message])]
 
 
+class _Fields(HeaderRegistry):
+    """Parses each header field of one message once; `email` does it whenever one is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._parsed: dict[tuple[str, str], Any] = {}
+
+    def __getitem__(self, name: str) -> type:
+        return _kind(self.registry.get(name.lower(), self.default_class), self.base_class)
+
+    def __call__(self, name: str, value: Any) -> Any:
+        if (name, value) not in self._parsed:
+            self._parsed[name, value] = super().__call__(name, value)
+        return self._parsed[name, value]
+
+
+@cache
+def _kind(specialized: type, base: type) -> type:
+    """The class of such header fields."""
+    return type(f"_{specialized.__name__}", (specialized, base), {})
+
+
+def _parse(raw: bytes) -> EmailMessage:
+    return message_from_bytes(raw, policy=policy.default.clone(header_factory=_Fields()))
+
+
 def check(raw: bytes, sender: str, recipients: Sequence[str]) -> list[Issue]:
     """Everything wrong with a message as received, with its envelope; empty when it may be taken."""
-    message = message_from_bytes(raw, policy=policy.default)
+    message = _parse(raw)
     mail = Mail(raw, sender, recipients, message)
     issues = [*_raw_headers(mail), *_envelope(mail), *_structure(mail)]
     if issues:
@@ -81,7 +109,7 @@ def check(raw: bytes, sender: str, recipients: Sequence[str]) -> list[Issue]:
 
 def check_report(raw: bytes, recipients: Sequence[str]) -> list[Issue]:
     """Everything wrong with a read receipt (RFC 8098, référentiel MSSanté §MDN); empty when it may be taken."""
-    message = message_from_bytes(raw, policy=policy.default)
+    message = _parse(raw)
     mail = Mail(raw, "", recipients, message)
     issues = [issue for issue in _raw_headers(mail) if issue.path != "Sender"]
     parts = [part.get_content_type() for part in message.iter_parts()] if message.is_multipart() else []

@@ -2,8 +2,9 @@
 
 Each derived value is recomputed from the document itself; what is not shown to be right is refused (ITI TF-3 §4.2,
 CI-SIS volet Partage de documents de santé). A submission is one folder, which appears in one step: `<lot uniqueId>/
-submission.xml` as received, `01.xml`… the documents bit for bit, `receipt.json`. A change (ITI-57) is a folder of the
-same form without documents. What is registered is what those folders say, read again in their order at a start.
+submission.xml` as received, behind a processing instruction that says under which ids, `01.xml`… the documents bit for
+bit. A change (ITI-57) is a folder of the same form without documents. What is registered is what those folders say,
+read again in their order at a start.
 Not checked here: CI-SIS schema and Schematron of the document; who sends is checked by `vihf_checks`.
 """
 
@@ -13,7 +14,6 @@ import copy
 import hashlib
 import json
 import re
-import tempfile
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -32,6 +32,7 @@ from relais.cda.xds_types import CX, XCN, XON, is_short_oid
 from relais.mappings import document_metadata
 from relais.server.sandbox import lot_checks
 from relais.server.sandbox.authority import Authority
+from relais.server.sandbox.files import UNFINISHED, write_new
 from relais.server.sandbox.lot_checks import is_signature
 from relais.server.sandbox.registry import (
     APPROVED,
@@ -54,8 +55,7 @@ from relais.server.sandbox.vihf_checks import Caller
 TEST_PATIENT_DOMAINS = frozenset({INS_NIR_TEST, INS_NIR_DEMO})
 """OIDs of the INS of test and demonstration: a sandbox takes no real person."""
 
-_UNFINISHED = ".new-"
-"""Start of the name of a folder that was not complete when the process ended."""
+_SUBMISSION, _RECEIPT = "submission.xml", "receipt"
 
 _METADATA_CODES = {
     ("xdm.patient", "conflict"): "XDSPatientIdDoesNotMatch",
@@ -91,8 +91,8 @@ class Repository:
         self._lots: set[str] = set()
         self._registry = Registry()
         folder.mkdir(parents=True, exist_ok=True)
-        kept = [path for path in folder.iterdir() if not path.name.startswith(_UNFINISHED)]
-        for lot in sorted(kept, key=lambda path: (path / "receipt.json").stat().st_mtime_ns):
+        kept = [path for path in folder.iterdir() if not path.name.startswith(UNFINISHED)]
+        for lot in sorted(kept, key=lambda path: (path / _SUBMISSION).stat().st_mtime_ns):
             self._load(lot)
 
     def documents(self) -> list[StoredDocument]:
@@ -179,21 +179,23 @@ class Repository:
         files = {name: documents[entry.entry_id] for name, entry in _named(submission)}
         receipt = {"messageId": request.message_id, "entryUUID": uuids}
         folder = self._keep(submission.submission_set.unique_id, request.metadata, files, receipt)
-        self._register(submission, copy.deepcopy(request.metadata), uuids, folder)
+        self._register(submission, request.metadata, uuids, folder)
 
     def _keep(
         self, lot: str, metadata: etree._Element, files: Mapping[str, bytes], receipt: Mapping[str, object]
     ) -> Path:
-        new = Path(tempfile.mkdtemp(dir=self._folder, prefix=_UNFINISHED))
-        (new / "submission.xml").write_bytes(etree.tostring(metadata, xml_declaration=True, encoding="UTF-8"))
+        said = json.dumps(receipt).replace(">", "\\u003e")  # "?>" would end the instruction
+        new = self._folder / f"{UNFINISHED}{uuid4().hex}"
+        new.mkdir()
         for name, data in files.items():
-            (new / name).write_bytes(data)
-        (new / "receipt.json").write_bytes(json.dumps(receipt, indent=1).encode())
+            write_new(new / name, data)
+        write_new(new / _SUBMISSION, f"<?{_RECEIPT} {said}?>\n".encode(), etree.tostring(metadata, encoding="UTF-8"))
         return new.rename(self._folder / lot)
 
     def _load(self, folder: Path) -> None:
-        request = parsing.parse((folder / "submission.xml").read_bytes()).getroot()
-        receipt = json.loads((folder / "receipt.json").read_text())
+        request = parsing.parse((folder / _SUBMISSION).read_bytes()).getroot()
+        said = request.getprevious()
+        receipt = json.loads(said.text or "" if said is not None else "")
         if receipt.get("update"):
             update = Update.read(request)
             update.apply(self._registry, receipt["entryUUID"])
@@ -232,7 +234,7 @@ class Repository:
                 self._registry.set_status(target, DEPRECATED)
 
     def _register_lot(self, submission: Submission, request: etree._Element) -> str:
-        [package] = request.iter(f"{{{RIM}}}RegistryPackage")
+        [package] = map(copy.deepcopy, request.iter(f"{{{RIM}}}RegistryPackage"))
         own_id = f"urn:uuid:{uuid4()}"
         package.set("id", own_id)
         package.set("status", STATUS_URNS[APPROVED])

@@ -1,8 +1,8 @@
 """The SOAP side of the sandbox DMP: reads requests, writes answers.
 
 It shares no code with the sender (`relais.server.delivery.mtom`): the multipart message is cut apart by its delimiter
-and its headers are read by the standard library's mail parser, so that a fault of the sender's framing cannot pass
-unseen.
+and its headers are read here, their parameters by the standard library's mail package, so that a fault of the sender's
+framing cannot pass unseen.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from email.message import Message
-from email.parser import BytesHeaderParser, HeaderParser
 from typing import NoReturn
 from urllib.parse import unquote
 from uuid import uuid4
@@ -120,22 +119,32 @@ def _refuse(reason: str) -> NoReturn:
 
 def _read_message(content_type: str, body: bytes) -> tuple[etree._Element, dict[str, bytes], str]:
     """The envelope, the parts beside it and the action of the Content-Type."""
-    header = HeaderParser().parsestr(f"Content-Type: {content_type}\n\n")
-    action = str(header.get_param("action"))
-    if header.get_content_type() == _SOAP_TYPE:
+    kind, parameters = _content_type(content_type)
+    action = parameters.get("action", "")
+    if kind == _SOAP_TYPE:
         return _parse(body), {}, action
-    if header.get_content_type() != "multipart/related" or not header.get_boundary():
+    if kind != "multipart/related" or not parameters.get("boundary"):
         raise SoapFaultError("the request must be SOAP 1.2, plain or multipart/related (MTOM)")
-    _check_parameters(header, {"type": _XOP_TYPE, "start-info": _SOAP_TYPE})
-    parts = dict(_parts(body, str(header.get_boundary()).encode()))
-    root = parts.pop(str(header.get_param("start")), None)
-    if root is None or root[0].get_content_type() != _XOP_TYPE:
+    _check_parameters(parameters, {"type": _XOP_TYPE, "start-info": _SOAP_TYPE})
+    parts = dict(_parts(body, parameters["boundary"].encode()))
+    root, data = parts.pop(parameters.get("start", ""), ("", b""))
+    kind, parameters = _content_type(root)
+    if kind != _XOP_TYPE:
         raise SoapFaultError("start must name a part of type application/xop+xml")
-    _check_parameters(root[0], {"type": _SOAP_TYPE})
-    return _parse(root[1]), {name.strip("<>"): data for name, (_, data) in parts.items()}, action
+    _check_parameters(parameters, {"type": _SOAP_TYPE})
+    return _parse(data), {name.strip("<>"): data for name, (_, data) in parts.items()}, action
 
 
-def _parts(body: bytes, boundary: bytes) -> Iterable[tuple[str, tuple[Message, bytes]]]:
+def _content_type(text: str) -> tuple[str, dict[str, str]]:
+    """The media type and its parameters by their names in lower case, the first of each."""
+    message = Message()
+    message["Content-Type"] = text
+    parameters = message.get_params(failobj=[])[1:]
+    return message.get_content_type(), {name.lower(): str(value) for name, value in reversed(parameters)}
+
+
+def _parts(body: bytes, boundary: bytes) -> Iterator[tuple[str, tuple[str, bytes]]]:
+    """Content-ID, Content-Type and content of each part."""
     first, *parts = (b"\r\n" + body).split(b"\r\n--" + boundary)
     if first or not parts or parts[-1] != b"--\r\n":
         raise SoapFaultError("multipart message without its delimiters, or cut short")
@@ -144,19 +153,32 @@ def _parts(body: bytes, boundary: bytes) -> Iterable[tuple[str, tuple[Message, b
         head, separator, data = part.partition(b"\r\n\r\n")
         if not part.startswith(b"\r\n") or not separator:
             raise SoapFaultError("a part has no header")
-        header = BytesHeaderParser().parsebytes(head[2:])
-        content_id = str(header.get("Content-ID", ""))
+        header = _header_fields(head[2:])
+        content_id = header.get("content-id", "")
         if not re.fullmatch(r"<[^<>\s]+>", content_id) or content_id in seen:
             raise SoapFaultError("every part needs its own Content-ID in angle brackets")
-        if str(header.get("Content-Transfer-Encoding", "")).lower() != "binary":
+        if header.get("content-transfer-encoding", "").lower() != "binary":
             raise SoapFaultError("every part must have Content-Transfer-Encoding: binary")
         seen.add(content_id)
-        yield content_id, (header, data)
+        yield content_id, (header.get("content-type", ""), data)
 
 
-def _check_parameters(part: Message, expected: Mapping[str, str]) -> None:
+def _header_fields(head: bytes) -> dict[str, str]:
+    """The fields of the header of a part by their names in lower case (RFC 5322 §2.2)."""
+    found: dict[str, str] = {}
+    for line in head.replace(b"\r\n ", b" ").replace(b"\r\n\t", b" ").split(b"\r\n"):
+        name, colon, value = line.decode("latin-1").partition(":")
+        if not colon or not name or name != name.strip():
+            raise SoapFaultError("a line in the header of a part is no field")
+        if name.lower() in found:
+            raise SoapFaultError("a field in the header of a part is given twice")
+        found[name.lower()] = value.strip()
+    return found
+
+
+def _check_parameters(given: Mapping[str, str], expected: Mapping[str, str]) -> None:
     for name, value in expected.items():
-        if part.get_param(name) != value:
+        if given.get(name) != value:
             raise SoapFaultError(f"Content-Type: parameter {name} must be {value}")
 
 

@@ -22,7 +22,7 @@ from signxml.verifier import SignatureConfiguration, VerifyResult, XMLVerifier
 
 from relais.cda.identifiers import is_ps_idnat, is_struct_idnat
 from relais.cda.xds_types import CX
-from relais.server.sandbox.authority import Authority
+from relais.server.sandbox.authority import Authority, load_certificate
 from relais.server.sandbox.soap import SoapFaultError
 
 SAML = "urn:oasis:names:tc:SAML:2.0:assertion"
@@ -218,7 +218,7 @@ def _check_codes(name: str, values: list[etree._Element]) -> None:
 def _certificate(signature: etree._Element) -> x509.Certificate:
     text = signature.findtext("ds:KeyInfo/ds:X509Data/ds:X509Certificate", "", _NAMES)
     try:
-        return x509.load_der_x509_certificate(base64.b64decode(text))
+        return load_certificate(base64.b64decode(text))
     except ValueError as error:
         raise SoapFaultError("KeyInfo holds no X.509 certificate") from error
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -104,7 +104,10 @@ class Patients:
 
 
 class XdsServer:
-    """The repository at `url`, registry and patients beside it; `folder` keeps `documents` and `exchanges`."""
+    """The repository at `url`, registry and patients beside it; `folder` keeps `documents` and `exchanges`.
+
+    Each exchange is a MIME message of two parts, the request and the answer, with their own Content-Type.
+    """
 
     def __init__(
         self,
@@ -174,10 +177,10 @@ class XdsServer:
         if service not in _ACTIONS:
             return Answer(404, "text/plain", b"Not Found")
         answer = self._answer(service, request)
-        name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{uuid4().hex[:8]}"
-        recorded = b"Content-Type: " + request.content_type.encode() + b"\r\n\r\n" + request.body
-        write_whole(self._folder / "exchanges" / f"{name}-{service}-request.mime", recorded)
-        write_whole(self._folder / "exchanges" / f"{name}-{service}-answer.mime", answer.body)
+        name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{uuid4().hex[:8]}-{service}"
+        path = self._folder / "exchanges" / f"{name}.mime"
+        said = ((request.content_type, request.body), (answer.content_type, answer.body))
+        write_whole(path, *_multipart_mixed(name, said))
         return answer
 
     def _answer(self, service: str, request: Request) -> Answer:
@@ -331,6 +334,14 @@ def _said(received: SoapRequest, body: str) -> Answer:
 def _multipart(envelope: bytes, parts: list[tuple[str, str, bytes]] | None = None, status: int = 200) -> Answer:
     content_type, body = soap.multipart(envelope, parts or ())
     return Answer(status, content_type, body)
+
+
+def _multipart_mixed(boundary: str, parts: Iterable[tuple[str, bytes]]) -> Iterator[bytes]:
+    yield f'Content-Type: multipart/mixed; boundary="{boundary}"\r\n'.encode()
+    for content_type, body in parts:
+        yield f"\r\n--{boundary}\r\nContent-Type: {content_type}\r\n\r\n".encode()
+        yield body
+    yield f"\r\n--{boundary}--\r\n".encode()
 
 
 def _unavailable() -> Answer:

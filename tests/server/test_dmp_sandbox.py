@@ -6,6 +6,7 @@ import re
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from email import message_from_bytes
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -385,5 +386,6 @@ def test_every_exchange_is_recorded(sandbox: Sandbox) -> None:
     raw_answer(sandbox, small_shipment())
     raw_answer(sandbox, small_shipment())
     records = sorted((sandbox.folder / "dmp" / "exchanges").iterdir())
-    assert len(records) == 4
-    assert b"XDSDuplicateUniqueIdInRegistry" in b"".join(record.read_bytes() for record in records)
+    exchanges = [message_from_bytes(record.read_bytes()).get_payload() for record in records]
+    assert [[part.get_content_type() for part in parts] for parts in exchanges] == [["multipart/related"] * 2] * 2
+    assert b"XDSDuplicateUniqueIdInRegistry" in exchanges[1][1].as_bytes()

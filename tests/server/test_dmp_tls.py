@@ -8,6 +8,7 @@ import ssl
 import tracemalloc
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from email import message_from_bytes
 from pathlib import Path
 from typing import Any
 
@@ -226,7 +227,7 @@ def test_a_connection_that_grew_old_is_not_used_again(
 
 def test_an_envelope_without_attachments_is_plain_soap(sandbox: Sandbox) -> None:
     DmpChannel(dmp_settings(sandbox)).send(small_shipment())
-    [request] = (sandbox.folder / "dmp" / "exchanges").glob("*-patients-request.mime")
-    head, _, body = request.read_bytes().partition(b"\r\n\r\n")
-    assert head.startswith(b"Content-Type: application/soap+xml; charset=UTF-8; action=")
-    assert etree.fromstring(body).tag.endswith("Envelope")
+    [exchange] = (sandbox.folder / "dmp" / "exchanges").glob("*-patients.mime")
+    request, _ = message_from_bytes(exchange.read_bytes()).get_payload()
+    assert request["Content-Type"].startswith("application/soap+xml; charset=UTF-8; action=")
+    assert etree.fromstring(request.get_payload(decode=True)).tag.endswith("Envelope")
