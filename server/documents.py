@@ -21,9 +21,9 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    Row,
     Table,
     and_,
+    bindparam,
     insert,
     or_,
     select,
@@ -42,6 +42,7 @@ from relais.server.document_forms import Level, at_level
 from relais.server.document_sources import EVERYTHING, Selection, Sources, gather
 from relais.server.fhir.repository import Transaction
 from relais.server.store.schema import Bytewise, metadata
+from relais.server.store.statements import Statement
 from relais.server.store.store import to_datetime, to_microseconds
 
 document_table = Table(
@@ -119,23 +120,31 @@ def issue(
     *,
     selection: Selection = EVERYTHING,
     level: Level = "n3",
+    anew: bool = False,
 ) -> IssuedDocument:
     """The document of `carrier` (`Type/[id]`) as it stands, issuing the next version if it would differ from the last.
 
-    `selection` chooses the appointments of an agenda, whose carrier is the Patient. The unstructured form (`n1`) is a
-    document of its own lineage, with one version at most for each of the structured one. Raises MappingError when the
-    resources lack what the document requires, FhirError when there is no such resource, RelaisError when its
-    identifier belongs to another one or to another patient.
+    `anew` issues it in any case: under another id, what was said is said again. `selection` chooses the appointments
+    of an agenda, whose carrier is the Patient. The unstructured form (`n1`) is a document of its own lineage, with one
+    version at most for each of the structured one. Raises MappingError when the resources lack what the document
+    requires, FhirError when there is no such resource, RelaisError when its identifier belongs to another one or to
+    another patient.
     """
     transaction.exclusively(f"documents of {carrier}")
-    structured = _issue_structured(transaction, carrier, deployment, now, selection)
+    structured = _issue_structured(transaction, carrier, deployment, now, selection, anew=anew)
     if level == "n3":
         return structured
     return _issue_unstructured(transaction.connection, structured, deployment, now)
 
 
 def _issue_structured(
-    transaction: Transaction, carrier: str, deployment: Deployment, now: datetime, selection: Selection
+    transaction: Transaction,
+    carrier: str,
+    deployment: Deployment,
+    now: datetime,
+    selection: Selection,
+    *,
+    anew: bool,
 ) -> IssuedDocument:
     connection = transaction.connection
     sources = gather(connection, transaction.repository.base, carrier, selection)
@@ -145,7 +154,7 @@ def _issue_structured(
     last = newest_of(connection, name_of(set_id))
     if last:
         _check_heir(transaction, last, carrier)
-        if _would_say_the_same(connection, sources, deployment, last):
+        if not anew and _would_say_the_same(connection, sources, deployment, last):
             return last
     replaced = (_last_known(connection, name_of(set_id)) or last) if last else None
     version = _following(last.version + 1 if last else 1, replaced, set_id)
@@ -283,8 +292,12 @@ def _keep(connection: Connection, document: IssuedDocument) -> IssuedDocument:
 
 def issued(connection: Connection, key: str) -> IssuedDocument | None:
     """An issued document by its `key`."""
-    row = connection.execute(select(document_table).where(document_table.c.key == key)).first()
-    return _document(row) if row else None
+    row = _ISSUED.first(connection, {"of_key": key})
+    return _document(*row) if row else None
+
+
+_COLUMNS = tuple(document_table.c[name] for name in ("identity", "version", "carrier", "content", "issues", "issued"))
+_ISSUED = Statement(select(*_COLUMNS).where(document_table.c.key == bindparam("of_key")))
 
 
 def last_issued(connection: Connection, carrier: str, level: Level = "n3") -> IssuedDocument | None:
@@ -315,17 +328,19 @@ def _last_known(connection: Connection, lineage: str) -> IssuedDocument | None:
 
 def _newest(connection: Connection, condition: Any) -> IssuedDocument | None:
     row = connection.execute(
-        select(document_table).where(condition).order_by(document_table.c.version.desc()).limit(1)
+        select(*_COLUMNS).where(condition).order_by(document_table.c.version.desc()).limit(1)
     ).first()
-    return _document(row) if row else None
+    return _document(*row) if row else None
 
 
-def _document(row: Row[Any]) -> IssuedDocument:
+def _document(
+    identity: bytes, version: int, carrier: str, content: bytes, issues: bytes, issued: int
+) -> IssuedDocument:
     return IssuedDocument(
-        _read_identity(row.identity),
-        row.version,
-        row.carrier,
-        row.content,
-        _read_issues(row.issues),
-        to_datetime(row.issued),
+        _read_identity(identity),
+        version,
+        carrier,
+        content,
+        _read_issues(issues),
+        to_datetime(issued),
     )
