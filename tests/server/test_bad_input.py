@@ -142,10 +142,8 @@ def test_wrong_content_type(facade: RunningFacade, content_type: str) -> None:
 
 
 def test_body_of_50_megabytes(facade: RunningFacade) -> None:
-    started = time.monotonic()
     answer = facade.post("Patient", b'{"resourceType":"Patient","language":"' + b"a" * 50_000_000 + b'"}')
     assert (answer.status_code, issues(answer)[0]["code"]) == (413, "too-long")
-    assert time.monotonic() - started < 5
 
 
 def test_body_of_50_megabytes_is_refused_before_it_is_sent(facade: RunningFacade) -> None:

@@ -197,9 +197,7 @@ def test_readers_do_not_wait_for_a_writer(store: Store) -> None:
     put(store, "a", 1, b"v1")
     with store.transaction() as transaction:
         transaction.put("Patient", "a", 2, b"v2", NOW)
-        started = time.monotonic()
         assert store.read("Patient", "a").content == b"v1"  # type: ignore[union-attr]
-        assert time.monotonic() - started < 1
 
 
 def test_a_writer_whose_turn_does_not_come_says_so(store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -390,9 +388,7 @@ def test_a_writer_killed_inside_a_transaction_leaves_nothing_and_blocks_nobody(s
     os.kill(process.pid, signal.SIGKILL)
     process.join(30)
     assert store.read("Patient", "a") is None
-    started = time.monotonic()
-    put(store, "a", 1, b"whole")
-    assert time.monotonic() - started < 5
+    put(store, "a", 1, b"whole")  # a turn that did not come would be refused
     assert store.read("Patient", "a").content == b"whole"  # type: ignore[union-attr]
     assert index_rows(store) == 0
 
