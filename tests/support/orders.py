@@ -54,7 +54,7 @@ def settings_of(**more: Any) -> Settings:
     of_deployment = {
         spec.name: getattr(deployment, spec.name)
         for spec in fields(deployment)
-        if spec.name in known and getattr(deployment, spec.name) is not None
+        if spec.name in known and isinstance(getattr(deployment, spec.name), str)
     }
     no_packages = str(Path(__file__).parent)
     return Settings(**{"base_url": BASE, "fhir_packages": no_packages, **of_deployment, **CHANNELS, **more})
