@@ -7,8 +7,9 @@ ServiceRequest, Task, Appointment, MedicationRequest, NutritionOrder… behind `
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from relais.cda import sections
 from relais.cda.model import II, Code, EntryParticipant, Interval
@@ -123,8 +124,7 @@ _SUBJECTS = {"Task": "for", "NutritionOrder": "patient"}
 """Element that names the patient, where it is not `subject`."""
 
 
-@dataclass(slots=True)
-class Action:
+class Action(msgspec.Struct, gc=False):
     """An action of the plan. `extra` is said in the narrative only; `goals` and `conditions` are resources."""
 
     source: Resource  # the resource, or the activity.detail
@@ -134,13 +134,13 @@ class Action:
     status: str
     kind: Code | None = None
     time: Interval | None = None
-    extra: list[str] = field(default_factory=list)
-    goals: list[Resource] = field(default_factory=list)
-    conditions: list[Resource] = field(default_factory=list)
-    performers: list[EntryParticipant] = field(default_factory=list)
-    performer_names: list[str] = field(default_factory=list)
-    progress: list[Resource] = field(default_factory=list)  # Annotations
-    outcomes: list[Resource] = field(default_factory=list)  # Observations
+    extra: list[str] = []
+    goals: list[Resource] = []
+    conditions: list[Resource] = []
+    performers: list[EntryParticipant] = []
+    performer_names: list[str] = []
+    progress: list[Resource] = []  # Annotations
+    outcomes: list[Resource] = []  # Observations
 
 
 def read_actions(conversion: Conversion, plan: Resource) -> list[Action]:

@@ -7,9 +7,10 @@ the narrative (`people`, `places`, `notes`); what is not even there is said in t
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
+
+import msgspec
 
 from relais.cda import event_sections
 from relais.cda.datatypes import datetime_from_ts, ts_from_datetime
@@ -137,8 +138,7 @@ _CARRIED = frozenset(
 )
 
 
-@dataclass(slots=True)
-class Resourced:
+class Resourced(msgspec.Struct, gc=False):
     """A device that the appointment takes up."""
 
     source: Resource
@@ -147,8 +147,7 @@ class Resourced:
     codes: list[Code]
 
 
-@dataclass(slots=True)
-class Visit:
+class Visit(msgspec.Struct, gc=False):
     """One appointment of the patient. `start` and `end` are FHIR times, `updated` is a TS.
 
     `professionals` are the resources of those who receive, with their paths, the main one first.
@@ -162,26 +161,26 @@ class Visit:
     end: str | None = None
     label: str = DEFAULT_LABEL
     reason: str = ""
-    codes: list[Code] = field(default_factory=list)
+    codes: list[Code] = []
     priority: Code | None = None
     motive: Code | None = None
     motive_words: str = ""
-    performers: list[Performer] = field(default_factory=list)
-    informants: list[Informant] = field(default_factory=list)
-    authors: list[EntryAuthor] = field(default_factory=list)
+    performers: list[Performer] = []
+    informants: list[Informant] = []
+    authors: list[EntryAuthor] = []
     location: EntryParticipant | None = None
     structure: EntryParticipant | None = None
-    devices: list[Resourced] = field(default_factory=list)
-    comments: list[str] = field(default_factory=list)
+    devices: list[Resourced] = []
+    comments: list[str] = []
     updated: str | None = None
-    agendas: list[str] = field(default_factory=list)
-    people: list[str] = field(default_factory=list)
-    places: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    professionals: list[tuple[Resource, str]] = field(default_factory=list)
-    operators: list[tuple[Resource, str]] = field(default_factory=list)  # (Reference, path)
-    orders: list[tuple[Resource, Resource | None, str]] = field(default_factory=list)
-    encounter: Resource = field(default_factory=dict)  # what the header says of the place: a FHIR Encounter
+    agendas: list[str] = []
+    people: list[str] = []
+    places: list[str] = []
+    notes: list[str] = []
+    professionals: list[tuple[Resource, str]] = []
+    operators: list[tuple[Resource, str]] = []  # (Reference, path)
+    orders: list[tuple[Resource, Resource | None, str]] = []
+    encounter: Resource = {}  # what the header says of the place: a FHIR Encounter
 
 
 def read_visit(

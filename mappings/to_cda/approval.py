@@ -7,7 +7,8 @@ traitant*; whether the professional named is that one is left to the professiona
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from relais.cda.datatypes import datetime_from_ts
 from relais.mappings import extensions
@@ -23,8 +24,7 @@ _PATH = f"CarePlan.extension('{extensions.APPROVAL}')"
 _CLOSED = frozenset({"completed", "revoked"})
 
 
-@dataclass(frozen=True, slots=True)
-class Approval:
+class Approval(msgspec.Struct, frozen=True, gc=False):
     """A statement that the plan was approved. `doubts` say why it does not count; `container` is what states it."""
 
     who: Resource  # Reference

@@ -37,7 +37,7 @@ class Conversion:
         self.remarks: list[str] = []
         self.patient: Resource = {}
         self.patient_ids: list[II] = []
-        self._lineage = II()
+        self.lineage = II()
         self.reached: set[int] = set()  # resources that a reference was followed to, by identity
         self.opposed: set[int] = set()  # resources whose sharing the person opposes, by identity
         self._ids: set[tuple[str | None, str | None]] = set()
@@ -48,11 +48,12 @@ class Conversion:
     @property
     def lineage(self) -> II:
         """The setId of the document: the one that is known already, else the one that the mapping derives."""
-        return self.emission.version.set_id or self._lineage
+        return self._lineage
 
     @lineage.setter
     def lineage(self, derived: II) -> None:
-        self._lineage = derived
+        self._lineage = self.emission.version.set_id or derived
+        self._scope = (self._lineage.root or "", self._lineage.extension or "")
 
     @property
     def ins(self) -> str | None:
@@ -253,7 +254,7 @@ class Conversion:
         """The id of one of several entries made from the same resource: one root, `part` as extension."""
         own = next(iter(_own_ids(resource)), None)
         root = own.root if own and own.extension is None else None
-        parts = ("shared", self.lineage.root or "", self.lineage.extension or "", self._name(resource) or path)
+        parts = ("shared", *self._scope, self._name(resource) or path)
         ii = II(root or uuid_oid(*parts), part)
         return ii if self._claim(ii) else self.computed_id(*parts, part)
 
@@ -266,7 +267,7 @@ class Conversion:
 
     def expected_id(self, *parts: str) -> II:
         """What `computed_id` gives as long as nothing else bears it."""
-        return II(uuid_oid("entry", self.lineage.root or "", self.lineage.extension or "", *parts))
+        return II(uuid_oid("entry", *self._scope, *parts))
 
     def entry_ids(self, resource: Resource, path: str) -> list[II]:
         """`entry_id`, then the other business identifiers of the resource that no entry bears yet."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from dataclasses import dataclass, field
+
+import msgspec
 
 from relais.cda import event_sections, sections
 from relais.cda.datatypes import uuid_oid
@@ -44,20 +45,18 @@ MEDIA_TYPES = frozenset(
 """Media types of an attached document (jdv-hl7-v3-MediaType-cisis)."""
 
 
-@dataclass(slots=True)
-class Attached:
+class Attached(msgspec.Struct, gc=False):
     """A document whose bytes are there. `source` and `path` say where it was found, `time` is a TS."""
 
     source: Resource
     path: str
     title: str
     media: Media
-    codes: list[Code] = field(default_factory=list)
+    codes: list[Code] = []
     time: str | None = None
 
 
-@dataclass(slots=True)
-class Referenced:
+class Referenced(msgspec.Struct, gc=False):
     """A document that is elsewhere: under these ids, at this address."""
 
     source: Resource
@@ -68,12 +67,11 @@ class Referenced:
     url: str | None = None
 
 
-@dataclass(slots=True)
-class Enclosures:
+class Enclosures(msgspec.Struct, gc=False):
     """What goes with a document, in the order it was given."""
 
-    attached: list[Attached] = field(default_factory=list)
-    referenced: list[Referenced] = field(default_factory=list)
+    attached: list[Attached] = []
+    referenced: list[Referenced] = []
 
     def add_attachment(self, conversion: Conversion, attachment: Resource, path: str, container: Resource) -> None:
         """An Attachment that stands alone in `container`: its bytes, else its address."""

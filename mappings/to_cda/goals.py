@@ -6,7 +6,8 @@ One row of the narrative per goal, one top-level entry per goal, from the same o
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+import msgspec
 
 from relais.cda import sections
 from relais.cda.model import Code, EntryAuthor, Interval, Relationship, Section, Statement, Text
@@ -74,8 +75,7 @@ PRIORITIES = {"high-priority": "haute", "medium-priority": "moyenne", "low-prior
 _FACTS = frozenset({"final", "amended", "corrected", "preliminary"})
 
 
-@dataclass(slots=True)
-class Assessment:
+class Assessment(msgspec.Struct, gc=False):
     """A *bilan d'étape*: when (FHIR dateTime or None), what; `source` gives its id."""
 
     time: str | None
@@ -86,16 +86,15 @@ class Assessment:
     role: str = ""
 
 
-@dataclass(slots=True)
-class Row:
+class Row(msgspec.Struct, gc=False):
     """A goal of the plan with everything that hangs under it. The carrier of actions without goal has no resource."""
 
     goal: Resource
     path: str
     problems: list[Problem]
-    conditions: list[Resource] = field(default_factory=list)
-    actions: list[Action] = field(default_factory=list)
-    assessments: list[Assessment] = field(default_factory=list)
+    conditions: list[Resource] = []
+    actions: list[Action] = []
+    assessments: list[Assessment] = []
 
     @property
     def is_carrier(self) -> bool:

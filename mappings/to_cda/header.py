@@ -6,8 +6,8 @@ What a Composition says wins over the carrier (the main resource of the document
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 
+import msgspec
 from msgspec.structs import replace
 
 from relais.cda import templates
@@ -82,8 +82,7 @@ _ENCOUNTER_CLASSES = {"SS": "SEANCE", "ACUTE": "IMP", "NONAC": "IMP", "OBSENC": 
 _CONFIDENTIALITY = {"N": "Normal", "R": "Restreint", "V": "Très restreint"}
 
 
-@dataclass(slots=True)
-class Member:
+class Member(msgspec.Struct, gc=False):
     """Somebody of the circle of care: who, with which functions (JDV_J47), since when."""
 
     party: Party
@@ -91,8 +90,7 @@ class Member:
     time: Interval | None = None
 
 
-@dataclass(slots=True)
-class Carrier:
+class Carrier(msgspec.Struct, gc=False):
     """What a kind of document takes from its main resource; pairs are (Reference, path).
 
     `by_software`: the emitter's software is the author where no person is, for the structure that an author may be;
@@ -109,22 +107,22 @@ class Carrier:
     authored: str | None = None
     event: Resource | None = None  # Period of the documented act
     act_time: Interval | None = None  # the same, already read
-    authors: list[tuple[Resource, str]] = field(default_factory=list)
-    custodians: list[tuple[Resource, str]] = field(default_factory=list)
-    contributors: list[tuple[Resource, str]] = field(default_factory=list)
-    teams: list[tuple[Resource, str]] = field(default_factory=list)  # (CareTeam, path)
+    authors: list[tuple[Resource, str]] = []
+    custodians: list[tuple[Resource, str]] = []
+    contributors: list[tuple[Resource, str]] = []
+    teams: list[tuple[Resource, str]] = []  # (CareTeam, path)
     approver: tuple[Resource, str, Resource] | None = None  # Reference, path, the resource that holds it
     approved: str | None = None  # FHIR dateTime
     act: Code | None = None  # what the documented act is
     start_path: str = ""  # where one says when the act began; `<path>.period.start` unless given
     performer: tuple[Resource, str] | None = None
-    responsible: list[tuple[Resource, str]] = field(default_factory=list)
+    responsible: list[tuple[Resource, str]] = []
     by_software: bool = False
     responsible_path: str = ""  # where one says who answers; `<path>.author` unless given
     custodian_path: str = ""  # where one says who keeps it; an extension of the CarePlan unless given
     relatives: bool = True  # whether every relative is an informant when no Composition names them
-    recipients: list[tuple[Resource, str]] = field(default_factory=list)
-    orders: list[tuple[Resource, Resource | None, str]] = field(default_factory=list)
+    recipients: list[tuple[Resource, str]] = []
+    orders: list[tuple[Resource, Resource | None, str]] = []
     encounter: tuple[Resource, str] | None = None
 
 

@@ -7,8 +7,8 @@ sections of their own. No volet publishes a model of the document; its type depe
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
+import msgspec
 from msgspec.structs import replace
 
 from relais.cda import event_sections, sections, templates
@@ -94,8 +94,7 @@ _CARRIED = frozenset(
 )
 
 
-@dataclass(slots=True)
-class Notice:
+class Notice(msgspec.Struct, gc=False):
     """A notification as the document states it: entry and narrative are both made from it."""
 
     source: Resource
@@ -108,12 +107,12 @@ class Notice:
     emitted: str | None  # FHIR dateTime
     priority: Code | None = None
     sender: tuple[Resource, str] | None = None  # (Reference, path)
-    messages: list[str] = field(default_factory=list)
-    comments: list[str] = field(default_factory=list)
-    facts: list[tuple[str, str]] = field(default_factory=list)  # lines of the narrative: label, words
-    orders: list[tuple[Resource, Resource | None, str]] = field(default_factory=list)
+    messages: list[str] = []
+    comments: list[str] = []
+    facts: list[tuple[str, str]] = []  # lines of the narrative: label, words
+    orders: list[tuple[Resource, Resource | None, str]] = []
     encounter: tuple[Resource, str] | None = None
-    enclosures: Enclosures = field(default_factory=Enclosures)
+    enclosures: Enclosures = msgspec.field(default_factory=Enclosures)
 
 
 def notification_document(

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from copy import copy
-from dataclasses import dataclass, field
+
+import msgspec
+from msgspec.structs import replace
 
 from relais.cda.model import II, Address, AssignedEntity, Code, Device, Organization, PersonName, Telecom
 from relais.cda.templates import PS_IDNAT, STRUCT_IDNAT
@@ -44,14 +46,13 @@ _STRUCTURE_TYPE_DIGITS = {"1": "3", "2": "4", "3": "5"}
 _NO_ROLE: Resource = {}
 
 
-@dataclass(slots=True)
-class Party:
+class Party(msgspec.Struct, gc=False):
     """Who takes part: a person, a structure, or a person for a structure. `source` is the resource of the person,
     or of the structure when there is no person; `role` the PractitionerRole, when there is one."""
 
     source: Resource
     path: str
-    role: Resource = field(default_factory=lambda: _NO_ROLE)
+    role: Resource = msgspec.field(default_factory=lambda: _NO_ROLE)
     structure: Resource | None = None
     display: str = ""
 
@@ -70,7 +71,7 @@ def read_party(
     there. `on_behalf_of` is the structure that the participation names, which wins. A Patient takes part only as the
     patient of the document: another one is refused.
     """
-    kind = (target or {}).get("resourceType")
+    kind = target.get("resourceType") if target else None
     if target is None or kind not in ("Practitioner", "PractitionerRole", "Organization", "Device", "Patient"):
         return None
     if kind == "Organization":
@@ -83,6 +84,13 @@ def read_party(
         return Party(own, path, display=display_name(current_name(own.get("name", ()))))
     if kind == "Device":
         return Party(target, path, structure=conversion.resolve(target.get("owner"), f"{path}.owner", target))
+    parts = (target, on_behalf_of)
+    return replace(
+        conversion.once("party", parts, lambda: _professional(conversion, target, path, on_behalf_of)), path=path
+    )
+
+
+def _professional(conversion: Conversion, target: Resource, path: str, on_behalf_of: Resource | None) -> Party:
     role, person = _role_and_person(conversion, target, path)
     structure = on_behalf_of or conversion.resolve(role.get("organization"), f"{path}.organization", role)
     name = extensions.value(role, extensions.ROLE_NAME) or current_name(person.get("name", ()))

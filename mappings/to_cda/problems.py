@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+import msgspec
 from msgspec.structs import replace
 
 from relais.cda import sections
@@ -43,8 +43,7 @@ DOUBTS = {
 """Condition.verificationStatus of what is no established fact, in the words that follow those of the problem."""
 
 
-@dataclass(slots=True)
-class Problem:
+class Problem(msgspec.Struct, gc=False):
     """A Condition of the plan, once read."""
 
     resource: Resource

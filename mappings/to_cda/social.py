@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 from relais.cda import sections
 from relais.cda.model import II, Boolean, Code, Integer, Interval, Section, Statement, Value
@@ -32,15 +32,14 @@ _PENSION_COVERAGE = frozenset({"RETIRE", "retraite"})
 _COMPLEMENTARY_COVERAGE = frozenset({"AMC", "complementaire"})
 
 
-@dataclass(slots=True)
-class Provision:
+class Provision(msgspec.Struct, gc=False):
     """One disposition: its value (text, Boolean or GIR class), when it was observed, what it details."""
 
     code: str
     text: str | None = None
     flag: bool | None = None
     gir: int | None = None
-    source: Resource = field(default_factory=dict)
+    source: Resource = {}
     path: str = ""
 
     @property
