@@ -15,8 +15,9 @@ from relais.cda.datatypes import dtm_from_ts, is_oid, is_ts
 from relais.cda.identifiers import ins_is_valid, is_ps_idnat
 from relais.cda.templates import INS_ROOTS, PS_IDNAT
 
-_ESCAPES = {"\\": "\\E\\", "|": "\\F\\", "^": "\\S\\", "&": "\\T\\", "~": "\\R\\"}
-_UNESCAPES = {sequence[1]: char for char, sequence in _ESCAPES.items()}
+_DELIMITERS = {"\\": "\\E\\", "|": "\\F\\", "^": "\\S\\", "&": "\\T\\", "~": "\\R\\"}
+_ESCAPES = str.maketrans(_DELIMITERS)
+_UNESCAPES = {sequence[1]: char for char, sequence in _DELIMITERS.items()}
 _ESCAPE_SEQUENCE = re.compile(r"\\([EFSTR])\\")
 
 OBSOLETE_INS_ROOTS = ("1.2.250.1.213.1.4.1", "1.2.250.1.213.1.4.2")  # INS-A, INS-C
@@ -27,7 +28,7 @@ _MAX_EXTENSION = 16
 
 def escape(text: str) -> str:
     """`text` as one component: white space collapsed, delimiters escaped."""
-    return "".join(_ESCAPES.get(char, char) for char in " ".join(text.split()))
+    return " ".join(text.split()).translate(_ESCAPES)
 
 
 def unescape(component: str) -> str:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import functools
 import ssl
+from base64 import b64encode
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from relais.cda.errors import Issue
 from relais.server.delivery.channel import DeliveryError
@@ -28,7 +29,7 @@ _ATTRIBUTES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Signer:
     """The certificate that signs, the chain after it, and its RSA key."""
 
@@ -36,10 +37,35 @@ class Signer:
     chain: tuple[x509.Certificate, ...]
     key: RSAPrivateKey
 
-    @property
+    @functools.cached_property
     def name(self) -> str:
         """The subject as RFC 2253 writes it, with `GN` and `ST`: the Issuer of a VIHF."""
         return self.certificate.subject.rfc4514_string(_ATTRIBUTES)
+
+    @functools.cached_property
+    def certificates(self) -> tuple[Certificate, ...]:
+        """The certificate and its chain, as XML signatures name them."""
+        return tuple(map(Certificate.of, (self.certificate, *self.chain)))
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """One certificate in DER, and who issued it (RFC 4514) under which number."""
+
+    der: bytes
+    issuer: str
+    number: int
+
+    @classmethod
+    def of(cls, certificate: x509.Certificate) -> Certificate:
+        """What a certificate says."""
+        issuer = certificate.issuer.rfc4514_string()
+        return cls(certificate.public_bytes(Encoding.DER), issuer, certificate.serial_number)
+
+    @property
+    def base64(self) -> str:
+        """The DER in Base64."""
+        return b64encode(self.der).decode()
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext:

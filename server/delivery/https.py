@@ -85,7 +85,8 @@ class _Response(http.client.HTTPResponse):
         try:
             super().begin()
         finally:
-            self.fp = file
+            if not file.closed:  # as it is after a status line that is none
+                self.fp = file
 
     @property
     def content_type(self) -> str:

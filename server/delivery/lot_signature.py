@@ -13,11 +13,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import NamedTuple
+from xml.sax.saxutils import escape
 
-from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-from cryptography.hazmat.primitives.serialization import Encoding
 from lxml import etree
 
 from relais.cda import parsing
@@ -25,7 +24,7 @@ from relais.cda.datatypes import uuid_oid
 from relais.cda.templates import CONFIDENTIALITY
 from relais.cda.xds import SET_ID, SIGNS, Association, CodedValue, DocumentEntry, Submission, SubmissionSet
 from relais.cda.xds_registry import HIDDEN_FROM_PATIENT, HIDDEN_FROM_PROFESSIONALS, SIGNATURE_CLASS
-from relais.server.delivery.dmp_identity import Signer
+from relais.server.delivery.dmp_identity import Certificate, Signer
 
 DS = "http://www.w3.org/2000/09/xmldsig#"
 XADES = "http://uri.etsi.org/01903/v1.1.1#"
@@ -110,7 +109,7 @@ def _entry(lot: SubmissionSet, document: DocumentEntry, unique_id: str, data: by
 
 
 class _Signature:
-    """The making of one signature."""
+    """The making of one signature: each part is written as text, and digested in the canonical form of what it says."""
 
     def __init__(self, algorithm: Algorithm, digest: str, signer: Signer) -> None:
         self._algorithm = algorithm
@@ -119,78 +118,76 @@ class _Signature:
 
     def of(self, unique_id: str, lot: SubmissionSet, documents: Iterable[tuple[str, bytes]]) -> bytes:
         """The signature of the lot and of its documents (uniqueId, bytes)."""
-        root = etree.Element(f"{{{DS}}}Signature", Id=unique_id, nsmap={"ds": DS, "xades": XADES})
-        signed_info = _add(root, DS, "SignedInfo")
-        value = _add(root, DS, "SignatureValue")
-        self._add_key(root)
-        manifest = _add(_add(root, DS, "Object"), DS, "Manifest", Id=_MANIFEST)
-        self._add_reference(manifest, f"urn:oid:{lot.unique_id}", _LOT_DIGEST)
+        manifest = self._manifest(lot, documents)
+        properties = self._properties(lot.submission_time)
+        info = self._signed_info(manifest, properties)
+        value = self._signer.key.sign(_canonical(info, with_comments=True), PKCS1v15(), self._algorithm.hash)
+        return (
+            "<?xml version='1.0' encoding='UTF-8'?>\n"
+            f'<ds:Signature {_NAMESPACES} Id="{unique_id}">{info}'
+            f"<ds:SignatureValue>{base64.b64encode(value).decode()}</ds:SignatureValue>"
+            f"<ds:KeyInfo><ds:X509Data><ds:X509Certificate>{self._signer.certificates[0].base64}</ds:X509Certificate>"
+            "</ds:X509Data></ds:KeyInfo>"
+            f"<ds:Object>{manifest}</ds:Object>"
+            f'<ds:Object><ds:SignatureProperties><ds:SignatureProperty Id="{_PURPOSE}" Target="#{unique_id}">{SOURCE}'
+            "</ds:SignatureProperty></ds:SignatureProperties></ds:Object>"
+            f'<ds:Object><xades:QualifyingProperties Target="#{unique_id}">{properties}</xades:QualifyingProperties>'
+            "</ds:Object></ds:Signature>"
+        ).encode()
+
+    def _signed_info(self, manifest: str, properties: str) -> str:
+        return (
+            f'<ds:SignedInfo><ds:CanonicalizationMethod Algorithm="{C14N_WITH_COMMENTS}"/>'
+            f'<ds:SignatureMethod Algorithm="{self._algorithm.signature}"/>'
+            + self._reference(f"#{_MANIFEST}", self._digest(_canonical(manifest)), kind=f"{DS}Manifest")
+            + self._reference(f"#{_PROPERTIES}", self._digest(_canonical(properties)), kind=f"{XADES}SignedProperties")
+            + "</ds:SignedInfo>"
+        )
+
+    def _manifest(self, lot: SubmissionSet, documents: Iterable[tuple[str, bytes]]) -> str:
+        references = [self._reference(f"urn:oid:{lot.unique_id}", _LOT_DIGEST)]
         for document_id, data in documents:
             digest = self._digest(etree.tostring(parsing.parse(data), method="c14n", with_comments=True))
-            self._add_reference(manifest, f"urn:oid:{document_id}", digest, transform=C14N_WITH_COMMENTS)
-        purposes = _add(_add(root, DS, "Object"), DS, "SignatureProperties")
-        _add(purposes, DS, "SignatureProperty", SOURCE, Id=_PURPOSE, Target=f"#{unique_id}")
-        properties = self._add_properties(root, unique_id, lot.submission_time)
-        _add(signed_info, DS, "CanonicalizationMethod", Algorithm=C14N_WITH_COMMENTS)
-        _add(signed_info, DS, "SignatureMethod", Algorithm=self._algorithm.signature)
-        self._add_reference(signed_info, f"#{_MANIFEST}", self._digest(_canonical(manifest)), kind=f"{DS}Manifest")
-        self._add_reference(
-            signed_info, f"#{_PROPERTIES}", self._digest(_canonical(properties)), kind=f"{XADES}SignedProperties"
+            references.append(self._reference(f"urn:oid:{document_id}", digest, transform=C14N_WITH_COMMENTS))
+        return f'<ds:Manifest Id="{_MANIFEST}">{"".join(references)}</ds:Manifest>'
+
+    def _reference(self, uri: str, digest: str, *, kind: str = "", transform: str = "") -> str:
+        kind = kind and f' Type="{kind}"'
+        transform = transform and f'<ds:Transforms><ds:Transform Algorithm="{transform}"/></ds:Transforms>'
+        return (
+            f'<ds:Reference URI="{escape(uri, _QUOTE)}"{kind}>{transform}'
+            f'<ds:DigestMethod Algorithm="{self._algorithm.digest}"/><ds:DigestValue>{digest}</ds:DigestValue>'
+            "</ds:Reference>"
         )
-        info = _canonical(signed_info, with_comments=True)
-        value.text = base64.b64encode(self._signer.key.sign(info, PKCS1v15(), self._algorithm.hash)).decode()
-        return etree.tostring(root, xml_declaration=True, encoding="UTF-8")
 
-    def _add_key(self, root: etree._Element) -> None:
-        data = _add(_add(root, DS, "KeyInfo"), DS, "X509Data")
-        _add(data, DS, "X509Certificate", base64.b64encode(_der(self._signer.certificate)).decode())
-
-    def _add_reference(
-        self, parent: etree._Element, uri: str, digest: str, *, kind: str = "", transform: str = ""
-    ) -> None:
-        reference = _add(parent, DS, "Reference", URI=uri, **({"Type": kind} if kind else {}))
-        if transform:
-            _add(_add(reference, DS, "Transforms"), DS, "Transform", Algorithm=transform)
-        _add(reference, DS, "DigestMethod", Algorithm=self._algorithm.digest)
-        _add(reference, DS, "DigestValue", digest)
-
-    def _add_properties(self, root: etree._Element, unique_id: str, time: str) -> etree._Element:
-        qualifying = _add(_add(root, DS, "Object"), XADES, "QualifyingProperties", Target=f"#{unique_id}")
-        properties = _add(qualifying, XADES, "SignedProperties", Id=_PROPERTIES)
-        signature = _add(properties, XADES, "SignedSignatureProperties")
+    def _properties(self, time: str) -> str:
         instant = datetime.strptime(time, "%Y%m%d%H%M%S").replace(tzinfo=UTC)
-        _add(signature, XADES, "SigningTime", instant.strftime("%Y-%m-%dT%H:%M:%SZ"))
-        certificates = _add(signature, XADES, "SigningCertificate")
-        for certificate in (self._signer.certificate, *self._signer.chain):
-            self._add_certificate(certificates, certificate)
-        _add(_add(signature, XADES, "SignaturePolicyIdentifier"), XADES, "SignaturePolicyImplied")
-        return properties
+        certificates = "".join(map(self._certificate, self._signer.certificates))
+        return (
+            f'<xades:SignedProperties Id="{_PROPERTIES}"><xades:SignedSignatureProperties>'
+            f"<xades:SigningTime>{instant:%Y-%m-%dT%H:%M:%SZ}</xades:SigningTime>"
+            f"<xades:SigningCertificate>{certificates}</xades:SigningCertificate>"
+            "<xades:SignaturePolicyIdentifier><xades:SignaturePolicyImplied/></xades:SignaturePolicyIdentifier>"
+            "</xades:SignedSignatureProperties></xades:SignedProperties>"
+        )
 
-    def _add_certificate(self, parent: etree._Element, certificate: x509.Certificate) -> None:
-        element = _add(parent, XADES, "Cert")
-        digest = _add(element, XADES, "CertDigest")
-        _add(digest, XADES, "DigestMethod", Algorithm=self._algorithm.digest)
-        _add(digest, XADES, "DigestValue", self._digest(_der(certificate)))
-        issuer = _add(element, XADES, "IssuerSerial")
-        _add(issuer, DS, "X509IssuerName", certificate.issuer.rfc4514_string())
-        _add(issuer, DS, "X509SerialNumber", str(certificate.serial_number))
+    def _certificate(self, certificate: Certificate) -> str:
+        return (
+            f'<xades:Cert><xades:CertDigest><xades:DigestMethod Algorithm="{self._algorithm.digest}"/>'
+            f"<xades:DigestValue>{self._digest(certificate.der)}</xades:DigestValue></xades:CertDigest>"
+            f"<xades:IssuerSerial><ds:X509IssuerName>{escape(certificate.issuer)}</ds:X509IssuerName>"
+            f"<ds:X509SerialNumber>{certificate.number}</ds:X509SerialNumber></xades:IssuerSerial></xades:Cert>"
+        )
 
     def _digest(self, data: bytes) -> str:
         return base64.b64encode(hashlib.new(self._digest_name, data).digest()).decode()
 
 
-def _canonical(element: etree._Element, *, with_comments: bool = False) -> bytes:
-    """Inclusive canonical XML 1.0 of a subtree where it stands: the namespaces around it count."""
-    return etree.tostring(etree.fromstring(etree.tostring(element)), method="c14n", with_comments=with_comments)
+_NAMESPACES = f'xmlns:ds="{DS}" xmlns:xades="{XADES}"'
+_QUOTE = {'"': "&quot;"}
 
 
-def _der(certificate: x509.Certificate) -> bytes:
-    return certificate.public_bytes(Encoding.DER)
-
-
-def _add(
-    parent: etree._Element, namespace: str, tag: str, text: str | None = None, **attributes: str
-) -> etree._Element:
-    element = etree.SubElement(parent, f"{{{namespace}}}{tag}", attributes)
-    element.text = text
-    return element
+def _canonical(part: str, *, with_comments: bool = False) -> bytes:
+    """Inclusive canonical XML 1.0 of a part where it stands: the namespaces around it count."""
+    [element] = etree.fromstring(f"<ds:Object {_NAMESPACES}>{part}</ds:Object>")
+    return etree.tostring(element, method="c14n", with_comments=with_comments)
