@@ -185,15 +185,15 @@ def assertion(who: Requester, patient: str, signer: Signer, settings: Settings, 
         signature_algorithm=SignatureMethod.RSA_SHA256,
         digest_algorithm=DigestAlgorithm.SHA256,
         c14n_algorithm=CanonicalizationMethod.EXCLUSIVE_XML_CANONICALIZATION_1_0,
-    ).sign(
-        root,
-        key=signer.key,
-        cert=[signer.certificate, *signer.chain],
-        reference_uri=f"#{root.get('ID')}",
-        id_attribute="ID",
-    )
+    ).sign(root, key=signer.key, key_info=_key_info(signer))
     # Its text is final: a change of namespaces around it must not show.
     return etree.fromstring(etree.tostring(signed))
+
+
+def _key_info(signer: Signer) -> etree._Element:
+    """The ds:KeyInfo with the certificate and its chain."""
+    certificates = "".join(f"<ds:X509Certificate>{one.base64}</ds:X509Certificate>" for one in signer.certificates)
+    return etree.fromstring(f'<ds:KeyInfo xmlns:ds="{DS}"><ds:X509Data>{certificates}</ds:X509Data></ds:KeyInfo>')
 
 
 def _attributes(statement: etree._Element, who: Requester, patient: str, settings: Settings) -> None:
