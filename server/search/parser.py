@@ -9,17 +9,17 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from decimal import Decimal
-from typing import TypeVar, get_args
+from typing import get_args
 
 from relais.cda.errors import Issue
 from relais.profiles import definitions
 from relais.profiles.definitions import SearchParameter
 from relais.profiles.terminology import Terminology, TerminologyError
-from relais.server.search import terminological
+from relais.server.search import literals, terminological
 from relais.server.search.errors import SearchError
 from relais.server.search.filters import Both, Comparison, Either, Node, Not, Step, parse_filter
 from relais.server.search.indexer import index_plan, reference_row
+from relais.server.search.literals import Refused
 from relais.server.search.parameters import ABSENT_MEANS, FULL_TEXT, ON_THE_RESOURCE, aliases, index_name, parameters
 from relais.server.search.query import (
     AllOf,
@@ -33,11 +33,9 @@ from relais.server.search.query import (
     Include,
     Match,
     Missing,
-    NearValue,
     Negation,
     OfType,
     Prefix,
-    QuantityValue,
     Query,
     ReferenceValue,
     Sort,
@@ -48,24 +46,15 @@ from relais.server.search.query import (
     UriValue,
     Value,
 )
-from relais.server.search.units import canonical_unit
 from relais.server.search.values import (
     Span,
-    canonical_system,
-    chord,
     date_span,
-    normalise_code,
     normalise_text,
-    on_sphere,
-    parse_number,
-    precision_of,
     words,
 )
 from relais.server.search.waiting import is_waiting
 from relais.server.store import fold
 from relais.server.store.store import to_microseconds
-
-_T = TypeVar("_T")
 
 DEFAULT_COUNT = 50
 MAXIMUM_COUNT = 1000
@@ -74,8 +63,6 @@ _MAXIMUM_DEPTH = 6  # links of a chain
 _MAXIMUM_TARGETS = 12  # resource types of a link that names none
 _MAXIMUM_SORTS = 5
 _LONGEST_VALUE = 2000  # characters
-_NEAR = 25.0  # km, when a place is given without a distance
-_KILOMETRES = {"km": 1.0, "m": 0.001, "[mi_us]": 1.609347, "[mi_i]": 1.609344, "mi": 1.609344}
 _MAXIMUM_CODES = 5000  # that value sets and hierarchies of one query stand for
 
 _MODIFIERS: dict[str, frozenset[str]] = {
@@ -96,7 +83,6 @@ _FILTER_ONLY = frozenset({"equals", "ends", "differs"})
 _PREFIXES = frozenset(get_args(Prefix))
 _PREFIXED_TYPES = frozenset({"date", "number", "quantity"})
 _TO_ESCAPE = re.compile(r",|\\(?![|$])")  # in a value of `_filter`, where commas do not separate
-_PREFIXED = re.compile(f"({'|'.join(get_args(Prefix))})?(.*)", re.DOTALL)
 _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 _OFFSET_WITH_SPACE = re.compile(r" (\d\d:\d\d)$")  # a `+` that was not percent-encoded
 
@@ -152,14 +138,6 @@ def _in_compartment(types: tuple[str, ...], owner: str, owner_id: str) -> Criter
     return criteria[0] if len(criteria) == 1 else AnyOf(tuple(criteria))
 
 
-class _Refused(Exception):  # noqa: N818 - never leaves this module
-    """Why one parameter is refused; `code` is the FHIR issue type."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
 @dataclass
 class _Parser:
     types: tuple[str, ...]
@@ -200,7 +178,7 @@ class _Parser:
             else:
                 self.criteria.append(self._of_the_types(lambda one: self.criterion(one, name, value)))
             self.applied.append((self._meant(name), value))
-        except _Refused as refused:
+        except Refused as refused:
             if refused.code == "not-supported" and not self.strict:
                 self.ignored.append(Issue("warning", refused.code, f"ignored: {refused}", name))
             else:
@@ -211,7 +189,7 @@ class _Parser:
     def _of_the_types(self, read: Callable[[str], Criterion]) -> Criterion:
         """What `read` gives for the searched type; of several types, for each its own, which all of them must have."""
         if not self.types:
-            raise _Refused("not-supported", "_type must name the types before anything else is searched by")
+            raise Refused("not-supported", "_type must name the types before anything else is searched by")
         criteria = {resource_type: read(resource_type) for resource_type in self.types}
         first = criteria[self.types[0]]
         if len(set(criteria.values())) == 1 or _is_on_the_resource(first):
@@ -227,7 +205,7 @@ class _Parser:
     def criterion(self, resource_type: str, name: str, value: str, depth: int = 0) -> Criterion:
         """The criterion of a parameter name, with modifiers and links, and its value."""
         if depth > _MAXIMUM_DEPTH:
-            raise _Refused("too-costly", f"more than {_MAXIMUM_DEPTH} links in a chain")
+            raise Refused("too-costly", f"more than {_MAXIMUM_DEPTH} links in a chain")
         if name.startswith("_has:"):
             return self._has(resource_type, name, lambda source, rest: self.criterion(source, rest, value, depth + 1))
         name = _without_alias(resource_type, name)
@@ -243,19 +221,19 @@ class _Parser:
                 resource_type, parameter, modifier, lambda target: self.criterion(target, rest, value, depth + 1)
             )
         if modifier == "missing":
-            return Missing(resource_type, _present(parameter), _boolean(value))
+            return Missing(resource_type, _present(parameter), literals.boolean(value))
         return self._match(resource_type, parameter, modifier, value)
 
     def _match(self, resource_type: str, parameter: SearchParameter, modifier: str, value: str) -> Criterion:
-        several = [one for one in _split(value, ",") if one]
+        several = [one for one in literals.split(value, ",") if one]
         if parameter.type == "token" and modifier in terminological.MODIFIERS:
             return self._of_terminology(resource_type, parameter, modifier, several)
         read = self._reader(resource_type, parameter, modifier)
         self.terms += len(several)
         if self.terms > _MAXIMUM_TERMS:
-            raise _Refused("too-costly", f"more than {_MAXIMUM_TERMS} values in one query")
+            raise Refused("too-costly", f"more than {_MAXIMUM_TERMS} values in one query")
         if not several:
-            raise _Refused("value", "no value between the commas")
+            raise Refused("value", "no value between the commas")
         match = Match(resource_type, parameter, modifier, tuple(dict.fromkeys(read(one) for one in several)))
         absent = ABSENT_MEANS.get(parameter.code)
         if absent and not modifier and any(isinstance(v, TokenValue) and v.code == absent for v in match.values):
@@ -267,35 +245,35 @@ class _Parser:
     ) -> Criterion:
         """`:in` and `:not-in` of value sets, `:above` and `:below` of codes, as the codes they stand for."""
         if self.terminology is None or parameter.code in ON_THE_RESOURCE:
-            raise _Refused("not-supported", f"modifier :{modifier} is not served for {parameter.code} here")
+            raise Refused("not-supported", f"modifier :{modifier} is not served for {parameter.code} here")
         if not texts:
-            raise _Refused("value", "no value between the commas")
+            raise Refused("value", "no value between the commas")
         terminology, values = self.terminology(), list[TokenSetValue]()
         for text in texts:
             try:
                 if modifier in ("in", "not-in"):
-                    values += terminological.of_value_set(terminology, _plain(text))
+                    values += terminological.of_value_set(terminology, literals.plain(text))
                 else:
-                    values += terminological.of_hierarchy(terminology, modifier, *_system_and_code(text))
+                    values += terminological.of_hierarchy(terminology, modifier, *literals.system_and_code(text))
             except TerminologyError as error:
-                raise _Refused("not-found", str(error)) from None
+                raise Refused("not-found", str(error)) from None
         self.codes += sum(len(value.codes) for value in values)
         if self.codes > _MAXIMUM_CODES:
-            raise _Refused("too-costly", f"the value sets stand for more than {_MAXIMUM_CODES} codes")
+            raise Refused("too-costly", f"the value sets stand for more than {_MAXIMUM_CODES} codes")
         return Match(resource_type, parameter, "not" if modifier == "not-in" else "", tuple(values))
 
     def _full_text(self, part: str, modifier: str, value: str) -> FullText:
         """Words by spaces, all of which must occur; `OR` between two of them: one is enough."""
         if modifier:
-            raise _Refused("not-supported", f"modifier :{modifier} is not served for a text")
+            raise Refused("not-supported", f"modifier :{modifier} is not served for a text")
         groups: list[list[str]] = []
         joined = False
-        for word in _plain(value).replace("(", " ").replace(")", " ").split():
+        for word in literals.plain(value).replace("(", " ").replace(")", " ").split():
             if word.upper() in ("AND", "OR"):
                 joined = word.upper() == "OR"
                 continue
             if word.upper() == "NOT":
-                raise _Refused("not-supported", "NOT is not served in a text search")
+                raise Refused("not-supported", "NOT is not served in a text search")
             found = [[part] for part in words(word)]
             if joined and groups and len(found) == 1:
                 groups[-1] += found[0]
@@ -304,19 +282,19 @@ class _Parser:
             joined = False
         self.terms += sum(map(len, groups))
         if self.terms > _MAXIMUM_TERMS:
-            raise _Refused("too-costly", f"more than {_MAXIMUM_TERMS} values in one query")
+            raise Refused("too-costly", f"more than {_MAXIMUM_TERMS} values in one query")
         if not groups:
-            raise _Refused("value", "no word to search for")
+            raise Refused("value", "no word to search for")
         return FullText(part, tuple(tuple(group) for group in groups))
 
     def _listed(self, modifier: str, value: str) -> Criterion:
         """`_list`: the entries of a List of this server."""
         if modifier:
-            raise _Refused("not-supported", "modifiers are not served for _list")
+            raise Refused("not-supported", "modifiers are not served for _list")
         if value.startswith("$"):
-            raise _Refused("not-supported", "lists by function ($current-…) are not served")
+            raise Refused("not-supported", "lists by function ($current-…) are not served")
         if not _ID.fullmatch(value):
-            raise _Refused("value", "the id of a List is expected")
+            raise Refused("value", "the id of a List is expected")
         named = Match("List", parameters("List")["_id"], "", (TokenValue(None, value),))
         return Has("List", parameters("List")["item"], named)
 
@@ -326,24 +304,24 @@ class _Parser:
     ) -> Criterion:
         """The criterion that `read` gives for the type that is referred to; of several types, for one at least."""
         if parameter.type != "reference":
-            raise _Refused("not-supported", f"{parameter.code} is no reference: nothing can be chained to it")
+            raise Refused("not-supported", f"{parameter.code} is no reference: nothing can be chained to it")
         if target and target not in definitions.resource_types():
-            raise _Refused("not-supported", f"{target} is no resource type")
+            raise Refused("not-supported", f"{target} is no resource type")
         if target and parameter.targets and target not in parameter.targets:
-            raise _Refused("not-supported", f"{parameter.code} cannot refer to {target}")
+            raise Refused("not-supported", f"{parameter.code} cannot refer to {target}")
         targets: list[tuple[str, Criterion]] = []
-        refusals: list[_Refused] = []
+        refusals: list[Refused] = []
         for candidate in (target,) if target else parameter.targets or sorted(definitions.resource_types()):
             try:
                 targets.append((candidate, read(candidate)))
-            except _Refused as refused:
+            except Refused as refused:
                 refusals.append(refused)
         if not targets:
             raise refusals[0]
         if any(refused.code != "not-supported" for refused in refusals):
             raise next(refused for refused in refusals if refused.code != "not-supported")
         if len(targets) > _MAXIMUM_TARGETS:
-            raise _Refused(
+            raise Refused(
                 "too-costly", f"{len(targets)} resource types are possible: name one ({parameter.code}:Type.…)"
             )
         return Chain(resource_type, parameter, tuple(targets))
@@ -352,13 +330,13 @@ class _Parser:
         """The criterion that `read` gives for the type that refers to this one, and the rest of the name."""
         parts = name.split(":", 3)
         if len(parts) < 4:
-            raise _Refused("value", "_has:Type:reference:parameter is expected")
+            raise Refused("value", "_has:Type:reference:parameter is expected")
         _, source, code, rest = parts
         if source not in definitions.resource_types():
-            raise _Refused("not-supported", f"{source} is no resource type")
+            raise Refused("not-supported", f"{source} is no resource type")
         parameter = _parameter(source, code)
         if parameter.type != "reference" or (parameter.targets and resource_type not in parameter.targets):
-            raise _Refused("not-supported", f"{code} of {source} does not refer to {resource_type}")
+            raise Refused("not-supported", f"{code} of {source} does not refer to {resource_type}")
         return Has(source, parameter, read(source, rest))
 
     # --- _filter
@@ -379,7 +357,7 @@ class _Parser:
         """What the test at the end of a path asks of resources of the type at its beginning."""
         step, rest = path[0], path[1:]
         if len(test.path) - len(path) > _MAXIMUM_DEPTH or step.name.count("_has:") > _MAXIMUM_DEPTH:
-            raise _Refused("too-costly", f"more than {_MAXIMUM_DEPTH} links in a chain")
+            raise Refused("too-costly", f"more than {_MAXIMUM_DEPTH} links in a chain")
         if step.name.startswith("_has:"):
             return self._has(
                 resource_type,
@@ -389,7 +367,7 @@ class _Parser:
         code, _, target = step.name.partition(":")
         if not rest:
             if target:
-                raise _Refused("not-supported", "a filter has operators, no modifiers")
+                raise Refused("not-supported", "a filter has operators, no modifiers")
             return self._compared(resource_type, code, test)
 
         def of_target(candidate: str) -> Criterion:
@@ -407,15 +385,15 @@ class _Parser:
         value = _TO_ESCAPE.sub(r"\\\g<0>", test.value)
         if operator == "pr":
             self.terms += 1
-            return Missing(resource_type, _present(parameter), not _boolean(value))
+            return Missing(resource_type, _present(parameter), not literals.boolean(value))
         if parameter.type in _PREFIXED_TYPES and operator in _PREFIXES:
             return self._match(resource_type, parameter, "", operator + value)
         if parameter.type == "date" and operator == "po":
-            overlapping = DateValue("ap", _read(date_span, test.value))
+            overlapping = DateValue("ap", literals.read(date_span, test.value))
             return Match(resource_type, parameter, "", (overlapping,))
         modifier = _FILTER_MODIFIERS.get(parameter.type, {}).get(operator)
         if modifier is None:
-            raise _Refused("not-supported", f"{operator} is not served for {code}, of type {parameter.type}")
+            raise Refused("not-supported", f"{operator} is not served for {code}, of type {parameter.type}")
         if modifier not in _FILTER_ONLY:
             return self._match(resource_type, parameter, modifier, value)
         found = self._match(resource_type, parameter, "", value)
@@ -429,42 +407,42 @@ class _Parser:
         """The function that reads one value of a parameter with that modifier."""
         kind = parameter.type
         if parameter.code in ON_THE_RESOURCE and modifier:
-            raise _Refused("not-supported", f"modifier :{modifier} is not served for {parameter.code}")
+            raise Refused("not-supported", f"modifier :{modifier} is not served for {parameter.code}")
         if parameter.code == "_id":
-            return lambda text: TokenValue(None, _plain(text))
+            return lambda text: TokenValue(None, literals.plain(text))
         if kind == "reference" and modifier in definitions.resource_types():
             return lambda text: replace(self._reference(parameter, text), type=modifier)
         if modifier and modifier not in _MODIFIERS.get(kind, ()):
-            raise _Refused("not-supported", f"modifier :{modifier} is not served for a {kind} parameter")
+            raise Refused("not-supported", f"modifier :{modifier} is not served for a {kind} parameter")
         match kind, modifier:
             case ("token", "of-type"):
-                return _of_type
+                return literals.of_type
             case ("token", "text"):
-                return _string
+                return literals.string
             case ("token", _) | ("reference", "identifier"):
-                return _token
+                return literals.token
             case ("string", "exact"):
-                return lambda text: StringValue(normalise_text(_plain(text)), _plain(text))
+                return lambda text: StringValue(normalise_text(literals.plain(text)), literals.plain(text))
             case ("string", _):
-                return _string
+                return literals.string
             case ("uri", _):
-                return lambda text: UriValue(_plain(text))
+                return lambda text: UriValue(literals.plain(text))
             case ("reference", _):
                 return lambda text: self._reference(parameter, text)
             case ("date", _):
                 return self._date
             case ("number", _):
-                return _number
+                return literals.number
             case ("quantity", _):
-                return _quantity
+                return literals.quantity
             case ("composite", _):
                 return lambda text: self._composite(resource_type, parameter, text)
             case ("special", _) if parameter.code == "near":
-                return _near
-        raise _Refused("not-supported", f"parameters of type {kind} are not served")
+                return literals.near
+        raise Refused("not-supported", f"parameters of type {kind} are not served")
 
     def _reference(self, parameter: SearchParameter, text: str) -> ReferenceValue:
-        target = _plain(text)
+        target = literals.plain(text)
         url, bar, version = target.rpartition("|")
         if bar:
             return ReferenceValue("", fold(url), version)
@@ -475,17 +453,17 @@ class _Parser:
         return ReferenceValue(row.target_type, row.target, None)
 
     def _date(self, text: str) -> DateValue:
-        prefix, moment = _prefixed(_plain(text))
-        span = _read(date_span, _OFFSET_WITH_SPACE.sub(r"+\1", moment))
+        prefix, moment = literals.prefixed(literals.plain(text))
+        span = literals.read(date_span, _OFFSET_WITH_SPACE.sub(r"+\1", moment))
         if prefix == "ap":
             tenth = abs(to_microseconds(self.now) - span.low) // 10
             span = Span(span.low - tenth, span.high + tenth)
         return DateValue(prefix, span)
 
     def _composite(self, resource_type: str, parameter: SearchParameter, text: str) -> CompositeValue:
-        parts = _split(text, "$")
+        parts = literals.split(text, "$")
         if len(parts) != len(parameter.components):
-            raise _Refused("value", f"{len(parameter.components)} values joined by $ are expected")
+            raise Refused("value", f"{len(parameter.components)} values joined by $ are expected")
         components = (parameters(resource_type)[component.code] for component in parameter.components)
         readers = (self._reader(resource_type, component, "") for component in components)
         return CompositeValue(tuple(read(part) for read, part in zip(readers, parts, strict=True)))
@@ -495,7 +473,7 @@ class _Parser:
     def take_count(self, _name: str, value: str) -> None:
         """`_count`: 0 asks for the total only."""
         if not value.isascii() or not value.isdecimal() or len(value) > 9:
-            raise _Refused("value", "a whole number from 0 is expected")
+            raise Refused("value", "a whole number from 0 is expected")
         self.count = min(int(value), MAXIMUM_COUNT)
         if not self.count:
             self.total = "accurate"
@@ -503,53 +481,53 @@ class _Parser:
     def take_sort(self, _name: str, value: str) -> None:
         """`_sort`: keys by commas, a minus for descending."""
         if not self.types:
-            raise _Refused("not-supported", "_type must name the types before anything is sorted by")
+            raise Refused("not-supported", "_type must name the types before anything is sorted by")
         keys: dict[str, Sort] = {}
         for key in value.split(","):
             code = key.removeprefix("-")
             if len(self.types) > 1 and code not in ON_THE_RESOURCE:
-                raise _Refused("not-supported", "several types are sorted by _id or _lastUpdated only")
+                raise Refused("not-supported", "several types are sorted by _id or _lastUpdated only")
             parameter = _parameter(self.types[0], _without_alias(self.types[0], code))
             if parameter.type in ("composite", "special"):
-                raise _Refused("not-supported", f"results are not sorted by parameters of type {parameter.type}")
+                raise Refused("not-supported", f"results are not sorted by parameters of type {parameter.type}")
             keys.setdefault(parameter.code, Sort(parameter, key.startswith("-")))
         if len(keys) > _MAXIMUM_SORTS:
-            raise _Refused("too-costly", f"at most {_MAXIMUM_SORTS} keys to sort by")
+            raise Refused("too-costly", f"at most {_MAXIMUM_SORTS} keys to sort by")
         self.sort = tuple(keys.values())
 
     def take_type(self, _name: str, value: str) -> None:
         """`_type`: the resource types of a search of the whole system."""
         if self.criteria or self.sort:
-            raise _Refused("not-supported", "_type belongs to a search of the whole system")
+            raise Refused("not-supported", "_type belongs to a search of the whole system")
         asked = tuple(dict.fromkeys(value.split(",")))
         if self.types and not set(self.types) <= set(asked):
-            raise _Refused("value", "_type leaves out the type that the address names")
+            raise Refused("value", "_type leaves out the type that the address names")
         for resource_type in asked:
             if resource_type not in definitions.resource_types():
-                raise _Refused("value", f"{resource_type[:64]} is no resource type")
+                raise Refused("value", f"{resource_type[:64]} is no resource type")
         self.types = self.types or asked
 
     def take_filter(self, _name: str, value: str) -> None:
         """`_filter`: one expression, over all that each searched type can be searched by."""
-        node = _read(parse_filter, value)
+        node = literals.read(parse_filter, value)
         self.criteria.append(self._of_the_types(lambda one: self._filtered(one, node)))
 
     def take_contained(self, _name: str, value: str) -> None:
         """`_contained`: no, which is the default; what contains them is found by chains through the reference."""
         if value not in ("false", "true", "both"):
-            raise _Refused("value", "false, true or both is expected")
+            raise Refused("value", "false, true or both is expected")
         if value != "false":
-            raise _Refused("not-supported", "contained resources are found by a chain, with what contains them")
+            raise Refused("not-supported", "contained resources are found by a chain, with what contains them")
 
     def take_contained_type(self, _name: str, value: str) -> None:
         """`_containedType`: what to show of contained resources, where they are matches."""
         if value not in ("container", "contained"):
-            raise _Refused("value", "container or contained is expected")
+            raise Refused("value", "container or contained is expected")
 
     def take_total(self, _name: str, value: str) -> None:
         """`_total`: an estimate is answered by the accurate number."""
         if value not in ("none", "estimate", "accurate"):
-            raise _Refused("value", "none, estimate or accurate is expected")
+            raise Refused("value", "none, estimate or accurate is expected")
         if value != "none":
             self.total = "accurate"
 
@@ -557,7 +535,7 @@ class _Parser:
         """`_include`, `_revinclude`, with `:iterate` (or a former name of it); `*` alone or `Type:*`."""
         directive, _, modifier = name.partition(":")
         if modifier not in ("", "iterate", "recurse", "recursive"):
-            raise _Refused("not-supported", f"modifier :{modifier} is not served for {directive}")
+            raise Refused("not-supported", f"modifier :{modifier} is not served for {directive}")
         reverse, iterate = directive == "_revinclude", bool(modifier)
         if value == "*" and not reverse:
             self.includes.append(Include(None, None, None, iterate, reverse))
@@ -567,11 +545,11 @@ class _Parser:
         source, code, target = [*value.split(":", 2), "", ""][:3]
         for name_of_type in (source, target):
             if name_of_type and name_of_type not in definitions.resource_types():
-                raise _Refused("not-supported", f"{name_of_type} is no resource type")
+                raise Refused("not-supported", f"{name_of_type} is no resource type")
         if not source or not code:
-            raise _Refused("value", "Type:parameter, Type:parameter:Target or Type:* is expected")
+            raise Refused("value", "Type:parameter, Type:parameter:Target or Type:* is expected")
         if code != "*" and _parameter(source, code).type != "reference":
-            raise _Refused("not-supported", f"{code} of {source} is no reference")
+            raise Refused("not-supported", f"{code} of {source} is no reference")
         self.includes.append(Include(source, None if code == "*" else code, target or None, iterate, reverse))
 
 
@@ -637,134 +615,26 @@ def _meant(resource_type: str, name: str) -> str:
 def _parameter(resource_type: str, code: str) -> SearchParameter:
     parameter = parameters(resource_type).get(code)
     if parameter is None:
-        raise _Refused("not-supported", f"{resource_type} has no search parameter {code[:64]}")
+        raise Refused("not-supported", f"{resource_type} has no search parameter {code[:64]}")
     if code in index_plan(resource_type).unsupported or code in FULL_TEXT:
-        raise _Refused("not-supported", f"search parameter {code} is not served")
+        raise Refused("not-supported", f"search parameter {code} is not served")
     if is_waiting(index_name(resource_type, code)):
-        raise _Refused("incomplete", f"resources stored before {code} was added are not indexed by it yet: $reindex")
+        raise Refused("incomplete", f"resources stored before {code} was added are not indexed by it yet: $reindex")
     return parameter
 
 
 def _present(parameter: SearchParameter) -> SearchParameter:
     if parameter.type == "composite" or parameter.code in ON_THE_RESOURCE:
-        raise _Refused("not-supported", f"modifier :missing is not served for {parameter.code}")
+        raise Refused("not-supported", f"modifier :missing is not served for {parameter.code}")
     return parameter
 
 
 def _refuse_unstorable(name: str, value: str) -> None:
     if len(value) > _LONGEST_VALUE:
-        raise _Refused("too-long", f"a value has at most {_LONGEST_VALUE} characters")
+        raise Refused("too-long", f"a value has at most {_LONGEST_VALUE} characters")
     if "\0" in value or "\0" in name:
-        raise _Refused("value", "a value cannot hold the NUL character")
+        raise Refused("value", "a value cannot hold the NUL character")
     try:
         (name + value).encode()
     except UnicodeEncodeError:
-        raise _Refused("value", "a value is not Unicode text") from None
-
-
-def _boolean(value: str) -> bool:
-    if value not in ("true", "false"):
-        raise _Refused("value", "true or false is expected")
-    return value == "true"
-
-
-def _split(text: str, separator: str) -> list[str]:
-    """`text` between separators that no backslash escapes; the parts keep their escapes."""
-    parts, start, position = [], 0, 0
-    while position < len(text):
-        if text[position] == "\\":
-            position += 1
-        elif text[position] == separator:
-            parts.append(text[start:position])
-            start = position + 1
-        position += 1
-    return [*parts, text[start:]]
-
-
-def _plain(text: str) -> str:
-    r"""`text` without its escapes: `\,` `\|` `\$` `\\` stand for the character. Other backslashes stay."""
-    return re.sub(r"\\([,|$\\])", r"\1", text)
-
-
-def _prefixed(text: str) -> tuple[Prefix, str]:
-    match = _PREFIXED.fullmatch(text)
-    prefix: Prefix | None = match[1] if match else None  # type: ignore[assignment]
-    return prefix or "eq", match[2] if match else text
-
-
-def _read(function: Callable[[str], _T], text: str) -> _T:
-    try:
-        return function(text)
-    except ValueError as error:
-        raise _Refused("value", str(error)) from None
-
-
-def _string(text: str) -> StringValue:
-    plain = _plain(text)
-    normalised = normalise_text(plain)
-    if not normalised:
-        raise _Refused("value", "a value without letters or digits would match everything")
-    return StringValue(normalised, plain)
-
-
-def _token(text: str) -> TokenValue:
-    parts = _split(text, "|")
-    if len(parts) > 2:
-        raise _Refused("value", "system|code is expected; a bar inside a code is written \\|")
-    code = normalise_code(_plain(parts[-1]))
-    if len(parts) == 1:
-        return TokenValue(None, code)
-    system = canonical_system(_plain(parts[0]))
-    if not system and not code:
-        raise _Refused("value", "a system or a code is expected")
-    return TokenValue(system, code or None)
-
-
-def _system_and_code(text: str) -> tuple[str, str]:
-    parts = [_plain(part) for part in _split(text, "|")]
-    if len(parts) != 2 or not all(parts):
-        raise _Refused("value", "system|code is expected: a hierarchy belongs to a code system")
-    return parts[0], parts[1]
-
-
-def _of_type(text: str) -> TokenValue:
-    parts = [_plain(part) for part in _split(text, "|")]
-    if len(parts) != 3 or not all(parts[1:]):
-        raise _Refused("value", "system|code|value is expected: the type of the identifier, then its value")
-    system, code, value = parts
-    return TokenValue(canonical_system(system), f"{code}|{normalise_code(value)}")
-
-
-def _number(text: str, factor: Decimal = Decimal(1)) -> QuantityValue:
-    prefix, digits = _prefixed(_plain(text))
-    number = _read(parse_number, digits) * factor
-    half = abs(number) / 10 if prefix == "ap" else precision_of(digits) * factor
-    return QuantityValue(prefix, float(number), float(number - half), float(number + half), None, None)
-
-
-def _quantity(text: str) -> QuantityValue:
-    number, *unit = _split(text, "|")
-    value = _number(number)
-    if not unit:
-        return value
-    if len(unit) != 2:
-        raise _Refused("value", "a number, or number|system|code, or number||unit is expected")
-    system, code = (_plain(part) for part in unit)
-    system = canonical_system(system)
-    if (canonical := canonical_unit(system, code)) is not None:
-        return replace(_number(number, canonical[1]), system=system, unit=canonical[0], canonical=True)
-    return replace(value, system=system or None, unit=code or None)
-
-
-def _near(text: str) -> NearValue:
-    parts = [_plain(part) for part in _split(text, "|")]
-    if not 2 <= len(parts) <= 4:
-        raise _Refused("value", "latitude|longitude|distance|unit is expected")
-    latitude, longitude = (float(_read(parse_number, part)) for part in parts[:2])
-    distance = float(_read(parse_number, parts[2])) if len(parts) > 2 and parts[2] else _NEAR
-    unit = parts[3] if len(parts) > 3 and parts[3] else "km"
-    if abs(latitude) > 90 or abs(longitude) > 180 or distance < 0:
-        raise _Refused("value", "not a place on earth and a distance from it")
-    if unit not in _KILOMETRES:
-        raise _Refused("value", f"the unit of a distance is one of {', '.join(_KILOMETRES)}")
-    return NearValue(*on_sphere(latitude, longitude), chord(distance * _KILOMETRES[unit]))
+        raise Refused("value", "a value is not Unicode text") from None

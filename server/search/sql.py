@@ -32,6 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import TSQUERY
 
 from relais.profiles.definitions import SearchParameter
+from relais.server.search.comparisons import Condition, compared, within
 from relais.server.search.parameters import (
     CANONICAL,
     IDENTIFIER,
@@ -52,7 +53,6 @@ from relais.server.search.query import (
     Chain,
     CompositeValue,
     Criterion,
-    DateValue,
     FullText,
     Has,
     Match,
@@ -64,21 +64,16 @@ from relais.server.search.query import (
     Query,
     ReferenceValue,
     Sort,
-    StringValue,
-    TokenSetValue,
     TokenValue,
-    UriValue,
     Value,
 )
 from relais.server.search.sharing import component_index, holders, index_names
-from relais.server.store import fold, schema
+from relais.server.store import schema
 from relais.server.store.store import resource_columns
 
-Condition = ColumnElement[bool]
 Keys = Select[*tuple[Any, ...]]
 """A statement whose only column is the key of a resource."""
 
-_LAST_CHARACTER = "\U0010ffff"
 _MILLISECOND = 1000  # microseconds: what an instant of `meta.lastUpdated` lasts
 
 TABLES: dict[str, Table] = {
@@ -303,7 +298,7 @@ class _Statement:
                 return resource.c.id.in_([value.code for value in values if isinstance(value, TokenValue)])
             case Match(parameter=SearchParameter(code="_lastUpdated"), values=values):
                 moment = resource.c.last_updated
-                return or_(*(_within(moment, moment, value, _MILLISECOND) for value in values))
+                return or_(*(within(moment, moment, value, _MILLISECOND) for value in values))
             case Match(modifier="not"):
                 return ~self._present_in([*self._keys(criterion, "", driving=False)], resource)
             case Missing(missing=True):
@@ -362,7 +357,7 @@ class _Statement:
             return self._near_rows(table, names[0], criterion)
         by_variant: dict[str, list[Condition]] = defaultdict(list)
         for value in criterion.values:
-            by_variant[_variant(value)].append(_value(table, value, criterion.modifier))
+            by_variant[_variant(value)].append(compared(table, value, criterion.modifier))
         return table, or_(*(and_(_named(table, names, one), or_(*values)) for one, values in by_variant.items()))
 
     def _near_rows(self, table: FromClause, name: str, criterion: Match) -> tuple[FromClause, Condition]:
@@ -420,7 +415,7 @@ class _Statement:
                 *(
                     and_(
                         table.c.parameter == inside + component_index(owner, holder, number)[0] + _variant(part),
-                        _value(table, part, ""),
+                        compared(table, part, ""),
                     )
                     for number, (table, part) in enumerate(zip(tables, value.parts, strict=True), start=1)
                 )
@@ -458,7 +453,7 @@ class _Statement:
         keys = self._keys(criterion, leads, driving=driving)
         if isinstance(criterion, Match) and criterion.parameter.code == "identifier" and not criterion.modifier:
             untyped = self._alias(schema.token_index)
-            values = or_(*(_value(untyped, value, "") for value in criterion.values))
+            values = or_(*(compared(untyped, value, "") for value in criterion.values))
             condition = and_(untyped.c.parameter == f"{leads}{UNTYPED}.identifier", values)
             keys.append(select(untyped.c.resource_key).where(condition))
         return keys
@@ -523,146 +518,6 @@ def _variant(value: Value) -> str:
 @cache
 def _numbered(table: Table, number: int) -> FromClause:
     return table.alias(f"{table.name}_{number}")
-
-
-# --- Values ----------------------------------------------------------------------------------------------------------
-
-
-def _value(table: FromClause, value: Value, modifier: str) -> Condition:
-    """Whether an index row has the value, or, as `modifier` says, stands to it."""
-    if modifier == "differs":
-        return not_(_value(table, value, "equals"))
-    match value:
-        case TokenValue():
-            return _token(table, value)
-        case TokenSetValue():
-            return and_(table.c.system == fold(value.system), table.c.code.in_([fold(code) for code in value.codes]))
-        case StringValue():
-            return _string(table, value, modifier)
-        case DateValue():
-            return _within(table.c.low, table.c.high, value, 0)
-        case QuantityValue():
-            return _quantity(table, value)
-        case ReferenceValue():
-            return _reference(table, value)
-        case UriValue():
-            return _uri(table, value, modifier)
-    raise AssertionError(value)
-
-
-def _token(table: FromClause, value: TokenValue) -> Condition:
-    conditions = []
-    if value.code is not None:
-        conditions.append(table.c.code == fold(value.code))
-    if value.system is not None:
-        conditions.append(table.c.system == fold(value.system))
-    return and_(*conditions)
-
-
-def _string(table: FromClause, value: StringValue, modifier: str) -> Condition:
-    if modifier == "contains":
-        return table.c.normalised.contains(value.normalised, autoescape=True)
-    if modifier == "ends":
-        return table.c.normalised.endswith(value.normalised, autoescape=True)
-    head = schema.string_head(table)
-    start = value.normalised[: schema.STRING_HEAD]
-    if modifier == "exact":
-        return and_(head == start, table.c.exact == value.text)
-    if modifier == "equals":
-        return and_(head == start, table.c.normalised == value.normalised)
-    begins = _begins(head, start)
-    return begins if start == value.normalised else and_(begins, _begins(table.c.normalised, value.normalised))
-
-
-def _begins(column: ColumnElement[str], start: str) -> Condition:
-    return and_(column >= start, column < start + _LAST_CHARACTER)
-
-
-def _within(low: ColumnElement[int], high: ColumnElement[int], value: Value, width: int) -> Condition:
-    """Whether the span `[low, high + width)` of a row stands to the value's span as its prefix says."""
-    if not isinstance(value, DateValue):
-        raise AssertionError(value)
-    start, end = value.span.low, value.span.high
-    inside = and_(low >= start, low < end, high <= end - width)  # the second follows, and bounds the index range
-    match value.prefix:
-        case "eq":
-            return inside
-        case "ne":
-            return or_(low < start, high > end - width)
-        case "gt":
-            return high > end - width
-        case "lt":
-            return low < start
-        case "ge":
-            return and_(high > start - width, or_(high > end - width, inside))
-        case "le":
-            return and_(low < end, or_(low < start, inside))
-        case "sa":
-            return low >= end
-        case "eb":
-            return high <= start - width
-        case "ap":
-            return and_(low < end, high > start - width)
-
-
-def _number(low: ColumnElement[float], high: ColumnElement[float], value: QuantityValue) -> Condition:
-    """Whether the interval of a row stands to the number as its prefix says.
-
-    The index by the high bound holds true intervals only (`low < high`): a single number is found by its low bound.
-    """
-    interval, number = low < high, value.number
-    match value.prefix:
-        case "eq":
-            return and_(low >= value.low, low < value.high, high < value.high)
-        case "ne":
-            return or_(low < value.low, high >= value.high)
-        case "gt":
-            return or_(low > number, and_(interval, high > number))
-        case "ge":
-            return or_(low >= number, and_(interval, high >= number))
-        case "lt":
-            return low < number
-        case "le":
-            return low <= number
-        case "sa":
-            return low > number
-        case "eb":
-            return and_(low < number, high < number)
-        case "ap":
-            inside = and_(low >= value.low, low <= value.high)
-            return or_(inside, and_(interval, low <= value.high, high >= value.low))
-    raise AssertionError(value)
-
-
-def _quantity(table: FromClause, value: QuantityValue) -> Condition:
-    number = _number(table.c.low, table.c.high, value)
-    if value.system is not None:
-        number = and_(number, table.c.system == fold(value.system))
-    if value.unit is None:
-        return number
-    unit = fold(value.unit)
-    if value.system is not None:
-        return and_(number, table.c.code == unit)
-    return and_(number, or_(table.c.code == unit, table.c.unit == unit))
-
-
-def _reference(table: FromClause, value: ReferenceValue) -> Condition:
-    conditions = [table.c.target == value.target]
-    if value.type is not None:
-        conditions.append(table.c.target_type == value.type)
-    if value.version is not None:
-        conditions.append(table.c.version == fold(value.version))
-    return and_(*conditions)
-
-
-def _uri(table: FromClause, value: UriValue, modifier: str) -> Condition:
-    match modifier:
-        case "below":
-            return _begins(table.c.uri, value.uri)
-        case "above":
-            parts = value.uri.split("/")
-            return table.c.uri.in_([fold("/".join(parts[:length])) for length in range(1, len(parts) + 1)])
-    return table.c.uri == fold(value.uri)
 
 
 # --- Included resources ----------------------------------------------------------------------------------------------

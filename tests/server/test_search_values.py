@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relais.server.search.parser import _plain, _split
+from relais.server.search.literals import plain, split
 from relais.server.search.values import (
     AFTER_ALL,
     BEFORE_ALL,
@@ -202,8 +202,8 @@ def escaped(text: str) -> str:
 @given(st.lists(st.text(), min_size=1), st.sampled_from(",|$"))
 def test_escaped_values_survive_joining_and_splitting(values: list[str], separator: str) -> None:
     joined = separator.join(escaped(value) for value in values)
-    assert [_plain(part) for part in _split(joined, separator)] == values
+    assert [plain(part) for part in split(joined, separator)] == values
 
 
 def test_a_backslash_before_anything_else_is_itself() -> None:
-    assert _plain(r"C:\dir\\x\,") == "C:\\dir\\x,"
+    assert plain(r"C:\dir\\x\,") == "C:\\dir\\x,"
