@@ -118,9 +118,9 @@ def _find(root: etree._Element, xpath: str) -> list[etree._Element]:
 
 
 def _references(root: etree._Element) -> Iterator[_Finding]:
-    targets = {element.get("ID") for element in _find(root, "//*[@ID]")}
+    targets = {element.get("ID", "").strip() for element in _find(root, "//*[@ID]")}
     for reference in _find(root, "//v3:reference[@value]"):
-        value = reference.get("value", "")
+        value = reference.get("value", "").strip()  # XML Schema collapses the white space of both types
         if value.startswith("#"):
             if value[1:] not in targets:
                 yield _Finding(reference, "relais-reference", "no element has the ID this refers to", "not-found")
@@ -132,7 +132,7 @@ def _references(root: etree._Element) -> Iterator[_Finding]:
 def _unique_narrative_ids(root: etree._Element) -> Iterator[_Finding]:
     seen: set[str] = set()
     for element in _find(root, "//*[@ID]"):
-        if (name := element.get("ID", "")) in seen:
+        if (name := element.get("ID", "").strip()) in seen:
             yield _Finding(element, "relais-narrative-id", "another element has the same ID", "duplicate")
         seen.add(name)
 

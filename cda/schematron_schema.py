@@ -320,8 +320,9 @@ def _items(rule: etree._Element) -> Iterable[Let | Check | Extends]:
 
 
 def _message(element: etree._Element) -> Iterable[str | Value]:
-    if element.text:
-        yield element.text
+    """The parts of a message; white space alone between two of them is left out, as the ISO skeleton does."""
+    if _has_words(element.text):
+        yield str(element.text)
     for child in element:
         match etree.QName(child).localname:
             case "value-of":
@@ -330,5 +331,9 @@ def _message(element: etree._Element) -> Iterable[str | Value]:
                 yield Value(f"name({child.get('path', '.')})")
             case _:
                 yield from _message(child)
-        if child.tail:
-            yield child.tail
+        if _has_words(child.tail):
+            yield str(child.tail)
+
+
+def _has_words(text: str | None) -> bool:
+    return bool(text and text.strip())

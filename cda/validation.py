@@ -21,7 +21,7 @@ from lxml import etree
 from relais.cda import consistency, style_sheets, templates
 from relais.cda.datatypes import is_oid
 from relais.cda.errors import MOST_ALIKE, Issue, Severity
-from relais.cda.parsing import V3, XSI, Places, parse
+from relais.cda.parsing import V3, XSI, Places, local_name, parse
 from relais.cda.rule_sets import (
     CAVEATS,
     CODE_SYSTEM_FILES,
@@ -55,6 +55,9 @@ DOCUMENT_MODEL = "document model"
 _NS = {"v3": V3, "xsi": XSI}
 _SEVERITIES: dict[str, Severity] = {"fatal": "fatal", "warning": "warning", "warn": "warning", "info": "information"}
 _CONTRADICTION = "expected for PPS-PAERPA: its profile requires this code, which TerminologieCISIS no longer holds"
+# No anyURI for XML Schema 1.0 (RFC 2396 §3), but one for libxml2: a scheme or `//` with nothing after it.
+_EMPTY_ADDRESS = re.compile(r"\s*(?:[A-Za-z][A-Za-z0-9+.\-]*:(?://)?|//)\s*(?:#.*)?", re.DOTALL)
+_ADDRESSES = etree.XPath("//v3:telecom | //v3:reference | //v3:value[@xsi:type = 'TEL']", namespaces=_NS)
 # How libxml2 quotes a value of the document in a schema error.
 _QUOTED_VALUE = re.compile(
     r"(?<=The value )'.*?'(?= (?:is|has) )|'.*'(?= is not a valid value)|(?<=key-sequence )\[.*\]"
@@ -252,6 +255,11 @@ class Validator:
         if (more := len(log) - MOST_ALIKE) > 0:
             text = f"{more} more findings of this kind"
             yield Problem("error", text, text, places.of(tree.getroot()), line_of(tree.getroot()), XML_SCHEMA)
+        for element in islice(_empty_addresses(tree), MOST_ALIKE):
+            text = "Element '{}', attribute 'value': '{}' is not a valid value of the atomic type 'url'."
+            name = local_name(str(element.tag))
+            shown, fixed_text = (text.format(name, value) for value in (element.get("value"), "…"))
+            yield Problem("error", shown, fixed_text, places.of(element), line_of(element), XML_SCHEMA)
 
     def _profile_results(self, tree: etree._ElementTree) -> Iterator[ProfileResult]:
         try:
@@ -345,6 +353,11 @@ def _found(tree: etree._ElementTree, path: str | None) -> etree._Element:
     except etree.XPathError:
         return tree.getroot()
     return found[0] if found else tree.getroot()
+
+
+def _empty_addresses(tree: etree._ElementTree) -> Iterator[etree._Element]:
+    found: Any = _ADDRESSES(tree)
+    return (element for element in found if _EMPTY_ADDRESS.fullmatch(element.get("value", "")))
 
 
 def _template_ids(tree: etree._ElementTree) -> list[str]:

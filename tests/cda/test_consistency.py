@@ -169,6 +169,7 @@ def test_inconsistency_is_found_in_its_place(content: str, rule: str, path: str,
     "content",
     [
         '<component><content ID="a"/><text><reference value="#a"/></text></component>',
+        '<component><content ID=" a"/><text><reference value="#a "/></text></component>',
         '<component><text><reference value="https://example.org/x"/></text></component>',
         '<component><reference typeCode="REFR"/></component>',
         ENTRY.format("1.2.3", "a") + ENTRY.format("1.2.3", "b"),

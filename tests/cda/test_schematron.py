@@ -125,6 +125,15 @@ def test_message_mixes_text_and_values_and_has_a_form_without_them(judge: Any) -
     assert failed.fixed_text == "… in … has x = …"
 
 
+def test_white_space_alone_between_two_values_is_no_part_of_a_message(judge: Any) -> None:
+    result = judge(
+        """<pattern><rule context="a"><assert test="false()">&lt;<name/>
+             <value-of select="@x"/> , <value-of select="@x"/></assert></rule></pattern>""",
+        "<r><a x='7'/></r>",
+    )
+    assert [failed.text for failed in result.failed] == ["<a7 , 7"]
+
+
 def test_contexts_may_be_the_document_or_an_attribute(judge: Any) -> None:
     result = judge(
         """<pattern><rule context="/"><assert test="b">no b</assert></rule></pattern>

@@ -36,6 +36,7 @@ BIRTH_NAME = "//v3:recordTarget//v3:given[@qualifier='CL' or not(@qualifier)][1]
 BIRTH_GIVEN = '<given qualifier="BR">INVENTEE</given>'
 PROBLEM_CODE = "//v3:observation[v3:templateId/@root='1.3.6.1.4.1.19376.1.5.3.1.1.20.3.1']/v3:code"
 UNSTRUCTURED_TEMPLATE = f"/*/v3:templateId[@root='{templates.UNSTRUCTURED}']"
+TELECOM = "//v3:recordTarget/v3:patientRole/v3:telecom[1]"
 MODELS = [template for template, models in MODEL_PROFILES.items() if models]
 
 Change = Callable[[etree._Element], object]
@@ -351,6 +352,23 @@ def test_schema_error_is_a_problem_with_its_place(validator: Validator, cisis: P
     assert problem.path == "/ClinicalDocument/unheardOf"
     assert problem.line > 0
     assert not report.conformant
+
+
+@pytest.mark.parametrize("address", ["tel:", "mailto: ", "http://", "//", "tel:#x"])
+def test_address_with_nothing_after_its_scheme_is_a_schema_error(
+    validator: Validator, cisis: Path, address: str
+) -> None:
+    report = validator.validate(altered(example(cisis, UNSTRUCTURED), TELECOM, attribute("value", address)))
+    assert [problem.path for problem in report.schema_problems] == [
+        "/ClinicalDocument/recordTarget/patientRole/telecom[1]"
+    ]
+    assert not report.conformant
+
+
+@pytest.mark.parametrize("address", ["tel:0", "mailto:?x", "http:///", "#", "", "fax:/"])
+def test_address_with_something_after_its_scheme_is_none(validator: Validator, cisis: Path, address: str) -> None:
+    report = validator.validate(altered(example(cisis, UNSTRUCTURED), TELECOM, attribute("value", address)))
+    assert report.schema_valid
 
 
 def test_bytes_that_are_not_xml_are_refused(validator: Validator) -> None:
