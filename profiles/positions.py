@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from lxml import etree
 
-_TOKEN = re.compile(r'[{}\[\],:]|"(?:[^"\\]|\\.)*"|[^\s{}\[\],:"]+', re.DOTALL)
+# The quantifiers keep no state to go back to: a string of 20 MB would otherwise cost 2 GB.
+_TOKEN = re.compile(r'[{}\[\],:]|"(?:[^"\\]++|\\.)*+"|[^\s{}\[\],:"]++', re.DOTALL)
 _STEP = re.compile(r"([A-Za-z]\w*)(?:\.ofType\((\w+)\))?(?:\[(\d+)\])?")
 _ESCAPED = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))")
 _FHIR = "{http://hl7.org/fhir}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -41,6 +42,18 @@ TEXT = r"""{
 )
 def test_places_in_json(expression: str, line: int, column: int) -> None:
     assert JsonPositions(TEXT).find(expression) == Position(line, column)
+
+
+def test_long_text_costs_little_more_than_itself() -> None:
+    text = json.dumps({"resourceType": "Binary", "data": "A\\n" * 1_000_000, "id": "a"})
+    tracemalloc.start()
+    try:
+        positions = JsonPositions(text)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert positions.find("Binary.id") == Position(1, text.index('"id"') + 1)
+    assert peak < 3 * len(text)
 
 
 VALUES = st.recursive(
