@@ -29,6 +29,7 @@ from relais.server.settings import Settings
 _SERVER = "the mail server"
 _LINE_ENDS = re.compile(rb"\r\n|\r|\n")
 _LONGEST_ENVID = 100  # RFC 3461 §4.4
+_FAREWELL = 421  # the server ends the session
 
 Reply = tuple[int, bytes]
 
@@ -99,6 +100,12 @@ class SubmissionClient:
             raise
         except DeliveryError:  # the server speaks: the session may go on
             self._keep(session)
+            raise
+        except smtplib.SMTPResponseException as error:
+            if 400 <= error.smtp_code < 600 and error.smtp_code != _FAREWELL:
+                self._keep(session)
+            else:
+                session.close()
             raise
         except BaseException:
             session.close()
@@ -203,7 +210,7 @@ class _Session(smtplib.SMTP):
             if self.is_reused and not self._deadline.expired:
                 raise StaleSessionError from error
             raise
-        if self.is_reused and reply[0] == 421:
+        if self.is_reused and reply[0] == _FAREWELL:
             raise StaleSessionError
         _expect(reply, 250)
 
@@ -337,8 +344,12 @@ def _xtext(text: str) -> str:
 
 def _dot_stuffed(message: bytes) -> bytes:
     """The lines of a message as DATA carries them, the final dot not yet among them."""
-    body = _LINE_ENDS.sub(b"\r\n", message)
-    stuffed = re.sub(rb"(?m)^\.", b"..", body)
+    ends = message.count(b"\r\n")
+    if not message.count(b"\n") == message.count(b"\r") == ends:
+        message = _LINE_ENDS.sub(b"\r\n", message)
+    stuffed = message.replace(b"\r\n.", b"\r\n..")
+    if stuffed.startswith(b"."):
+        stuffed = b"." + stuffed
     return stuffed if stuffed.endswith(b"\r\n") else stuffed + b"\r\n"
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 from email.utils import formatdate, make_msgid
 
+NO_MAILBOX = "550 5.1.1 No such mailbox"
 _BOUNDARY = "=_sandbox_report"
 
 
@@ -18,8 +19,16 @@ class MdnForm(enum.Enum):
     VOLET = "the error in the disposition itself"
 
 
-def delivery_report(message_id: str, envelope_id: str, recipient: str, action: str, status: str, sender: str) -> bytes:
-    """A DSN about one recipient; `action` and `status` as in RFC 3464 (`failed`, `5.1.1`)."""
+def delivery_report(
+    message_id: str,
+    envelope_id: str,
+    recipient: str,
+    action: str,
+    status: str,
+    sender: str,
+    reason: str = NO_MAILBOX,
+) -> bytes:
+    """A DSN about one recipient; `action` and `status` as in RFC 3464 (`failed`, `5.1.1`), `reason` of a failure."""
     fields = [
         "Reporting-MTA: dns; sandbox.mssante.fr",
         *([f"Original-Envelope-Id: {envelope_id}"] if envelope_id else []),
@@ -29,7 +38,7 @@ def delivery_report(message_id: str, envelope_id: str, recipient: str, action: s
         f"Final-Recipient: rfc822;{recipient}",
         f"Action: {action}",
         f"Status: {status}",
-        *(["Diagnostic-Code: smtp; 550 5.1.1 No such mailbox"] if action == "failed" else []),
+        *([f"Diagnostic-Code: smtp; {reason}"] if action == "failed" else []),
     ]
     returned = [f"Message-ID: {message_id}", f"To: {recipient}"]
     return _report(

@@ -1,7 +1,9 @@
-"""The MSSanté operator on the wire: SMTP submission with STARTTLS that takes conforming messages only.
+"""The MSSanté operator on the wire: SMTP submission with STARTTLS, which judges what it takes and then delivers it.
 
-What it takes lies in the mailboxes of the recipients, which `imap_server` shows; delivery reports (RFC 3461) and read
-receipts come by themselves to who asked for them where `bounces` and `readers` say so, or on demand.
+As an operator does, it refuses at once what the envelope shows (no TLS, sender, recipients, size); a message is taken
+first and judged afterwards. One that conforms lies in the mailboxes of the recipients, which `imap_server` shows; one
+that does not comes back to its sender as a delivery report (RFC 3464). Other reports (RFC 3461) and read receipts come
+by themselves to who asked for them where `bounces` and `readers` say so, or on demand.
 """
 
 from __future__ import annotations
@@ -26,8 +28,10 @@ from relais.server.sandbox import mail_reports
 from relais.server.sandbox.faults import Faults
 from relais.server.sandbox.files import write_whole
 from relais.server.sandbox.listening import listen
-from relais.server.sandbox.mail_checks import check, check_report
-from relais.server.sandbox.mail_reports import MdnForm
+from relais.server.sandbox.mail_checks import check_report
+from relais.server.sandbox.mail_judge import Judge
+from relais.server.sandbox.mail_queue import MailQueue, Taken
+from relais.server.sandbox.mail_reports import NO_MAILBOX, MdnForm
 from relais.server.sandbox.mailboxes import Mailboxes
 
 logging.getLogger("mail.log").setLevel(logging.ERROR)  # the library warns of client certificates, which are meant
@@ -78,9 +82,13 @@ class StoredMessage:
         return f"{self.message_id} from {self.sender}, documents {','.join(self.codes)}, {self.path}"
 
 
+_judge = Judge()
+
+
 class MailServer:
-    """Submission at `host`:`port`. Messages taken are in `folder`/accepted, refused ones beside their reason in
-    `folder`/refused, reports in `folder`/reports.
+    """Submission at `host`:`port`. A message that was taken waits in `folder`/taken until it is judged, in the order in
+    which they came; then it is in `folder`/accepted, or beside the reasons in `folder`/refused. Reports are in
+    `folder`/reports. What waits when the process ends is judged after the next start.
 
     `unknown` names the mailboxes that are refused at once, `bounces` those that are taken and found missing later,
     `readers` those whose software answers what it reads, and with which error (empty: none). So do mailboxes whose name
@@ -98,7 +106,7 @@ class MailServer:
         mailboxes: Mailboxes | None = None,
         checks: bool = True,
     ) -> None:
-        """Without `checks` any mail is taken: to measure others than this server."""
+        """Without `checks` any mail is delivered: to measure others than this server."""
         self._checks = checks
         self.faults: Faults[MailFault] = Faults()
         self.unknown: set[str] = set()
@@ -111,6 +119,7 @@ class MailServer:
         """Connections made so far."""
         self.host, self.port = host, port
         self._accepted, self._refused, self._reports = folder / "accepted", folder / "refused", folder / "reports"
+        self._taken = MailQueue(folder / "taken", self._conclude)
         self._context, self._max_message = context, max_message
         self._connections: weakref.WeakSet[SMTP] = weakref.WeakSet()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -127,19 +136,26 @@ class MailServer:
         self._thread = threading.Thread(
             target=lambda: asyncio.run(self._serve(listener, ready)), name="sandbox-smtp", daemon=True
         )
+        self._taken.start()
         self._thread.start()
         ready.wait()
 
     def stop(self) -> None:
-        """Cut every connection and stop listening; the port refuses connections afterwards."""
+        """Cut every connection, stop listening, judge what waits; the port refuses connections afterwards."""
         if self._thread is None or self._loop is None:
             return
         self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join()
         self._thread = self._loop = None
+        self._taken.stop()
+
+    def settle(self) -> None:
+        """Wait until every message that was taken so far is judged and delivered, or refused."""
+        self._taken.settle()
 
     def messages(self) -> list[StoredMessage]:
-        """Every message taken, oldest first."""
+        """Every message that was taken and conforms, oldest first, once all are judged."""
+        self.settle()
         paths = sorted(self._accepted.glob("*.eml"), key=lambda path: path.stat().st_mtime_ns)
         return [_stored(path) for path in paths]
 
@@ -148,26 +164,25 @@ class MailServer:
         return [path.read_bytes() for path in self._reports.glob("*.eml")]
 
     def report(self, message_id: str, recipient: str, action: str, status: str) -> None:
-        """Send the DSN of one recipient of a message that was taken to its sender. Raises KeyError."""
-        self._send_report(message_id, self._stored(message_id).sender, recipient, action, status)
-
-    def _send_report(self, message_id: str, sender: str, recipient: str, action: str, status: str) -> None:
-        envelope_id = message_id.strip("<>")
-        dsn = mail_reports.delivery_report(message_id, envelope_id, recipient, action, status, sender)
-        self.mailboxes.deliver(sender, dsn, sender="")
+        """Send the DSN of one recipient of a message that was accepted to its sender. Raises KeyError."""
+        stored = self._stored(message_id)
+        self._report(message_id, stored.sender, recipient, action, status)
 
     def acknowledge(self, message_id: str, recipient: str, error: str = "", form: MdnForm = MdnForm.RFC) -> None:
-        """Send the MDN of a recipient to the sender of a message that was taken. Raises KeyError."""
+        """Send the MDN of a recipient to the sender of a message that was accepted. Raises KeyError."""
         stored = self._stored(message_id)
-        subject = str(message_from_bytes(stored.path.read_bytes(), policy=policy.default)["Subject"])
-        mdn = mail_reports.read_receipt(message_id, subject, recipient, stored.sender, error, form)
-        self.mailboxes.deliver(stored.sender, mdn, sender="")
+        self._answer(_head(stored.path.read_bytes()), stored.sender, recipient, error, form)
 
     def _stored(self, message_id: str) -> StoredMessage:
-        found = next((stored for stored in self.messages() if stored.message_id == message_id), None)
-        if found is None:
+        self.settle()
+        path = self._place(message_id)
+        if not path.exists():
             raise KeyError(message_id)
-        return found
+        return _stored(path)
+
+    def _place(self, message_id: str) -> Path:
+        """The file of an accepted message."""
+        return self._accepted / f"{hashlib.sha256(message_id.encode('utf-8', 'replace')).hexdigest()[:32]}.eml"
 
     async def _serve(self, listener: socket.socket, ready: threading.Event) -> None:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
@@ -234,7 +249,7 @@ class MailServer:
         if not address.lower().endswith(TRUST_SPACE):
             return "550 5.7.1 Recipient outside the trust space"
         if address in self.unknown or _behaviour(address) == "inconnu":
-            return "550 5.1.1 No such mailbox"
+            return NO_MAILBOX
         envelope.rcpt_tos.append(address)
         envelope.rcpt_options.extend(options)
         return "250 2.1.5 OK"
@@ -245,9 +260,10 @@ class MailServer:
             return "451 4.3.0 Busy, try again later"
         raw = envelope.original_content or b""
         sender = "" if envelope.mail_from == NOBODY else envelope.mail_from or ""
-        reply = self._take(raw, sender, envelope.rcpt_tos)
-        if reply.startswith("250"):
-            self._deliver(raw, sender, envelope.rcpt_tos, wants_report="NOTIFY" in envelope.rcpt_options)
+        if sender:
+            reply = self._take(raw, sender, envelope.rcpt_tos, wants_report="NOTIFY" in envelope.rcpt_options)
+        else:
+            reply = self._take_report(raw, envelope.rcpt_tos)
         fault = self.faults.take(MailFault.CUT_AFTER_DATA, MailFault.SILENT_AFTER_DATA, MailFault.NONSENSE)
         if fault is MailFault.CUT_AFTER_DATA:
             _cut(server)
@@ -257,40 +273,66 @@ class MailServer:
             return "nonsense"
         return reply
 
-    def _deliver(self, raw: bytes, sender: str, recipients: list[str], *, wants_report: bool) -> None:
-        """Into the mailboxes of this operator; who asked is told of it."""
-        fault = self.faults.take(MailFault.TWICE, MailFault.REPORT_TWICE)
-        for recipient in recipients:
-            arrives = recipient not in self.bounces and _behaviour(recipient) != "retour"
-            for _ in range(arrives + (arrives and fault is MailFault.TWICE)):
-                self.mailboxes.deliver(recipient, raw, sender=sender)
-            if not sender:
-                continue
-            message = _head(raw)
-            for _ in range(wants_report + (wants_report and fault is MailFault.REPORT_TWICE)):
-                action, status = ("delivered", "2.0.0") if arrives else ("failed", "5.1.1")
-                self._send_report(str(message["Message-ID"]).strip(), sender, recipient, action, status)
-            answer = self.readers.get(recipient, _ANSWERS.get(_behaviour(recipient)))
-            if arrives and answer is not None and "Disposition-Notification-To" in message:
-                self.acknowledge(str(message["Message-ID"]).strip(), recipient, answer, self.mdn_form)
+    # --- what was taken ---
 
-    def _take(self, raw: bytes, sender: str, recipients: list[str]) -> str:
-        if not sender:
-            return self._take_report(raw, recipients)
-        issues = check(raw, sender, recipients) if self._checks else []
-        if issues:
-            name = hashlib.sha256(raw).hexdigest()[:16]
-            write_whole(self._refused / f"{name}.eml", raw)
-            write_whole(self._refused / f"{name}.txt", "\n".join(map(str, issues)).encode())
-            return _reply("554 5.6.0", "; ".join(map(str, issues)))
-        message_id = str(_head(raw)["Message-ID"]).strip()
-        path = self._accepted / f"{hashlib.sha256(message_id.encode()).hexdigest()[:32]}.eml"
-        if not path.exists():
-            write_whole(path, raw)
-            return "250 2.6.0 Taken"
-        if path.read_bytes() == raw:
-            return "250 2.6.0 Already taken"
-        return "554 5.6.0 Another message was taken under this Message-ID"
+    def _take(self, raw: bytes, sender: str, recipients: list[str], *, wants_report: bool) -> str:
+        """Keep a message to be judged; another one under the Message-ID of an earlier one is refused."""
+        name = _message_id(_head(raw))
+        place = self._place(name)
+        earlier = [taken.raw for taken in self._taken.unsettled() if taken.message_id == name]
+        if place.exists():
+            earlier.append(place.read_bytes())
+        if name and any(one != raw for one in earlier):
+            return "554 5.6.0 Another message was taken under this Message-ID"
+        fault = self.faults.take(MailFault.TWICE, MailFault.REPORT_TWICE)
+        twice = fault is MailFault.TWICE, fault is MailFault.REPORT_TWICE
+        self._taken.add(Taken(self._taken.new_path(), raw, name, sender, recipients, wants_report, *twice))
+        return "250 2.6.0 Already taken" if raw in earlier else "250 2.6.0 Taken"
+
+    def _conclude(self, taken: Taken) -> None:
+        """Deliver a message that conforms, return any other to its sender."""
+        reasons = _judge.reasons(taken.path, taken.sender, taken.recipients) if self._checks else []
+        if reasons:
+            place = self._refused / f"{hashlib.sha256(taken.raw).hexdigest()[:16]}.eml"
+            write_whole(place.with_suffix(".txt"), "\n".join(reasons).encode())
+            taken.path.replace(place)
+            self._return(taken, _reply("554 5.6.0", "; ".join(reasons)))
+        else:
+            taken.path.replace(self._place(taken.message_id))
+            self._deliver(taken)
+
+    def _return(self, taken: Taken, reason: str) -> None:
+        """Tell the sender that nobody got the message, and why."""
+        for recipient in taken.recipients:
+            self._report(taken.message_id, taken.sender, recipient, "failed", "5.6.0", reason)
+
+    def _deliver(self, taken: Taken) -> None:
+        """Into the mailboxes of this operator; who asked is told of it, and everybody of a failure (RFC 3461 §4.1)."""
+        head = _head(taken.raw)
+        for recipient in taken.recipients:
+            arrives = self._has_mailbox(recipient)
+            for _ in range(arrives + (arrives and taken.extra_copy)):
+                self.mailboxes.deliver(recipient, taken.raw, sender=taken.sender)
+            outcome = ("delivered", "2.0.0") if arrives else ("failed", "5.1.1")
+            for _ in range((taken.wants_report or not arrives) + (taken.wants_report and taken.extra_report)):
+                self._report(taken.message_id, taken.sender, recipient, *outcome)
+            answer = self.readers.get(recipient, _ANSWERS.get(_behaviour(recipient)))
+            if arrives and answer is not None and "Disposition-Notification-To" in head:
+                self._answer(head, taken.sender, recipient, answer, self.mdn_form)
+
+    def _has_mailbox(self, recipient: str) -> bool:
+        return recipient not in self.bounces and _behaviour(recipient) != "retour"
+
+    def _report(
+        self, message_id: str, sender: str, recipient: str, action: str, status: str, reason: str = NO_MAILBOX
+    ) -> None:
+        envelope_id = message_id.strip("<>")
+        dsn = mail_reports.delivery_report(message_id, envelope_id, recipient, action, status, sender, reason)
+        self.mailboxes.deliver(sender, dsn, sender="")
+
+    def _answer(self, head: Message, sender: str, recipient: str, error: str, form: MdnForm) -> None:
+        mdn = mail_reports.read_receipt(_message_id(head), str(head["Subject"]), recipient, sender, error, form)
+        self.mailboxes.deliver(sender, mdn, sender="")
 
     def _take_report(self, raw: bytes, recipients: list[str]) -> str:
         """A report has no sender who could be told of what becomes of it; only reports have none."""
@@ -298,6 +340,8 @@ class MailServer:
         if issues:
             return _reply("554 5.6.0", "; ".join(map(str, issues)))
         write_whole(self._reports / f"{hashlib.sha256(raw).hexdigest()[:32]}.eml", raw)
+        for recipient in filter(self._has_mailbox, recipients):
+            self.mailboxes.deliver(recipient, raw, sender="")
         return "250 2.6.0 Report taken"
 
 
@@ -359,6 +403,10 @@ def _stored(path: Path) -> StoredMessage:
 def _head(raw: bytes) -> Message:
     """The headers of a message; its body is not parsed."""
     return message_from_bytes(raw[: raw.find(b"\r\n\r\n") + 4])
+
+
+def _message_id(head: Message) -> str:
+    return str(head.get("Message-ID", "")).strip()
 
 
 def _header(message: EmailMessage, name: str) -> str:

@@ -39,6 +39,12 @@ def shipment(number: int, mailbox: str = PROFESSIONAL) -> object:
     return replace(small_shipment(recipients=(mailbox,)), message_id=f"<{number}@relais.mssante.fr>")
 
 
+def contents(post: Operator, mailbox: str) -> list[bytes]:
+    """The mails of a mailbox, once all that were taken are judged."""
+    post.mail.settle()
+    return post.mail.mailboxes.contents(mailbox)
+
+
 def until(condition: Callable[[], bool]) -> bool:
     """Wait for something that comes by itself."""
     deadline = time.monotonic() + 30
@@ -103,10 +109,10 @@ def test_what_may_have_arrived_is_not_sent_again_by_itself(
     post.mail.faults.play(fault)
     with pytest.raises(DeliveryError) as caught:
         channel.send(shipment(2))
-    assert len(post.mail.mailboxes.contents(PROFESSIONAL)) == 2
+    assert len(contents(post, PROFESSIONAL)) == 2
     assert caught.value.issues[0].code in ("incomplete", "processing")
     channel.send(shipment(3))
-    assert len(post.mail.mailboxes.contents(PROFESSIONAL)) == 3
+    assert len(contents(post, PROFESSIONAL)) == 3
 
 
 def test_a_refusal_leaves_the_connection_for_the_next(post: Operator, channel: MssChannel) -> None:
@@ -115,6 +121,18 @@ def test_a_refusal_leaves_the_connection_for_the_next(post: Operator, channel: M
         channel.send(shipment(1, NURSE))
     channel.send(shipment(2))
     assert post.mail.connections == 1
+
+
+@pytest.mark.parametrize("fault", [MailFault.BUSY, MailFault.BUSY_AFTER_DATA])
+def test_a_server_that_is_busy_keeps_the_connection(post: Operator, channel: MssChannel, fault: MailFault) -> None:
+    post.mail.faults.play(fault)
+    with pytest.raises(DeliveryError, match="451"):
+        channel.send(shipment(1))
+    channel.send(shipment(2))
+    assert ([stored.message_id for stored in post.mail.messages()], post.mail.connections) == (
+        ["<2@relais.mssante.fr>"],
+        1,
+    )
 
 
 def test_the_exchange_is_evidence(post: Operator, channel: MssChannel) -> None:
@@ -132,9 +150,9 @@ def test_the_exchange_is_evidence(post: Operator, channel: MssChannel) -> None:
 
 def test_delivery_reports_are_asked_for_as_ordered(post: Operator, channel: MssChannel) -> None:
     channel.send(replace(shipment(1), acknowledgements=("reading",)))
-    assert post.mail.mailboxes.contents("plateforme@relais.mssante.fr") == []
+    assert contents(post, SENDER) == []
     channel.send(shipment(2))
-    [report] = post.mail.mailboxes.contents("plateforme@relais.mssante.fr")
+    [report] = contents(post, SENDER)
     assert b"Original-Envelope-Id: 2@relais.mssante.fr" in report
 
 
@@ -143,7 +161,7 @@ def test_mailboxes_that_behave_by_their_name(post: Operator, channel: MssChannel
         channel.send(shipment(1, "inconnu.medecin@cabinet.mssante.fr"))
     for number, name in enumerate(("retour", "lecteur", "refus"), start=2):
         channel.send(shipment(number, f"{name}.medecin@cabinet.mssante.fr"))
-    came = [report for mail in post.mail.mailboxes.contents(SENDER) for report in read_reports(parse(mail))]
+    came = [report for mail in contents(post, SENDER) for report in read_reports(parse(mail))]
     assert sorted((report.message_id[1], report.kind, report.outcome) for report in came) == [
         ("2", "reception", "negative"),
         ("3", "reading", "positive"),

@@ -62,6 +62,7 @@ class Office:
         """Submit a document to the nurse."""
         shipment = replace(small_shipment(document, recipients=(NURSE,)), message_id=f"<{number}@relais.mssante.fr>")
         self.channel.send(shipment)
+        self.post.mail.settle()
 
     def deliver(self, content: bytes | EmailMessage, sender: str = SENDER) -> None:
         """Put a mail into the nurse's mailbox, whatever the operator would say."""

@@ -21,9 +21,14 @@ from relais.cda.model import II, Document
 from relais.cda.writer import write
 from relais.server.delivery.channel import DeliveryError
 from relais.server.delivery.dmp import DmpChannel
+from relais.server.delivery.mail_message import compose
+from relais.server.delivery.mail_reports import parse, read_reports
 from relais.server.delivery.mss import MssChannel
 from relais.server.sandbox import Sandbox
 from relais.server.sandbox.mail_checks import Mail, check, one_patient
+from relais.server.sandbox.mail_judge import UNJUDGED, Judge
+from relais.server.sandbox.mail_queue import MailQueue, Taken
+from relais.server.sandbox.mail_server import MailServer
 from relais.server.settings import Settings
 from support.documents import small_document
 from support.mails import message_of
@@ -307,15 +312,51 @@ def test_nothing_is_taken_without_tls(sandbox: Sandbox) -> None:
         submit(sandbox, b"", tls=False)
 
 
-def test_a_refused_message_is_kept_beside_its_reason(sandbox: Sandbox) -> None:
+def test_a_message_that_does_not_conform_is_taken_set_aside_with_its_reason_and_returned(sandbox: Sandbox) -> None:
     message = message_of(small_shipment(), settings())
     header("X-MSS-INS", "O")(message)
-    with pytest.raises(smtplib.SMTPDataError, match="X-MSS-INS: must be N"):
-        submit(sandbox, message.as_bytes())
+    assert submit(sandbox, message.as_bytes()) == {}
     assert not sandbox.messages()
     [reason] = (sandbox.folder / "mail" / "refused").glob("*.txt")
     assert "ECO.2.4.2" in reason.read_text()
     assert reason.with_suffix(".eml").read_bytes() == message.as_bytes()
+    assert not list((sandbox.folder / "mail" / "taken").iterdir())
+    assert sandbox.mail.mailboxes.contents(PROFESSIONAL) == []
+    [returned] = [report for mail in sandbox.mail.mailboxes.contents(SENDER) for report in read_reports(parse(mail))]
+    assert (returned.kind, returned.outcome, returned.message_id) == ("reception", "negative", message["Message-ID"])
+    assert "X-MSS-INS: must be N" in returned.detail
+
+
+def test_what_was_taken_before_the_process_ended_is_judged_after_the_next_start(tmp_path: Path) -> None:
+    good, bad = (message_of(small_shipment(), settings()) for _ in range(2))
+    header("Message-ID", "<other@relais.mssante.fr>")(bad)
+    header("X-MSS-INS", "O")(bad)
+    queue = MailQueue(tmp_path / "mail" / "taken", lambda taken: None)  # which is never started
+    for message in (bad, good):
+        name = str(message["Message-ID"])
+        queue.add(Taken(queue.new_path(), message.as_bytes(), name, SENDER, [PROFESSIONAL], wants_report=True))
+    server = MailServer(tmp_path / "mail", None)
+    server.start()
+    server.stop()
+    assert [stored.message_id for stored in server.messages()] == [good["Message-ID"]]
+    assert len(list((tmp_path / "mail" / "refused").glob("*.eml"))) == 1
+    assert [report.outcome for mail in server.mailboxes.contents(SENDER) for report in read_reports(parse(mail))] == [
+        "negative",
+        "positive",
+    ]
+
+
+def test_a_judge_whose_process_was_ended_judges_on(tmp_path: Path) -> None:
+    mail = tmp_path / "mail.eml"
+    mail.write_bytes(compose(small_shipment(), settings()))
+    judge = Judge()
+    assert judge.reasons(mail, SENDER, [PROFESSIONAL]) == []
+    assert judge._process is not None
+    judge._process.kill()
+    assert "ECO.2.2.7" in judge.reasons(mail, NURSE, [PROFESSIONAL])[0]
+    judge.close()
+    assert judge.reasons(tmp_path / "none.eml", SENDER, [PROFESSIONAL]) == [f"{UNJUDGED}: FileNotFoundError"]
+    judge.close()
 
 
 def test_the_same_message_twice_is_kept_once_and_another_under_its_id_is_refused(sandbox: Sandbox) -> None:
