@@ -8,8 +8,9 @@ import uuid
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from relais.mappings.context import Resource
+from relais.profiles.code_systems import Coding, Concept
 from relais.profiles.messages import Message
-from relais.profiles.terminology import Check, Coding, Concept, Terminology, TerminologyError
+from relais.profiles.terminology import Check, Terminology, TerminologyError
 from relais.server.fhir.capabilities import EXPANSION_PARAMETERS
 from relais.server.fhir.exchange import Call, Reply
 from relais.server.fhir.json_format import dump

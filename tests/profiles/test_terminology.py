@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from relais.profiles.code_systems import FILTERS, Coding
+from relais.profiles.concept_maps import Match
 from relais.profiles.packages import Registry
-from relais.profiles.terminology import FILTERS, Coding, Match, Terminology, TerminologyError
+from relais.profiles.terminology import Terminology, TerminologyError
 
 ANIMALS = "http://example.org/CodeSystem/animals"
 SNOMED = "http://snomed.info/sct"

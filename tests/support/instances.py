@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from relais.profiles import definitions
+from relais.profiles.code_systems import Coding
 from relais.profiles.definitions import Element
 from relais.profiles.elements import ElementNode, ElementTree
 from relais.profiles.rules import RuleCompiler
 from relais.profiles.snapshots import TYPE_URL, SnapshotError
-from relais.profiles.terminology import Coding, Terminology, TerminologyError
+from relais.profiles.terminology import Terminology, TerminologyError
 from relais.profiles.validator import Validator
 
 Resource = dict[str, Any]
