@@ -130,6 +130,14 @@ _SAME_BOOLEAN = {"1": "true", "0": "false"}
 _SCHEMA_LOCATIONS = ("xsi:schemaLocation", "xsi:noNamespaceSchemaLocation")
 
 
+def is_implied(element: _XML, name: str, value: str) -> bool:
+    """Whether an attribute says of its element what the schema says anyway, or only where the schema is."""
+    local = local_name(name) if name.startswith("{") else name
+    if local == "xsi:type":
+        value = _type(value)
+    return local in _SCHEMA_LOCATIONS or local_name(element.tag) in _IMPLIED.get((local, value), ())
+
+
 def losses(source: _XML, copy: _XML) -> Iterator[Issue]:
     """An issue for each attribute, text and element of `source` that `copy` lacks or says otherwise.
 
@@ -194,16 +202,11 @@ def _attribute_losses(source: _XML, copy: _XML, places: Places) -> Iterator[Issu
 
 
 def _is_attribute_kept(source: _XML, name: str, value: str, copied: str | None) -> bool:
-    local = local_name(name) if name.startswith("{") else name
-    if local == "xsi:type":
-        value, copied = _type(value), _type(copied) if copied else None
     if copied is None:
-        return local in _SCHEMA_LOCATIONS or _is_implied(local, value, local_name(str(source.tag)))
+        return is_implied(source, name, value)
+    if name == _XSI_TYPE:
+        return _type(copied) == _type(value)
     return copied in (value, _SAME_BOOLEAN.get(value))
-
-
-def _is_implied(name: str, value: str, element: str) -> bool:
-    return element in _IMPLIED.get((name, value), ())
 
 
 def _type(name: str) -> str:

@@ -7,17 +7,18 @@ extensions of ANS. Comments, processing instructions and schema locations are no
 from __future__ import annotations
 
 import re
-from base64 import b64decode
-from collections.abc import Callable, Mapping, Sequence
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from itertools import chain
 from typing import Any, NamedTuple, TypeVar
 
 from lxml import etree
 from msgspec.structs import replace
 
 from relais.cda.errors import Issue, UnreadableError, limited
-from relais.cda.losses import losses
+from relais.cda.losses import is_implied, losses
 from relais.cda.model import (
     II,
     Address,
@@ -84,6 +85,8 @@ _WHITE_SPACE = " \t\r\n"
 _STYLE_SHEET = "{http://www.w3.org/1999/XSL/Transform}stylesheet"
 _SELF_DISPLAYED = f"{{urn:asip-sante:ci-sis}}Contenu/{{{V3}}}ClinicalDocument"
 _XSI_TYPE = f"{{{XSI}}}type"
+_NONCHARACTER = "\U0010fffe".encode()
+_REFERENCES = re.compile(rb"&#(x0*10fffe|0*1114110);", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +100,8 @@ class ReadDocument:
 def read(data: bytes) -> ReadDocument:
     """The document in `data`, also inside the style sheet of a self-displaying one (*auto-présentable*).
 
-    What the model cannot hold is found by writing the document again and comparing: nothing can be dropped unseen.
+    Nothing can be dropped unseen: the reader accounts for what it takes in. Unless that is every element, attribute and
+    text, the document is written again and compared with the original, which finds what the model cannot hold.
     Raises UnreadableError for what is not XML (see `parse`) or not a ClinicalDocument.
     """
     root = parse(data).getroot()
@@ -106,12 +110,47 @@ def read(data: bytes) -> ReadDocument:
         message = "not a CDA document: the root must be ClinicalDocument in the namespace urn:hl7-org:v3"
         raise UnreadableError(Issue("fatal", "structure", message, f"/{etree.QName(root).localname}", "CDA R2"))
     etree.strip_tags(clinical, etree.Comment, etree.ProcessingInstruction)
-    document = _document(clinical)
+    account = _Account()
+    document = _document(clinical, account)
     document.self_displaying = clinical is not root
-    copy = write(document)
-    if copy == data:
+    if account.is_balanced(clinical) and not _may_hold_noncharacter(data):
         return ReadDocument(document, [])
-    return ReadDocument(document, list(limited(losses(clinical, parse(copy).getroot()))))
+    return ReadDocument(document, list(limited(losses(clinical, parse(write(document)).getroot()))))
+
+
+def _may_hold_noncharacter(data: bytes) -> bool:
+    """Whether U+10FFFE may stand in a document, which `write` refuses: as such, as a reference, or in UTF-16."""
+    return (
+        (b"\xf4" in data and _NONCHARACTER in data)  # one byte is looked for fifty times as fast as four
+        or (b"&" in data and _REFERENCES.search(data) is not None)
+        or b"\0" in data[:8]
+    )
+
+
+class _Account:
+    """What the readers take in of a document.
+
+    They clear `is_complete` at an element or attribute that they do not know, make nothing of, or take otherwise than
+    `write` would write it. Text is reckoned up at the end, since it may stand anywhere.
+    """
+
+    __slots__ = ("is_complete", "texts")
+
+    def __init__(self) -> None:
+        self.is_complete = True
+        self.texts: list[str] = []  # the text nodes that were taken in, each of them once
+
+    def is_balanced(self, clinical: _XML) -> bool:
+        """Whether everything in the document was taken in: written again, it would lose nothing."""
+        if not self.is_complete:
+            return False
+        everything = etree.tostring(clinical, method="text", encoding="UTF-8", with_tail=False)
+        return _visible("".join(self.texts).encode()) == _visible(everything)
+
+
+def _visible(text: bytes) -> int:
+    """How many bytes of UTF-8 are no white space of XML."""
+    return len(text.translate(None, b" \t\r\n"))
 
 
 # --- tables ---------------------------------------------------------------------------------------------------
@@ -119,37 +158,43 @@ def read(data: bytes) -> ReadDocument:
 # Most parts of the model are read by a table: child of the element, by name (`sdtc:` prefixed for that namespace), →
 # what it fills. Every element is gone through once, and of children that the model has once the first counts.
 
+_Read = Callable[[_XML, _Account], _Part | None]
+_Fill = Callable[[_Fields, _XML, _Account], None]
+
 
 class _Slot(NamedTuple):
-    """Puts what a child says among the fields found so far."""
+    """What a child says: the field that `read` gives, or the fields that `fill` puts among those found so far."""
 
-    fill: Callable[[_Fields, _XML], None]
+    field: str = ""
+    read: _Read[Any] | None = None
+    fill: _Fill | None = None
     repeats: bool = False
 
 
 _Children = Mapping[str, _Slot]
 _Attributes = Mapping[str, str]
-"""Attribute → field."""
-
-_Read = Callable[[_XML], _Part | None]
+"""Attribute → field; no field when the attribute is taken in elsewhere."""
+_Supposed = Mapping[str, Mapping[str, str]]
+"""Children that `write` always writes, for which the model has no field, with their attributes."""
 
 
 def _reader(
     make: Callable[..., _Part | None],
     children: _Children,
     attributes: _Attributes | None = None,
-    own: tuple[str, Callable[[_XML], object]] | None = None,
+    own: tuple[str, _Read[Any]] | None = None,
+    supposed: _Supposed | None = None,
 ) -> _Read[_Part]:
     """Reads a part of the model, which `make` makes of the fields found; None when the element says nothing.
 
     `own` is a field, and what gives it from the element itself.
     """
-    fill = _filler(children, attributes)
+    fill = _filler(children, attributes, supposed)
 
-    def read_part(element: _XML) -> _Part | None:
+    def read_part(element: _XML, account: _Account) -> _Part | None:
         found: _Fields = {}
-        fill(found, element)
-        if own and (content := own[1](element)) is not None:
+        fill(found, element, account)
+        if own and (content := own[1](element, account)) is not None:
             found[own[0]] = content
         return make(**found) if found else None
 
@@ -158,35 +203,64 @@ def _reader(
 
 def _below(name: str, read_part: _Read[_Part]) -> _Read[_Part]:
     """Reads the first child of that name instead of the element."""
-    tag = _clark(name)
-
-    def read_child(element: _XML) -> _Part | None:
-        child = next(element.iterchildren(tag), None)
-        return None if child is None else read_part(child)
-
-    return read_child
+    return _reader(_same, {name: _one("part", read_part)})
 
 
-def _filler(children: _Children, attributes: _Attributes | None = None) -> Callable[[_Fields, _XML], None]:
-    slots = {_clark(name): slot for name, slot in children.items()}
+def _same(part: _Part) -> _Part:
+    return part
 
-    def fill(found: _Fields, element: _XML) -> None:
-        if attributes:
-            for name, value in element.items():
-                if value and name in attributes:
-                    found[attributes[name]] = value  # type: ignore[index]  # lxml-stubs: may be bytes, never is
+
+def _filler(children: _Children, attributes: _Attributes | None = None, supposed: _Supposed | None = None) -> _Fill:
+    """Puts what an element says among the fields found so far, and accounts for all its attributes and children."""
+    known = attributes or {}
+    parts = {_clark(name): (slot.field, slot.read, slot.repeats) for name, slot in children.items() if slot.read}
+    inner = {_clark(name): (slot.fill, slot.repeats) for name, slot in children.items() if slot.fill}
+    fixed = {_clark(name): [stated] for name, stated in (supposed or {}).items()}
+
+    def fill(found: _Fields, element: _XML, account: _Account) -> None:
+        items: list[tuple[str, str]] = element.items()  # type: ignore[assignment]  # lxml-stubs: may be bytes, never is
+        for name, value in items:
+            field = known.get(name)
+            if field and value:
+                found[field] = value
+            elif (field is None or not value) and not is_implied(element, name, value):
+                account.is_complete = False
         if not len(element):
             return
-        seen = set()
+        past: tuple[str, ...] = ()  # children that the model has once and that have come
         for child in element:
             tag = child.tag
-            if tag in slots and tag not in seen:
-                fill_slot, repeats = slots[tag]
-                if not repeats:
-                    seen.add(tag)
-                fill_slot(found, child)
+            if tag in past:
+                account.is_complete = False
+            elif tag in parts:
+                field, read_part, repeats = parts[tag]
+                part = read_part(child, account)
+                if part is None:
+                    account.is_complete = False
+                    past = past if repeats else (*past, tag)
+                elif field not in found:
+                    found[field] = [part] if repeats else part
+                elif repeats:
+                    found[field].append(part)
+                else:
+                    account.is_complete = False
+            elif tag in inner:
+                fill_part, repeats = inner[tag]
+                before = len(found)
+                fill_part(found, child, account)
+                if len(found) == before:
+                    account.is_complete = False
+                past = past if repeats else (*past, tag)
+            elif tag not in fixed:
+                account.is_complete = False
 
-    return fill
+    def fill_checked(found: _Fields, element: _XML, account: _Account) -> None:
+        fill(found, element, account)
+        for tag, stated in fixed.items():
+            if [dict(child.items()) for child in element.iterchildren(tag) if not len(child)] != stated:
+                account.is_complete = False
+
+    return fill_checked if fixed else fill
 
 
 def _clark(name: str) -> str:
@@ -194,31 +268,25 @@ def _clark(name: str) -> str:
     return f"{{{SDTC if prefix else V3}}}{local}"
 
 
-def _one(field: str, read_part: Callable[[_XML], object]) -> _Slot:
+def _one(field: str, read_part: _Read[Any]) -> _Slot:
     """The field is what `read_part` makes of the child."""
-
-    def fill(found: _Fields, element: _XML) -> None:
-        part = read_part(element)
-        if part is not None:
-            found.setdefault(field, part)
-
-    return _Slot(fill)
+    return _Slot(field, read_part)
 
 
-def _each(field: str, read_part: Callable[[_XML], object]) -> _Slot:
+def _each(field: str, read_part: _Read[Any]) -> _Slot:
     """The field lists what `read_part` makes of each child of that name."""
-
-    def fill(found: _Fields, element: _XML) -> None:
-        part = read_part(element)
-        if part is not None:
-            found.setdefault(field, []).append(part)
-
-    return _Slot(fill, repeats=True)
+    return _Slot(field, read_part, repeats=True)
 
 
-def _inside(children: _Children, attributes: _Attributes | None = None, *, repeats: bool = False) -> _Slot:
+def _inside(
+    children: _Children,
+    attributes: _Attributes | None = None,
+    supposed: _Supposed | None = None,
+    *,
+    repeats: bool = False,
+) -> _Slot:
     """The child has no part of its own in the model: what it holds belongs to that of its parent."""
-    return _Slot(_filler(children, attributes), repeats)
+    return _Slot(fill=_filler(children, attributes, supposed), repeats=repeats)
 
 
 def _moment(value: str, null_flavor: str) -> _Slot:
@@ -226,32 +294,79 @@ def _moment(value: str, null_flavor: str) -> _Slot:
     return _inside({}, {"value": value, "nullFlavor": null_flavor})
 
 
+def _moved(read_part: _Read[_Part]) -> _Read[_Part]:
+    """Reads what `write` writes in another place."""
+
+    def read_moved(element: _XML, account: _Account) -> _Part | None:
+        account.is_complete = False
+        return read_part(element, account)
+
+    return read_moved
+
+
 # --- text and simple values -----------------------------------------------------------------------------------
 
 
-def _value_of(element: _XML) -> str | None:
-    return element.get("value") or None
+def _attribute(name: str) -> _Read[str]:
+    """Reads an element that has nothing but that attribute."""
+
+    def read_attribute(element: _XML, account: _Account) -> str | None:
+        items = element.items()
+        if len(items) != 1 or len(element):
+            account.is_complete = False
+        return element.get(name) or None
+
+    return read_attribute
 
 
-def _code_of(element: _XML) -> str | None:
-    return element.get("code") or None
+_value_of = _attribute("value")
+_code_of = _attribute("code")
 
 
-def _string(element: _XML) -> str | None:
-    """The text of an element, white space at its ends removed; that of a mixed element without its children's."""
+def _string(element: _XML, account: _Account) -> str | None:
+    """The text of an element that has nothing else, white space at its ends removed."""
+    if len(element) or element.items():
+        account.is_complete = False
+    return _text_of(element, account)
+
+
+def _text_of(element: _XML, account: _Account) -> str | None:
+    """The text of an element without that of its children, white space at the ends removed."""
     if not len(element):
-        return (element.text or "").strip(_WHITE_SPACE) or None
-    pieces = [element.text, *(child.tail for child in element)]
-    return " ".join(stripped for piece in pieces if piece and (stripped := piece.strip(_WHITE_SPACE))) or None
+        if (text := element.text) is None:
+            return None
+        account.texts.append(text)
+        return text.strip(_WHITE_SPACE) or None
+    pieces = [piece for piece in (element.text, *(child.tail for child in element)) if piece]
+    account.texts += pieces
+    return " ".join(stripped for piece in pieces if (stripped := piece.strip(_WHITE_SPACE))) or None
 
 
-def _integer(element: _XML) -> int | None:
+def _number(element: _XML, account: _Account) -> int | None:
+    """The attribute `value` as an integer."""
     text = element.get("value")
-    return int(text) if text and _INTEGER.fullmatch(text) else None
+    number = int(text) if text and _INTEGER.fullmatch(text) else None
+    if text is not None and text != str(number):
+        account.is_complete = False
+    return number
 
 
-def _boolean(element: _XML, name: str = "value") -> bool | None:
-    return _BOOLEANS.get(element.get(name, ""))
+def _flag(name: str) -> _Read[bool]:
+    """Reads an attribute that is a Boolean."""
+
+    def read_flag(element: _XML, account: _Account) -> bool | None:
+        value = element.get(name)
+        if value is None:
+            return None
+        if value not in _BOOLEANS:
+            account.is_complete = False
+        return _BOOLEANS.get(value)
+
+    return read_flag
+
+
+_integer: _Read[int] = _reader(_same, {}, {"value": ""}, ("part", _number))
+_boolean: _Read[bool] = _reader(_same, {}, {"value": ""}, ("part", _flag("value")))
 
 
 # --- data types -----------------------------------------------------------------------------------------------
@@ -259,16 +374,19 @@ def _boolean(element: _XML, name: str = "value") -> bool | None:
 _NULL_FLAVOR = {"nullFlavor": "null_flavor"}
 
 _ii = _reader(II, {}, {"root": "root", "extension": "extension"} | _NULL_FLAVOR)
-_text = _reader(Text, {"reference": _moment("reference", "reference_null_flavor")}, _NULL_FLAVOR, ("value", _string))
+_text = _reader(Text, {"reference": _moment("reference", "reference_null_flavor")}, _NULL_FLAVOR, ("value", _text_of))
 _qualifier = _reader(
     Qualifier,
-    {"name": _one("name", lambda element: _code(element)), "value": _one("value", lambda element: _code(element))},
+    {
+        "name": _one("name", lambda element, account: _code(element, account)),
+        "value": _one("value", lambda element, account: _code(element, account)),
+    },
 )
 _code: _Read[Code] = _reader(
     Code,
     {
         "originalText": _one("original_text", _text),
-        "translation": _each("translations", lambda element: _code(element)),
+        "translation": _each("translations", lambda element, account: _code(element, account)),
         "qualifier": _each("qualifiers", _qualifier),
     },
     {
@@ -280,18 +398,15 @@ _code: _Read[Code] = _reader(
     }
     | _NULL_FLAVOR,
 )
-_interval = _reader(
-    Interval,
-    {"low": _moment("low", "low_null_flavor"), "high": _moment("high", "high_null_flavor")},
-    {"value": "value"} | _NULL_FLAVOR,
-)
+_BOUNDS = {"low": _moment("low", "low_null_flavor"), "high": _moment("high", "high_null_flavor")}
+_interval = _reader(Interval, _BOUNDS, {"value": "value"} | _NULL_FLAVOR)
 
 
-def _name_part(element: _XML) -> NamePart | None:
-    text = _string(element)
-    return NamePart(text, element.get("qualifier") or None) if text else None
+def _make_name_part(text: str | None = None, qualifier: str | None = None) -> NamePart | None:
+    return NamePart(text, qualifier) if text else None
 
 
+_name_part = _reader(_make_name_part, {}, {"qualifier": "qualifier"}, ("text", _text_of))
 _name = _reader(
     PersonName,
     {
@@ -301,7 +416,7 @@ _name = _reader(
         "suffix": _one("suffix", _string),
     },
     _NULL_FLAVOR,
-    ("text", _string),
+    ("text", _text_of),
 )
 _address = _reader(
     Address,
@@ -326,36 +441,46 @@ _address = _reader(
 _telecom = _reader(Telecom, {}, {"value": "value", "use": "use"} | _NULL_FLAVOR)
 
 
-def _payload(element: _XML) -> bytes | None:
-    """The decoded bytes; text that is not Base64 although it should be is left out, and `losses` says so."""
-    text = _string(element)
-    if text is None:
-        return None
-    if element.get("representation") != "B64":
-        return text.encode()
+def _payload(element: _XML, account: _Account) -> bytes | None:
+    """The decoded bytes; text that is not Base64 although it should be is left out, which `losses` says."""
+    text, representation = _text_of(element, account), element.get("representation")
+    if representation is None:
+        return text.encode() if text else None
+    digits = "".join((text or "").split())
+    data = _decoded(digits) if representation == "B64" else (text or "").encode()
+    if representation != "B64" or data is None or b64encode(data).decode() != digits:
+        account.is_complete = False
+    return data or None
+
+
+def _decoded(digits: str) -> bytes | None:
     try:
-        return b64decode("".join(text.split()), validate=True) or None
+        return b64decode(digits, validate=True) or None
     except ValueError:
         return None
 
 
 _media = _reader(
-    Media, {"reference": _one("reference", _value_of)}, {"mediaType": "media_type"} | _NULL_FLAVOR, ("data", _payload)
+    Media,
+    {"reference": _one("reference", _value_of)},
+    {"mediaType": "media_type", "representation": ""} | _NULL_FLAVOR,
+    ("data", _payload),
 )
 
 
-def _value(element: _XML) -> Value | None:
+def _value(element: _XML, account: _Account) -> Value | None:
     kind = element.get(_XSI_TYPE, "").rpartition(":")[2]
-    return _VALUES[kind](element) if kind in _VALUES else _unmodelled(element)
+    return _VALUES[kind](element, account) if kind in _VALUES else _unmodelled(element, account)
 
 
-def _encapsulated(element: _XML) -> Media | Text | None:
+def _encapsulated(element: _XML, account: _Account) -> Media | Text | None:
     is_media = "mediaType" in element.attrib or "representation" in element.attrib
-    return _media(element) if is_media else _text(element)
+    return _media(element, account) if is_media else _text(element, account)
 
 
-def _unmodelled(element: _XML) -> Unmodelled:
+def _unmodelled(element: _XML, account: _Account) -> Unmodelled:
     """The element as canonical XML, with the namespaces that its xsi:type values name."""
+    account.is_complete = False  # such values are rare: the comparison may judge them
     types = [node.get(_XSI_TYPE, "") for node in element.iter()]
     prefixes = sorted({prefix for prefix, colon, _ in (name.partition(":") for name in types) if colon})
     canonical = etree.tostring(
@@ -364,30 +489,35 @@ def _unmodelled(element: _XML) -> Unmodelled:
     return Unmodelled(canonical.decode())
 
 
-_VALUES: dict[str, Callable[[_XML], Value | None]] = {
+_TYPED = _NULL_FLAVOR | {_XSI_TYPE: ""}
+_VALUES: dict[str, _Read[Value]] = {
     "CD": _code,
     "CE": _code,
     "CV": _code,
     "CS": _code,
     "ED": _encapsulated,
-    "IVL_TS": _interval,
-    "PQ": _reader(Quantity, {}, {"value": "value", "unit": "unit"} | _NULL_FLAVOR),
-    "ST": _reader(String, {}, _NULL_FLAVOR, ("value", _string)),
-    "BL": _reader(Boolean, {}, _NULL_FLAVOR, ("value", _boolean)),
-    "INT": _reader(Integer, {}, _NULL_FLAVOR, ("value", _integer)),
-    "TS": _reader(Timestamp, {}, {"value": "value"} | _NULL_FLAVOR),
+    "IVL_TS": _reader(Interval, _BOUNDS, {"value": "value"} | _TYPED),
+    "PQ": _reader(Quantity, {}, {"value": "value", "unit": "unit"} | _TYPED),
+    "ST": _reader(String, {}, _TYPED, ("value", _text_of)),
+    "BL": _reader(Boolean, {}, {"value": ""} | _TYPED, ("value", _flag("value"))),
+    "INT": _reader(Integer, {}, {"value": ""} | _TYPED, ("value", _number)),
+    "TS": _reader(Timestamp, {}, {"value": "value"} | _TYPED),
 }
 
 
 # --- people and organisations ---------------------------------------------------------------------------------
 
 
-def _fill_organization_name(found: _Fields, element: _XML) -> None:
+def _fill_organization_name(found: _Fields, element: _XML, account: _Account) -> None:
     """A name; why there is none, as long as none was found."""
-    if text := _string(element):
+    null_flavor = element.get("nullFlavor")
+    text = _text_of(element, account)
+    if len(element) or len(element.items()) > (null_flavor is not None) or (text and null_flavor is not None):
+        account.is_complete = False
+    if text:
         found.setdefault("names", []).append(text)
         found.pop("name_null_flavor", None)
-    elif "names" not in found and (null_flavor := element.get("nullFlavor")):
+    elif "names" not in found and null_flavor:
         found.setdefault("name_null_flavor", null_flavor)
 
 
@@ -399,7 +529,7 @@ _organization = _reader(
     Organization,
     {
         "id": _each("ids", _ii),
-        "name": _Slot(_fill_organization_name, repeats=True),
+        "name": _Slot(fill=_fill_organization_name, repeats=True),
         "standardIndustryClassCode": _one("industry_class", _code),
     }
     | _CONTACT,
@@ -471,6 +601,17 @@ _patient = _reader(
     }
     | _CONTACT,
 )
+_stated_record_target: _Read[list[Patient]] = _reader(_same, {"patientRole": _each("part", _patient)})
+
+
+def _record_target(element: _XML, account: _Account) -> list[Patient] | None:
+    """The patients of one recordTarget, which `write` gives one each."""
+    patients = _stated_record_target(element, account)
+    if patients and len(patients) > 1:
+        account.is_complete = False
+    return patients
+
+
 _data_enterer = _reader(DataEnterer, {"time": _one("time", _value_of), "assignedEntity": _one("assigned", _assigned)})
 _recipient = _reader(
     Recipient,
@@ -487,12 +628,14 @@ _recipient = _reader(
     {"typeCode": "type_code"},
 )
 _stated_authenticator = _reader(
-    Authenticator, {"time": _one("time", _value_of), "assignedEntity": _one("assigned", _assigned)}
+    Authenticator,
+    {"time": _one("time", _value_of), "assignedEntity": _one("assigned", _assigned)},
+    supposed={"signatureCode": {"code": "S"}},
 )
 
 
-def _authenticator(element: _XML) -> Authenticator:
-    return _stated_authenticator(element) or Authenticator()
+def _authenticator(element: _XML, account: _Account) -> Authenticator:
+    return _stated_authenticator(element, account) or Authenticator()
 
 
 _participant = _reader(
@@ -509,22 +652,22 @@ _participant = _reader(
     {"typeCode": "type_code"},
 )
 _order = _reader(Order, {"order": _inside({"id": _each("ids", _ii), "code": _one("code", _code)})})
-_stated_performer = _reader(
-    Performer,
-    {
-        "functionCode": _one("function_code", _code),  # of a serviceEvent
-        "sdtc:functionCode": _one("function_code", _code),  # of an entry
-        "time": _one("time", _interval),
-        "assignedEntity": _one("assigned", _assigned),
-    },
-    {"typeCode": "type_code"},
-)
+_PERFORMER = {"time": _one("time", _interval), "assignedEntity": _one("assigned", _assigned)}
+_FUNCTION = _one("function_code", _code)
+_MOVED_FUNCTION = _one("function_code", _moved(_code))
 
 
-def _performer(element: _XML) -> Performer:
-    return _stated_performer(element) or Performer()
+def _performer(children: dict[str, _Slot]) -> _Slot:
+    read_stated = _reader(Performer, children | _PERFORMER, {"typeCode": "type_code"})
+
+    def read_performer(element: _XML, account: _Account) -> Performer:
+        return read_stated(element, account) or Performer()
+
+    return _each("performers", read_performer)
 
 
+_event_performer = _performer({"functionCode": _FUNCTION, "sdtc:functionCode": _MOVED_FUNCTION})
+_entry_performer = _performer({"functionCode": _MOVED_FUNCTION, "sdtc:functionCode": _FUNCTION})
 _service_event = _reader(
     ServiceEvent,
     {
@@ -533,7 +676,7 @@ _service_event = _reader(
                 "id": _each("ids", _ii),
                 "code": _one("code", _code),
                 "effectiveTime": _one("time", _interval),
-                "performer": _each("performers", _performer),
+                "performer": _event_performer,
             },
             {"classCode": "class_code"},
         )
@@ -552,11 +695,21 @@ _related_document = _reader(
     },
     {"typeCode": "type_code"},
 )
-_stated_consent = _reader(Consent, {"consent": _inside({"id": _each("ids", _ii), "code": _one("code", _code)})})
+_stated_consent = _reader(
+    Consent,
+    {
+        "consent": _inside(
+            {"id": _each("ids", _ii), "code": _one("code", _code)}, supposed={"statusCode": {"code": "completed"}}
+        )
+    },
+)
 
 
-def _consent(element: _XML) -> Consent:
-    return _stated_consent(element) or Consent()
+def _consent(element: _XML, account: _Account) -> Consent:
+    stated = _stated_consent(element, account)
+    if stated is None:
+        account.is_complete = False
+    return stated or Consent()
 
 
 _facility = _reader(
@@ -586,70 +739,75 @@ _encounter = _reader(
 )
 
 
-def _make_header(patients: Sequence[Patient] = (), language: str | None = None, **fields: Any) -> Header:
-    patient, *others = patients or [Patient()]
-    return Header(patient=patient, other_patients=others, language=language, **fields)
-
-
-_header = _reader(
-    _make_header,
-    {
-        "templateId": _each("template_ids", _ii),
-        "id": _one("id", _ii),
-        "code": _one("code", _code),
-        "title": _one("title", _string),
-        "effectiveTime": _one("effective_time", _value_of),
-        "confidentialityCode": _one("confidentiality", _code),
-        "languageCode": _one("language", _code_of),
-        "setId": _one("set_id", _ii),
-        "versionNumber": _one("version_number", _integer),
-        "recordTarget": _inside({"patientRole": _each("patients", _patient)}, repeats=True),
-        "author": _each("authors", _author),
-        "dataEnterer": _one("data_enterer", _data_enterer),
-        "informant": _each("informants", _informant),
-        "custodian": _inside(
-            {"assignedCustodian": _inside({"representedCustodianOrganization": _one("custodian", _organization)})}
-        ),
-        "informationRecipient": _each("recipients", _recipient),
-        "legalAuthenticator": _one("legal_authenticator", _authenticator),
-        "authenticator": _each("authenticators", _authenticator),
-        "participant": _each("participants", _participant),
-        "inFulfillmentOf": _each("orders", _order),
-        "documentationOf": _each("service_events", _service_event),
-        "relatedDocument": _each("related_documents", _related_document),
-        "authorization": _each("consents", _consent),
-        "componentOf": _one("encounter", _below("encompassingEncounter", _encounter)),
-    },
-)
+_HEADER = {
+    "templateId": _each("template_ids", _ii),
+    "id": _one("id", _ii),
+    "code": _one("code", _code),
+    "title": _one("title", _string),
+    "effectiveTime": _one("effective_time", _value_of),
+    "confidentialityCode": _one("confidentiality", _code),
+    "languageCode": _one("language", _code_of),
+    "setId": _one("set_id", _ii),
+    "versionNumber": _one("version_number", _integer),
+    "recordTarget": _each("record_targets", _record_target),
+    "author": _each("authors", _author),
+    "dataEnterer": _one("data_enterer", _data_enterer),
+    "informant": _each("informants", _informant),
+    "custodian": _inside(
+        {"assignedCustodian": _inside({"representedCustodianOrganization": _one("custodian", _organization)})}
+    ),
+    "informationRecipient": _each("recipients", _recipient),
+    "legalAuthenticator": _one("legal_authenticator", _authenticator),
+    "authenticator": _each("authenticators", _authenticator),
+    "participant": _each("participants", _participant),
+    "inFulfillmentOf": _each("orders", _order),
+    "documentationOf": _each("service_events", _service_event),
+    "relatedDocument": _each("related_documents", _related_document),
+    "authorization": _each("consents", _consent),
+    "componentOf": _one("encounter", _below("encompassingEncounter", _encounter)),
+}
 
 
 # --- body -----------------------------------------------------------------------------------------------------
 
 
-def _narrative(element: _XML) -> list[Node]:
-    nodes: list[Node] = [element.text] if element.text else []
+def _narrative(element: _XML, account: _Account) -> list[Node]:
+    nodes: list[Node] = []
+    if text := element.text:
+        nodes.append(text)
+        account.texts.append(text)
     for child in element if len(element) else ():
         if name := _narrative_name(child.tag):
-            attributes = {str(key): str(said) for key, said in child.items() if _narrative_name(str(key))}
-            nodes.append(Element(name, attributes, _narrative(child)))
-        if child.tail:
+            items: list[tuple[str, str]] = child.items()  # type: ignore[assignment]
+            attributes = {key: said for key, said in items if is_name(key)} if items else {}
+            if len(attributes) != len(items):
+                account.is_complete = False
+            nodes.append(Element(name, attributes, _narrative(child, account)))
+        else:
+            account.is_complete = False
+        if tail := child.tail:
+            account.texts.append(tail)
             previous = nodes.pop() if nodes and isinstance(nodes[-1], str) else ""
-            nodes.append(f"{previous}{child.tail}")
+            nodes.append(f"{previous}{tail}")
     return nodes
 
 
 @lru_cache(maxsize=256)
 def _narrative_name(tag: str) -> str | None:
-    """The name of a narrative element or attribute; None for one that a narrative does not have."""
+    """The name of a narrative element; None for an element that a narrative does not have."""
     name = local_name(tag)  # gives names outside HL7 V3 a prefix
     return name if is_name(name) else None
 
 
-def _fill_narrative(found: _Fields, element: _XML) -> None:
-    if nodes := _narrative(element):
+def _fill_narrative(found: _Fields, element: _XML, account: _Account) -> None:
+    if nodes := _narrative(element, account):
         found["text"] = nodes
-    if text_id := element.get("ID"):
-        found["text_id"] = text_id
+    items: list[tuple[str, str]] = element.items()  # type: ignore[assignment]
+    for name, value in items:
+        if name == "ID" and value:
+            found["text_id"] = value
+        elif not is_implied(element, name, value):
+            account.is_complete = False
 
 
 _product = _reader(
@@ -711,16 +869,17 @@ _EXTERNALS = ("externalDocument", "externalAct", "externalObservation", "externa
 _reference = _reader(_make_reference, {kind: _external(kind) for kind in _EXTERNALS}, {"typeCode": "type_code"})
 
 
-def _make_statement(kind: str, class_code: str = "", negation: str = "", **fields: Any) -> Statement:
-    return Statement(kind, class_code, negation=_BOOLEANS.get(negation), **fields)
+def _make_statement(kind: str, class_code: str = "", **fields: Any) -> Statement:
+    return Statement(kind, class_code, **fields)
 
 
 def _make_relationship(
-    type_code: str = "", statement: Statement | None = None, inversion: str = "", sequence_number: int | None = None
+    type_code: str = "",
+    statement: Statement | None = None,
+    inversion: bool | None = None,
+    sequence_number: int | None = None,
 ) -> Relationship | None:
-    if statement is None:
-        return None
-    return Relationship(type_code, statement, _BOOLEANS.get(inversion), sequence_number)
+    return Relationship(type_code, statement, inversion, sequence_number) if statement else None
 
 
 def _statement(kind: str) -> _Slot:
@@ -738,7 +897,7 @@ def _statement(kind: str) -> _Slot:
         "interpretationCode": _each("interpretations", _code),
         "methodCode": _each("methods", _code),
         "targetSiteCode": _each("target_sites", _code),
-        "performer": _each("performers", _performer),
+        "performer": _entry_performer,
         "author": _each("authors", _entry_author),
         "informant": _each("informants", _informant),
         "participant": _each("participants", _entry_participant),
@@ -747,11 +906,12 @@ def _statement(kind: str) -> _Slot:
         "product" if kind == "supply" else "consumable": _one("product", _product),
     }
     if kind == "organizer":
-        children["component"] = _each("relationships", lambda element: _component(element))
+        children["component"] = _each("relationships", lambda element, account: _component(element, account))
     else:
-        children["entryRelationship"] = _each("relationships", lambda element: _relationship(element))
-    attributes = {"classCode": "class_code", "moodCode": "mood_code", "negationInd": "negation", "ID": "xml_id"}
-    return _one("statement", _reader(partial(_make_statement, kind), children, attributes))
+        children["entryRelationship"] = _each("relationships", lambda element, account: _relationship(element, account))
+    attributes = {"classCode": "class_code", "moodCode": "mood_code", "negationInd": "", "ID": "xml_id"}
+    make = partial(_make_statement, kind)
+    return _one("statement", _reader(make, children, attributes, ("negation", _flag("negationInd"))))
 
 
 _STATEMENTS = {
@@ -768,16 +928,20 @@ _STATEMENTS = {
     )
 }
 _RELATED = {"sequenceNumber": _one("sequence_number", _integer)} | _STATEMENTS
-_RELATION = {"typeCode": "type_code", "inversionInd": "inversion"}
-_relationship = _reader(_make_relationship, _RELATED, _RELATION)
-_component = _reader(partial(_make_relationship, type_code="COMP"), _RELATED, _RELATION)
+_RELATION = {"typeCode": "type_code", "inversionInd": ""}
+_INVERSION = ("inversion", _flag("inversionInd"))
+_relationship = _reader(_make_relationship, _RELATED, _RELATION, _INVERSION)
+_stated_component = _reader(partial(_make_relationship, type_code="COMP"), _RELATED, _RELATION, _INVERSION)
 
 
-def _make_entry(statement: Statement) -> Statement:
-    return statement
+def _component(element: _XML, account: _Account) -> Relationship | None:
+    """The component of an organizer, which `write` writes without attributes."""
+    if element.get("typeCode", "COMP") != "COMP" or element.get("inversionInd") is not None:
+        account.is_complete = False
+    return _stated_component(element, account)
 
 
-_entry = _reader(_make_entry, _STATEMENTS)
+_entry: _Read[Statement] = _reader(lambda statement: statement, _STATEMENTS)
 _section: _Read[Section] = _reader(
     Section,
     {
@@ -787,27 +951,30 @@ _section: _Read[Section] = _reader(
                 "id": _one("id", _ii),
                 "code": _one("code", _code),
                 "title": _one("title", _string),
-                "text": _Slot(_fill_narrative),
+                "text": _Slot(fill=_fill_narrative),
                 "author": _each("authors", _entry_author),
                 "entry": _each("entries", _entry),
-                "component": _each("sections", lambda element: _section(element)),
+                "component": _each("sections", lambda element, account: _section(element, account)),
             }
         )
     },
 )
-_body = _filler(
-    {
-        "component": _inside(
-            {
-                "structuredBody": _inside({"component": _each("sections", _section)}),
-                "nonXMLBody": _inside({"text": _one("non_xml_body", _media)}),
-            }
-        )
-    },
-)
+_BODY = {
+    "component": _inside(
+        {
+            "structuredBody": _inside({"component": _each("sections", _section)}),
+            "nonXMLBody": _inside({"text": _one("non_xml_body", _media)}),
+        }
+    )
+}
+_ALWAYS = {"realmCode": {"code": "FR"}, "typeId": {"root": "2.16.840.1.113883.1.3", "extension": "POCD_HD000040"}}
+_fill_document = _filler(_HEADER | _BODY, supposed=_ALWAYS)
 
 
-def _document(clinical: _XML) -> Document:
+def _document(clinical: _XML, account: _Account) -> Document:
     found: _Fields = {}
-    _body(found, clinical)
-    return Document(_header(clinical) or _make_header(), **found)
+    _fill_document(found, clinical, account)
+    found.setdefault("language", None)
+    patient, *others = chain(*found.pop("record_targets", [[Patient()]]))
+    body = {name: found.pop(name) for name in ("sections", "non_xml_body") if name in found}
+    return Document(Header(patient=patient, other_patients=others, **found), **body)

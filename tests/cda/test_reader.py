@@ -409,11 +409,12 @@ def test_the_narrative_is_kept_to_the_letter() -> None:
 
 def test_a_foreign_narrative_element_is_reported_and_its_neighbours_kept() -> None:
     data = write(small_document()).replace(
-        b"<paragraph>Patiente suivie", b'<paragraph x:a="1" xmlns:x="urn:x">Patiente<x:b>c</x:b> suivie'
+        b"<paragraph>Patiente suivie",
+        b'<paragraph x:a="1" xmlns:x="urn:x" h:ID="i" xmlns:h="urn:hl7-org:v3">Patiente<x:b>c</x:b> suivie',
     )
     result = read(data)
     assert result.document == small_document()
-    assert sorted(issue.path.rpartition("/")[2] for issue in result.issues) == ["@{urn:x}a", "{urn:x}b"]
+    assert sorted(issue.path.rpartition("/")[2] for issue in result.issues) == ["@ID", "@{urn:x}a", "{urn:x}b"]
 
 
 def test_a_noncharacter_is_refused_with_its_place() -> None:
