@@ -36,7 +36,9 @@ class Shipment:
 
     What is hidden from whom stands in the confidentiality codes of the entry. To `withdraw`, the document and its entry
     are those that were sent. `annuls` is the Message-ID of the mail that brought the former version to the recipient.
-    `follows`: the receiver has, or may have, a version that a document which replaces one takes the place of.
+    `follows`: the receiver has, or may have, a version that a document which replaces one takes the place of. `secret`:
+    the DMP is to keep the access from the legal representatives of a minor. `visibility_only`: the document says what
+    the version before it said, and is hidden from others.
     """
 
     document: bytes
@@ -47,6 +49,8 @@ class Shipment:
     acknowledgements: tuple[Acknowledgement, ...] = EVERY_ACKNOWLEDGEMENT
     annuls: str = ""
     follows: bool = True
+    secret: bool = False
+    visibility_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ class DmpChannel:
         self._dmp.address(PROVIDE_AND_REGISTER.endpoint)
         self._check_size(shipment)
         lot = shipment.submission.submission_set
-        who = vihf.sender(lot.author, self._settings)
+        who = replace(vihf.sender(lot.author, self._settings), secret=shipment.secret)
         documents = DmpDocuments(self._dmp, who)
         if shipment.action == "withdraw":
             return self._withdraw(shipment, documents)

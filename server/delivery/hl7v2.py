@@ -129,10 +129,11 @@ def order_of(shipment: Shipment, document: Document, settings: Settings) -> Tran
     message: dict[str, MessageType] = {"MDM": "MDM", "ORU": "ORU"}
     flags = {_HIDDEN[code.code]: True for code in entry.confidentiality if code.code in _HIDDEN}
     replaces = shipment.follows and bool(replaced_ids(document.header))
+    action = _action(shipment, entry.action, replaces=replaces)
     return TransmissionOrder(
         control_id=control_id(shipment.message_id),
         time=f"{lot.submission_time}+0000",
-        action=_action(shipment, entry.action, replaces=replaces),
+        action=action,
         sending=Endpoint(settings.hl7v2_sending_application, settings.hl7v2_sending_facility or facility),
         receiving=Endpoint(settings.hl7v2_receiving_application, settings.hl7v2_receiving_facility),
         flags=Flags(
@@ -141,6 +142,8 @@ def order_of(shipment: Shipment, document: Document, settings: Settings) -> Tran
             to_patient=any(party.is_patient for party in recipients),
             want_reception="reception" in shipment.acknowledgements,
             want_reading="reading" in shipment.acknowledgements,
+            secret_connection=shipment.secret,
+            visibility_change_only=shipment.visibility_only and action == "replace",
             **flags,
         ),
         message=message[settings.hl7v2_message],

@@ -49,7 +49,7 @@ from sqlalchemy import (
 from relais.cda.xds import Submission
 from relais.server.delivery.channel import EVERY_ACKNOWLEDGEMENT, Acknowledgement, Action
 from relais.server.store.schema import Bytewise, Key, metadata
-from relais.server.store.statements import Statement
+from relais.server.store.statements import Statement, read_all, without_waiting
 from relais.server.store.store import Store, to_datetime, to_microseconds
 
 State = Literal["waiting", "delivered", "unconfirmed", "dead", "cancelled"]
@@ -114,6 +114,7 @@ class Consignment:
     """What is fixed when an order is accepted and the same on every attempt (see `channel.Shipment`).
 
     `looked_up_for` is the carrier (`Type/[id]`) in whose care team the mailbox was found; empty where it was named.
+    `secret` and `visibility_only` as there.
     """
 
     submission: Submission
@@ -122,6 +123,8 @@ class Consignment:
     acknowledgements: tuple[Acknowledgement, ...] = EVERY_ACKNOWLEDGEMENT
     annuls: str = ""
     looked_up_for: str = ""
+    secret: bool = False
+    visibility_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,11 +298,12 @@ def lease(
         return None
     key, task, channel, recipient, lineage, consignment, attempts, spent, document, action, subject = row
     number = attempts + 1
-    _TAKE.run(connection, {"of_key": key, "attempts": number, "leased_until": to_microseconds(now + duration)})
-    _BEGIN.run(connection, {"delivery": key, "number": number, "started": time})
-    doubtful = number > 1 and _EARLIER_IN_DOUBT.first(connection, {"of_key": key, "of_number": number}) is not None
     before = {"of_key": key, "lineage": lineage, "channel": channel, "recipient": recipient, "document": document}
-    last = _NEWEST_BEFORE.first(connection, before)
+    with without_waiting(connection):
+        _TAKE.run(connection, {"of_key": key, "attempts": number, "leased_until": to_microseconds(now + duration)})
+        _BEGIN.run(connection, {"delivery": key, "number": number, "started": time})
+        doubtful = number > 1 and _EARLIER_IN_DOUBT.first(connection, {"of_key": key, "of_number": number}) is not None
+        last = _NEWEST_BEFORE.first(connection, before)
     return Leased(
         key,
         task,
@@ -586,18 +590,18 @@ def mailboxes(connection: Connection, document: str) -> dict[str, State]:
 
 def order(connection: Connection, task: str) -> tuple[Order, tuple[Delivery, ...]] | None:
     """An order and its deliveries, by the id of its Task."""
-    found = _ORDER.first(connection, {"task": task})
-    if found is None:
+    found, made, owed = read_all(connection, (_ORDER, _ATTEMPTS, _DELIVERIES), {"task": task})
+    if not found:
         return None
     attempts: defaultdict[int, list[Attempt]] = defaultdict(list)
-    for delivery, number, started, ended, outcome, detail in _ATTEMPTS.all(connection, {"task": task}):
+    for delivery, number, started, ended, outcome, detail in made:
         end = None if ended is None else to_datetime(ended)
         attempts[delivery].append(Attempt(number, to_datetime(started), end, outcome, detail))
     deliveries = tuple(
         Delivery(key, channel, recipient, state, to_datetime(due), tuple(attempts[key]), reason or "", message_id)
-        for key, channel, recipient, state, due, reason, message_id in _DELIVERIES.all(connection, {"task": task})
+        for key, channel, recipient, state, due, reason, message_id in owed
     )
-    document, focus, subject, placed, action, priority, requester = found
+    document, focus, subject, placed, action, priority, requester = found[0]
     return Order(task, document, focus, subject, to_datetime(placed), action, priority, requester), deliveries
 
 

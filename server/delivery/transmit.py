@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Literal, get_args
 
 from relais.cda.datatypes import PARIS
@@ -26,6 +27,7 @@ from relais.server.delivery import (
     hl7v2,
     lot_author,
     outbox,
+    reissue,
     same_patient,
     stored_documents,
     story,
@@ -48,8 +50,9 @@ from relais.server.settings import Settings
 BLOCKING_RULES = frozenset({APPROVAL_RULE, OPPOSITION_RULE})
 """Rules of the mapping that only warn about the document, and forbid that it leaves the circle of care."""
 
-Intent = Literal["send", "replace", "withdraw"]
-"""`send`: the document, which replaces its former version if there is one; `replace`: only if there is one."""
+Intent = Literal["send", "replace", "reissue", "withdraw"]
+"""`send`: the document, which replaces its former version if there is one; `replace`: only if there is one; `reissue`:
+a new version of it though it says nothing new."""
 _DESTINATIONS: dict[str, Destination] = {"dmp": "dmp", "mhd": "mhd"}
 """Channels whose receivers ask more of the metadata than others."""
 _NOTIFYING = frozenset({"Appointment", "Communication", "CommunicationRequest"})
@@ -63,7 +66,8 @@ class Wanted:
     `channels` are of gate.CHANNELS. `recipients` are mailboxes, for `mss` or else for the platform that `hl7v2` leads
     to; without any, `mss` goes to those of the care team. `patient` adds the mailbox of the patient. `acknowledgements`
     None: every one that a channel knows. `requester` is a reference to who orders. `hidden_from` nobody: from whom the
-    last order of the document or of a former version hid it, unless it is to be `shown` to everybody.
+    last order of the document or of a former version hid it, unless it is to be `shown` to everybody. `secret`: by a
+    secret connection to the DMP of a minor; None: as that last order.
     """
 
     channels: tuple[str, ...]
@@ -72,6 +76,7 @@ class Wanted:
     intent: Intent = "send"
     hidden_from: tuple[Audience, ...] = ()
     shown: bool = False
+    secret: bool | None = None
     acknowledgements: tuple[Acknowledgement, ...] | None = None
     priority: Priority | None = None
     requester: str | None = None
@@ -122,6 +127,9 @@ class Wanted:
             yield Issue("error", "invalid", "a withdrawal goes where the document went", "recipient")
         if self.hidden_from or self.shown:
             yield Issue("error", "invalid", "a withdrawal changes no visibility", "hideFrom")
+        if self.secret is not None:
+            message = "a withdrawal goes by a secret connection where the document did"
+            yield Issue("error", "invalid", message, "secretConnection")
 
 
 # --- orders -----------------------------------------------------------------------------------------------------------
@@ -145,22 +153,32 @@ def transmit(
     wanted.check(settings)
     if wanted.intent == "withdraw":
         document, source = _to_withdraw(transaction, carrier, wanted, level)
+        wanted = replace(wanted, secret=_was_secret(transaction, document))
         return _place(transaction, document, source, wanted, settings, now)
     kind, _, resource_id = carrier.partition("/")
     stored, resource = transaction.read(kind, resource_id), transaction.load(kind, resource_id)
+    shown_anew: frozenset[str] = frozenset()
     if kind == "DocumentReference":
+        _refuse_reissue(wanted)
         content = stored_documents.content_of(transaction, resource)
         document = _registered(transaction, content, now)
         stored_documents.check_leaving(transaction, resource, document, qualified=_files_by_ins(wanted))
         if "dmp" in wanted.channels:
             _refuse_unknown_replacement(transaction, document)
-        wanted = _hiding_as_labelled(_hiding_as_before(transaction, wanted, document), resource)
+        wanted = _hiding_as_labelled(_as_before(transaction, wanted, document), resource)
     else:
-        document = documents.issue(transaction, carrier, settings.deployment, now, selection=selection, level=level)
+        issue = partial(
+            documents.issue, transaction, carrier, settings.deployment, now, selection=selection, level=level
+        )
+        document = issue()
+        wanted = _as_before(transaction, wanted, document)
+        if wanted.intent == "reissue":
+            why = reissue.reasons(transaction.connection, document, wanted.channels, wanted.hidden_from)
+            shown_anew = frozenset(channel for channel, reason in why.items() if reason == "visibility")
+            document = issue(anew=True) if why else document
         _refuse_blocked(document)
         _refuse_former_patient(transaction, document, patient_reference(resource))
-        wanted = _hiding_as_before(transaction, wanted, document)
-    source = _Source(f"{carrier}/_history/{stored.version}", patient_reference(resource), resource)
+    source = _Source(f"{carrier}/_history/{stored.version}", patient_reference(resource), resource, shown_anew)
     return _place(transaction, document, source, wanted, settings, now)
 
 
@@ -169,20 +187,25 @@ def transmit_document(
 ) -> Stored:
     """Place an order for a CDA document made elsewhere; raises as `transmit`, UnreadableError for no CDA."""
     wanted.check(settings)
+    _refuse_reissue(wanted)
     document = _registered(transaction, content, now)
     if "dmp" in wanted.channels:
         _refuse_unknown_replacement(transaction, document)
-    wanted = _hiding_as_before(transaction, wanted, document)
+    wanted = _as_before(transaction, wanted, document)
     return _place(transaction, document, _Source(None, None, None), wanted, settings, now)
 
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """What the order is about: version of the carrier, patient, and the carrier itself; None for bytes alone."""
+    """What the order is about: version of the carrier, patient, and the carrier itself; None for bytes alone.
+
+    `shown_anew`: channels to which nothing of the document is new but from whom it is hidden.
+    """
 
     focus: str | None
     subject: str | None
     carrier: Resource | None
+    shown_anew: frozenset[str] = frozenset()
 
 
 def _registered(transaction: Transaction, content: bytes, now: datetime) -> IssuedDocument:
@@ -197,13 +220,27 @@ def _files_by_ins(wanted: Wanted) -> bool:
     return to_patient or not same_patient.QUALIFYING.isdisjoint(wanted.channels)
 
 
-def _hiding_as_before(transaction: Transaction, wanted: Wanted, document: IssuedDocument) -> Wanted:
+def _as_before(transaction: Transaction, wanted: Wanted, document: IssuedDocument) -> Wanted:
     """The order, hiding from whom the last one of the lineage hid: a new version does not show what was hidden."""
+    if wanted.secret is None:
+        wanted = replace(wanted, secret=_was_secret(transaction, document))
     if wanted.hidden_from or wanted.shown:
         return wanted
     sent = outbox.consignments(transaction.connection, document.lineage)
     hidden = visibility.hidden_by(sent[0][1].submission.entries[0].confidentiality) if sent else ()
     return replace(wanted, hidden_from=tuple(sorted(hidden)))
+
+
+def _was_secret(transaction: Transaction, document: IssuedDocument) -> bool:
+    """Whether the last version of a document that was sent went by a secret connection."""
+    sent = outbox.consignments(transaction.connection, document.lineage)
+    return bool(sent) and sent[0][1].secret
+
+
+def _refuse_reissue(wanted: Wanted) -> None:
+    if wanted.intent == "reissue":
+        message = "a document that was made elsewhere keeps its identifier: store a new version of it under another one"
+        raise RelaisError(Issue("error", "business-rule", message, "intent", "CI-SIS: an id names one document"))
 
 
 def _hiding_as_labelled(wanted: Wanted, reference: Resource) -> Wanted:
@@ -306,12 +343,16 @@ def _place(
     )
     if wanted.intent != "withdraw":
         issues += _duplicates(transaction, document, wanted, mailboxes)
+        if wanted.secret:
+            on = now.astimezone(PARIS).date()
+            issues += visibility.secret_objections(model, wanted.hidden_from, wanted.channels, settings, on)
     if wanted.intent == "replace":
         issues += _nothing_to_replace(transaction, document, wanted)
     if issues:
         raise RelaisError(dict.fromkeys(issues))
     boxes = _reached(transaction, document) if wanted.intent == "withdraw" else tuple(mailboxes)
-    maker = _Maker(document, model, wanted, settings, now, _annulled(transaction, document), mailboxes)
+    annulled = _annulled(transaction, document)
+    maker = _Maker(document, model, wanted, settings, now, annulled, mailboxes, source.shown_anew)
     receivers = list(_receivers(wanted, boxes))
     consignments = [(channel, key, maker.consignment(channel, boxes)) for channel, key, boxes in receivers]
     order = Order(
@@ -403,12 +444,13 @@ def _duplicates(
     for channel in wanted.channels:
         sent = outbox.sent(transaction.connection, document.lineage, channel)
         if document.key in outbox.withdrawn(transaction.connection, document.lineage, channel):
-            message = (
-                f"this version was withdrawn by {channel}: its identifier is used up, a change makes a new version"
-            )
+            instead = "order it with the intent reissue" if document.carrier else "store it again under another one"
+            message = f"this version was withdrawn by {channel} and its identifier is used up: {instead}"
             yield Issue("error", "duplicate", message, "channel", "CI-SIS: life cycle of documents")
         elif channel != "mss" and document.key in sent:
-            yield _sent_already(sent[document.key], f"by {channel}", "channel")
+            yield _sent_already(
+                sent[document.key], f"by {channel}", "channel", hint=_anew(transaction, document, wanted, channel)
+            )
         versions = [known.version for key in sent if (known := documents.issued(transaction.connection, key))]
         if max(versions, default=0) > document.version:
             message = f"a later version of the document has been sent by {channel}"
@@ -419,8 +461,16 @@ def _duplicates(
             yield _sent_already(served[mailbox], "to this mailbox", f"recipient[{index}]")
 
 
-def _sent_already(state: State, how: str, place: str) -> Issue:
-    message = f"this version of the document has been sent {how} already, or is on its way"
+def _anew(transaction: Transaction, document: IssuedDocument, wanted: Wanted, channel: str) -> str:
+    """What to do for a document to be hidden from others than when a channel sent it."""
+    same = reissue.masks(transaction.connection, document, channel) == set(wanted.hidden_from)
+    return (
+        "" if same or not document.carrier else "; to change from whom it is hidden, order it with the intent reissue"
+    )
+
+
+def _sent_already(state: State, how: str, place: str, hint: str = "") -> Issue:
+    message = f"this version of the document has been sent {how} already, or is on its way{hint}"
     if state == "unconfirmed":
         message = f"this version of the document may have been sent {how}: resume that order, under its identifiers"
     return Issue("error", "duplicate", message, place, "SEL-MP-037 EX_GEN-1060")
@@ -456,6 +506,7 @@ class _Maker:
     now: datetime
     annulled: Mapping[str, str]  # Message-ID of the former version, by mailbox
     looked_up: Mapping[str, str]  # the carrier in whose care team, by mailbox
+    shown_anew: frozenset[str]  # channels to which only the visibility changes
 
     def consignment(self, channel: str, mailboxes: tuple[str, ...]) -> Consignment:
         """What one receiver is sent. Raises RelaisError for what the HL7 v2 volet does not let a message say."""
@@ -487,6 +538,8 @@ class _Maker:
             EVERY_ACKNOWLEDGEMENT if asked is None else asked,
             self.annulled.get(mailboxes[0], "") if channel == "mss" else "",
             self.looked_up.get(mailboxes[0], "") if channel == "mss" else "",
+            secret=bool(self.wanted.secret) and channel in ("dmp", "hl7v2"),
+            visibility_only=channel in self.shown_anew,
         )
         return self._as_platform_answers(made) if channel == "hl7v2" else made
 
@@ -508,7 +561,13 @@ class _Maker:
 
         Reception is said of the DMP and of mailboxes, reading of mailboxes alone.
         """
-        given = hl7v2.acknowledgements(self._order_of(made).flags)
+        flags = self._order_of(made).flags
+        if flags.secret_connection and not flags.to_dmp:
+            message = (
+                "a secret connection is one to the DMP, which the platform is not asked to feed with this document"
+            )
+            raise RelaisError(Issue("error", "business-rule", message, "secretConnection", visibility.MINORS_RULE))
+        given = hl7v2.acknowledgements(flags)
         named = self.wanted.acknowledgements or ()
         if "mss" not in self.wanted.channels and self.wanted.intent != "withdraw" and not set(named) <= set(given):
             message = "nobody can say so: the message goes to no mailbox, and reading is said by mailboxes alone"
@@ -529,6 +588,8 @@ class _Maker:
             made.message_id,
             "withdraw" if self.wanted.intent == "withdraw" else "send",
             made.acknowledgements,
+            secret=made.secret,
+            visibility_only=made.visibility_only,
         )
         return hl7v2.order_of(shipment, self.model, self.settings)
 

@@ -19,6 +19,7 @@ from relais.cda.errors import Issue
 from relais.cda.identifiers import is_struct_idnat
 from relais.cda.xds import CodedValue, MetadataAuthor
 from relais.cda.xds_attributes import PRODUCER_SYSTEM, SECTOR_SYSTEM
+from relais.cda.xds_registry import HIDDEN_FROM_REPRESENTATIVES
 from relais.cda.xds_types import XCN, XON, unescape
 from relais.mappings.terminology import concept
 from relais.server.delivery.channel import DeliveryError
@@ -47,6 +48,7 @@ OTHER_PROFESSIONS = {
     "1.2.250.1.213.1.6.1.140",  # TRE_R291
 }
 """Systems of JDV_J65 that stand where a profession of health does."""
+CONFIDENTIALITY = "urn:oasis:names:tc:xspa:1.0:resource:patient:hl7:confidentiality-code"
 NORMAL_ACCESS = CodedValue("normal", "Accès normal", "1.2.250.1.213.1.1.4.248")
 DOCTOR, PHARMACIST = "10", "21"  # of TRE_G15
 AUTOMATON = CodedValue("AUTOMATE", "Automate", PRODUCER_SYSTEM)
@@ -63,13 +65,17 @@ SKEW = timedelta(minutes=2)
 
 @dataclass(frozen=True, slots=True)
 class Requester:
-    """Who acts: `identifier` PS_IdNat of the (responsible) person, `structure` Struct_IdNat, `sector` code SAxx."""
+    """Who acts: `identifier` PS_IdNat of the (responsible) person, `structure` Struct_IdNat, `sector` code SAxx.
+
+    `secret`: by a secret connection, which the legal representatives of a minor do not see.
+    """
 
     identifier: str
     name: str
     roles: tuple[CodedValue, ...]
     structure: str
     sector: str
+    secret: bool = False
 
 
 def requester(settings: Settings) -> Requester:
@@ -213,6 +219,8 @@ def _attributes(statement: etree._Element, who: Requester, patient: str, setting
     ]
     if settings.dmp_installation:
         values.append(("LPS_ID", settings.dmp_installation))
+    if who.secret:
+        values.append((CONFIDENTIALITY, ("ConfidentialityCode", (HIDDEN_FROM_REPRESENTATIVES,))))
     for name, value in values:
         attribute = _add(statement, "Attribute", Name=name)
         if isinstance(value, str):

@@ -2,19 +2,23 @@
 
 TRE_A07 (StatutVisibiliteDocument, JDV_J08 and JDV_J58), SEL-MP-037 for the DMP, HL7 v2 volet for mailboxes. A mask goes
 with the document by every way: to the DMP it hides the entry, to a platform it is a flag, in an archive it tells the
-receiver. To hide from professionals does not keep a mail from those it is addressed to (HL7 v2 volet, 2.1.1).
+receiver. To hide from professionals does not keep a mail from those it is addressed to (HL7 v2 volet, 2.1.1). A secret
+connection to the DMP of a minor (VIHF) is for what is hidden from the legal representatives.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from datetime import date
 from typing import Literal, get_args
 
 from relais.cda.errors import Issue
+from relais.cda.model import Document
 from relais.cda.xds import CodedValue
 from relais.cda.xds_attributes import MASKING_SYSTEM
 from relais.cda.xds_registry import HIDDEN_FROM_PATIENT, HIDDEN_FROM_PROFESSIONALS, HIDDEN_FROM_REPRESENTATIVES
 from relais.mappings.context import Resource
+from relais.server.settings import Settings
 
 Audience = Literal["professionals", "patient", "representatives"]
 """From whom a document can be hidden."""
@@ -29,6 +33,36 @@ _SYSTEMS = (
     f"urn:oid:{MASKING_SYSTEM}",
     "https://mos.esante.gouv.fr/NOS/TRE_A07-StatutVisibiliteDocument/FHIR/TRE-A07-StatutVisibiliteDocument",
 )
+
+
+MINORS_RULE = "SEL-MP-037: connexion secrète"
+
+
+def secret_objections(
+    document: Document, hidden: Collection[Audience], channels: Collection[str], settings: Settings, on: date
+) -> Iterator[Issue]:
+    """Why a document may not go by a secret connection: it is for the DMP of a minor, hidden from the representatives.
+
+    The DMP must have switched it on (parameter file); of the DMP behind a platform the platform knows.
+    """
+
+    def refusal(code: str, message: str) -> Issue:
+        return Issue("error", code, message, "secretConnection", MINORS_RULE)
+
+    if not {"dmp", "hl7v2"} & set(channels):
+        yield refusal("invalid", "a secret connection is one to the DMP: by dmp, or by hl7v2")
+    if "dmp" in channels and not settings.dmp_minors:
+        yield refusal("not-supported", "the DMP has not switched the functions for minors on (setting dmp_minors)")
+    if "representatives" not in hidden:
+        yield refusal("business-rule", "by a secret connection goes only what is hidden from the representatives")
+    born = document.header.patient.birth_time
+    if not born or not _is_minor(born, settings.dmp_majority, on):
+        yield refusal("business-rule", "a secret connection is for the DMP of a minor")
+
+
+def _is_minor(born: str, majority: int, on: date) -> bool:
+    """Whether who was born then (TS, of which the earliest day counts) is a minor on that day."""
+    return f"{on.year - majority:04}{on:%m%d}" < born[:8] + "0101"[len(born[4:8]) :]
 
 
 def hidden_by(codes: Iterable[CodedValue]) -> frozenset[Audience]:

@@ -40,6 +40,7 @@ from relais.server.documents import IssuedDocument
 from relais.server.faults import described
 from relais.server.fhir.repository import Repository
 from relais.server.store import StoreError
+from relais.server.store.statements import without_waiting
 
 log = logging.getLogger("relais.delivery")
 
@@ -246,19 +247,20 @@ class Worker:
         """One transaction: the outcome, its evidence, what resources tell of it, and the lease of the next delivery."""
         with self._repository.transaction() as transaction:
             connection, now = transaction.connection, self._repository.clock()
-            mine = outbox.settle(
-                connection,
-                leased,
-                settlement.outcome,
-                settlement.detail,
-                now,
-                state=settlement.state,
-                due=settlement.due,
-                remark=settlement.remark,
-            )
-            if self._conduct.evidence:
-                evidence.keep(connection, leased.key, leased.attempt, exchanges)
-            self._tell_circuit(connection, leased, settlement, exchanges, now)
+            with without_waiting(connection):
+                mine = outbox.settle(
+                    connection,
+                    leased,
+                    settlement.outcome,
+                    settlement.detail,
+                    now,
+                    state=settlement.state,
+                    due=settlement.due,
+                    remark=settlement.remark,
+                )
+                if self._conduct.evidence:
+                    evidence.keep(connection, leased.key, leased.attempt, exchanges)
+                self._tell_circuit(connection, leased, settlement, exchanges, now)
             if mine and settlement.state == "delivered" and leased.channel in ACKNOWLEDGING:
                 wanted = leased.consignment.acknowledgements if leased.action == "send" else ()
                 acknowledgements.expect(connection, leased.key, wanted, now + self._conduct.acknowledgement)
@@ -359,6 +361,8 @@ def _shipment(leased: Leased, document: IssuedDocument) -> Shipment:
         consignment.acknowledgements,
         consignment.annuls,
         leased.replaced is not None or not document.carrier,
+        consignment.secret,
+        consignment.visibility_only,
     )
 
 

@@ -24,7 +24,7 @@ from relais.server.fhir.repository import Stored, Transaction
 T = TypeVar("T", bound=str)
 
 _REPEATING = frozenset({"channel", "recipient", "hideFrom", "acknowledgement"})
-_ONCE = frozenset({"patient", "intent", "priority", "requester", "dryRun"})
+_ONCE = frozenset({"patient", "intent", "secretConnection", "priority", "requester", "dryRun"})
 _NONE = "none"
 
 
@@ -33,10 +33,11 @@ def transmit_stored(facade: Facade, call: Call) -> Reply:
     """Order the delivery of the document of a resource, or of the one that a DocumentReference points to.
 
     Parameters: `channel` (repeats; mss, dmp, hl7v2, mhd), `recipient` (repeats; mailboxes, by default those of the care
-    team), `patient` (boolean: to the patient's mailbox too), `intent` (send, replace, withdraw), `hideFrom` (repeats;
-    professionals, patient, representatives, or none; as the last order by default), `acknowledgement` (repeats;
-    reception, reading, or none; all by default), `priority` (routine, urgent, asap, stat), `requester` (Reference),
-    `dryRun` (boolean: refuse or accept, store nothing), and those of `$to-cda`. Answers at once with the Task that
+    team), `patient` (boolean: to the patient's mailbox too), `intent` (send, replace, reissue, withdraw), `hideFrom`
+    (repeats; professionals, patient, representatives, or none; as the last order by default), `secretConnection`
+    (boolean; as the last order by default), `acknowledgement` (repeats; reception, reading, or none; all by default),
+    `priority` (routine, urgent, asap, stat), `requester` (Reference), `dryRun` (boolean: refuse or accept, store
+    nothing), and those of `$to-cda`. Answers at once with the Task that
     follows the order.
     """
     parameters = sound_body(call.body, "Parameters").get("parameter", [])
@@ -99,6 +100,7 @@ class _Order:
             intent=self.code("intent", INTENTS) or "send",
             hidden_from=self._hidden_from(),
             shown=_NONE in self.texts("hideFrom"),
+            secret=self.choice("secretConnection"),
             acknowledgements=self._acknowledgements(),
             priority=self.code("priority", PRIORITIES),
             requester=self._requester(),
@@ -110,8 +112,11 @@ class _Order:
 
     def flag(self, name: str) -> bool:
         """A boolean parameter, false without it."""
-        given = [_value(one, place, ("valueBoolean",), bool) for one, place in self._named(name)]
-        return given == [True]
+        return self.choice(name) is True
+
+    def choice(self, name: str) -> bool | None:
+        """A boolean parameter, None without it."""
+        return next((_value(one, place, ("valueBoolean",), bool) for one, place in self._named(name)), None)
 
     def code(self, name: str, known: Collection[T]) -> T | None:
         """A code that is one of those known; None without it."""

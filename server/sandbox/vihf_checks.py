@@ -52,6 +52,8 @@ _TEXTS = {
 """Required attributes of one text, and the form of each."""
 _OPTIONAL = {"LPS_ID"}
 _CODED = {_ROLE: ("Role", 1, 2), _PURPOSE: ("PurposeOfUse", 1, 1)}
+_SECRET = {"urn:oasis:names:tc:xspa:1.0:resource:patient:hl7:confidentiality-code": ("ConfidentialityCode", 1, 1)}
+"""Of a secret connection alone."""
 _ROLE_SYSTEMS = {
     "1.2.250.1.71.1.2.7",  # TRE_G15
     "1.2.250.1.71.1.2.8",  # TRE_G16
@@ -180,14 +182,14 @@ def _check_attributes(assertion: etree._Element) -> dict[str, str]:
     if len(set(names)) < len(names):
         _refuse("an attribute is given twice")
     missing = sorted((_TEXTS.keys() | _CODED.keys()) - set(names))
-    unknown = sorted(set(names) - _TEXTS.keys() - _CODED.keys() - _OPTIONAL)
+    unknown = sorted(set(names) - _TEXTS.keys() - _CODED.keys() - _SECRET.keys() - _OPTIONAL)
     if missing or unknown:
         _refuse(f"attribute {(missing or unknown)[0]} is {'missing' if missing else 'not known'}")
     texts: dict[str, str] = {}
     for attribute in attributes:
         name = attribute.get("Name", "")
         values = attribute.findall("saml:AttributeValue", _NAMES)
-        if name in _CODED:
+        if name in _CODED | _SECRET:
             _check_codes(name, values)
             continue
         text = (values[0].text or "").strip() if len(values) == 1 and not len(values[0]) else ""
@@ -198,7 +200,7 @@ def _check_attributes(assertion: etree._Element) -> dict[str, str]:
 
 
 def _check_codes(name: str, values: list[etree._Element]) -> None:
-    tag, least, most = _CODED[name]
+    tag, least, most = (_CODED | _SECRET)[name]
     codes = [value.find(f"h:{tag}", _NAMES) for value in values]
     if not least <= len(codes) <= most:
         _refuse(f"attribute {name} has {len(codes)} values")
@@ -213,6 +215,11 @@ def _check_codes(name: str, values: list[etree._Element]) -> None:
             "1.2.250.1.213.1.1.4.248",
         ):
             _refuse("the purpose of use must be normal")
+        elif tag == "ConfidentialityCode" and (code.get("code"), code.get("codeSystem")) != (
+            "INVISIBLE_REPRESENTANTS_LEGAUX",
+            "1.2.250.1.213.1.1.4.13",
+        ):
+            _refuse("a secret connection is one that the legal representatives do not see")
 
 
 def _certificate(signature: etree._Element) -> x509.Certificate:

@@ -16,7 +16,8 @@ from lxml import etree
 
 from relais.cda.xds import MetadataAuthor
 from relais.server.delivery import circuits, dmp_identity, lot_signature, vihf
-from relais.server.delivery.channel import DeliveryError
+from relais.server.delivery.channel import DeliveryError, recording
+from relais.server.delivery.dmp import DmpChannel
 from relais.server.sandbox import Sandbox
 from relais.server.sandbox.authority import Authority
 from relais.server.sandbox.soap import SoapFaultError
@@ -91,6 +92,21 @@ def test_every_attribute(settings: Settings) -> None:
         "NotOnOrAfter": "2026-01-12T08:10:00.250Z",
     }
     assert assertion.get("IssueInstant") == "2026-01-12T08:05:00.250Z"
+
+
+def test_a_secret_connection_of_a_minor(settings: Settings) -> None:
+    who = replace(vihf.requester(settings), secret=True)
+    signer, name = (
+        dmp_identity.signer(settings),
+        "urn:oasis:names:tc:xspa:1.0:resource:patient:hl7:confidentiality-code",
+    )
+    assert attribute(made(settings), name) == []
+    assertion = vihf.assertion(who, PATIENT_ID, signer, settings, datetime.now(UTC))
+    [code] = attribute(assertion, name)
+    assert (code["code"], code["codeSystem"]) == ("INVISIBLE_REPRESENTANTS_LEGAUX", "1.2.250.1.213.1.1.4.13")
+    with recording() as exchanges, pytest.raises(DeliveryError, match="no document to delete"):
+        DmpChannel(settings).send(replace(small_shipment(), secret=True, action="withdraw"))
+    assert [name.encode() in exchange.request for exchange in exchanges] == [True]
 
 
 @pytest.mark.parametrize(("mode", "declared"), [("INDIRECTE_RENFORCEE", "APP_BROWSER_AUTH"), ("INDIRECTE", None)])

@@ -70,14 +70,15 @@ Usage: #definition
 * type = false
 * instance = true
 * inputProfile = "https://relais.example/fhir/StructureDefinition/relais-parametres-transmission"
-* insert Parameter(channel, in, 1, 3, code, [["Par où transmettre."]])
+* insert Parameter(channel, in, 1, 4, code, [["Par où transmettre."]])
 * insert Lie(relais-transmission-channel)
 * insert Parameter(recipient, in, 0, *, string, [["Boîte aux lettres ; par défaut celles du cercle de soins."]])
 * insert Parameter(patient, in, 0, 1, boolean, [["Aussi à la boîte aux lettres de la personne."]])
-* insert Parameter(intent, in, 0, 1, code, [["Envoyer (par défaut), remplacer, retirer."]])
+* insert Parameter(intent, in, 0, 1, code, [["Envoyer (par défaut), remplacer, réémettre, retirer."]])
 * insert Lie(relais-transmission-intent)
 * insert Parameter(hideFrom, in, 0, 3, code, [["À qui le document est caché."]])
 * insert Lie(relais-transmission-audience)
+* insert Parameter(secretConnection, in, 0, 1, boolean, [["Connexion secrète au DMP d'une personne mineure."]])
 * insert Parameter(acknowledgement, in, 0, 2, code, [["Accusés demandés ; tous par défaut."]])
 * insert Lie(relais-transmission-acknowledgement)
 * insert Parameter(priority, in, 0, 1, code, [["Priorité."]])

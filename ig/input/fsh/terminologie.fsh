@@ -135,10 +135,11 @@ Description: "Les statuts de Task que Relais écrit."
 CodeSystem: RelaisTransmissionIntent
 Id: relais-transmission-intent
 Title: "Intentions de transmission"
-Description: "Envoyer, remplacer, retirer."
+Description: "Envoyer, remplacer, réémettre, retirer."
 * insert Codes
 * #send "Envoyer" "Le document ; il remplace sa version précédente s'il y en a une."
 * #replace "Remplacer" "Seulement s'il y a une version à remplacer."
+* #reissue "Réémettre" "Une nouvelle version de même contenu : après un retrait, ou pour changer à qui le document est caché."
 * #withdraw "Retirer" "Ce qui a été envoyé n'est plus à prendre en compte."
 
 CodeSystem: RelaisTransmissionAudience
@@ -163,7 +164,7 @@ Description: "Accusés que l'on demande ; `none` va seul."
 ValueSet: RelaisTransmissionIntentVS
 Id: relais-transmission-intent
 Title: "Intentions de transmission"
-Description: "Envoyer, remplacer, retirer."
+Description: "Envoyer, remplacer, réémettre, retirer."
 * ^experimental = false
 * include codes from system RelaisTransmissionIntent
 

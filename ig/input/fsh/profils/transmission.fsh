@@ -78,15 +78,16 @@ Description: "Par où transmettre, à qui, comment. Ceux de `$to-cda` s'y ajoute
 * parameter ^slicing.discriminator.type = #value
 * parameter ^slicing.discriminator.path = "name"
 * parameter ^slicing.rules = #open
-* parameter contains channel 1..3 and recipient 0..* and patient 0..1 and intent 0..1 and hideFrom 0..3 and acknowledgement 0..2 and priority 0..1 and requester 0..1 and dryRun 0..1
-* insert Parametre(channel, 1, 3, code, [["Par où transmettre"]])
+* parameter contains channel 1..4 and recipient 0..* and patient 0..1 and intent 0..1 and hideFrom 0..3 and secretConnection 0..1 and acknowledgement 0..2 and priority 0..1 and requester 0..1 and dryRun 0..1
+* insert Parametre(channel, 1, 4, code, [["Par où transmettre"]])
 * parameter[channel].valueCode from RelaisTransmissionChannelVS (required)
 * insert Parametre(recipient, 0, *, [[string or uri]], [["Boîte aux lettres ; par défaut celles du cercle de soins"]])
 * insert Parametre(patient, 0, 1, boolean, [["Aussi à la boîte aux lettres de la personne"]])
-* insert Parametre(intent, 0, 1, code, [["Envoyer, remplacer, retirer"]])
+* insert Parametre(intent, 0, 1, code, [["Envoyer, remplacer, réémettre, retirer"]])
 * parameter[intent].valueCode from RelaisTransmissionIntentVS (required)
 * insert Parametre(hideFrom, 0, 3, code, [["À qui le document est caché"]])
 * parameter[hideFrom].valueCode from RelaisTransmissionAudienceVS (required)
+* insert Parametre(secretConnection, 0, 1, boolean, [["Connexion secrète au DMP d'une personne mineure"]])
 * insert Parametre(acknowledgement, 0, 2, code, [["Accusés demandés ; tous par défaut"]])
 * parameter[acknowledgement].valueCode from RelaisTransmissionAcknowledgementVS (required)
 * insert Parametre(priority, 0, 1, code, [["Priorité"]])
