@@ -1,6 +1,8 @@
 """A report as SVRL (ISO/IEC 19757-3 annex D), for tools that read what Schematron engines write.
 
 One `active-pattern` for each check; a `fired-rule` for each finding, with the context of its rule where one is known.
+The annex demands one in each pattern: where nothing was found its flag tells a check that passed from one that did not
+apply or run.
 What SVRL has no element for (verdict, hashes, what could not be run) stands in its texts.
 """
 
@@ -19,7 +21,9 @@ from relais.server.validation.report import Check, Finding, Part, Report
 SVRL = "http://purl.oclc.org/dsdl/svrl"
 _SVRL = f"{{{SVRL}}}"
 _PREFIXES = {"cda": V3, "hl7": V3, "sdtc": SDTC, "xsi": XSI}
-_UNPREFIXED = re.compile(r"/([A-Za-z_][\w.\-]*)(?![\w.\-:(])")
+_STEP = re.compile(
+    r"/(?P<at>@?)\{(?P<uri>[^}]*)\}(?P<foreign>[\w.\-]+)|/(?P<unprefixed>[A-Za-z_][\w.\-]*)(?![\w.\-:(])"
+)
 _ROLES = {"fatal": "fatal", "error": "error", "warning": "warning", "information": "info"}
 
 
@@ -52,7 +56,7 @@ def _pattern(top: etree._Element, report: Report, part: Part, check: Check, numb
     name = writable(words.check(check))
     etree.SubElement(top, f"{_SVRL}active-pattern", name=name, documents=document, role=f"check-{number}")
     if not check.findings:
-        etree.SubElement(top, f"{_SVRL}fired-rule", context="/")
+        etree.SubElement(top, f"{_SVRL}fired-rule", context="/", flag=check.outcome)
     for finding in check.findings:
         etree.SubElement(top, f"{_SVRL}fired-rule", context=writable(finding.context or "/"))
         _finding(top, finding, is_cda=part.kind == "cda")
@@ -74,5 +78,12 @@ def _finding(top: etree._Element, finding: Finding, *, is_cda: bool) -> None:
 
 
 def _location(path: str) -> str:
-    """The XPath of a finding with the prefix that its unprefixed names stand for."""
-    return _UNPREFIXED.sub(r"/hl7:\1", path) or "/"
+    """The XPath of a finding with the prefix that its unprefixed names stand for, and no name in Clark notation."""
+    return _STEP.sub(_step, path) or "/"
+
+
+def _step(found: re.Match[str]) -> str:
+    if found["unprefixed"]:
+        return f"/hl7:{found['unprefixed']}"
+    quote = '"' if "'" in found["uri"] else "'"
+    return f"/{found['at']}*[local-name()='{found['foreign']}' and namespace-uri()={quote}{found['uri']}{quote}]"

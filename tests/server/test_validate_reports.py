@@ -127,8 +127,23 @@ def test_svrl_tells_asserts_from_reports_by_evaluable_xpaths() -> None:
     assert (failed.get("test"), failed.get("location")) == ("count(x) = 1", "/hl7:ClinicalDocument/hl7:title")
     assert fired.get("location") == "/hl7:ClinicalDocument/hl7:id/@root"
     assert failed.getprevious().get("context") == "cda:title"
+    said = [pattern.getnext().get("flag") for pattern in top.iterfind("{*}active-pattern")]
+    assert said == [None, "not entirely run", "nothing applies", "passed"]
     order = [etree.QName(child).localname for child in top]
     assert order.index("ns-prefix-in-attribute-values") > order.index("text")
+
+
+@pytest.mark.parametrize("uri", ["urn:x", "http://example.org/a'b"])
+def test_svrl_finds_elements_of_other_namespaces(uri: str) -> None:
+    finding = replace(FOUND, path=f"/ClinicalDocument/title/{{{uri}}}foo[2]")
+    part = Part("", "cda", SHA, 10, (Check("profile", "set@1", fired=1, checked=1, findings=(finding,)),))
+    output = etree.fromstring(FORMS["svrl"].write([Report("a.xml", (part,))], "en"))
+    [failed] = output.iterfind("{*}failed-assert")
+    document = etree.fromstring(
+        f'<ClinicalDocument xmlns="urn:hl7-org:v3"><title><x:foo xmlns:x="{uri}"/><x:foo xmlns:x="{uri}"/></title>'
+        "</ClinicalDocument>"
+    )
+    assert document.xpath(failed.get("location", ""), namespaces={"hl7": "urn:hl7-org:v3"}) == [document[0][1]]
 
 
 def test_svrl_is_of_one_file() -> None:
