@@ -269,7 +269,7 @@ def performer(
 
 def roots(oids: Iterable[str]) -> list[II]:
     """templateIds without extension."""
-    return [II(oid) for oid in oids]
+    return list(map(II, oids))
 
 
 def pointer(narrative_id: str) -> Text:

@@ -671,26 +671,35 @@ def _statement(statement: Statement) -> str:
         + _attribute("moodCode", statement.mood_code)
         + _boolean("negationInd", statement.negation)
     )
-    interval_type = _UNTYPED_TIME.get(kind, "")
-    content = (
-        _template_ids(statement.template_ids)
-        + _each(_ii, "id", statement.ids)
-        + _code("code", statement.code)
-        + _text("sdtc:text" if kind == "organizer" else "text", statement.text)
-        + _tag("statusCode", "", _attribute("code", statement.status))
-        + _interval("effectiveTime", statement.time, interval_type)
-        + _code("priorityCode", statement.priority)
-        + _tag("languageCode", "", _attribute("code", statement.language))
-        + "".join([_value("value", value, typed=kind != "observationMedia") for value in statement.values])
-        + _each(_code, "interpretationCode", statement.interpretations)
-        + _each(_code, "methodCode", statement.methods)
-        + _each(_code, "targetSiteCode", statement.target_sites)
-        + _product(statement)
-        + "".join([_performer("sdtc:functionCode", performer) for performer in statement.performers])
-        + _each(_author, "author", statement.authors)
-        + _each(_informant, "informant", statement.informants)
-        + _each(_entry_participant, "participant", statement.participants)
-    )
+    content = _template_ids(statement.template_ids) + _each(_ii, "id", statement.ids) + _code("code", statement.code)
+    if statement.text is not None:
+        content += _text("sdtc:text" if kind == "organizer" else "text", statement.text)
+    if statement.status:
+        content += f'<statusCode code="{_escape(statement.status)}"/>'
+    if statement.time is not None:
+        content += _interval("effectiveTime", statement.time, _UNTYPED_TIME.get(kind, ""))
+    if statement.priority is not None:
+        content += _code("priorityCode", statement.priority)
+    if statement.language:
+        content += f'<languageCode code="{_escape(statement.language)}"/>'
+    if statement.values:
+        content += "".join([_value("value", value, typed=kind != "observationMedia") for value in statement.values])
+    if statement.interpretations:
+        content += _each(_code, "interpretationCode", statement.interpretations)
+    if statement.methods:
+        content += _each(_code, "methodCode", statement.methods)
+    if statement.target_sites:
+        content += _each(_code, "targetSiteCode", statement.target_sites)
+    if statement.product is not None:
+        content += _product(statement)
+    if statement.performers:
+        content += "".join([_performer("sdtc:functionCode", performer) for performer in statement.performers])
+    if statement.authors:
+        content += _each(_author, "author", statement.authors)
+    if statement.informants:
+        content += _each(_informant, "informant", statement.informants)
+    if statement.participants:
+        content += _each(_entry_participant, "participant", statement.participants)
     related = "".join([_relationship(kind, relationship) for relationship in statement.relationships])
     notes = _each(_reference, "reference", statement.references)
     notes += _each(_precondition, "precondition", statement.criteria)

@@ -120,17 +120,13 @@ def _wrong_address(index: int, code: str, message: str) -> Issue:
 
 def asked_version(reference: Resource | str | None) -> str | None:
     """The version that a Reference (or its `reference` string) asks for, if it asks for one."""
-    return _target(reference).partition(_VERSION)[2] or None
+    target = reference.get("reference") if isinstance(reference, dict) else reference
+    if not isinstance(target, str) or _VERSION not in target:
+        return None
+    return target.partition(_VERSION)[2] or None
 
 
 def is_other_version(reference: Resource | str | None, resource: Resource) -> bool:
     """Whether a Reference asks for a version that `resource` is not, or does not say it is."""
-    if _VERSION not in _target(reference):
-        return False
     version = asked_version(reference)
     return version is not None and resource.get("meta", {}).get("versionId") != version
-
-
-def _target(reference: Resource | str | None) -> str:
-    target = reference.get("reference") if isinstance(reference, dict) else reference
-    return target if isinstance(target, str) else ""

@@ -182,6 +182,8 @@ class Conversion:
         A contained copy of the patient, and a logical reference, are recognised by their identifiers.
         """
         target = self.resources.resolve(reference, container)
+        if target is self.patient:
+            return True
         if target is not None:
             return self.is_patient(target)
         return "reference" not in reference and self._is_identified([reference.get("identifier", {})])

@@ -150,8 +150,10 @@ def read_rows(
                 row.problems += [problem] if problem else []
         rows.append(row)
     _hang_actions(conversion, rows, actions)
+    stated = [pair for pair in conversion.shared("Observation") if ASSESSMENT in codes(pair[0].get("code"))]
     for row in rows:
-        row.assessments = sorted(_assessments(conversion, row), key=lambda one: (one.time is None, one.time or ""))
+        found = _assessments(conversion, row, stated)
+        row.assessments = sorted(found, key=lambda one: (one.time is None, one.time or ""))
     return rows
 
 
@@ -384,14 +386,15 @@ def _assessment_entry(
     )
 
 
-def _assessments(conversion: Conversion, row: Row) -> Iterator[Assessment]:
-    """Everything that says how a goal stands: Observations, outcome codes, achievement, notes, progress."""
+def _assessments(conversion: Conversion, row: Row, stated: list[tuple[Resource, str]]) -> Iterator[Assessment]:
+    """Everything that says how a goal stands: Observations, outcome codes, achievement, notes, progress.
+
+    `stated` are the Observations that assess goals, with their paths.
+    """
     goal, path = row.goal, row.path
     seen: list[Resource] = []
-    for observation, place in conversion.shared("Observation"):
-        if ASSESSMENT in codes(observation.get("code")) and any(
-            conversion.resources.resolve(focus, observation) is goal for focus in observation.get("focus", ())
-        ):
+    for observation, place in stated:
+        if any(conversion.resources.resolve(focus, observation) is goal for focus in observation.get("focus", ())):
             yield from _observed(conversion, observation, place, seen)
     for reference, outcome, place in conversion.references(goal, "outcomeReference", path):
         if outcome is not None and outcome.get("resourceType") == "Observation":

@@ -281,11 +281,12 @@ def _members(conversion: Conversion, carrier: Carrier) -> Iterator[Member]:
 
 def _say_roles(conversion: Conversion, roles: Iterable[Resource], target: Resource | None, party: Party | None) -> None:
     """Put in words the roles in a team that JDV_J47 does not hold."""
+    unknown = [words for role in roles if not _functions([role]) and (words := readable(role))]
+    if not unknown:
+        return
     names = (target or {}).get("name", ())
     name = party.display if party else display_name(current_name(names)) if isinstance(names, list) else names
-    for role in roles:
-        if not _functions([role]) and (words := readable(role)):
-            conversion.remarks.append(f"{name} : {words}" if name else words)
+    conversion.remarks += [f"{name} : {words}" if name else words for words in unknown]
 
 
 def _check_relative(conversion: Conversion, target: Resource | None, participant: Resource, place: str) -> None:
