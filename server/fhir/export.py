@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from relais.server.fhir.exchange import Call, Reply
 from relais.server.fhir.jobs import KINDS, Job, Kind
 from relais.server.fhir.operations import operation
 from relais.server.fhir.outcome import FhirError
-from relais.server.fhir.parameters import simple_parameters
+from relais.server.fhir.parameters import moment_since, simple_parameters
 from relais.server.fhir.repository import instant
 from relais.server.search.parameters import index_name
 from relais.server.store import schema
@@ -74,23 +73,13 @@ def _order(facade: Facade, call: Call, types: frozenset[str], *, of_patients: bo
     if values.get("_outputFormat", NDJSON).replace(" ", "+") not in _NAMES:
         raise FhirError.of(400, "value", f"exports are written as {NDJSON}", "_outputFormat")
     asked = {name.strip() for key, value in given if key == "_type" for name in value.split(",") if name.strip()}
-    if unknown := asked - types:
-        raise FhirError.of(400, "value", f"{len(unknown)} of the types are not exported here", "_type")
-    since = _since(values["_since"]) if "_since" in values else None
+    if asked - types:
+        raise FhirError.of(400, "value", "_type names resource types that are exported, by commas", "_type")
+    since = to_microseconds(moment_since(values["_since"])) if "_since" in values else None
     request: dict[str, Any] = {"types": sorted(asked or types), "since": since, "patients": of_patients}
     address = f"{facade.repository.base}/{'Patient/' if of_patients else ''}$export"
     request["address"] = f"{address}?{call.query}" if call.query else address
     return facade.jobs.submit("export", request)
-
-
-def _since(value: str) -> int:
-    try:
-        moment = datetime.fromisoformat(value.replace(" ", "+"))
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise FhirError.of(400, "value", "_since is an instant: date, time and offset", "_since")
-    return to_microseconds(moment)
 
 
 def _run(facade: Facade, job: Job) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from relais.mappings.context import Resource
 from relais.server.fhir.exchange import Call
 from relais.server.fhir.negotiation import etag
 from relais.server.fhir.outcome import FhirError
-from relais.server.fhir.parameters import Pairs
+from relais.server.fhir.parameters import Pairs, moment_since
 from relais.server.fhir.repository import Reader, Stored, instant, new_id
 from relais.server.fhir.subsets import PARAMETERS as SUBSET_PARAMETERS
 from relais.server.fhir.subsets import Subset, subset_of
@@ -41,7 +41,7 @@ def history_bundle(reader: Reader, call: Call) -> Resource:
     found = repository.store.history(
         call.resource_type or None,
         call.id or None,
-        since=_since(parameters["_since"]) if "_since" in parameters else None,
+        since=moment_since(parameters["_since"]) if "_since" in parameters else None,
         at=_at([value for name, value in pairs if name == "_at"]),
         page=_read_page(parameters["_page"]) if "_page" in parameters else None,
         limit=_count(parameters.get("_count")),
@@ -84,16 +84,6 @@ def _pairs(query: str) -> Pairs:
         if name not in _PARAMETERS:
             raise FhirError.of(400, "not-supported", f"the parameter {name[:64]} is not offered on _history", name[:64])
     return [(name, value) for name, value in pairs if value]
-
-
-def _since(value: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(value.replace(" ", "+"))
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise FhirError.of(400, "value", "_since is an instant: date, time and offset", "_since")
-    return moment.astimezone(UTC)
 
 
 def _at(values: list[str]) -> tuple[datetime, datetime] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -53,6 +54,17 @@ def all_parameters(call: Call, known: Collection[str]) -> dict[str, Any]:
             raise FhirError.of(400, "value", "the parameter is expected once, with a value", name)
         found[name] = value
     return found
+
+
+def moment_since(value: str) -> datetime:
+    """The time, in UTC, of a parameter `_since`. Raises FhirError 400."""
+    try:
+        moment = datetime.fromisoformat(value.replace(" ", "+"))  # a `+` that was not percent-encoded
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (ValueError, OverflowError):  # the first and the last day of all have no time in UTC everywhere
+        pass
+    raise FhirError.of(400, "value", "_since is an instant: date, time and offset", "_since")
 
 
 def primitive_parameters(parameters: Any) -> Iterator[tuple[str, str]]:

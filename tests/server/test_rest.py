@@ -205,7 +205,18 @@ def test_history_since(facade: RunningFacade) -> None:
     assert facade.get("Patient/_history?_since=2100-01-01T00:00:00Z").json()["total"] == 0
 
 
-@pytest.mark.parametrize("query", ["_since=today", "_since=2026-01-01", "_count=0", "_count=x", "_page=%C3%A9", "_x=1"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "_since=today",
+        "_since=2026-01-01",
+        "_since=0001-01-01T00:00:00%2B14:00",
+        "_count=0",
+        "_count=x",
+        "_page=%C3%A9",
+        "_x=1",
+    ],
+)
 def test_history_refuses_what_it_cannot_read(facade: RunningFacade, query: str) -> None:
     answer = facade.get(f"Patient/_history?{query}")
     assert answer.status_code == 400

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -13,15 +13,14 @@ import pytest
 from sqlalchemy import delete
 
 from relais.cda.errors import Issue
-from relais.server.search import SearchError, SearchResult, explain, index_rows, reindex, search
+from relais.server.search import SearchError, explain, index_rows, reindex, search
 from relais.server.search.parser import parse_query
 from relais.server.search.query import Query
 from relais.server.store import Store, indexes, schema
+from support.searches import BASE, START, add, run
 
-BASE = "http://localhost/fhir"
 LOINC = "http://loinc.org"
 INS = "urn:oid:1.2.250.1.213.1.4.10"
-START = datetime(2026, 1, 1, tzinfo=UTC)
 
 RESOURCES: list[dict[str, Any]] = [
     {
@@ -131,26 +130,6 @@ RESOURCES: list[dict[str, Any]] = [
 ]
 
 Ids = Callable[..., list[str]]
-
-
-def add(store: Store, *resources: dict[str, Any]) -> None:
-    """Store the next version of each resource, one second apart, in one transaction."""
-    with store.transaction() as transaction:
-        for resource in resources:
-            name = resource["resourceType"], resource["id"]
-            current = transaction.read(*name)
-            version = current.version + 1 if current else 1
-            moment = START + timedelta(seconds=next(seconds))
-            transaction.put(*name, version, json.dumps(resource).encode(), moment, index_rows(resource, BASE))
-
-
-seconds = itertools.count()
-
-
-def run(store: Store, query: str, **options: Any) -> SearchResult:
-    resource_type, _, parameters = query.partition("?")
-    with store.snapshot() as connection:
-        return search(connection, BASE, resource_type, parse_qsl(parameters), **options)
 
 
 def parse(query: str) -> tuple[Query, list[Issue]]:
