@@ -260,7 +260,7 @@ class Worker:
                 )
                 if self._conduct.evidence:
                     evidence.keep(connection, leased.key, leased.attempt, exchanges)
-                self._tell_circuit(connection, leased, settlement, exchanges, now)
+            self._tell_circuit(connection, leased, settlement, exchanges, now)
             if mine and settlement.state == "delivered" and leased.channel in ACKNOWLEDGING:
                 wanted = leased.consignment.acknowledgements if leased.action == "send" else ()
                 acknowledgements.expect(connection, leased.key, wanted, now + self._conduct.acknowledgement)
