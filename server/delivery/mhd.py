@@ -42,6 +42,10 @@ _LARGEST_DOCUMENT = 100_000_000
 _DEEPEST = 60
 _FICHE = "DocumentReference"
 _MOST_PAGES = 100
+_NOT_HELD = (
+    "the share does not hold the document that this one replaces: deposited as a new one; if that document is there under"
+    " another identifier, have it taken out of use"
+)
 _TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 
 
@@ -68,7 +72,7 @@ class MhdChannel:
                     "conflict", "the share holds this document out of use already", "ITI-65, masterIdentifier"
                 )
             return Receipt("held by the share already")
-        replaced = self._replaced(shipment.submission)
+        replaced, remark = self._replaced(shipment.submission)
         with making_the_message():
             document = read(shipment.document).document
         if self._simplified:
@@ -80,21 +84,19 @@ class MhdChannel:
             with making_the_message():
                 bundle = pdsm.deposit(document, shipment.document, shipment.submission, replaced=replaced)
             self._share.transact("ITI-65", bundle)
-        return Receipt("stored by the share")
+        return Receipt("; ".join(filter(None, ["stored by the share", remark])), remark)
 
     def close(self) -> None:
         """Close the connections kept for the next sending."""
         self._share.close()
 
-    def _replaced(self, submission: Submission) -> str | None:
-        """The reference of the fiche to replace. Raises DeliveryError when the share does not hold it."""
+    def _replaced(self, submission: Submission) -> tuple[str | None, str]:
+        """The reference of the fiche to replace, if any, and what to know when the share does not hold it."""
         target = next((one.target for one in submission.associations if one.type == REPLACE), None)
         if target is None:
-            return None
+            return None, ""
         fiche = self._share.find(target)
-        if fiche is None:
-            raise _failure("not-found", "the share does not hold the document to replace", "ITI-65, relatesTo")
-        return f"DocumentReference/{fiche['id']}"
+        return (None, _NOT_HELD) if fiche is None else (f"DocumentReference/{fiche['id']}", "")
 
     def _withdraw(self, fiche: Resource | None, entry: DocumentEntry) -> Receipt:
         if fiche is None:
@@ -186,7 +188,7 @@ class Share:
         try:
             answer = self._connected().post(url, headers, [body], _LARGEST_ANSWER)
         finally:
-            record(step, url, started, body, bytes(answer.body) if answer else None)
+            record(step, url, started, _head(f"Content-Type: {content_type}") + body, _received(answer))
         return answer
 
     def _searched(self, step: str, resource_type: str, criteria: Mapping[str, str]) -> list[Resource]:
@@ -214,7 +216,10 @@ class Share:
         try:
             answer = self._connected().get(url, {"Accept": content_type}, limit)
         finally:
-            record(step, url, started, b"", bytes(answer.body) if answer else None)
+            # The address of a further page may name the patient: it is part of the request, the endpoint is shown.
+            record(
+                step, url.partition("?")[0], started, _head(f"GET {url}", f"Accept: {content_type}"), _received(answer)
+            )
         if answer.status != 200:
             raise _refusal(answer, step)
         return answer
@@ -233,6 +238,16 @@ class Share:
             context = client_context(self._settings, "mhd")
             self._connections = Connections(context, self._settings.sender_timeout, Peer("the share", "mhd"))
         return self._connections
+
+
+def _head(*lines: str) -> bytes:
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def _received(answer: Answer | None) -> bytes | None:
+    if answer is None:
+        return None
+    return _head(f"HTTP {answer.status}", f"Content-Type: {answer.content_type}") + bytes(answer.body)
 
 
 def _bundle(answer: Answer, expected: str, step: str) -> Resource:

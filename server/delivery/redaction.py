@@ -39,10 +39,10 @@ _SHOWN_FIELDS = frozenset(
 _SHOWN_SEGMENTS = {"MSH": frozenset({*range(2, 8), *range(9, 13), *range(15, 20), 21}), "MSA": frozenset({1, 2})}
 """Fields by their number in HL7 v2.5: who speaks to whom, when, of which type, and the code of the answer; no text."""
 _FIELD = re.compile(rb"([A-Za-z][A-Za-z0-9-]*):[ \t]*(.*)")
+_STATUS = re.compile(rb"HTTP [0-9]{3}(?=\r?\n)")
 _BOUNDARY = re.compile(rb"""boundary="?([^";\s]+)""", re.IGNORECASE)
-_FILE_NAME = re.compile(
-    r"""\bname(?:\*[0-9*]*)?=(?:"[^"]*"?|[^;\s]*)""", re.IGNORECASE
-)  # that of a PDF names the patient
+_FILE_NAME = re.compile(r"""\bname(?:\*[0-9*]*)?=(?:"[^"]*"?|[^;\s]*)""", re.IGNORECASE)
+"""Of the PDF of a document: it names the patient."""
 _REPLY = re.compile(rb"([2-5][0-9]{2})[ -](?:([245]\.[0-9]{1,3}\.[0-9]{1,3})\b)?")
 _ENVELOPE = re.compile(rb"<([A-Za-z0-9]+:)?Envelope[ >].*?</\1?Envelope>", re.DOTALL)
 _DEPTH = 12  # levels of an envelope
@@ -57,7 +57,8 @@ def redacted(data: bytes) -> str:
     elif _REPLY.match(data):
         lines = list(_replies(data))
     else:
-        lines = [*_fields(data), *_envelope(data)]
+        status = _STATUS.match(data)
+        lines = [*([status[0].decode("ascii")] if status else []), *_fields(data), *_envelope(data)]
     return "\n".join([*lines, f"({len(data)} bytes)"]) + "\n"
 
 

@@ -23,6 +23,7 @@ from relais.server.conformance import Conformance
 from relais.server.delivery.channel import DeliveryError, Shipment, entry_uuid, recording
 from relais.server.delivery.https import LostAnswerError
 from relais.server.delivery.mhd import MhdChannel, Share
+from relais.server.delivery.redaction import redacted
 from relais.server.settings import Settings
 from support.documents import small_document
 from support.facade import RunningFacade, running_facade
@@ -93,6 +94,10 @@ def test_a_document_is_deposited_once_and_comes_back_as_it_was(share: RunningFac
     with recording() as exchanges:
         assert channel.send(sent).detail == "stored by the share"
     assert [exchange.step for exchange in exchanges] == ["ITI-67", "ITI-65"]
+    for exchange in exchanges:
+        assert exchange.request.startswith(b"Content-Type: application/")
+        assert exchange.response is not None
+        assert redacted(exchange.response).startswith("HTTP 200\nContent-Type: application/fhir+json")
     assert channel.send(sent).detail == "held by the share already"
     stored = Share(settings(front)).find("urn:oid:2.25.1001")
     assert stored is not None
@@ -119,8 +124,8 @@ def test_a_replaced_document_is_superseded(share: RunningFacade, front: Scripted
     former, current = fiche(share, "1021"), fiche(share, "1022")
     assert (former["status"], current["status"]) == ("superseded", "current")
     assert current["relatesTo"] == [{"code": "replaces", "target": {"reference": f"DocumentReference/{former['id']}"}}]
-    with pytest.raises(DeliveryError, match="does not hold the document to replace") as refused:
-        channel.send(shipment("1024", replaces="1023"))
+    receipt = channel.send(shipment("1024", replaces="1023"))
+    assert "does not hold the document that this one replaces" in receipt.remark
     assert not refused.value.retry
     channel.close()
 
@@ -230,6 +235,10 @@ def test_documents_are_found_and_read_by_hand(front: ScriptedServer, tmp_path: P
     assert "urn:oid:2.25.2059" not in names
     assert "superseded 18776-5 urn:oid:2.25.2059" in relais(front, "search", INS, "--status", "superseded")
     assert relais(front, "search", INS, "--type", "56446-8") == "no document\n"
+    with recording() as exchanges:
+        Share(settings(front)).search({"patient.identifier": INS, "status": "current"})
+    assert len(exchanges) > 1
+    assert not any(INS in exchange.endpoint for exchange in exchanges)  # a further page has it in its address
     relais(front, "get", INS, "2.25.2059", "-o", str(tmp_path / "document.xml"))
     assert (tmp_path / "document.xml").read_bytes() == shipment("2059").document
 
