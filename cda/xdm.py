@@ -234,7 +234,7 @@ def examine_files(files: Mapping[str, bytes]) -> Archive:
     for document in documents:
         issues += _check_bytes(document.data, document.entry, document.path)
         if document.entry.mime_type in CDA_MIME_TYPES:
-            issues += _check_cda(document.data, document.path) or _check_style_sheet(document, files)
+            issues += _check_cda(document.data, document.path, files)
         else:
             message = "described as another type than CDA: its content is not checked"
             issues.append(_issue("xdm.not-cda", message, document.path, "warning"))
@@ -445,30 +445,34 @@ def _check_bytes(data: bytes, entry: DocumentEntry, path: str) -> list[Issue]:
     return issues
 
 
-def _check_style_sheet(document: PackedDocument, files: Mapping[str, bytes]) -> list[Issue]:
-    """Whether the archive holds the style sheet that a document names beside itself."""
-    address = style_sheets.relative_address(parse(document.data))
-    if address is None:
-        return []
-    path = posixpath.normpath(posixpath.join(posixpath.dirname(document.path), unquote(address)))
-    if path.casefold() in (name.casefold() for name in files):
-        return []
-    message = "the style sheet that the document names is not in the archive"
-    return [_issue("xdm.style-sheet", message, document.path, "warning", "not-found")]
+def _check_cda(data: bytes, path: str, files: Mapping[str, bytes] | None = None) -> list[Issue]:
+    """Whether the bytes are a CDA R2 document, by root and typeId; its rules are checked elsewhere.
 
-
-def _check_cda(data: bytes, path: str) -> list[Issue]:
-    """Whether the bytes are a CDA R2 document, by root and typeId; its rules are checked elsewhere."""
+    With the `files` of its archive also whether the style sheet that it names is among them.
+    """
     try:
-        root = style_sheets.document_of(parse(data)).getroot()
+        tree = parse(data)
     except UnreadableError as error:
         return [
             replace(issue, severity="error", path=f"{path} {issue.path}".rstrip(), rule="xdm.not-cda")
             for issue in error.issues
         ]
+    root = style_sheets.document_of(tree).getroot()
     type_id = root.find(f"{{{V3}}}typeId")
     if root.tag != f"{{{V3}}}ClinicalDocument" or type_id is None:
         return [_issue("xdm.not-cda", "not a ClinicalDocument with a typeId", path)]
     if (type_id.get("root"), type_id.get("extension")) != _TYPE_ID:
         return [_issue("xdm.not-cda", "typeId is not that of CDA R2", path)]
-    return []
+    return [] if files is None else _check_style_sheet(tree, path, files)
+
+
+def _check_style_sheet(tree: etree._ElementTree, path: str, files: Mapping[str, bytes]) -> list[Issue]:
+    """Whether the archive holds the style sheet that a document names beside itself."""
+    address = style_sheets.relative_address(tree)
+    if address is None:
+        return []
+    beside = posixpath.normpath(posixpath.join(posixpath.dirname(path), unquote(address)))
+    if beside.casefold() in (name.casefold() for name in files):
+        return []
+    message = "the style sheet that the document names is not in the archive"
+    return [_issue("xdm.style-sheet", message, path, "warning", "not-found")]

@@ -10,13 +10,11 @@ import base64
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
-from email.headerregistry import HeaderRegistry
-from email.message import EmailMessage
+from email.message import EmailMessage, Message
 from email.utils import getaddresses, parsedate_to_datetime
-from functools import cache
 from typing import Any
 
 from lxml import etree
@@ -61,37 +59,23 @@ class Mail:
 
     def header(self, name: str) -> str:
         """The value of a header, empty when absent."""
-        return str(self.message.get(name, ""))
+        return _field(self.message, name)
 
     def addresses(self, *names: str) -> list[str]:
         """The mailboxes of some headers."""
         return [address for _, address in getaddresses([self.header(name) for name in names if name in self.message])]
 
 
-class _Fields(HeaderRegistry):
-    """Parses each header field of one message once; `email` does it whenever one is asked for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._parsed: dict[tuple[str, str], Any] = {}
-
-    def __getitem__(self, name: str) -> type:
-        return _kind(self.registry.get(name.lower(), self.default_class), self.base_class)
-
-    def __call__(self, name: str, value: Any) -> Any:
-        if (name, value) not in self._parsed:
-            self._parsed[name, value] = super().__call__(name, value)
-        return self._parsed[name, value]
-
-
-@cache
-def _kind(specialized: type, base: type) -> type:
-    """The class of such header fields."""
-    return type(f"_{specialized.__name__}", (specialized, base), {})
-
-
 def _parse(raw: bytes) -> EmailMessage:
-    return message_from_bytes(raw, policy=policy.default.clone(header_factory=_Fields()))
+    """The message, its header fields as they stand: `email` would read each as an object whenever one is asked for."""
+    read: Callable[..., EmailMessage] = message_from_bytes  # the stubs want policies of EmailMessage's own
+    return read(raw, EmailMessage, policy=policy.compat32)
+
+
+def _field(message: EmailMessage, name: str) -> str:
+    """The value of a header field, unfolded and decoded (RFC 2047), empty when absent."""
+    value = "".join(str(message.get(name, "")).splitlines())
+    return str(policy.default.header_factory(name, value)) if "=?" in value else value.strip()
 
 
 def check(raw: bytes, sender: str, recipients: Sequence[str]) -> list[Issue]:
@@ -117,18 +101,18 @@ def check_report(raw: bytes, recipients: Sequence[str]) -> list[Issue]:
         return [*issues, _issue("text, notification and original are expected", "body", "RFC 8098")]
     fields = _first_message(list(message.iter_parts())[1])
     original = _first_message(list(message.iter_parts())[2])
-    if mail.addresses("To") != [original.get("Disposition-Notification-To", "").strip()]:
+    if mail.addresses("To") != [_field(original, "Disposition-Notification-To")]:
         issues.append(_issue("not to who asked for it", "To", "RFC 8098"))
-    if fields.get("Original-Message-ID", "").strip() != original.get("Message-ID", "").strip():
+    if _field(fields, "Original-Message-ID") != _field(original, "Message-ID"):
         issues.append(_issue("not about the message that is returned", "Original-Message-ID", "RFC 8098"))
-    disposition = re.fullmatch(_DISPOSITION, fields.get("Disposition", ""))
+    disposition = re.fullmatch(_DISPOSITION, _field(fields, "Disposition"))
     if disposition is None or bool(disposition["error"]) != ("Error" in fields):
         issues.append(_issue("not processed, or an error without its field", "Disposition", "RFC 8098"))
     refused = mail.header("Subject").startswith("[KO Intégration système !][")
     if disposition is not None and bool(disposition["error"]) != refused:
         issues.append(_issue("the subject tells errors, and only errors", "Subject", "CI-SIS"))
     mailboxes = ("Original-Recipient", "Final-Recipient")
-    missing = [name for name in mailboxes if not fields.get(name, "").startswith("rfc822;")]
+    missing = [name for name in mailboxes if not _field(fields, name).startswith("rfc822;")]
     return [*issues, *(_issue("the mailbox that answers is missing", name, "RFC 8098") for name in missing)]
 
 
@@ -136,8 +120,14 @@ _RFC822 = "message/rfc822"
 _DISPOSITION = r"automatic-action/MDN-sent-automatically; processed(?P<error>/error)?"
 
 
-def _first_message(part: Any) -> Any:
-    return part.get_payload()[0]
+def _first_message(part: Any) -> EmailMessage:
+    found: EmailMessage = part.get_payload()[0]
+    return found
+
+
+def _content(part: Message) -> bytes:
+    content = part.get_payload(decode=True)
+    return content if isinstance(content, bytes) else b""
 
 
 # --- headers and envelope -------------------------------------------------------------------------------------------
@@ -207,7 +197,7 @@ def _readable(mail: Mail) -> Iterator[Issue]:
         yield _issue(f"{len(mail.documents)} PDF are expected, {len(pdfs)} attached", "attachment", "ECO.2.1.5")
         return
     for part, document in zip(pdfs, mail.documents, strict=True):
-        content = bytes(part.get_content())
+        content = _content(part)
         held = document.findtext("h:component/h:nonXMLBody/h:text[@mediaType='application/pdf']", None, _HL7)
         if held is None and not content.startswith(b"%PDF-1.4"):
             yield _issue("not a PDF/A-1", "attachment", "ECO.2.1.5")
@@ -219,7 +209,7 @@ def _readable(mail: Mail) -> Iterator[Issue]:
 
 def _archives(mail: Mail) -> list[bytes]:
     return [
-        bytes(part.get_content())
+        _content(part)
         for part in mail.message.iter_attachments()
         if (part.get_filename() or "").upper() == "IHE_XDM.ZIP" and part.get_content_type() == "application/zip"
     ]

@@ -308,7 +308,6 @@ class MailServer:
 
     def _deliver(self, taken: Taken) -> None:
         """Into the mailboxes of this operator; who asked is told of it, and everybody of a failure (RFC 3461 §4.1)."""
-        head = _head(taken.raw)
         for recipient in taken.recipients:
             arrives = self._has_mailbox(recipient)
             for _ in range(arrives + (arrives and taken.extra_copy)):
@@ -317,8 +316,10 @@ class MailServer:
             for _ in range((taken.wants_report or not arrives) + (taken.wants_report and taken.extra_report)):
                 self._report(taken.message_id, taken.sender, recipient, *outcome)
             answer = self.readers.get(recipient, _ANSWERS.get(_behaviour(recipient)))
-            if arrives and answer is not None and "Disposition-Notification-To" in head:
-                self._answer(head, taken.sender, recipient, answer, self.mdn_form)
+            if arrives and answer is not None:
+                head = _head(taken.raw)
+                if "Disposition-Notification-To" in head:
+                    self._answer(head, taken.sender, recipient, answer, self.mdn_form)
 
     def _has_mailbox(self, recipient: str) -> bool:
         return recipient not in self.bounces and _behaviour(recipient) != "retour"
