@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 
-from relais.cda.errors import Issue
+from relais.cda.errors import Issue, UnreadableError
+from relais.cda.parsing import parse
 from relais.cda.validation import Validator
 from relais.mappings.hl7v2.context import Policy
 from relais.profiles.messages import Language
 from relais.server.conformance import Conformance
 from relais.server.settings import Settings
 from relais.server.validation.archives import archive_parts, folder_parts, metadata_checks
-from relais.server.validation.contents import recognise
+from relais.server.validation.contents import is_xml, recognise
 from relais.server.validation.documents import document_checks
-from relais.server.validation.findings import of_issue
+from relais.server.validation.findings import of_issue, of_issues
 from relais.server.validation.messages import message_parts
 from relais.server.validation.report import Check, Part, Report, RuleSetUsed
 from relais.server.validation.resources import resource_parts
@@ -91,13 +93,25 @@ class Judge:
             max_depth = self._settings.max_depth
             yield from resource_parts(data, place, self._conformance, self._profiles, max_depth, inside, language)
         else:
-            yield unreadable(data, place, "not-supported", _not_recognised(data), language)
+            yield _unrecognised(data, place, language)
 
 
 def unreadable(data: bytes, place: str, code: str, reason: str, language: Language) -> Part:
     """A part of which nothing could be checked."""
     finding = of_issue(Issue("fatal", code, reason, "", "relais-content"), language)
     return Part.of(place, "unknown", data, [Check(_RECOGNITION, "relais", not_run=(finding,))])
+
+
+def _unrecognised(data: bytes, place: str, language: Language) -> Part:
+    """A part of which nothing could be checked; of XML also why it cannot be read, which may be why it is unknown."""
+    part = unreadable(data, place, "not-supported", _not_recognised(data), language)
+    try:
+        if is_xml(data):
+            parse(data)
+    except UnreadableError as error:
+        [check] = part.checks
+        return replace(part, checks=(replace(check, not_run=(*of_issues(error.issues, language), *check.not_run)),))
+    return part
 
 
 def _not_recognised(data: bytes) -> str:

@@ -13,7 +13,7 @@ from lxml import etree
 from relais.cda.errors import RelaisError, UnreadableError
 from relais.cda.model import Code, Media, String, Text, Unmodelled
 from relais.cda.narrative import Element
-from relais.cda.parsing import MAX_DEPTH, SDTC, V3, XSI, parse, xpath_of
+from relais.cda.parsing import MAX_DEPTH, MAX_TAGS, SDTC, V3, XSI, parse, xpath_of
 from relais.cda.reader import ReadDocument, read
 from relais.cda.writer import write
 from support.documents import small_document
@@ -98,6 +98,14 @@ def test_depth_is_limited() -> None:
     for depth in (MAX_DEPTH + 1, 100_000):
         with pytest.raises(UnreadableError, match=r"deeper|resource limit"):
             parse(b"<a>" * depth + b"</a>" * depth)
+
+
+def test_number_of_tags_is_bounded() -> None:
+    inside = b"<b/>" * (MAX_TAGS - 2)
+    assert len(parse(b"<a>" + inside + b"</a>").getroot()) == MAX_TAGS - 2
+    with pytest.raises(UnreadableError, match="more than 1000000 tags") as caught:
+        parse(b"<a>" + inside + b"<b/></a>")
+    assert caught.value.issues[0].code == "too-costly"
 
 
 def test_size_is_limited_but_a_text_may_be_as_large() -> None:

@@ -313,6 +313,8 @@ def zipped(name: str, data: bytes = b"x", second: str = "") -> bytes:
     [
         (BOMB, "XML 1.0", "DTD"),
         (b'<!DOCTYPE ClinicalDocument SYSTEM "http://127.0.0.1:1/x.dtd"><ClinicalDocument/>', "XML 1.0", "DTD"),
+        (b"<?xml version='1.0'?>" + b"<!-- -->" * 10_000 + BOMB, "XML 1.0", "DTD"),
+        (b"<!-- -->" * 10_000 + b"<unknown/>", "relais-content", "neither"),
         (DEEP, "XML 1.0", "deeper"),
         (b'<ClinicalDocument xmlns="urn:hl7-org:v3">' + b" " * 60_000_000, "XML 1.0", "larger"),
         (LATIN + b"</ClinicalDocument>", "XML 1.0", "not well-formed"),
