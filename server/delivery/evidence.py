@@ -93,7 +93,7 @@ def keep(connection: Connection, delivery: int, attempt: int, exchanges: Sequenc
     """Write the exchanges of an attempt, each sealed onto the one before."""
     if not exchanges:
         return
-    last = _LAST_SEAL.first(connection, {"delivery": delivery})
+    last = _LAST_SEAL.first(connection, {"delivery": delivery}) if attempt > 1 else None
     seal = last[0] if last else FIRST_SEAL
     for number, exchange in enumerate(exchanges, 1):
         response = exchange.response
