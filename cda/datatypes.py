@@ -34,6 +34,7 @@ _FIRST_INSTANT = "00000101000000"  # completes a TS of lower precision to a whol
 _NO_PUNCTUATION = str.maketrans("", "", "-:T")
 _UUID5_FIELDS, _UUID5_BITS = 0xF000_C000_0000_0000_0000, 0x5000_8000_0000_0000_0000  # version, variant
 _PROJECT_NAMESPACE = bytes.fromhex("99e0cf503b614fad8b1cb979d2f64210")
+_BEGUN = hashlib.sha1(_PROJECT_NAMESPACE, usedforsecurity=False)
 
 
 # --- identifiers ----------------------------------------------------------------------------------------------
@@ -83,14 +84,28 @@ def uuid_oid(*parts: str) -> str:
     return f"2.25.{_uuid5(parts)}"
 
 
-def _uuid5(parts: tuple[str, ...]) -> int:
-    """The UUIDv5 of `parts` as its 128 bits (RFC 9562, 5.5): `uuid.uuid5` takes several times as long.
+class OidSeries:
+    """`uuid_oid` of parts that all begin alike: `OidSeries(a, b).oid(c)` is `uuid_oid(a, b, c)`."""
 
-    Each part is preceded by its length, so that ("ab", "c") and ("a", "bc") differ.
-    """
-    name = "".join([f"{len(part)}:{part}" for part in parts])
-    digest = hashlib.sha1(_PROJECT_NAMESPACE + name.encode(), usedforsecurity=False).digest()
+    def __init__(self, *first: str) -> None:
+        self._begun = _hashed(first)
+
+    def oid(self, *parts: str) -> str:
+        """The OID under 2.25 of the first parts and these."""
+        return f"2.25.{_uuid5(parts, self._begun)}"
+
+
+def _uuid5(parts: tuple[str, ...], begun: hashlib._Hash = _BEGUN) -> int:
+    """The UUIDv5 of `parts` as its 128 bits (RFC 9562, 5.5): `uuid.uuid5` takes several times as long."""
+    digest = _hashed(parts, begun).digest()
     return int.from_bytes(digest[:16]) & ~_UUID5_FIELDS | _UUID5_BITS
+
+
+def _hashed(parts: tuple[str, ...], begun: hashlib._Hash = _BEGUN) -> hashlib._Hash:
+    """The hash of what was `begun`, then `parts`, each after its length: ("ab", "c") is not ("a", "bc")."""
+    hashed = begun.copy()
+    hashed.update("".join([f"{len(part)}:{part}" for part in parts]).encode())
+    return hashed
 
 
 # --- times ----------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
-from relais.cda.datatypes import ts_from_fhir, uuid_oid
+from relais.cda.datatypes import OidSeries, ts_from_fhir, uuid_oid
 from relais.cda.errors import Issue, MappingError
 from relais.cda.model import II
 from relais.cda.templates import INS_ROOTS
@@ -42,7 +42,7 @@ class Conversion:
         self.opposed: set[int] = set()  # resources whose sharing the person opposes, by identity
         self._ids: set[tuple[str | None, str | None]] = set()
         self._roles: dict[int, list[Resource]] | None = None
-        self._made: dict[tuple[object, ...], tuple[tuple[object, ...], Any]] = {}
+        self._made: dict[tuple[str | int, ...], tuple[Callable[[], Any], Any]] = {}
         self._times: dict[str, str] = {}  # TS by FHIR value
 
     @property
@@ -54,6 +54,7 @@ class Conversion:
     def lineage(self, derived: II) -> None:
         self._lineage = self.emission.version.set_id or derived
         self._scope = (self._lineage.root or "", self._lineage.extension or "")
+        self._entries = OidSeries("entry", *self._scope)
 
     @property
     def ins(self) -> str | None:
@@ -200,9 +201,11 @@ class Conversion:
         stated = [(one.get("system"), one.get("value")) for one in identifiers]
         return any(system and value and (system, value) in own for system, value in stated)
 
-    def once(self, what: str, of: tuple[object, ...], make: Callable[[], _Made]) -> _Made:
-        """What `make` makes of those very objects: made once, unless there are findings, which name the place."""
-        key = (what, *map(id, of))
+    def once(self, key: tuple[str | int, ...], make: Callable[[], _Made]) -> _Made:
+        """What `make` makes under that key: made once, unless there are findings, which name the place.
+
+        The key has the name of what is made, and the `id` of each object it is made of, to which `make` refers.
+        """
         known = self._made.get(key)
         if known is not None:
             made: _Made = known[1]
@@ -210,7 +213,7 @@ class Conversion:
         said = len(self.issues) + len(self.remarks)
         made = make()
         if len(self.issues) + len(self.remarks) == said:
-            self._made[key] = of, made  # `of` is kept, so that no other object takes its identity
+            self._made[key] = make, made  # `make` keeps the objects, so that no others take their identities
         return made
 
     # --- values ---------------------------------------------------------------------------------------------
@@ -269,7 +272,7 @@ class Conversion:
 
     def expected_id(self, *parts: str) -> II:
         """What `computed_id` gives as long as nothing else bears it."""
-        return II(uuid_oid("entry", *self._scope, *parts))
+        return II(self._entries.oid(*parts))
 
     def entry_ids(self, resource: Resource, path: str) -> list[II]:
         """`entry_id`, then the other business identifiers of the resource that no entry bears yet."""

@@ -84,10 +84,9 @@ def read_party(
         return Party(own, path, display=display_name(current_name(own.get("name", ()))))
     if kind == "Device":
         return Party(target, path, structure=conversion.resolve(target.get("owner"), f"{path}.owner", target))
-    parts = (target, on_behalf_of)
-    return replace(
-        conversion.once("party", parts, lambda: _professional(conversion, target, path, on_behalf_of)), path=path
-    )
+    key = ("party", id(target), id(on_behalf_of))
+    party = conversion.once(key, lambda: _professional(conversion, target, path, on_behalf_of))
+    return replace(party, path=path)
 
 
 def _professional(conversion: Conversion, target: Resource, path: str, on_behalf_of: Resource | None) -> Party:
@@ -118,8 +117,8 @@ def assigned_entity(conversion: Conversion, party: Party, *, with_structure: boo
     It is the caller's own: one may change it, but not what stands in it.
     """
     structure = party.structure if with_structure else None
-    parts = (party.source, party.role, structure)
-    return copy(conversion.once("assigned", parts, lambda: _assigned_entity(conversion, party, structure)))
+    key = ("assigned", id(party.source), id(party.role), id(structure))
+    return copy(conversion.once(key, lambda: _assigned_entity(conversion, party, structure)))
 
 
 def _assigned_entity(conversion: Conversion, party: Party, structure: Resource | None) -> AssignedEntity:
@@ -190,7 +189,8 @@ def speciality(conversion: Conversion, party: Party) -> Code | None:
 
     A pair outside the list falls back to the profession, with a warning.
     """
-    return conversion.once("speciality", (party.source, party.role), lambda: _speciality(conversion, party))
+    key = ("speciality", id(party.source), id(party.role))
+    return conversion.once(key, lambda: _speciality(conversion, party))
 
 
 def _speciality(conversion: Conversion, party: Party) -> Code | None:
@@ -227,7 +227,8 @@ def _composite(conversion: Conversion, profession: str, know_how: list[Resource]
 
 def party_name(conversion: Conversion, party: Party) -> PersonName | None:
     """The name a professional (or the patient) works under."""
-    return conversion.once("name", (party.source, party.role), lambda: _party_name(conversion, party))
+    key = ("name", id(party.source), id(party.role))
+    return conversion.once(key, lambda: _party_name(conversion, party))
 
 
 def _party_name(conversion: Conversion, party: Party) -> PersonName | None:
@@ -250,7 +251,8 @@ def party_telecoms(conversion: Conversion, party: Party) -> list[Telecom]:
     if party.source.get("resourceType") != "Practitioner":
         return []
     contacts = party.role.get("telecom") or party.source.get("telecom", ())
-    return conversion.once("telecom", (contacts,), lambda: telecoms(conversion, contacts, party.path, party.display))
+    key = ("telecom", id(contacts))
+    return conversion.once(key, lambda: telecoms(conversion, contacts, party.path, party.display))
 
 
 def _device(party: Party, deployment: Deployment) -> Device | None:
@@ -310,7 +312,7 @@ def configured_responsible(deployment: Deployment) -> list[Resource]:
 
 def organization(conversion: Conversion, structure: Resource, path: str) -> Organization:
     """An Organization resource as representedOrganization, scopingOrganization…"""
-    return conversion.once("organization", (structure,), lambda: _organization(conversion, structure, path))
+    return conversion.once(("organization", id(structure)), lambda: _organization(conversion, structure, path))
 
 
 def _organization(conversion: Conversion, structure: Resource, path: str) -> Organization:

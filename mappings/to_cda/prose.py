@@ -83,7 +83,7 @@ def french_date(value: str | None) -> str:
         ts = ts_from_fhir(value)
     except ValueError:
         return ""
-    day = "/".join(part for part in (ts[6:8], ts[4:6], ts[:4]) if part)
+    day = "/".join([part for part in (ts[6:8], ts[4:6], ts[:4]) if part])
     return f"{day} à {ts[8:10]}:{ts[10:12]}{_which_hour(ts)}" if len(ts) > 8 else day
 
 
