@@ -169,8 +169,6 @@ class BundleProcessor:
         if not isinstance(interaction, Interaction):
             message = "operations are run in batches, not in transactions"
             raise FhirError.of(422, "not-supported", message, f"{place}.request.url")
-        if interaction.code in ("capabilities", "transaction"):
-            raise FhirError.of(422, "not-supported", "entries act on resources", f"{place}.request.url")
         carries = interaction.takes_body or interaction.takes_patch
         call = _call_of(names, query, given, f"{place}.resource" if carries else place, bundle_call)
         if carries:

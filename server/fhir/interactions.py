@@ -238,8 +238,11 @@ def written(stored: Stored, status: int, call: Call) -> Reply:
 
 
 def check_match(current: Stored | None, call: Call, *, versioned: bool = False) -> None:
-    """Refuse (412) a write whose If-Match is not the current version, (428) one without where `versioned` asks it."""
+    """Refuse (412) a write by its If-Match and If-None-Match (RFC 9110 §13.1), (428) one without where `versioned`."""
     missing = current is None or current.deleted
+    if current is not None and not missing and parse_etags(call.if_none_match or "") & {str(current.version), "*"}:
+        message = "the resource is there already: If-None-Match does not want it"
+        raise FhirError.of(412, "conflict", message, ETag=etag(current.version))
     if call.if_match is None:
         if versioned and not missing:
             raise FhirError.of(428, "required", "resources of this type are changed under If-Match only", call.place)

@@ -130,6 +130,17 @@ def test_if_match_without_a_resource(facade: RunningFacade) -> None:
     assert facade.get("Patient/p-2").status_code == 404
 
 
+def test_if_none_match_keeps_a_write_from_what_is_there(facade: RunningFacade) -> None:
+    body = PATIENT | {"id": "p-3"}
+    assert facade.put("Patient/p-3", body, If_None_Match="*").status_code == 201
+    for method in ("PUT", "DELETE"):
+        refused = facade.request(method, "Patient/p-3", body, If_None_Match="*")
+        assert (refused.status_code, refused.headers["ETag"]) == (412, 'W/"1"')
+    assert facade.put("Patient/p-3", body, If_None_Match='W/"7"').status_code == 200
+    assert facade.request("DELETE", "Patient/p-3").status_code == 204
+    assert facade.put("Patient/p-3", body, If_None_Match="*").status_code == 201
+
+
 def test_two_writers_at_once_never_lose_an_update(facade: RunningFacade) -> None:
     name = facade.created(PATIENT)
     body = PATIENT | {"id": name.partition("/")[2]}

@@ -335,6 +335,13 @@ def test_batch_entries_stand_alone(facade: RunningFacade) -> None:
     assert outcome["issue"][0]["expression"] == ["Bundle.entry[1].resource.nam"]
 
 
+@pytest.mark.parametrize("request_", [{"method": "GET", "url": "metadata"}, {"method": "POST", "url": "/"}])
+def test_entries_act_on_resources(facade: RunningFacade, request_: dict[str, str]) -> None:
+    answer = facade.post("", bundle({"request": request_}))
+    assert (answer.status_code in (404, 405), issues(answer)[0]["code"]) == (True, "not-supported")
+    assert issues(answer)[0]["expression"] == ["Bundle.entry[0].request.url"]
+
+
 @pytest.mark.parametrize("body", ["x", [1], {}, {"resourceType": 5}])
 @pytest.mark.parametrize("address", ["$validate", "$from-cda", "ValueSet/$expand", "Patient/nobody/$meta-add"])
 def test_batch_refuses_what_is_no_resource_for_that_operation_alone(
