@@ -291,7 +291,7 @@ def resume(tasks: tuple[str, ...], every: bool, as_json: bool) -> None:
         raise click.UsageError("name the Tasks, or say --all")
     with ledger.opened(Settings.load()) as repository:
         count = ledger.resume_dead(repository) if every else sum(ledger.resume(repository, task) for task in tasks)
-    _answer({"resumed": count}, f"{count} deliveries resumed", as_json)
+    _answer({"resumed": count}, f"{ledger.counted(count, 'delivery', 'deliveries')} resumed", as_json)
 
 
 @deliveries.command()
@@ -302,7 +302,7 @@ def cancel(task: str, reason: str, as_json: bool) -> None:
     """Give up what waits of an order; what was delivered stays so."""
     with ledger.opened(Settings.load()) as repository:
         count = ledger.cancel(repository, task, reason)
-    _answer({"cancelled": count}, f"{count} deliveries cancelled", as_json)
+    _answer({"cancelled": count}, f"{ledger.counted(count, 'delivery', 'deliveries')} cancelled", as_json)
 
 
 @deliveries.command()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -16,13 +15,15 @@ from relais.cda.pdf import to_pdf
 from relais.cda.reader import read
 from relais.cda.rendering import to_html
 from relais.cda.validation import Validator
+from relais.cda.xds import CodedValue
+from relais.cda.xds_attributes import SECTOR_SYSTEM
 from relais.mappings.context import Emission, Resource
-from relais.mappings.document_metadata import check_archive, document_entry, submission_set
+from relais.mappings.document_metadata import check_archive, document_entry, submission_set, usual_content_type
 from relais.mappings.to_cda import convert as to_cda
 from relais.profiles.structure import check as check_structure
 from relais.server import document_imports
 from relais.server.conformance import Conformance
-from relais.server.delivery import gate, service
+from relais.server.delivery import gate, lot_author, service
 from relais.server.delivery.channel import DeliveryError
 from relais.server.delivery.transmit import Wanted, transmit, transmit_document
 from relais.server.delivery.verdicts import Verdicts
@@ -93,7 +94,7 @@ def render(data: bytes, form: Literal["html", "pdf"]) -> bytes:
 
 
 def pack(contents: Sequence[bytes], settings: Settings, now: datetime) -> bytes:
-    """IHE_XDM.ZIP of CDA documents of one patient. Raises RelaisError."""
+    """IHE_XDM.ZIP of CDA documents of one patient, sent by who would send them by mail. Raises RelaisError."""
     models = [read(content).document for content in contents]
     _refuse_errors([issue for model in models for issue in gate.refusals(model, "mss", settings)])
     entries = [
@@ -101,9 +102,17 @@ def pack(contents: Sequence[bytes], settings: Settings, now: datetime) -> bytes:
         for n, (model, content) in enumerate(zip(models, contents, strict=True), start=1)
     ]
     lot_id = uuid_oid("lot", now.isoformat(), *(entry.unique_id for entry in entries))
-    lot = submission_set(models[0], unique_id=lot_id, source_id=settings.source_oid, time=now)
-    custodian = models[0].header.custodian.name or settings.organization_name
-    sender = xdm.Sender(settings.deployment.software_name, custodian, version=version("relais"))
+    author = lot_author.sender_if_known(entries[0].authors, settings)
+    sector = CodedValue(settings.facility_type, "", SECTOR_SYSTEM)
+    lot = submission_set(
+        models[0],
+        unique_id=lot_id,
+        source_id=settings.source_oid,
+        time=now,
+        content_type=usual_content_type(entries[0].facility_type, sector),
+        author=author,
+    )
+    sender = lot_author.named_in_archives(author, settings)
     return xdm.pack(list(zip(contents, entries, strict=True)), lot, sender=sender)
 
 

@@ -109,6 +109,12 @@ class Settings:
     oid_arc: str = field(default="", metadata={"doc": "OID owned by the emitter; empty: ids under 2.25 (UUID)."})
     organization_name: str = field(default="", metadata={"doc": "Name of the emitting structure."})
     organization_finess: str = field(default="", metadata={"doc": "FINESS (9 characters) of the emitting structure."})
+    organization_address: str = field(
+        default="", metadata={"doc": "Its postal address, for README.TXT of the archives that it sends."}
+    )
+    organization_phone: str = field(
+        default="", metadata={"doc": "Its telephone number, for README.TXT and INDEX.HTM of these archives."}
+    )
     practice_setting: str = field(default="AMBULATOIRE", metadata={"doc": "Cadre d'exercice, code of JDV_J04."})
     facility_type: str = field(default="SA07", metadata={"doc": "Secteur d'activité, code of JDV_J02."})
     problem_codes: str = field(
@@ -266,7 +272,11 @@ class Settings:
         metadata={"doc": "Message that carries documents: MDM 2.6 or ORU 2.5.", "choices": ("MDM", "ORU")},
     )
     hl7v2_processing: str = field(
-        default="P", metadata={"doc": "MSH-11: production, training or debugging.", "choices": ("P", "T", "D")}
+        default="P",
+        metadata={
+            "doc": "MSH-11: production, training or debugging. T or D towards a platform that is not in production.",
+            "choices": ("P", "T", "D"),
+        },
     )
     hl7v2_sending_application: str = field(default="RELAIS", metadata={"doc": "MSH-3."})
     hl7v2_sending_facility: str = field(default="", metadata={"doc": "MSH-4; empty: FINESS or name of the structure."})

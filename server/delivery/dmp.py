@@ -57,7 +57,7 @@ class DmpChannel:
             warnings = documents.provide_and_register(submission, {entry.entry_id: shipment.document})
         except DeliveryError as error:
             return _settled(shipment.submission.entries[0], documents, error)
-        return Receipt("; ".join(["stored by the repository", *remark, *warnings]))
+        return Receipt("; ".join(["stored by the repository", *remark, *warnings]), "; ".join(remark))
 
     def _check_size(self, shipment: Shipment) -> None:
         if len(shipment.document) > self._settings.dmp_max_size:

@@ -161,6 +161,11 @@ def _order(order: Order, deliveries: tuple[Delivery, ...]) -> dict[str, Any]:
     }
 
 
+def counted(number: int, one: str, several: str = "") -> str:
+    """A number and what is counted, for people; the plural of `one` has an s unless given."""
+    return f"{number} {one if number == 1 else several or f'{one}s'}"
+
+
 def as_text(said: dict[str, Any]) -> str:
     """One order in lines: the order, then its deliveries."""
     what = said["focus"] or said["document"]
@@ -170,7 +175,10 @@ def as_text(said: dict[str, Any]) -> str:
 
 def _delivery_as_text(one: dict[str, Any]) -> str:
     name = f"{one['channel']} {one['recipient']}".strip()
-    lines = [f"  {name} {one['state']}, tried {one['tries']} times" + (f": {one['reason']}" if one["reason"] else "")]
+    lines = [
+        f"  {name} {one['state']}, tried {counted(one['tries'], 'time')}"
+        + (f": {one['reason']}" if one["reason"] else "")
+    ]
     for attempt in one.get("attempts", ()):
         ended = attempt["ended"] or "not ended"
         lines.append(f"    {attempt['number']}. {attempt['started']} - {ended} {attempt['outcome'] or ''}")
@@ -186,7 +194,7 @@ def _delivery_as_text(one: dict[str, Any]) -> str:
 def listing_as_text(said: dict[str, Any]) -> str:
     """The listing in lines: circuits, counts, orders."""
     lines = [
-        f"{one['destination']}: circuit {one['state']} after {one['failures']} failures, {one['reason']}"
+        f"{one['destination']}: circuit {one['state']} after {counted(one['failures'], 'failure')}, {one['reason']}"
         for one in said["circuits"]
     ]
     lines += [f"{one['channel']}: {one['deliveries']} {one['state']}" for one in said["counts"]]

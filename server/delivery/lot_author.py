@@ -6,13 +6,18 @@ document the first who is of this structure sends it; what others wrote, who ans
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
 
 from relais.cda.templates import PS_IDNAT, STRUCT_IDNAT
+from relais.cda.xdm import Sender
 from relais.cda.xds import MetadataAuthor
 from relais.cda.xds_types import XCN, XON
 from relais.server.delivery import vihf
+from relais.server.delivery.channel import DeliveryError
 from relais.server.settings import Settings
+
+_VERSION = version("relais")  # which is read from files each time that it is asked for
 
 
 def responsible(settings: Settings) -> MetadataAuthor:
@@ -33,3 +38,31 @@ def sender(authors: Iterable[MetadataAuthor], settings: Settings) -> MetadataAut
         if not settings.organization_finess or own in (XON.parse(text).id for text in author.institutions):
             return author
     return responsible(settings)
+
+
+def sender_if_known(authors: Sequence[MetadataAuthor], settings: Settings) -> MetadataAuthor:
+    """As `sender`; the first author where the settings do not say who answers: but the DMP nobody asks for more."""
+    try:
+        return sender(authors, settings)
+    except DeliveryError:
+        return authors[0]
+
+
+def named_in_archives(author: MetadataAuthor, settings: Settings) -> Sender:
+    """Who sends a lot, as README.TXT and INDEX.HTM of its archive tell people; address and phone are those of the
+    structure of the settings, for no other one."""
+    person, deployment = XCN.parse(author.person or ""), settings.deployment
+    structures = [XON.parse(text) for text in author.institutions]
+    own = f"1{settings.organization_finess}" if settings.organization_finess else ""
+    is_ours = not structures or any(
+        (own and one.id == own) or one.name == settings.organization_name for one in structures
+    )
+    return Sender(
+        name=person.family if person.type == "RI" else f"{person.given} {person.family}".strip(),
+        organization=structures[0].name if structures else settings.organization_name,
+        address=settings.organization_address if is_ours else None,
+        phone=settings.organization_phone if is_ours else None,
+        application=deployment.software_name,
+        version=_VERSION,
+        vendor=deployment.software_vendor,
+    )

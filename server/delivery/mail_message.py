@@ -17,7 +17,6 @@ from email.headerregistry import Address
 from email.policy import SMTP
 from email.utils import format_datetime
 from functools import lru_cache
-from importlib.metadata import version
 from itertools import starmap
 
 from relais.cda import reader, xdm
@@ -26,12 +25,11 @@ from relais.cda.identifiers import ins_is_valid
 from relais.cda.model import Header, NamePart, Patient
 from relais.cda.pdf import to_pdf
 from relais.cda.templates import INS_NIR, INS_ROOTS
-from relais.cda.xds_types import XCN, XON
+from relais.server.delivery import lot_author
 from relais.server.delivery.channel import DeliveryError, Shipment, check_integrity, making_the_message
 from relais.server.delivery.trust_space import TrustSpace
 from relais.server.settings import Settings
 
-_VERSION = version("relais")
 PATIENT_DOMAIN = "patient.mssante.fr"
 INVISIBLE_TO_PATIENT = "INVISIBLE_PATIENT"
 LABEL_LENGTH = 40
@@ -280,15 +278,7 @@ def _birth_name(parts: Sequence[NamePart]) -> str:
 
 
 def _archive(shipment: Shipment, settings: Settings) -> bytes:
-    author = shipment.submission.submission_set.author
-    person, deployment = XCN.parse(author.person or ""), settings.deployment
-    sender = xdm.Sender(
-        name=person.family if person.type == "RI" else f"{person.given} {person.family}".strip(),
-        organization=XON.parse(author.institutions[0]).name if author.institutions else settings.organization_name,
-        application=deployment.software_name,
-        version=_VERSION,
-        vendor=deployment.software_vendor,
-    )
+    sender = lot_author.named_in_archives(shipment.submission.submission_set.author, settings)
     return xdm.pack(
         [(shipment.document, shipment.submission.entries[0])], shipment.submission.submission_set, sender=sender
     )

@@ -43,8 +43,8 @@ _DEEPEST = 60
 _FICHE = "DocumentReference"
 _MOST_PAGES = 100
 _NOT_HELD = (
-    "the share does not hold the document that this one replaces: deposited as a new one; if that document is there under"
-    " another identifier, have it taken out of use"
+    "the share does not hold the document that this one replaces: deposited as a new one; if it is there under another"
+    " identifier, have it taken out of use"
 )
 _TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 

@@ -545,16 +545,14 @@ class _Maker:
 
     def _sender(self, channel: str, authors: Sequence[MetadataAuthor]) -> MetadataAuthor:
         """Who sends the lot: the DMP takes none without the settings that say who answers for what others wrote."""
+        if channel != "dmp":
+            return lot_author.sender_if_known(authors, self.settings)
         try:
             found = lot_author.sender(authors, self.settings)
-            if channel == "dmp":
-                vihf.sender(found, self.settings)
+            vihf.sender(found, self.settings)
         except DeliveryError as error:
-            if channel == "dmp":
-                raise RelaisError(error.issues) from error
-            return authors[0]
-        else:
-            return found
+            raise RelaisError(error.issues) from error
+        return found
 
     def _as_platform_answers(self, made: Consignment) -> Consignment:
         """The consignment with the acknowledgements that a platform can give; what it could not make is refused now.

@@ -94,6 +94,7 @@ class Sandbox:
             "hl7v2_ca_file": str(self.ca_file),
             "hl7v2_receiving_application": "PFI",
             "hl7v2_receiving_facility": "SANDBOX",
+            "hl7v2_processing": "T",
         }
 
     def start(self) -> None:

@@ -381,6 +381,8 @@ def test_the_entry_in_force_is_replaced_even_after_it_was_changed(
 def test_a_replacement_of_nothing_is_sent_as_new_and_says_so(settings: Settings, sandbox: Sandbox) -> None:
     receipt = DmpChannel(settings).send(other_shipment(8, associations=(rplc("urn:oid:2.25.7"),)))
     assert "not in the registry: sent as a new one" in receipt.detail
+    assert receipt.remark in receipt.detail
+    assert receipt.remark
     assert sandbox.documents()[0].replaces is None
 
 
