@@ -9,6 +9,7 @@ import threading
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -277,7 +278,7 @@ def test_an_acknowledgement_that_does_not_come_raises_a_flag_until_it_comes(offi
 
 
 def test_an_acknowledgement_may_come_before_the_attempt_is_recorded(lite: Office) -> None:
-    task = lite.order(plan_of(lite), "hl7v2")
+    task = lite.order(plan_of(lite), "hl7v2", recipient="infirmier@ssiad.mssante.fr")
     lite.channels["hl7v2"].on_send = lambda shipment: acknowledge(lite, shipment.message_id, "reception")
     lite.work()
     (delivery,) = lite.deliveries(task)
@@ -336,10 +337,7 @@ def test_an_outcome_waits_for_a_store_that_is_down(lite: Office, monkeypatch: py
 
 
 def _quick(office: Office) -> Any:
-    conduct = office.worker._conduct
-    return type(conduct)(
-        conduct.lease, timedelta(), conduct.retry_attempts, conduct.circuit, conduct.acknowledgement, conduct.evidence
-    )
+    return replace(office.worker._conduct, retry_base=timedelta())
 
 
 def test_a_waiting_worker_is_woken_by_an_order(office: Office, store_url: str) -> None:
