@@ -7,8 +7,8 @@ its own entry comes from, an absolute one means exactly what it says. Another se
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from functools import cached_property
 
 from relais.cda.errors import Issue, MappingError
 from relais.mappings.context import Resource
@@ -29,9 +29,10 @@ class ResourceSet:
         self._home = home
         self._by_name: dict[str, Resource] = {}
         self._all: list[Resource] = []
-        self._by_type: dict[str | None, list[Resource]] = {}
+        self._by_type: defaultdict[str | None, list[Resource]] = defaultdict(list)
         self._bases: dict[int, str] = {}  # server of each resource, contained or not, by identity
         self._holders: dict[int, Resource] = {}  # by identity of the contained resource
+        self._places: dict[str | None, dict[int, str]] = {}  # by type, then by identity
         issues: list[Issue] = []
         for index, (full_url, resource) in enumerate(entries):
             issues += self._add(index, full_url, resource)
@@ -66,7 +67,7 @@ class ResourceSet:
             elif name:
                 self._by_name[name] = resource
         self._all.append(resource)
-        self._by_type.setdefault(kind, []).append(resource)
+        self._by_type[kind].append(resource)
         self._bases[id(resource)] = base
         for contained in resource.get("contained", ()):
             self._holders[id(contained)] = resource
@@ -80,18 +81,17 @@ class ResourceSet:
         """Every resource of that type, in the order given."""
         return list(self._by_type.get(resource_type, ()))
 
-    def placed(self, resource_type: str) -> Iterator[tuple[Resource, str]]:
+    def placed(self, resource_type: str | None) -> Iterator[tuple[Resource, str]]:
         """Every resource of that type with its place."""
         for index, resource in enumerate(self._by_type.get(resource_type, ())):
             yield resource, f"{resource_type}[{index}]"
 
     def place(self, resource: Resource) -> str:
         """Where one of the resources stands, for findings: `Goal[2]` is the third Goal."""
-        return self._places[id(resource)]
-
-    @cached_property
-    def _places(self) -> dict[int, str]:
-        return {id(resource): place for kind in self._by_type for resource, place in self.placed(str(kind))}
+        kind = resource.get("resourceType")
+        if kind not in self._places:
+            self._places[kind] = {id(one): place for one, place in self.placed(kind)}
+        return self._places[kind][id(resource)]
 
     def resolve(self, reference: Resource | str | None, container: Resource | None = None) -> Resource | None:
         """The resource that a Reference (or its `reference` string) names, in whatever version is at hand, or None.

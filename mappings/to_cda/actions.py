@@ -250,7 +250,7 @@ def _text(conversion: Conversion, source: Resource, what: list[Resource], contai
 def _details(source: Resource) -> Iterator[str]:
     """What the volet has no element for: urgency, condition, reason, site, amount, kind of professional."""
     kinds = [one for one in _listed(source.get("category")) if from_jdv("pps_care_kind", [one]) is None]
-    if words := ", ".join(filter(None, map(readable, kinds))):
+    if kinds and (words := ", ".join(filter(None, map(readable, kinds)))):
         yield f"Catégorie : {words}"
     if urgency := _PRIORITIES.get(source.get("priority", "")):
         yield f"Priorité : {urgency}"

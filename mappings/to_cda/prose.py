@@ -65,13 +65,20 @@ def readable(concept: Resource | None) -> str:
 
 def annotation(conversion: Conversion, note: Resource, container: Resource) -> str:
     """An Annotation in words, with who said so."""
-    text, reference = (note.get("text") or "").strip(), note.get("authorReference", {})
+    text = (note.get("text") or "").strip()
+    who = note.get("authorString") or ""
+    if not who and "authorReference" in note:
+        who = _author(conversion, note["authorReference"], container)
+    return f"{text} ({who.strip()})" if text and who.strip() else text
+
+
+def _author(conversion: Conversion, reference: Resource, container: Resource) -> str:
+    """The name of who wrote an Annotation: a person, directly or by role, or whoever else has a name."""
     target = conversion.resources.resolve(reference, container) or {}
     person = conversion.resources.resolve(target.get("practitioner"), target) or target
     name = person.get("name")
     stated = display_name(current_name(name)) if isinstance(name, list) else name
-    who = note.get("authorString") or stated or reference.get("display") or ""
-    return f"{text} ({who.strip()})" if text and who.strip() else text
+    return stated or reference.get("display") or ""
 
 
 def french_date(value: str | None) -> str:
@@ -191,8 +198,9 @@ def dosage(instruction: Resource) -> str:
 def as_needed(element: Resource) -> str:
     """asNeeded[x] in words; nothing for what is not conditional."""
     condition = measure(element, "asNeeded")
-    known = {"": "", "non": "", "oui": "si besoin"}
-    return known.get(condition, f"si besoin : {condition}")
+    if condition in ("", "non"):
+        return ""
+    return "si besoin" if condition == "oui" else f"si besoin : {condition}"
 
 
 def _interval(repeat: Resource) -> str:
