@@ -9,7 +9,7 @@ validated, hashed, sent and owed to a later replacement.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -66,12 +66,16 @@ _UNSTRUCTURED = "?level=n1"
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who a document is: its id, its lineage, what it replaces, and every identifier of its patient."""
+    """Who a document is: its id, its lineage, what it replaces, and every identifier of its patient.
+
+    `shows` is the id of the structured document whose unstructured form (N1) it is.
+    """
 
     id: II
     set_id: II
     replaces: II | None
     patient: tuple[II, ...]
+    shows: II | None = None
 
 
 # Made on import: see `relais.profiles.definitions`.
@@ -125,10 +129,10 @@ def issue(
     """The document of `carrier` (`Type/[id]`) as it stands, issuing the next version if it would differ from the last.
 
     `anew` issues it in any case: under another id, what was said is said again. `selection` chooses the appointments
-    of an agenda, whose carrier is the Patient. The unstructured form (`n1`) is a document of its own lineage, with one
-    version at most for each of the structured one. Raises MappingError when the resources lack what the document
-    requires, FhirError when there is no such resource, RelaisError when its identifier belongs to another one or to
-    another patient.
+    of an agenda, whose carrier is the Patient. The unstructured form (`n1`) is a document of its own lineage, with
+    versions of its own number, one at most for each of the structured one. Raises MappingError when the resources lack
+    what the document requires, FhirError when there is no such resource, RelaisError when its identifier belongs to
+    another one or to another patient.
     """
     transaction.exclusively(f"documents of {carrier}")
     structured = _issue_structured(transaction, carrier, deployment, now, selection, anew=anew)
@@ -169,12 +173,21 @@ def _issue_unstructured(
     document = read(structured.content).document
     set_id = own_lineage(document.header)
     last = newest_of(connection, name_of(set_id))
-    if last and last.version == structured.version:
+    if last and _shows(last, structured):
         return last
     replaced = (_last_known(connection, name_of(set_id)) or last) if last else None
-    version = _following(structured.version, replaced)
-    made = at_level(document, "n1", deployment, version)
-    return _keep(connection, _document_of(made, structured.carrier + _UNSTRUCTURED, structured.issues, now))
+    version = _following(last.version + 1 if last else 1, replaced)
+    made = _document_of(
+        at_level(document, "n1", deployment, version), structured.carrier + _UNSTRUCTURED, structured.issues, now
+    )
+    return _keep(connection, replace(made, identity=replace(made.identity, shows=structured.identity.id)))
+
+
+def _shows(made: IssuedDocument, structured: IssuedDocument) -> bool:
+    """Whether an unstructured form is that of this version; those issued before it was noted bear its number."""
+    if made.identity.shows:
+        return made.identity.shows == structured.identity.id
+    return made.version == structured.version
 
 
 def _following(number: int, replaced: IssuedDocument | None, set_id: II | None = None) -> DocumentVersion:

@@ -397,7 +397,7 @@ def test_versions_of_the_unstructured_form_follow_those_of_the_structured_one(st
     assert_next(first, desk.issue(plan, level="n1"))
 
 
-def test_the_first_unstructured_form_replaces_nothing_whatever_its_version(
+def test_the_first_unstructured_form_is_a_first_version_whatever_the_structured_one(
     small_store: Store, validator: Validator
 ) -> None:
     desk = desk_of(small_store, PLANS["full"])
@@ -405,9 +405,16 @@ def test_the_first_unstructured_form_replaces_nothing_whatever_its_version(
     desk.issue(plan)
     desk.change(plan, title="Plan revu")
     made = desk.issue(plan, level="n1")
-    assert (header(made).version_number, header(made).related_documents) == (2, [])
-    report = validator.validate(made.content)
-    assert report.conformant, report.to_text()
+    assert (header(made).version_number, header(made).related_documents) == (1, [])
+    assert desk.issue(plan, level="n1") == made
+    desk.change(plan, title="Plan revu encore")
+    following = desk.issue(plan, level="n1")
+    assert_next(made, following)
+    assert desk.issue(plan, level="n1") == following
+    for document in (made, following):
+        report = validator.validate(document.content)
+        assert report.conformant, report.to_text()
+        assert not [issue for issue in report.consistency if issue.severity == "error"]
 
 
 # --- writers at once --------------------------------------------------------------------------------------------
