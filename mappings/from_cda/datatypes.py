@@ -51,8 +51,7 @@ def absent(null_flavor: str | None) -> Resource:
 
 def identifiers(iis: Iterable[II]) -> list[Resource]:
     """The Identifiers of IIs; those of professionals and structures under the public system of their number."""
-    found = (national_identifier(ii) or identity.identifier_of(ii) for ii in iis)
-    return [one for one in found if one]
+    return [one for ii in iis if (one := national_identifier(ii) or identity.identifier_of(ii))]
 
 
 def national_identifier(ii: II) -> Resource | None:
@@ -134,7 +133,7 @@ def address(element: Address) -> Resource:
 
 def _street_lines(element: Address) -> list[dict[str, str]]:
     """The parts of each line that is there, by name."""
-    lines = ({name: part for name in names if (part := getattr(element, name))} for names in _LINES)
+    lines = [{name: part for name in names if (part := getattr(element, name))} for names in _LINES]
     return [line for line in lines if line]
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import takewhile
 from urllib.parse import urlsplit
 from xml.sax.saxutils import escape, quoteattr
 
@@ -52,6 +53,7 @@ _SAME_ATTRIBUTES = frozenset(
         "width",
     ]
 )
+_ID_ALONE = frozenset({"ID"})  # what most elements bear that bear anything
 _LINK_SCHEMES = frozenset({"", "http", "https", "mailto", "tel"})
 _BLOCKS = frozenset({"paragraph", "list", "item", "table", "caption", "tr"})
 _CELLS = frozenset({"th", "td"})
@@ -108,6 +110,8 @@ def _tag(node: Element) -> str:
 
 
 def _attributes(node: Element) -> dict[str, str]:
+    if node.attributes.keys() == _ID_ALONE:
+        return {"id": node.attributes["ID"]}
     found = {name: value for name, value in node.attributes.items() if name in _SAME_ATTRIBUTES}
     if "ID" in node.attributes:
         found["id"] = node.attributes["ID"]
@@ -132,39 +136,56 @@ def _is_safe_link(link: str) -> bool:
 def words(nodes: Sequence[Node]) -> str:
     """What one reads in `nodes`, with its line breaks."""
     if len(nodes) == 1 and isinstance(nodes[0], str):
-        return _WHITE_SPACE.sub(" ", nodes[0]).strip(" ")
-    lines = "".join(_pieces(nodes)).split("\n")
-    return "\n".join(_WHITE_SPACE.sub(" ", line).strip(" ") for line in lines).strip("\n ")
+        return _collapsed(nodes[0]).strip(" ")
+    pieces: list[str] = []
+    _collect(pieces, nodes)
+    lines = "".join(pieces).split("\n")
+    return "\n".join([_collapsed(line).strip(" ") for line in lines]).strip("\n ")
 
 
-def _pieces(nodes: Iterable[Node]) -> Iterator[str]:
+def first_words(nodes: Iterable[Node]) -> str:
+    """The first text in `nodes` that shows something, as it is from there on; empty when there is none."""
+    for node in nodes:
+        text = node.lstrip(" \t\r\n") if isinstance(node, str) else first_words(node.children)
+        if text:
+            return text
+    return ""
+
+
+def _collect(pieces: list[str], nodes: Iterable[Node]) -> None:
     broken = True  # a block begins a line unless it stands at the beginning of one
     for node in nodes:
         if isinstance(node, str):
-            text = _WHITE_SPACE.sub(" ", node)
+            text = _collapsed(node)
             broken = broken and text in ("", " ")
-            yield text
+            pieces.append(text)
         elif node.tag == "br":
-            yield "\n"
+            pieces.append("\n")
             broken = True
         elif node.tag in _BLOCKS:
-            yield "" if broken else "\n"
-            yield words(node.children)
-            yield "\n"
+            pieces += ("" if broken else "\n", words(node.children), "\n")
             broken = True
         else:
-            yield from _pieces(node.children)
-            yield " " if node.tag in _CELLS else ""
+            _collect(pieces, node.children)
+            if node.tag in _CELLS:
+                pieces.append(" ")
             broken = False
+
+
+def _collapsed(text: str) -> str:
+    """Text with one space for each run of white space; what is printable has no other white space than spaces."""
+    return text if text.isprintable() and "  " not in text else _WHITE_SPACE.sub(" ", text)
 
 
 class Words:
     """The words of a document by narrative ID: what `reference/@value` points to."""
 
-    def __init__(self, sections: Iterable[Section]) -> None:
+    def __init__(self, sections: Sequence[Section]) -> None:
+        self.items: list[Element] = []
+        """The items of all lists."""
+        self._sections = sections
         self._by_id: dict[str, list[Node]] = {}
-        self._beside: dict[str, list[Node]] = {}
-        self._captions: dict[str, list[Node]] = {}
+        self._holders: dict[str, list[Node]] = {}  # what the cell or item holds in which that ID stands
         self._index(sections)
 
     def find(self, reference: str) -> str | None:
@@ -173,34 +194,57 @@ class Words:
 
     def beside(self, reference: str) -> str:
         """The words that follow those at `#ID` in the same cell or item, up to the next ID."""
-        return words(self._beside.get(reference.removeprefix("#"), ()))
+        name = reference.removeprefix("#")
+        nodes = iter(self._holders.get(name, ()))
+        for node in nodes:
+            if _id_of(node) == name:
+                return words(list(takewhile(lambda one: not _id_of(one), nodes)))
+        return ""
 
     def caption(self, media_id: str | None) -> str:
         """The words of the cell or paragraph that shows an attached document."""
-        return words(self._captions.get(media_id or "", ()))
+        for element in _elements(self._sections):
+            for child in element.children:
+                if _media_of(child) == (media_id or ""):
+                    return words(element.children)
+        return ""
 
     def _index(self, sections: Iterable[Section]) -> None:
         for section in sections:
             if section.text_id:
                 self._by_id.setdefault(section.text_id, section.text)
-            for element in walk(section.text):
-                if "ID" in element.attributes:
-                    self._by_id.setdefault(element.attributes["ID"], element.children)
-                if element.tag in _HOLDERS:
-                    self._index_neighbours(element)
-                for child in element.children:
-                    if isinstance(child, Element) and child.tag == "renderMultiMedia":
-                        self._captions.setdefault(child.attributes.get("referencedObject", ""), element.children)
+            self._index_nodes(section.text, None)
             self._index(section.sections)
 
-    def _index_neighbours(self, holder: Element) -> None:
-        current: str | None = None
-        following: list[Node] = []
-        for node in (*holder.children, None):
-            named = node.attributes.get("ID") if isinstance(node, Element) else None
-            if node is None or named:
-                if current:
-                    self._beside.setdefault(current, following)
-                current, following = named, []
-            else:
-                following.append(node)
+    def _index_nodes(self, nodes: list[Node], holder: list[Node] | None) -> None:
+        """`holder` is `nodes` when they stand in a cell or an item."""
+        for node in nodes:
+            if isinstance(node, str):
+                continue
+            tag, children = node.tag, node.children
+            if node.attributes and "ID" in node.attributes:
+                name = node.attributes["ID"]
+                self._by_id.setdefault(name, children)
+                if name and holder is not None:
+                    self._holders.setdefault(name, holder)
+            if tag == "item":
+                self.items.append(node)
+            if children:
+                self._index_nodes(children, children if tag in _HOLDERS else None)
+
+
+def _id_of(node: Node) -> str | None:
+    return None if isinstance(node, str) else node.attributes.get("ID")
+
+
+def _media_of(node: Node) -> str | None:
+    """The ID of the attached document that a node shows."""
+    if isinstance(node, str) or node.tag != "renderMultiMedia":
+        return None
+    return node.attributes.get("referencedObject", "")
+
+
+def _elements(sections: Iterable[Section]) -> Iterator[Element]:
+    for section in sections:
+        yield from walk(section.text)
+        yield from _elements(section.sections)

@@ -40,6 +40,17 @@ def party(reading: Reading, assigned: AssignedEntity, path: str) -> Resource | N
 
     None when it names nobody.
     """
+    for known, reference in reading.parties:
+        if known == assigned:
+            return reference and dict(reference)
+    findings = len(reading.issues)
+    found = _party(reading, assigned, path)
+    if len(reading.issues) == findings:  # what there is to say of it is said at each place
+        reading.parties.append((assigned, found))
+    return found
+
+
+def _party(reading: Reading, assigned: AssignedEntity, path: str) -> Resource | None:
     if _is_patient(reading, assigned):
         return patient_reference(reading)
     if assigned.device is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from relais.cda.model import Code, Statement, Text
 from relais.mappings import terminology
@@ -67,12 +68,13 @@ _CONTENT = (
     "criteria",
     "product",
 )
+_content_of = attrgetter(*_CONTENT)
 
 
 def report_unread(reading: Reading, statement: Statement, path: str, *read: str) -> None:
     """Say which parts of an entry its reader does not carry over: all that it has but `read` (fields of Statement)."""
-    for name in _CONTENT:
-        if name not in read and getattr(statement, name):
+    for name, content in zip(_CONTENT, _content_of(statement), strict=True):
+        if content and name not in read:
             reading.inform(path, f"{name} of this kind of entry: narrative only", RULE)
 
 

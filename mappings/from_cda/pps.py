@@ -142,7 +142,7 @@ def _explain(reading: Reading, plan: Plan) -> None:
 
 def _annotate(reading: Reading, plan: Plan) -> None:
     """Give the plan and its dispositions the notes that the narrative states."""
-    stated = notes(reading.document.sections)
+    stated = notes(reading)
     annotated = [(PLAN_NOTE, plan.reference)] if stated else []
     for reference in plan.supporting_info if stated else ():
         found = {one.get("code") for one in reading.resource(reference).get("code", {}).get("coding", ())}

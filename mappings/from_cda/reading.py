@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from relais.cda.datatypes import fhir_date_from_ts, fhir_from_ts, stable_uuid
 from relais.cda.errors import Issue
-from relais.cda.model import Document, Participant, Text
+from relais.cda.model import AssignedEntity, Document, Participant, Text
 from relais.mappings.context import Resource
 from relais.mappings.from_cda.narrative import Words
 
@@ -25,10 +25,12 @@ class Reading:
         self.document = document
         self.issues: list[Issue] = []
         self.words = Words(document.sections)
+        self.parties: list[tuple[AssignedEntity, Resource | None]] = []  # kept by `parties`
         self.members: list[tuple[Participant, Resource | None, str]] | None = None  # kept by `header`
         self._resources: dict[str, Resource] = {}
         self._by_type: dict[str, list[tuple[str, Resource]]] = {}
         self._urls: dict[tuple[str, tuple[str, ...]], str] = {}
+        self._times: dict[tuple[str, bool], str] = {}
         self._scope = (document.header.id.root or "", document.header.id.extension or "")
 
     # --- findings -------------------------------------------------------------------------------------------
@@ -87,11 +89,15 @@ class Reading:
     def _time(self, ts: str | None, path: str, *, whole: bool) -> str | None:
         if ts is None:
             return None
-        try:
-            return fhir_from_ts(ts) if whole else fhir_date_from_ts(ts)
-        except ValueError as error:
-            self.warn(path, f"left out: {error}", "HL7 V3 data types, TS", "value")
-            return None
+        known = self._times.get((ts, whole))
+        if known is None:
+            try:
+                known = fhir_from_ts(ts) if whole else fhir_date_from_ts(ts)
+            except ValueError as error:
+                self.warn(path, f"left out: {error}", "HL7 V3 data types, TS", "value")
+                return None
+            self._times[ts, whole] = known
+        return known
 
     def text(self, text: Text | None, path: str) -> str | None:
         """The words of a Text: its own, or those of the narrative it points to (with or without `#`)."""

@@ -10,7 +10,7 @@ from relais.cda.model import Code, Section, Statement
 from relais.cda.narrative import walk
 from relais.mappings import terminology
 from relais.mappings.context import Resource
-from relais.mappings.from_cda.narrative import words
+from relais.mappings.from_cda.narrative import first_words, words
 from relais.mappings.from_cda.reading import Reading
 from relais.mappings.terminology import LEGAL_PROTECTION
 from relais.mappings.to_cda.actions import STATUS
@@ -114,10 +114,12 @@ def protection_measures(sections: list[Section]) -> dict[str, Code]:
     return found
 
 
-def notes(sections: list[Section]) -> list[str]:
+def notes(reading: Reading) -> list[str]:
     """The lines of the narrative that are notes, of the plan or of a disposition."""
-    items = (words(one.children) for section in sections for one in walk(section.text) if one.tag == "item")
-    return [item for item in items if item.startswith(NOTE)]
+    begin = NOTE.strip()
+    items = [one.children for one in reading.words.items]
+    likely = [words(item) for item in items if begin.startswith(first_words(item)[: len(begin)])]
+    return [item for item in likely if item.startswith(NOTE)]
 
 
 def reasons(section: Section) -> dict[str, str]:
