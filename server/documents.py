@@ -25,6 +25,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     insert,
+    literal_column,
     or_,
     select,
 )
@@ -284,8 +285,8 @@ def _keep(connection: Connection, document: IssuedDocument) -> IssuedDocument:
         raise RelaisError(
             Issue("error", "conflict", message, "ClinicalDocument/setId", "CI-SIS: one setId, one patient")
         )
-    connection.execute(
-        insert(document_table),
+    _INSERT.run(
+        connection,
         {
             "key": document.key,
             "lineage": document.lineage,
@@ -299,6 +300,8 @@ def _keep(connection: Connection, document: IssuedDocument) -> IssuedDocument:
     )
     return document
 
+
+_INSERT = Statement(insert(document_table).values({column.name: bindparam(column.name) for column in document_table.c}))
 
 # --- looking up -------------------------------------------------------------------------------------------------------
 
@@ -329,7 +332,17 @@ def earlier_of(connection: Connection, lineage: str, version: int) -> list[II]:
 
 def newest_of(connection: Connection, lineage: str) -> IssuedDocument | None:
     """The newest document of a lineage."""
-    return _newest(connection, document_table.c.lineage == lineage)
+    row = _NEWEST.first(connection, {"lineage": lineage})
+    return _document(*row) if row else None
+
+
+_NEWEST = Statement(
+    select(*_COLUMNS)
+    .where(document_table.c.lineage == bindparam("lineage"))
+    .order_by(document_table.c.version.desc())
+    .limit(literal_column("1"))
+    .offset(literal_column("0"))  # else SQLite is given an offset as a parameter that nobody binds
+)
 
 
 def _last_known(connection: Connection, lineage: str) -> IssuedDocument | None:

@@ -522,53 +522,50 @@ def sent(connection: Connection, lineage: str, channel: str | None = None) -> di
 
     A document that was withdrawn is none of them.
     """
-    wanted = [delivery_table.c.lineage == lineage, delivery_table.c.state.in_(("waiting", "delivered", "unconfirmed"))]
-    if channel is not None:
-        wanted.append(delivery_table.c.channel == channel)
-    rows = connection.execute(
-        select(order_table.c.document, order_table.c.action, delivery_table.c.state)
-        .join(delivery_table)
-        .where(*wanted)
-        .order_by(delivery_table.c.key)
-    )
+    statement = _OF_LINEAGE if channel is None else _OF_CHANNEL
     found: dict[str, State] = {}
-    for row in rows:
-        if row.action == "send":
-            found[row.document] = row.state
-        elif row.state == "delivered":
-            found.pop(row.document, None)
+    for document, action, state in statement.all(connection, {"lineage": lineage, "channel": channel}):
+        if action == "send":
+            found[document] = state
+        elif state == "delivered":
+            found.pop(document, None)
     return found
 
 
 def consignments(connection: Connection, lineage: str, channel: str | None = None) -> list[tuple[str, Consignment]]:
     """Documents of a lineage that a channel (any by default) delivered, may have delivered or still owes, and how;
     newest first."""
-    wanted = [delivery_table.c.lineage == lineage, order_table.c.action == "send"]
-    wanted.append(delivery_table.c.state.in_(("waiting", "delivered", "unconfirmed")))
-    if channel is not None:
-        wanted.append(delivery_table.c.channel == channel)
-    rows = connection.execute(
-        select(order_table.c.document, delivery_table.c.consignment)
-        .join(delivery_table)
-        .where(*wanted)
-        .order_by(delivery_table.c.key.desc())
-    )
-    return [(row.document, _decode_consignment(row.consignment)) for row in rows]
+    statement = _CONSIGNED_OF_LINEAGE if channel is None else _CONSIGNED_OF_CHANNEL
+    rows = statement.all(connection, {"lineage": lineage, "channel": channel})
+    return [(document, _decode_consignment(consignment)) for document, consignment in rows]
 
 
 def withdrawn(connection: Connection, lineage: str, channel: str) -> set[str]:
     """Documents of a lineage that a channel withdrew, may have withdrawn, or is about to."""
-    rows = connection.scalars(
-        select(order_table.c.document)
-        .join(delivery_table)
-        .where(
-            delivery_table.c.lineage == lineage,
-            delivery_table.c.channel == channel,
-            delivery_table.c.state.in_(("waiting", "delivered", "unconfirmed")),
-            order_table.c.action == "withdraw",
-        )
-    )
-    return set(rows)
+    rows = _OF_CHANNEL.all(connection, {"lineage": lineage, "channel": channel})
+    return {document for document, action, _ in rows if action == "withdraw"}
+
+
+_STANDING = delivery_table.c.state.in_(
+    [literal_column("'waiting'"), literal_column("'delivered'"), literal_column("'unconfirmed'")]
+)
+_MINE = (delivery_table.c.lineage == bindparam("lineage"), _STANDING)
+_BY_CHANNEL = delivery_table.c.channel == bindparam("channel")
+_IS_SENDING = order_table.c.action == literal_column("'send'")
+_DOCUMENTS = (
+    select(order_table.c.document, order_table.c.action, delivery_table.c.state)
+    .join(delivery_table)
+    .where(*_MINE)
+    .order_by(delivery_table.c.key)
+)
+_CONSIGNED = (
+    select(order_table.c.document, delivery_table.c.consignment)
+    .join(delivery_table)
+    .where(*_MINE, _IS_SENDING)
+    .order_by(delivery_table.c.key.desc())
+)
+_OF_LINEAGE, _OF_CHANNEL = Statement(_DOCUMENTS), Statement(_DOCUMENTS.where(_BY_CHANNEL))
+_CONSIGNED_OF_LINEAGE, _CONSIGNED_OF_CHANNEL = Statement(_CONSIGNED), Statement(_CONSIGNED.where(_BY_CHANNEL))
 
 
 def subject_of(connection: Connection, document: str) -> str | None:
@@ -579,13 +576,17 @@ def subject_of(connection: Connection, document: str) -> str | None:
 
 def mailboxes(connection: Connection, document: str) -> dict[str, State]:
     """Mailboxes, in lower case, that were or may have been sent a document, or are about to be."""
-    rows = connection.execute(
-        select(delivery_table.c.recipient, delivery_table.c.state)
-        .join(order_table)
-        .where(order_table.c.document == document, delivery_table.c.state.in_(("waiting", "delivered", "unconfirmed")))
-        .order_by(delivery_table.c.key)
-    )
-    return {row.recipient.lower(): row.state for row in rows if row.recipient}
+    return {
+        recipient.lower(): state for recipient, state in _MAILBOXES.all(connection, {"document": document}) if recipient
+    }
+
+
+_MAILBOXES = Statement(
+    select(delivery_table.c.recipient, delivery_table.c.state)
+    .join(order_table)
+    .where(order_table.c.document == bindparam("document"), _STANDING)
+    .order_by(delivery_table.c.key)
+)
 
 
 def order(connection: Connection, task: str) -> tuple[Order, tuple[Delivery, ...]] | None:

@@ -64,6 +64,7 @@ class Trial:
     sandbox: Sandbox
     ordered: list[Ordered] = field(default_factory=list)
     _repository: Repository | None = None
+    _read_settings: Settings | None = None
 
     def repository(self) -> Repository:
         """The stored resources; close its store."""
@@ -88,7 +89,9 @@ class Trial:
 
     def place(self, number: int, channels: tuple[str, ...]) -> None:
         """Place the order of one document."""
-        self._place(self._kept(), Settings.of(self.settings), document_of(number, 1), channels, number)
+        if self._read_settings is None:
+            self._read_settings = Settings.of(self.settings)
+        self._place(self._kept(), self._read_settings, document_of(number, 1), channels, number)
 
     def _kept(self) -> Repository:
         if self._repository is None:
