@@ -14,14 +14,14 @@ from relais.mappings.context import Resource
 from relais.server.fhir.exchange import Call
 from relais.server.fhir.negotiation import etag
 from relais.server.fhir.outcome import FhirError
-from relais.server.fhir.parameters import Pairs, moment_since
+from relais.server.fhir.parameters import GENERAL, Pairs, moment_since
 from relais.server.fhir.repository import Reader, Stored, instant, new_id
 from relais.server.fhir.subsets import PARAMETERS as SUBSET_PARAMETERS
 from relais.server.fhir.subsets import Subset, subset_of
 from relais.server.search.values import Span, date_span
 from relais.server.store.store import to_datetime, to_microseconds
 
-_PARAMETERS = frozenset({"_since", "_at", "_count", "_page", "_format", "_pretty", *SUBSET_PARAMETERS})
+_PARAMETERS = frozenset({"_since", "_at", "_count", "_page", *GENERAL, *SUBSET_PARAMETERS})
 _DEFAULT_COUNT = 50
 _LARGEST_COUNT = 500
 _START, _END = (to_microseconds(datetime(year, 1, 1, tzinfo=UTC)) for year in (1, 9999))

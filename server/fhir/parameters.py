@@ -12,6 +12,7 @@ from relais.server.fhir.outcome import FhirError
 from relais.server.fhir.repository import refuse_wrong_structure
 
 GENERAL = frozenset({"_format", "_pretty"})
+"""Parameters of any request: how the answer is written."""
 
 Pairs = list[tuple[str, str]]
 

@@ -43,11 +43,11 @@ from relais.server.fhir.negotiation import (
 )
 from relais.server.fhir.operations import Operation
 from relais.server.fhir.outcome import FhirError, operation_outcome, status_of
+from relais.server.fhir.parameters import GENERAL
 from relais.server.fhir.registry import Interaction
 
 _log = logging.getLogger(__name__)
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-_GENERAL_PARAMETERS = frozenset({"_format", "_pretty"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._\-]{1,64}")
 _ACCEPT_PATCH = ", ".join((patches.JSON_PATCH, patches.XML_PATCH, patches.MERGE_PATCH, FHIR_JSON, FHIR_XML))
 _RETRY_AFTER = "2"  # seconds, for a client that met a busy or absent database
@@ -222,8 +222,8 @@ def _form(facade: Facade, query: str) -> str:
 
 def _refuse_parameters(query: str, offered: Collection[str]) -> None:
     for name, _ in parse_qsl(query, keep_blank_values=True):
-        if name not in _GENERAL_PARAMETERS and name not in offered:
-            raise FhirError.of(400, "not-supported", f"the parameter {name[:64]} is not offered here")
+        if name not in GENERAL and name not in offered:
+            raise FhirError.of(400, "not-supported", f"the parameter {name[:64]} is not offered here", name[:64])
 
 
 def _parameter(query: str, name: str) -> str | None:

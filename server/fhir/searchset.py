@@ -12,20 +12,18 @@ from relais.mappings.context import Resource
 from relais.profiles import definitions
 from relais.server.fhir.exchange import Call
 from relais.server.fhir.outcome import FhirError, operation_outcome
+from relais.server.fhir.parameters import GENERAL, Pairs
 from relais.server.fhir.registry import RESOURCE_TYPES
 from relais.server.fhir.repository import Reader, Stored, Transaction, instant, new_id
 from relais.server.fhir.subsets import PARAMETERS, Subset, subset_of
 from relais.server.search import SearchResult, search
 
 _PAGE = "_page"
-_OF_THE_ANSWER = frozenset({"_format", "_pretty"})
-_NOT_SEARCHED = frozenset({*_OF_THE_ANSWER, _PAGE, *PARAMETERS})
+_NOT_SEARCHED = frozenset({*GENERAL, _PAGE, *PARAMETERS})
 _RESULT_PARAMETERS = frozenset(
     {"_count", "_sort", "_total", "_include", "_revinclude", "_type", "_contained", "_containedType"}
 )
 _OTHER_WORDS = {("_totalMethod", "count"): ("_total", "accurate")}  # how fhirpy's `count()` asks
-
-Pairs = list[tuple[str, str]]
 
 
 def search_bundle(reader: Reader, call: Call) -> Resource:
@@ -79,7 +77,7 @@ def matching(transaction: Transaction, resource_type: str, query: str, what: str
     Until the transaction ends, no other one gets an answer for that type: what does not exist now can be created
     without a rival. Raises FhirError 412 for more matches and for criteria that select nothing.
     """
-    pairs = [pair for pair in _pairs(query) if pair[0] not in _OF_THE_ANSWER]
+    pairs = [pair for pair in _pairs(query) if pair[0] not in GENERAL]
     if not any(value and name.partition(":")[0] not in _RESULT_PARAMETERS for name, value in pairs):
         raise FhirError.of(412, "invalid", f"{what} holds no search criterion")
     transaction.exclusively(f"conditional {resource_type}")
