@@ -132,6 +132,7 @@ class Submission:
 
 SUBMISSION_SET_CLASS = "urn:uuid:a54d6aa5-d40d-43f9-88c5-b4633d873bdd"
 _FOLDER_CLASS = "urn:uuid:d9d542f3-6cc4-48b6-8870-ea235fbc94c2"
+_UUID = "urn:uuid:"
 STABLE_DOCUMENT = "urn:uuid:7edca82f-054d-47f2-a032-9b2a5b5186c1"
 _ASSOCIATION_TYPE = "urn:oasis:names:tc:ebxml-regrep:ObjectType:RegistryObject:Association"
 
@@ -227,10 +228,11 @@ def _inside(own_id: str, form: ObjectForm, values: SubmissionSet | DocumentEntry
     """The children in the order of the schema: slots, name, description, classifications, identifiers."""
     parts = [_slot(slot.name, _slot_values(slot, values)) for slot in form.slots]
     parts += (_localized("Name", values.title), _localized("Description", values.comments))
+    symbol = own_id.removeprefix(_UUID)  # an id that begins like a UUID must be one, which that of a child is not
     numbers = count(1)
 
     def next_id() -> str:
-        return f"{own_id}_c{next(numbers):02}"
+        return f"{symbol}_c{next(numbers):02}"
 
     for author in _as_tuple(getattr(values, form.author_field)):
         slots = "".join(_slot(slot.name, _as_tuple(getattr(author, slot.field))) for slot in AUTHOR_SLOTS)
@@ -244,7 +246,7 @@ def _inside(own_id: str, form: ObjectForm, values: SubmissionSet | DocumentEntry
         parts.append(_classification(own_id, next_id(), "", classificationNode=SUBMISSION_SET_CLASS))
     for number, identifier in enumerate(form.identifiers, 1):
         named = _attributes(
-            id=f"{own_id}_e{number:02}",
+            id=f"{symbol}_e{number:02}",
             registryObject=own_id,
             identificationScheme=identifier.scheme,
             value=getattr(values, identifier.field),

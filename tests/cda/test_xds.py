@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import replace
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -167,6 +168,14 @@ def test_every_object_has_its_own_id_and_names_its_parent(request_element: etree
     for child in identified:
         parent = child.getparent().get("id")
         assert child.get("classifiedObject", child.get("registryObject")) == parent
+
+
+def test_an_id_that_begins_like_a_uuid_is_one(submission: xds.Submission) -> None:
+    """Registries check it: ids are UUIDs or symbols (ITI TF-3, 4.2.3)."""
+    entry = f"urn:uuid:{UUID(int=7)}"
+    request = xds.submit_objects_request(replace(submission, entries=(replace(submission.entries[0], entry_id=entry),)))
+    ids = [element.get("id", "") for element in request.iter() if "id" in element.attrib]
+    assert [one for one in ids if one.startswith("urn:uuid:")] == [entry]
 
 
 def test_a_document_is_an_original_member_of_the_set(request_element: etree._Element) -> None:
