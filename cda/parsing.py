@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import lru_cache
-from typing import NoReturn
+from typing import Any, NoReturn
 from xml.parsers import expat
 
 from lxml import etree
@@ -23,9 +23,12 @@ MAX_SIZE = 60_000_000
 MAX_DEPTH = 100
 MAX_TAGS = 1_000_000
 """Counted before anything is built: a tree and what judges it take two kilobytes for each element."""
+MAX_ATTRIBUTES = 1_000
+"""Of one element: libxml2 looks for one among all of them, so that reading them takes the square of their number."""
 
 _PREFIXES = {V3: "", SDTC: "sdtc:", XSI: "xsi:"}
 _PROLOG_CHUNK = 1_024
+_CROWDED = etree.XPath(f"/descendant::*/attribute::*[{MAX_ATTRIBUTES + 1}]/..")
 _TOO_DEEP = etree.XPath("boolean(" + "/*" * (MAX_DEPTH + 1) + ")")
 
 
@@ -33,7 +36,8 @@ def parse(data: bytes, max_size: int = MAX_SIZE) -> etree._ElementTree:
     """The tree of an XML document, comments and processing instructions included.
 
     Raises UnreadableError (with line and column where there is one) for what is not well-formed XML, has a document
-    type declaration, exceeds `max_size` bytes or MAX_TAGS tags, or nests deeper than MAX_DEPTH elements.
+    type declaration, exceeds `max_size` bytes, MAX_TAGS tags or MAX_ATTRIBUTES on an element, or nests deeper than
+    MAX_DEPTH elements.
     """
     if len(data) > max_size:
         _refuse("too-costly", f"larger than {max_size} bytes")
@@ -47,6 +51,8 @@ def parse(data: bytes, max_size: int = MAX_SIZE) -> etree._ElementTree:
         _refuse("structure", f"not well-formed XML ({_reason(error)})", *error.position)
     if _TOO_DEEP(tree):
         _refuse("too-costly", f"elements nest deeper than {MAX_DEPTH}")
+    if data.count(b"=") > MAX_ATTRIBUTES:
+        _check_attributes(tree)
     return tree
 
 
@@ -115,6 +121,12 @@ def _check_prolog(data: bytes) -> None:
     except expat.ExpatError as error:
         if not inside:
             _refuse("structure", f"not XML ({expat.ErrorString(error.code)})", error.lineno, error.offset + 1)
+
+
+def _check_attributes(tree: etree._ElementTree) -> None:
+    crowded: Any = _CROWDED(tree)
+    if crowded:
+        _refuse("too-costly", f"more than {MAX_ATTRIBUTES} attributes on an element", crowded[0].sourceline)
 
 
 def _reason(error: etree.XMLSyntaxError) -> str:

@@ -348,6 +348,8 @@ def _check_file(info: zipfile.ZipInfo, limits: Limits) -> None:
         _refuse("a name that leaves its folder, is absolute or is not plain", shown, code="security")
     if any(char in r"\:" or not char.isprintable() for char in info.filename):
         _refuse("a name with a backslash, a colon or a control character", shown, code="security")
+    if len(info.filename) > _LONGEST_NAME:
+        _refuse(f"a name of more than {_LONGEST_NAME} characters", shown[:_LONGEST_NAME], code="too-long")
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         _refuse("neither a file nor a folder (symbolic link, device)", shown, code="security")

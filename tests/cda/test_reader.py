@@ -13,7 +13,7 @@ from lxml import etree
 from relais.cda.errors import RelaisError, UnreadableError
 from relais.cda.model import Code, Media, String, Text, Unmodelled
 from relais.cda.narrative import Element
-from relais.cda.parsing import MAX_DEPTH, MAX_TAGS, SDTC, V3, XSI, parse, xpath_of
+from relais.cda.parsing import MAX_ATTRIBUTES, MAX_DEPTH, MAX_TAGS, SDTC, V3, XSI, parse, xpath_of
 from relais.cda.reader import ReadDocument, read
 from relais.cda.writer import write
 from support.documents import small_document
@@ -106,6 +106,14 @@ def test_number_of_tags_is_bounded() -> None:
     with pytest.raises(UnreadableError, match="more than 1000000 tags") as caught:
         parse(b"<a>" + inside + b"<b/></a>")
     assert caught.value.issues[0].code == "too-costly"
+
+
+def test_number_of_attributes_of_an_element_is_bounded() -> None:
+    names = [f'a{number}="="' for number in range(MAX_ATTRIBUTES + 1)]
+    assert len(parse(f"<a>\n<b {' '.join(names[1:])}/></a>".encode()).getroot()[0].attrib) == MAX_ATTRIBUTES
+    with pytest.raises(UnreadableError, match="more than 1000 attributes") as caught:
+        parse(f"<a>\n<b {' '.join(names)}/></a>".encode())
+    assert (caught.value.issues[0].code, caught.value.issues[0].path) == ("too-costly", "line 2")
 
 
 def test_size_is_limited_but_a_text_may_be_as_large() -> None:

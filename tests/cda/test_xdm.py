@@ -342,6 +342,7 @@ def _with_metadata(metadata: bytes) -> Callable[[bytes], bytes]:
         (_with_entry("evil\x1b.xml"), "xdm.archive", "control character"),
         (_renamed(b"INDEX.HTM", b"INDEX\x00HTM"), "xdm.archive", "not plain"),
         (_with_entry("LINK.XML", external_attr=(stat.S_IFLNK | 0o777) << 16), "xdm.archive", "symbolic link"),
+        (_with_entry("A" * 261), "xdm.archive", "more than 260 characters"),
         (_with_entry("README.TXT"), "xdm.archive", "same name"),
         (_with_entry("Readme.txt"), "xdm.archive", "same name"),
         (_with_entry("README.TXT/"), "xdm.archive", "same name"),
