@@ -148,7 +148,9 @@ def _acknowledgement(delivery: Delivery, awaited: Awaited) -> Resource:
     }
 
 
-def refused_order(focus: str, subject: str | None, issues: Iterable[Issue], now: datetime) -> Resource:
+def refused_order(
+    focus: str, subject: str | None, channels: Iterable[str], issues: Iterable[Issue], now: datetime
+) -> Resource:
     """The Task of an order that an event would have placed and the rules refuse; there are no deliveries behind it."""
     task: Resource = {
         "resourceType": "Task",
@@ -159,5 +161,6 @@ def refused_order(focus: str, subject: str | None, issues: Iterable[Issue], now:
         "focus": {"reference": focus},
         "authoredOn": instant(now),
         "lastModified": instant(now),
+        "input": [_channel(channel) for channel in channels],
     }
     return task | {"for": {"reference": subject}} if subject else task

@@ -327,7 +327,7 @@ def _place(
 ) -> Stored:
     transaction.exclusively(f"lineage {document.lineage}")
     model = read(document.content).document
-    mailboxes = _mailboxes(transaction, model, source, wanted, settings, now)
+    mailboxes = _unserved(transaction, document, _mailboxes(transaction, model, source, wanted, settings, now))
     issues = [
         issue
         for channel in gate.CHANNELS
@@ -402,6 +402,13 @@ def _mailboxes(
         message = "MSSanté needs at least one recipient: none is named, and no mailbox of the care team is known"
         raise RelaisError(Issue("error", "required", message, "recipient"))
     return found
+
+
+def _unserved(transaction: Transaction, document: IssuedDocument, mailboxes: dict[str, str]) -> dict[str, str]:
+    """Of the mailboxes that were looked up, those that do not have this version yet, if there are any to write to."""
+    served = outbox.mailboxes(transaction.connection, document.key) if any(mailboxes.values()) else {}
+    left = {box: carrier for box, carrier in mailboxes.items() if not carrier or box not in served}
+    return left or mailboxes
 
 
 def _reached(transaction: Transaction, document: IssuedDocument) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 The setting `triggers` names events and channels (`validated-plan=dmp+mss,moved-appointment=mss`): a CarePlan that is
 active and approved, an Appointment whose time changes or that is cancelled, a Communication that is completed. The
 order is placed in the transaction of the write; mails go to the care team. An order that the rules refuse does not
-hold the write up: a Task with status `rejected` says why.
+hold the write up, nor does what one channel refuses hold the others up: a Task with status `rejected` says why.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ Event = Literal["validated-plan", "moved-appointment", "declared-event"]
 EVENTS: tuple[Event, ...] = get_args(Event)
 OWN_TASKS_RULE = "the Task of an order, and what records it, are written from its deliveries"
 _CHANGES = ("start", "end", "minutesDuration")
+_KNOWN = frozenset({"pending", "booked", "arrived", "checked-in"})
+"""Statuses of an Appointment that those who take part know of."""
 
 
 class DeliveryWatch:
@@ -62,17 +64,34 @@ class DeliveryWatch:
                 self._order(transaction, carrier, self._triggers[event])
 
     def _order(self, transaction: Transaction, carrier: str, channels: tuple[str, ...]) -> None:
+        """One order by all channels; where the rules refuse it, one by each, and a Task for each reason."""
+        found = self._refused(transaction, carrier, channels)
+        apart = {channels: found}
+        if found and len(channels) > 1:
+            apart = {(channel,): self._refused(transaction, carrier, (channel,)) for channel in channels}
+        told: dict[tuple[Issue, ...], tuple[str, ...]] = {}
+        for those, issues in apart.items():
+            if issues and not any(_is_no_news(issue) for issue in issues):
+                told[issues] = (*told.get(issues, ()), *those)
+        for issues, those in told.items():
+            patient = patient_reference(transaction.load(*carrier.split("/")))
+            transaction.create(refused_order(carrier, patient, those, issues, transaction.now))
+
+    def _refused(self, transaction: Transaction, carrier: str, channels: tuple[str, ...]) -> tuple[Issue, ...]:
+        """Place an order, or say why it is refused."""
         try:
             with transaction.connection.begin_nested():
                 transmit(transaction, carrier, Wanted(channels), self._settings, transaction.now)
         except (StoreError, VersionConflictError):
             raise  # no rule has refused the order: the write fails with it, and is made again
         except RelaisError as error:
-            known = any(issue.code == "duplicate" for issue in error.issues)  # the document says nothing new
-            waits = any(issue.rule == APPROVAL_RULE for issue in error.issues)  # the approval will trigger it
-            if not known and not waits:
-                resource = transaction.load(*carrier.split("/"))
-                transaction.create(refused_order(carrier, patient_reference(resource), error.issues, transaction.now))
+            return error.issues
+        return ()
+
+
+def _is_no_news(issue: Issue) -> bool:
+    """Whether the document says nothing new, or waits for the approval that will trigger its order."""
+    return issue.code == "duplicate" or issue.rule == APPROVAL_RULE
 
 
 def _is_record(stored: Stored) -> bool:
@@ -111,9 +130,10 @@ def _completed(communication: Resource) -> bool:
 
 
 def _moved(before: Resource, after: Resource) -> bool:
-    """Whether a booked appointment has another time now, or is cancelled."""
-    cancelled = after.get("status") == "cancelled" != before.get("status")
-    return cancelled or any(before.get(name) != after.get(name) for name in _CHANGES)
+    """Whether an appointment that people know of has another time now, or is cancelled."""
+    if after.get("status") == "cancelled":
+        return before.get("status") in _KNOWN
+    return after.get("status") in _KNOWN and any(before.get(name) != after.get(name) for name in _CHANGES)
 
 
 def _triggers(settings: Settings) -> Iterator[tuple[Event, tuple[str, ...]]]:

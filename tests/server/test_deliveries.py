@@ -487,6 +487,35 @@ def test_a_refused_order_of_an_event_is_said_and_holds_no_write_up(lite: Store) 
     assert "recordTarget" in task["statusReason"]["text"]
 
 
+def test_what_one_channel_refuses_of_an_event_goes_by_the_others(lite: Store) -> None:
+    office = Office(lite, triggers="validated-plan=dmp+mss")
+    office.post(PLANS["minimal"], "CarePlan")  # nobody of its team has a mailbox
+    told = {tuple(one.get("valueCode") for one in task["input"]): task["status"] for task in tasks(office)}
+    assert told == {("dmp",): "requested", ("mss",): "rejected"}
+
+
+def test_what_every_channel_refuses_of_an_event_is_told_once(lite: Store) -> None:
+    office = Office(lite, triggers="validated-plan=mss+hl7v2")
+    plan = office.post(PLANS["full"], "CarePlan")
+    office.change(office.read(plan)["subject"]["reference"], active=False)
+    office.change(plan, title="Plan revu")
+    (task,) = [task for task in tasks(office) if task["status"] == "rejected"]
+    assert [one["valueCode"] for one in task["input"]] == ["mss", "hl7v2"]
+    assert "Patient.active" in task["statusReason"]["text"]
+
+
+def test_those_of_the_care_team_who_have_the_plan_do_not_get_it_again(office: Office) -> None:
+    stored = office.post_all(PLANS["full"])
+    plan = next(name for name in stored if name.startswith("CarePlan/"))
+    team = next(name for name in stored if name.startswith("CareTeam/"))
+    doctor = office.read(team)["participant"][0]["member"]["reference"]
+    office.change(doctor, telecom=[{"system": "email", "value": DOCTOR}])
+    office.order(plan, "mss", recipient=NURSE)
+    task = office.order(plan, "mss")
+    assert [delivery.recipient for delivery in office.deliveries(task)] == [DOCTOR]
+    assert {issue.code for issue in refused(office, plan, "mss")} == {"duplicate"}
+
+
 def test_a_store_that_fails_is_no_refusal_of_the_order_of_an_event(
     lite: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -533,6 +562,28 @@ def test_a_document_that_is_received_orders_nothing(lite: Store, tmp_path: Path)
         document_imports.file(transaction, document_imports.receive(content))
     assert office.read("Communication?status=completed")["total"] == 1
     assert tasks(office) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "changes", "ordered"),
+    [
+        ("booked", {"status": "cancelled"}, True),
+        ("booked", {"status": "entered-in-error", "start": "2026-03-10T08:00:00Z"}, False),
+        ("proposed", {"start": "2026-03-10T08:00:00Z"}, False),
+        ("proposed", {"status": "cancelled"}, False),
+        ("cancelled", {"start": "2026-03-10T08:00:00Z"}, False),
+    ],
+)
+def test_an_appointment_that_nobody_knows_of_is_not_moved(
+    lite: Store, status: str, changes: dict[str, Any], ordered: bool
+) -> None:
+    office = Office(lite, triggers="moved-appointment=hl7v2")
+    bundle = copy.deepcopy(AGENDAS["minimal"])
+    for entry in bundle["entry"]:
+        if entry["resource"]["resourceType"] == "Appointment":
+            entry["resource"] |= {"status": status}
+    office.change(office.post(bundle, "Appointment"), **changes)
+    assert bool(tasks(office)) == ordered
 
 
 @pytest.mark.parametrize("triggers", ["full-moon=mss", "validated-plan", "validated-plan=pigeon"])
