@@ -37,7 +37,8 @@ class SocketServer(socketserver.ThreadingTCPServer):
         self._max_connections = max_connections
         self._serve = serve
         self._context = context
-        self._open: set[socket.socket] = set()
+        self._open: dict[socket.socket, socket.socket] = {}
+        """What is said over each connection: the connection itself, or TLS over it."""
         self._lock = threading.Lock()
         self._acceptor = threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True)
         super().__init__(address, socketserver.BaseRequestHandler)
@@ -57,9 +58,17 @@ class SocketServer(socketserver.ThreadingTCPServer):
     def _cut(self) -> None:
         """Cut every open connection: whoever reads from it or writes to it stops."""
         with self._lock:
-            for connection in self._open:
+            for connection in self._open.values():
                 with contextlib.suppress(OSError):
                     socket.socket.shutdown(connection, socket.SHUT_RDWR)  # not SSLSocket's: it breaks its readers
+
+    def secure(self, connection: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:
+        """Begin TLS on a connection that was served in the clear (STARTTLS). Raises OSError."""
+        with self._lock:
+            secured = context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+            self._open[connection] = secured
+        secured.do_handshake()
+        return secured
 
     def get_request(self) -> tuple[socket.socket, object]:
         """Accept; the TLS handshake is left to the connection's thread, so that nobody waits for a slow client."""
@@ -71,7 +80,7 @@ class SocketServer(socketserver.ThreadingTCPServer):
             connection.close()
             raise
         with self._lock:
-            self._open.add(connection)
+            self._open[connection] = connection
         return connection, address
 
     def verify_request(self, request: object, client_address: object) -> bool:
@@ -91,8 +100,8 @@ class SocketServer(socketserver.ThreadingTCPServer):
         """Called when the connection ends."""
         assert isinstance(request, socket.socket)  # noqa: S101 - tells the type checker
         with self._lock:
-            self._open.discard(request)
-        request.close()
+            connection = self._open.pop(request, request)
+        connection.close()
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A fault of whoever serves: the connection ends without an answer."""

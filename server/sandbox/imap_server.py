@@ -13,19 +13,19 @@ import enum
 import re
 import select
 import socket
-import socketserver
 import ssl
-import threading
 from collections.abc import Callable, Iterable
 
+from relais.cda.errors import Issue, RelaisError
+from relais.server.delivery.socket_server import SocketServer
 from relais.server.sandbox.faults import Faults
-from relais.server.sandbox.listening import listen
 from relais.server.sandbox.mailboxes import INBOX, Folder, Mailboxes, Message
 
 _LINE = 65_536
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|\((?:[^()"]|"[^"]*")*\)|[^\s()]+')
 _CAPABILITIES = "IMAP4rev1 IDLE MOVE UIDPLUS SASL-IR"
 _GLANCE = 0.2
+_MOST_CONNECTIONS = 1_000
 
 
 class ImapFault(enum.Enum):
@@ -58,28 +58,27 @@ class ImapServer:
         self.host, self.port = host, port
         self.context = context
         self.password = password
-        self._server: _Server | None = None
-        self._thread: threading.Thread | None = None
+        self._server: SocketServer | None = None
 
     def start(self) -> None:
         """Listen; a port 0 becomes a free one, kept for later starts. Raises RelaisError when it cannot."""
-        listener = listen(self.host, self.port)
-        self.port = listener.getsockname()[1]
-        self._server = _Server(listener, self)
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.05,), name="sandbox-imap", daemon=True
-        )
-        self._thread.start()
+        try:
+            self._server = SocketServer((self.host, self.port), self._serve, None, _MOST_CONNECTIONS)
+        except OSError as error:
+            message = f"cannot listen on {self.host}:{self.port}: {error.strerror}"
+            raise RelaisError(Issue("fatal", "conflict", message, rule="sandbox")) from error
+        self.port = self._server.server_address[1]
+        self._server.start("sandbox-imap")
+
+    def _serve(self, connection: socket.socket) -> None:
+        assert self._server is not None  # noqa: S101 - it serves
+        _Session(self, self._server, connection).run()
 
     def stop(self) -> None:
         """Cut every connection and stop listening."""
-        if self._server is None or self._thread is None:
-            return
-        self._server.shutdown()
-        self._server.cut()
-        self._server.server_close()
-        self._thread.join()
-        self._server = self._thread = None
+        if self._server is not None:
+            self._server.stop()
+            self._server = None
 
     def __enter__(self) -> ImapServer:
         """Start."""
@@ -91,62 +90,30 @@ class ImapServer:
         self.stop()
 
 
-class _Server(socketserver.ThreadingTCPServer):
-    daemon_threads = False
-
-    def __init__(self, listener: socket.socket, service: ImapServer) -> None:
-        self.service = service
-        self.stopping = threading.Event()
-        self._lock = threading.Lock()
-        self._open: set[socket.socket] = set()
-        super().__init__(listener.getsockname(), _Connection, bind_and_activate=False)
-        self.socket.close()
-        self.socket = listener
-
-    def remember(self, connection: socket.socket) -> None:
-        """Keep a connection for `cut`; one that comes after it is cut at once."""
-        with self._lock:
-            self._open.add(connection)
-            if self.stopping.is_set():
-                _shut(connection)
-
-    def forget(self, connection: socket.socket) -> None:
-        with self._lock:
-            self._open.discard(connection)
-
-    def cut(self) -> None:
-        with self._lock:
-            self.stopping.set()
-            for connection in self._open:
-                _shut(connection)
-
-
 class _RefusedError(Exception):
     """A command that is answered NO or BAD, with the text of the answer."""
 
 
-class _Connection(socketserver.BaseRequestHandler):
+class _Session:
     """One IMAP session."""
 
-    server: _Server
-
-    def handle(self) -> None:
-        self._service = self.server.service
+    def __init__(self, service: ImapServer, server: SocketServer, connection: socket.socket) -> None:
+        self._service, self._server, self._accepted = service, server, connection
         self._user: str | None = None
         self._folder: Folder | None = None
         self._told = 0  # messages that the client knows of
-        self._connection: socket.socket = self.request
+        self._connection = connection
         self._is_secure = False
-        self.server.remember(self._connection)
+        self._reader = connection.makefile("rb")
+
+    def run(self) -> None:
+        """Serve until the client says goodbye or is gone."""
         with contextlib.suppress(OSError):
-            self._reader = self._connection.makefile("rb")
             self._say(f"* OK [CAPABILITY {self._capabilities()}] Relais sandbox")
             while line := self._reader.readline(_LINE):
                 if not self._command(line.decode("utf-8", "replace").rstrip("\r\n")):
                     break
-        self.server.forget(self._connection)
-        with contextlib.suppress(OSError):
-            self._connection.close()
+        self._reader.close()
 
     # --- commands ---
 
@@ -253,7 +220,7 @@ class _Connection(socketserver.BaseRequestHandler):
         """Tell what comes until the client says DONE."""
         folder = self._selected()
         self._say("+ idling")
-        while not self.server.stopping.is_set() and not self._has_something_to_say():
+        while not self._has_something_to_say():
             if len(folder.messages) != self._told:
                 self._told = len(folder.messages)
                 self._say(f"* {self._told} EXISTS")
@@ -383,9 +350,8 @@ class _Connection(socketserver.BaseRequestHandler):
 
     def _secure(self) -> None:
         assert self._service.context is not None  # noqa: S101 - _do_starttls has looked
-        self.server.forget(self._connection)
-        self._connection = self._service.context.wrap_socket(self._connection, server_side=True)
-        self.server.remember(self._connection)
+        self._reader.close()
+        self._connection = self._server.secure(self._accepted, self._service.context)
         self._reader = self._connection.makefile("rb")
         self._is_secure = True
 
@@ -396,14 +362,8 @@ class _Connection(socketserver.BaseRequestHandler):
         self._connection.sendall(data)
 
     def _cut(self) -> None:
-        _shut(self._connection)
+        socket.socket.shutdown(self._connection, socket.SHUT_RDWR)
         raise ConnectionAbortedError
-
-
-def _shut(connection: socket.socket) -> None:
-    """End a connection for whoever reads from it or writes to it."""
-    with contextlib.suppress(OSError):
-        socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
 
 _BEFORE_LOGIN = frozenset({"CAPABILITY", "NOOP", "LOGOUT", "STARTTLS", "LOGIN", "AUTHENTICATE"})

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import imaplib
 import io
+import ssl
 import threading
 import time
 import zipfile
@@ -376,6 +378,17 @@ def test_two_readers_send_one_answer(quick_office: Office) -> None:
     for inbox in inboxes:
         inbox.close()
     assert len(quick_office.post.mail.mailboxes.contents(SENDER)) == 1
+
+
+def test_the_end_of_the_server_cuts_a_session_under_tls(post: Operator) -> None:
+    context = ssl.create_default_context(cafile=str(post.authority.ca_file))
+    context.load_cert_chain(post.certificate)
+    with imaplib.IMAP4("127.0.0.1", post.imap.port) as client:
+        client.starttls(context)
+        assert client.noop()[0] == "OK"
+        post.imap.stop()
+        with pytest.raises((imaplib.IMAP4.abort, OSError)):
+            client.noop()
 
 
 def test_a_login_that_is_refused_is_said(quick_office: Office) -> None:
