@@ -383,12 +383,15 @@ def test_two_readers_send_one_answer(quick_office: Office) -> None:
 def test_the_end_of_the_server_cuts_a_session_under_tls(post: Operator) -> None:
     context = ssl.create_default_context(cafile=str(post.authority.ca_file))
     context.load_cert_chain(post.certificate)
-    with imaplib.IMAP4("127.0.0.1", post.imap.port) as client:
+    client = imaplib.IMAP4("127.0.0.1", post.imap.port)
+    try:
         client.starttls(context)
         assert client.noop()[0] == "OK"
         post.imap.stop()
         with pytest.raises((imaplib.IMAP4.abort, OSError)):
             client.noop()
+    finally:
+        client.shutdown()
 
 
 def test_a_login_that_is_refused_is_said(quick_office: Office) -> None:
