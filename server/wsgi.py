@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from typing import Any
 from urllib.parse import quote
 
@@ -12,6 +13,7 @@ from gunicorn.glogging import Logger
 
 from relais.server.app import create_app
 from relais.server.balance import ConnectionCounts, EvenWorker
+from relais.server.faults import described
 from relais.server.fhir.facade import Facade
 from relais.server.settings import Settings
 
@@ -30,11 +32,21 @@ def run(settings: Settings, application: Flask) -> None:
 
 
 class _Log(Logger):  # type: ignore[misc]
-    """The access log of gunicorn with its paths percent-encoded: no client can write a line of its own into it."""
+    """The log of gunicorn: no client can write a line of its own into it, and no query or header is quoted."""
 
     def atoms(self, *arguments: Any) -> dict[str, Any]:
         atoms: dict[str, Any] = super().atoms(*arguments)
         return atoms | {"U": quote(atoms["U"], safe="/$*._-", encoding="latin-1"), "m": quote(atoms["m"])}
+
+    def warning(self, message: str, *arguments: Any, **options: Any) -> None:
+        # What gunicorn cannot read it quotes, a request line with its query or a header.
+        told = message.partition(": ")[0] if message.startswith("Invalid request") else message
+        super().warning(told, *arguments, **options)
+
+    def exception(self, message: str, *arguments: Any, **options: Any) -> None:
+        # The arguments are an address with its query, the messages of exceptions quote values.
+        error = sys.exc_info()[1]
+        super().error("%s: %s", message.partition("%")[0].strip(), described(error) if error else "")
 
 
 class _Server(BaseApplication):  # type: ignore[misc]

@@ -485,7 +485,8 @@ def _answer(entry: _Entry) -> Resource:
     elif entry.call.remarks:
         response["outcome"] = operation_outcome(entry.call.remarks)
     answer: Resource = {"response": response}
-    if reply.body and (entry.call.method == "GET" or (entry.interaction.writes and returned == "representation")):
+    is_asked_for = returned == "representation" if entry.interaction.writes else entry.call.method != "HEAD"
+    if reply.body and is_asked_for:
         answer["resource"] = msgspec.Raw(reply.body)
     return answer
 

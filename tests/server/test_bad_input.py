@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from gunicorn.config import Config
 
 from relais.cda.errors import Issue
+from relais.server import wsgi
 from relais.server.app import create_app
 from relais.server.settings import Settings
 from relais.server.store import StoreError, VersionConflictError
@@ -195,8 +197,27 @@ def test_parameter_that_would_be_ignored(facade: RunningFacade, path: str) -> No
 def test_the_log_holds_no_query(facade: RunningFacade) -> None:
     facade.get("Patient/x?name=SECRET")
     facade.get("Patient?name=SECRET")
+    for line in ("GET /fhir/Patient?name=SECRETé HTTP/1.1\r\n", "GET /fhir/metadata HTTP/1.1\r\nSECRET\r\n"):
+        with socket.create_connection(("127.0.0.1", facade.port), timeout=20) as connection:
+            connection.sendall(f"{line}\r\n".encode())  # no HTTP: gunicorn refuses it by itself
+            assert connection.recv(12) == b"HTTP/1.1 400"
+    deadline = time.monotonic() + 20
+    while facade.log.read_text().count("Invalid request") < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     assert "SECRET" not in facade.log.read_text()
     assert "/fhir/Patient/x" in facade.log.read_text()
+
+
+def test_faults_of_the_http_server_are_told_without_what_they_quote(capsys: pytest.CaptureFixture[str]) -> None:
+    log = wsgi._Log(Config())
+    try:
+        raise ValueError("SECRET")
+    except ValueError:
+        log.exception("Error handling request %s %s", "GET", "/fhir/Patient?name=SECRET")
+    told = capsys.readouterr().err
+    assert "Error handling request: ValueError" in told
+    assert "SECRET" not in told
 
 
 @pytest.mark.parametrize("kind", ["json", "xml"])

@@ -286,6 +286,15 @@ def test_search_in_a_transaction_sees_its_writes(facade: RunningFacade) -> None:
     assert [one["search"]["mode"] for one in found["entry"]] == ["match"]
 
 
+def test_a_search_by_post_is_answered_as_one_by_get_is(facade: RunningFacade) -> None:
+    name = facade.created(PATIENT)
+    query = f"_id={name.partition('/')[2]}"
+    asked = [("GET", f"Patient?{query}"), ("POST", f"Patient/_search?{query}"), ("HEAD", name)]
+    by_get, by_post, by_head = done(facade, bundle(*(entry(None, *one) for one in asked)))["entry"]
+    assert by_get["resource"]["entry"] == by_post["resource"]["entry"]
+    assert "resource" not in by_head
+
+
 def test_absolute_urls_of_this_server_are_accepted(facade: RunningFacade) -> None:
     posted = bundle(entry({**PATIENT, "id": "abs"}, "PUT", f"{facade.base}/Patient/abs", f"{facade.base}/Patient/abs"))
     assert names(done(facade, posted)) == ["Patient/abs"]
