@@ -124,9 +124,8 @@ class Server:
         if self.waiting is not None:
             while any(self.waiting.iterdir()):
                 time.sleep(0.05)
-        children = Path(f"/proc/{self.process}/task").glob("*/children")
-        judges = [int(child) for path in children for child in path.read_text().split()]
-        return processor_seconds(self.process), sum(map(processor_seconds, judges))
+        judging = sum(map(processor_seconds, _children(self.process)))
+        return processor_seconds(self.process) - judging, judging
 
 
 def measure(name: str, server: Server, common: dict[str, Any], seconds: float, senders: int) -> str:
@@ -147,9 +146,15 @@ def measure(name: str, server: Server, common: dict[str, Any], seconds: float, s
 
 
 def processor_seconds(process: int) -> float:
-    """What a process has used so far."""
+    """What a process, and those it has started, have used so far."""
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    own = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return own + sum(map(processor_seconds, _children(process)))
+
+
+def _children(process: int) -> list[int]:
+    threads = Path(f"/proc/{process}/task").glob("*/children")
+    return [int(child) for path in threads for child in path.read_text().split()]
 
 
 def serve(folder: str, checks: bool, found: Any) -> None:
