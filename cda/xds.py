@@ -302,7 +302,7 @@ def _attributes(**values: str) -> str:
 
 def _escaped(text: str) -> str:
     """`text` as it stands in an attribute or between tags."""
-    return _SPECIAL.sub(lambda found: f"&#{ord(found[0])};", text)
+    return _SPECIAL.sub(lambda found: f"&#{ord(found[0])};", text) if _SPECIAL.search(text) else text
 
 
 _SPECIAL = re.compile('[&<>"\t\n\r]')

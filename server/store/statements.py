@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Dialect, Engine, PoolProxiedConnection, Table
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql import ClauseElement
 
-from relais.server.store.errors import store_error
+from relais.server.store.errors import StoreError, store_error
 
 Row = tuple[Any, ...]
 
@@ -150,23 +150,33 @@ def _driver(connection: Connection) -> Any:
 
 
 def _execute(connection: Connection, text: str, parameters: Any, *, many: bool = False) -> Any:
-    with _errors_of(connection):
-        cursor = _driver(connection).cursor()
+    driver = _driver(connection)
+    try:
+        cursor = driver.cursor()
         run = cursor.executemany if many else cursor.execute
         run(text, parameters)
-        return cursor
+    except connection.dialect.loaded_dbapi.Error as error:
+        if refusal := _refusal(connection, driver, error):
+            raise refusal from error
+        raise
+    return cursor
 
 
 @contextmanager
 def _errors_of(connection: Connection) -> Iterator[None]:
     """Let the driver's errors be StoreErrors where a lock or an outage is the cause."""
-    dialect, driver = connection.dialect, _driver(connection)
+    driver = _driver(connection)
     try:
         yield
-    except dialect.loaded_dbapi.Error as error:
-        disconnected = dialect.is_disconnect(error, driver, None)
-        if disconnected:
-            connection.invalidate(error)
-        if refusal := store_error(error, unreachable=disconnected):
+    except connection.dialect.loaded_dbapi.Error as error:
+        if refusal := _refusal(connection, driver, error):
             raise refusal from error
         raise
+
+
+def _refusal(connection: Connection, driver: Any, error: Any) -> StoreError | None:
+    """The StoreError of an error of the driver, where a lock or an outage is the cause."""
+    disconnected = connection.dialect.is_disconnect(error, driver, None)
+    if disconnected:
+        connection.invalidate(error)
+    return store_error(error, unreachable=disconnected)
