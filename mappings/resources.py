@@ -83,11 +83,10 @@ class ResourceSet:
 
     def placed(self, resource_type: str | None) -> Iterator[tuple[Resource, str]]:
         """Every resource of that type with its place."""
-        for index, resource in enumerate(self._by_type.get(resource_type, ())):
-            yield resource, f"{resource_type}[{index}]"
+        return places(self._by_type.get(resource_type, ()))
 
     def place(self, resource: Resource) -> str:
-        """Where one of the resources stands, for findings: `Goal[2]` is the third Goal."""
+        """The place of one of the resources among those of its type."""
         kind = resource.get("resourceType")
         if kind not in self._places:
             self._places[kind] = {id(one): place for one, place in self.placed(kind)}
@@ -112,6 +111,13 @@ class ResourceSet:
         if base and (restful := _RESTFUL.fullmatch(name)) and not restful["base"]:
             name = f"{base}/{name}"
         return self._by_name.get(name)
+
+
+def places(resources: Iterable[Resource]) -> Iterator[tuple[Resource, str]]:
+    """Resources of one type, each with its name in findings: `Goal/<id>`; without an id `Goal[2]`, the third one."""
+    for index, resource in enumerate(resources):
+        kind = resource.get("resourceType")
+        yield resource, f"{kind}/{resource['id']}" if "id" in resource else f"{kind}[{index}]"
 
 
 def _wrong_address(index: int, code: str, message: str) -> Issue:

@@ -41,6 +41,7 @@ from relais.mappings.to_cda.prose import (
     french_date,
     french_period,
     measure,
+    quantity,
     readable,
     rhythm,
 )
@@ -260,7 +261,7 @@ def _details(source: Resource) -> Iterator[str]:
         if name in source and (words := ", ".join(filter(None, map(readable, _listed(source[name]))))):
             yield f"{label} : {words}"
     for name, label in _AMOUNTS.items():
-        if amount := measure(source, name):
+        if amount := quantity(source[name]) if name in source else measure(source, name):
             yield f"{label} : {amount}"
 
 

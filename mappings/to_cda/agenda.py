@@ -17,7 +17,7 @@ from relais.cda.model import II, Code, Document, Interval, Section, Statement, T
 from relais.cda.narrative import Element, Node, content, paragraph, table
 from relais.mappings import identity, terminology
 from relais.mappings.context import Emission, Mapped, Resource
-from relais.mappings.resources import ResourceSet
+from relais.mappings.resources import ResourceSet, places
 from relais.mappings.to_cda.appointments import CANCELLED, RULE, STATES, Visit, french_slot, read_visit, times
 from relais.mappings.to_cda.consents import read_oppositions
 from relais.mappings.to_cda.conversion import CONSENT_RULE, Conversion
@@ -96,7 +96,8 @@ def agenda_document(
     All versions for a patient, or for a patient in one agenda (`schedule`), are one lineage. What `previous` (the
     version that this one replaces, the one that this replaced, and so on) already stated as cancelled is left out. An
     appointment of several patients is refused, unless `split_groups`, which leaves the others out. Raises MappingError
-    that lists everything that is missing; `Appointment[n]` in a path counts in the order of `appointments`.
+    that lists everything that is missing; `Appointment[n]` in a path, of one without id, counts in the order of
+    `appointments`.
     """
     conversion = Conversion(resources, emission)
     conversion.patient = patient
@@ -106,8 +107,7 @@ def agenda_document(
     former = _cancelled_before(conversion, appointments, previous)
     enclosures = Enclosures()
     found = []
-    for index, appointment in enumerate(appointments):
-        path = f"Appointment[{index}]"
+    for appointment, path in places(appointments):
         reason = _left_out(conversion, appointment, period, statuses, former)
         if reason:
             conversion.inform(path, reason, "docs/mapping-agenda.md")
@@ -117,7 +117,7 @@ def agenda_document(
             conversion.warn(path, "the person opposes its sharing: left out", CONSENT_RULE)
         elif visit := read_visit(conversion, appointment, path, enclosures, split_groups=split_groups):
             found.append(visit)
-    found.sort(key=lambda visit: (_instant(visit.time.low), visit.path))
+    found.sort(key=lambda visit: _instant(visit.time.low))
     asked = read_period(conversion, period, "period")
     bounds = _stated_bounds(asked, _horizon(conversion, schedule, found), _bounds(found))
     return _document(conversion, found, enclosures, composition, document_id, bounds, agenda=schedule)

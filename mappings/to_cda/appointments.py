@@ -24,6 +24,7 @@ from relais.cda.model import (
     Informant,
     Interval,
     Performer,
+    Telecom,
 )
 from relais.mappings import extensions, identity, terminology
 from relais.mappings.context import Resource
@@ -101,6 +102,8 @@ _LABELS = {
     "VR": "à distance",
 }
 """Codes of participant.type (v3-ParticipationType) and of remote care (v3-ActCode) in words."""
+VIRTUAL = "vi"  # location-physical-type
+_WEB = ("http:", "ftp:")
 _AT_HOME = frozenset({"PTRES", "ho"})  # v3-RoleCode and location-physical-type: the home of the person
 _PROFESSIONALS = ("Practitioner", "PractitionerRole")
 _CARRIED = frozenset(
@@ -406,17 +409,16 @@ def _read_status(conversion: Conversion, visit: Visit) -> None:
                 f"{visit.path}.cancelationReason", "only when cancelled or noshow", "FHIR R4 app-4", "invariant"
             )
         return
-    visit.motive_words = concept_text(concept)
+    motive = _motive(concept or {})
+    visit.motive_words = (
+        concept_text(concept) or (motive.display if motive else None) or ", ".join(identity.codes(concept))
+    )
     if visit.source["status"] == NO_SHOW:
         visit.motive = terminology.coded("event_motive", NOT_COME_MOTIVE)
         return
-    visit.motive = _motive(concept or {})
-    if visit.motive is None:
-        visit.motive = Code(null_flavor="OTH" if visit.motive_words else "UNK")
-        if concept:
-            conversion.inform(f"{visit.path}.cancelationReason", "no motive of the list: in words only", RULE)
-    elif not visit.motive_words:
-        visit.motive_words = visit.motive.display or ""
+    visit.motive = motive or Code(null_flavor="OTH" if visit.motive_words else "UNK")
+    if concept and motive is None:
+        conversion.inform(f"{visit.path}.cancelationReason", "no motive of the list: in words only", RULE)
 
 
 def _motive(concept: Resource) -> Code | None:
@@ -586,7 +588,7 @@ def _add_relative(conversion: Conversion, visit: Visit, target: Resource, path: 
 
 
 def _add_location(conversion: Conversion, visit: Visit, target: Resource, path: str, flags: list[str]) -> None:
-    """The place; a second one is in words only."""
+    """The place; a second one is in words only. How one gets into a virtual one is in words too."""
     place = f"{path}.actor.resolve()"
     home = target.get("address", {})
     written = addresses([home] if home else [])
@@ -594,17 +596,25 @@ def _add_location(conversion: Conversion, visit: Visit, target: Resource, path: 
     if not name:
         conversion.refuse(f"{place}.name", "the name or the address of the place", RULE)
         return
-    details = address_words(written)
-    visit.places.append(_with_flags(f"{name}, {details}" if details and details != name else name, flags))
-    if visit.location is not None:
+    contacts = telecoms(conversion, target.get("telecom", ()), place, name)
+    is_second = visit.location is not None
+    reached = contacts if is_second or VIRTUAL in identity.codes(target.get("physicalType")) else _on_the_web(contacts)
+    details = [words for words in (address_words(written), *map(_contact_words, reached)) if words and words != name]
+    visit.places.append(_with_flags(", ".join((name, *details)), flags))
+    if is_second:
         conversion.inform(path, "a second place: in words only", RULE)
         return
     visit.location = event_sections.location(
-        name,
-        ids=structure_ids(conversion, target, place)[:1],
-        addresses=written,
-        telecoms=telecoms(conversion, target.get("telecom", ()), place, name),
+        name, ids=structure_ids(conversion, target, place)[:1], addresses=written, telecoms=contacts
     )
+
+
+def _on_the_web(contacts: list[Telecom]) -> list[Telecom]:
+    return [one for one in contacts if (one.value or "").startswith(_WEB)]
+
+
+def _contact_words(contact: Telecom) -> str:
+    return (contact.value or "").removeprefix("tel:").removeprefix("mailto:")
 
 
 def address_words(found: list[Address]) -> str:

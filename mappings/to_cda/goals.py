@@ -69,6 +69,7 @@ ACHIEVEMENTS = {
 
 UNREACHED = frozenset({"not-achieved", "not-attainable"})
 START, CATEGORY, STATUS_REASON = "Début : ", "Catégorie : ", "Motif du statut : "
+STATUS_DATE = "Date du statut : "
 PRIORITIES = {"high-priority": "haute", "medium-priority": "moyenne", "low-priority": "basse"}
 """Goal.priority in the words of the narrative."""
 
@@ -200,6 +201,9 @@ def _goal_entry(
         value = original(goal_id, *codings(goal.get("description")))
         entry_id = conversion.entry_id(goal, path)
         goal_cell = _goal_cell(conversion, row, goal_id, status)
+    authors = _author(conversion, goal, path)
+    if not authors and (since := _status_date(row)):
+        goal_cell.append(paragraph(f"{STATUS_DATE}{since}"))
     entry = sections.request(
         entry_id,
         code,
@@ -207,7 +211,7 @@ def _goal_entry(
         text=problem_id,
         status=status,
         time=_goal_time(conversion, goal, path),
-        authors=_author(conversion, goal, path),
+        authors=authors,
         relationships=relationships,
     )
     cells: list[list[Node]] = [
@@ -248,6 +252,13 @@ def _status_reason(goal: Resource) -> str:
     """Why a goal has its status, when neither an assessment nor the list of what was not reached says so."""
     told = is_given_up(goal) or "achievementStatus" in goal
     return "" if told else (goal.get("statusReason") or "").strip()
+
+
+def _status_date(row: Row) -> str:
+    """Since when a goal has its status, when no assessment says so."""
+    date = row.goal.get("statusDate")
+    told = any(one.source is row.goal and one.time == date for one in row.assessments)
+    return "" if told else french_date(date)
 
 
 def is_given_up(goal: Resource) -> bool:

@@ -1,7 +1,7 @@
 """RelatedPerson and Patient.contact → informant/relatedEntity (CI-SIS Structuration minimale).
 
-Trap of the source: v2-0131 `N` ("next of kin") is not NOK, which in France is the *personne de confiance*, a legal
-designation. Only TRE_R260 NOK becomes NOK.
+NOK is in France the *personne de confiance*, a legal designation (jdv-role-informateur-cisis); FHIR says it by TRE_R260
+`QUAL` or fr-core `K`, and documents that were imported by NOK. Trap of the source: v2-0131 `N` ("next of kin") is none.
 """
 
 from __future__ import annotations
@@ -17,7 +17,11 @@ from relais.mappings.to_cda.datatypes import addresses, concept_text, current_na
 ROLE_CLASS = "2.16.840.1.113883.5.110"
 ROLE_CODE = "2.16.840.1.113883.5.111"
 RULE = "CI-SIS Structuration minimale, informant"
-_CLASSES = ("ECON", "NOK", "CAREGIVER", "CON")
+_CLASSES = {"ECON": "ECON", "QUAL": "NOK", "NOK": "NOK", "CAREGIVER": "CAREGIVER", "CON": "CON"}
+"""relatedEntity/@classCode of the roles of TRE_R260 that an informant has."""
+
+_V3_ROLE_CLASS = "http://terminology.hl7.org/CodeSystem/v3-RoleClass"  # of one OID with TRE_R260, but QUAL differs
+_CONTACT_RELATIONSHIP = "https://hl7.fr/ig/fhir/core/CodeSystem/fr-core-cs-contact-relationship"
 
 
 def relationships(conversion: Conversion) -> Iterator[tuple[Resource, str]]:
@@ -54,15 +58,25 @@ def role_classes(concepts: Iterable[Resource]) -> list[str]:
     guardian = False
     for concept in concepts:
         for coding in concept.get("coding", ()):
+            if role := _role_class(coding):
+                found.append(role)
             system, code = terminology.oid_of(coding.get("system")), coding.get("code")
-            if system == ROLE_CLASS and code in _CLASSES:
-                found.append(code)
-            elif coding.get("system") == terminology.V2_CONTACT_ROLE:
-                found.append("ECON" if code == "C" else "CON")
             guardian = guardian or _is_guardian_code(system, code)
     if not found and not guardian:
         found.append("CON")
     return list(dict.fromkeys(found))
+
+
+def _role_class(coding: Resource) -> str | None:
+    """The relatedEntity/@classCode that one relationship code stands for, if any."""
+    system, code = coding.get("system"), coding.get("code", "")
+    if system == terminology.V2_CONTACT_ROLE:
+        return "ECON" if code == "C" else "CON"
+    if system == _CONTACT_RELATIONSHIP:
+        return "NOK" if code == "K" else None
+    if terminology.oid_of(system) != ROLE_CLASS or (system, code) == (_V3_ROLE_CLASS, "QUAL"):
+        return None
+    return _CLASSES.get(code)
 
 
 def is_guardian(concepts: Iterable[Resource]) -> bool:
@@ -94,12 +108,9 @@ def kinship(concepts: Iterable[Resource]) -> Code | None:
 def _say_relations(conversion: Conversion, relations: Iterable[Resource], path: str, name: str) -> None:
     """Put in words, or say, the relations that no role nor code of JDV_J11 stands for."""
     for index, relation in enumerate(relations):
-        codings = [(terminology.oid_of(one.get("system")), one) for one in relation.get("coding", ())]
         known = is_guardian([relation]) or any(
-            system == ROLE_CLASS
-            or one.get("system") == terminology.V2_CONTACT_ROLE
-            or terminology.concept("J11", one.get("code"), system)
-            for system, one in codings
+            _role_class(one) or terminology.concept("J11", one.get("code"), terminology.oid_of(one.get("system")))
+            for one in relation.get("coding", ())
         )
         if not known and (words := concept_text(relation)):
             conversion.remarks.append(f"{name} : {words}")

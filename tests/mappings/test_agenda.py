@@ -465,6 +465,52 @@ def test_who_did_not_come() -> None:
     assert value.qualifiers[0].value.code == "GEN-358"
 
 
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        (concept(CANCELLATION, "pat-crs"), "motif : Motif lié à l'usager"),
+        (concept(CANCELLATION, "other"), "motif : other"),
+        (concept(terminology.TERMINOLOGIE_CISIS_URI, "ORG-077"), "motif : Hospitalisation"),
+        ({"text": "Grève des trains"}, "motif : Grève des trains"),
+    ],
+)
+@pytest.mark.parametrize("status", ["noshow", "cancelled"])
+def test_why_it_did_not_happen_is_in_words(status: str, reason: Resource, words: str) -> None:
+    agenda = Agenda("why")
+    agenda.appointment(
+        status=status, start="2026-02-01T08:00:00Z", end="2026-02-01T08:30:00Z", cancelationReason=reason
+    )
+    assert words in cells(agenda.single())
+
+
+def test_how_one_gets_into_a_virtual_place_is_in_words() -> None:
+    agenda = Agenda("virtual")
+    contacts = [
+        {"system": "url", "value": "http://visio.example/salle-7"},
+        {"system": "phone", "value": "01 60 00 00 00"},
+        {"system": "url", "value": "https://visio.example/salle-8"},
+    ]
+    kind = concept("http://terminology.hl7.org/CodeSystem/location-physical-type", "vi")
+    agenda.appointment(
+        "rdv",
+        agenda.ref("doctor"),
+        agenda.place(name="Salle virtuelle", address={}, telecom=contacts, physicalType=kind),
+    )
+    mapped = agenda.single()
+    assert "Salle virtuelle, http://visio.example/salle-7, 0160000000" in cells(mapped)
+    assert "https://visio.example/salle-8" in words(mapped.document)
+    (place,) = [one for one in event_of(mapped).participants if one.type_code == "LOC"]
+    assert [one.value for one in place.telecoms] == ["http://visio.example/salle-7", "tel:0160000000"]
+
+
+def test_the_contacts_of_a_second_place_are_in_words() -> None:
+    agenda = Agenda("second-place")
+    agenda.appointment("rdv", agenda.ref("doctor"), agenda.place("first"), agenda.place("second", name="Annexe"))
+    said = cells(agenda.single())
+    assert "Annexe, 3 rue des Lilas, 91100 CORBEIL-ESSONNES, 0160000000" in said
+    assert said.count("0160000000") == 1  # that of the first place is in its entry
+
+
 def test_a_status_of_the_past_for_a_time_to_come_is_said() -> None:
     agenda = Agenda("early")
     agenda.appointment(status="fulfilled")

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from relais.cda import templates
 from relais.cda.errors import MappingError
 from relais.cda.model import II, Code, Header, Interval, NamePart, PersonName, Telecom
+from relais.cda.narrative import plain_text
 from relais.cda.writer import write
 from relais.mappings import extensions, terminology
 from relais.mappings.context import DocumentVersion, Emission, Mapped
@@ -222,6 +223,32 @@ def test_relatives_by_role_and_kinship() -> None:
         ("NOK", "SIGOTHR", "SAULE"),
         ("ECON", "NBOR", "Mme Voisine"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("system", "code", "role"),
+    [
+        (R260, "QUAL", "NOK"),  # TRE_R260: personne de confiance
+        (R260, "NOK", "NOK"),
+        ("https://hl7.fr/ig/fhir/core/CodeSystem/fr-core-cs-contact-relationship", "K", "NOK"),
+        ("http://terminology.hl7.org/CodeSystem/v3-RoleClass", "QUAL", "CON"),  # HL7: a qualified entity
+        ("http://terminology.hl7.org/CodeSystem/v2-0131", "N", "CON"),  # HL7: next of kin
+        ("https://hl7.fr/ig/fhir/core/CodeSystem/fr-core-cs-contact-relationship", "P", "CON"),
+    ],
+)
+def test_who_is_the_personne_de_confiance(system: str, code: str, role: str) -> None:
+    plan = minimal_plan()
+    plan.relative("relative", "SAULE", "Anne", concept(system, code))
+    (informant,) = header_of(plan.bundle()).informants
+    assert informant.related is not None
+    assert informant.related.class_code == role
+
+
+def test_a_role_that_no_relative_has_is_in_words() -> None:
+    plan = minimal_plan()
+    plan.relative("relative", "SAULE", "Anne", concept(R260 or "", "POLHOLD", "Assuré ouvrant droit"))
+    document = convert(plan.bundle(), EMISSION).document
+    assert "Anne SAULE : Assuré ouvrant droit" in " ".join(plain_text(one.text) for one in document.sections)
 
 
 def test_a_relative_with_two_roles_is_written_twice() -> None:

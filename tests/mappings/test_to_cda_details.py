@@ -66,6 +66,33 @@ def test_details_of_an_action_are_in_its_words(elements: Resource, words: str) -
     assert f"Kinésithérapie – {words}" in narrative(plan, templates.CARE_PLAN[-1])
 
 
+def test_amounts_of_an_activity_are_in_its_words() -> None:
+    plan = minimal_plan()
+    detail = {"status": "in-progress", "description": "Compléments"}
+    amounts = {"quantity": {"value": 60, "unit": "flacons"}, "dailyAmount": {"value": 2, "unit": "flacons"}}
+    plan["plan"]["activity"] = [{"detail": detail | amounts}]
+    words = narrative(plan, templates.CARE_PLAN[-1])
+    assert "Compléments – Quantité : 60 flacons – Quantité par jour : 2 flacons" in words
+
+
+@pytest.mark.parametrize(
+    ("elements", "times"),
+    [
+        ({}, 1),
+        ({"achievementStatus": {"text": "en bonne voie"}}, 0),  # an assessment has the date
+        ({"expressedBy": {"reference": "doctor"}}, 0),  # so has the author
+    ],
+)
+def test_since_when_a_goal_has_its_status_is_in_words_unless_an_entry_says_it(elements: Resource, times: int) -> None:
+    plan = minimal_plan()
+    plan["goal-1"] |= elements | {"statusDate": "2026-01-20"}
+    if "expressedBy" in elements:
+        plan["goal-1"]["expressedBy"] = plan.ref("doctor")
+    words = narrative(plan, templates.CARE_PLAN[-1])
+    assert words.count("Date du statut : 20/01/2026") == times
+    assert b"20260120" in write(convert(plan.bundle(), EMISSION).document) or times
+
+
 @pytest.mark.parametrize(
     ("status", "words"),
     [("draft", "à venir"), ("on-hold", "suspendue"), ("completed", "terminée"), ("revoked", "annulée")],

@@ -65,6 +65,15 @@ def test_an_element_without_place_is_said(key: str, elements: Resource) -> None:
     assert f"].{next(iter(elements))}" in path
 
 
+def test_what_has_an_id_is_named_by_it() -> None:
+    plan = full_plan()
+    plan["walking"] |= {"id": "g1", "outcomeNote": "x"}
+    plan.add("nobody", "Goal", id="g9", lifecycleStatus="active", description={"text": "Seul"})
+    said = [issue.path for issue in issues(plan)]
+    assert {"Goal/g1.outcomeNote", "Goal/g9"} <= {*said}
+    assert not any(path.startswith("Goal[0]") for path in said)
+
+
 @pytest.mark.parametrize("key", ["patient", "plan", "walking", "physio", "diabetes", "team", "review-1"])
 @pytest.mark.parametrize(
     "element", [{"modifierExtension": [{"url": "https://example.org/not"}]}, {"implicitRules": "x"}]
