@@ -38,7 +38,8 @@ class Shipment:
     are those that were sent. `annuls` is the Message-ID of the mail that brought the former version to the recipient.
     `follows`: the receiver has, or may have, a version that a document which replaces one takes the place of. `secret`:
     the DMP is to keep the access from the legal representatives of a minor. `visibility_only`: the document says what
-    the version before it said, and is hidden from others.
+    the version before it said, and is hidden from others. `as_before`: nobody said from whom it is to be hidden, so
+    what was hidden by hand where it lies stays hidden.
     """
 
     document: bytes
@@ -51,6 +52,7 @@ class Shipment:
     follows: bool = True
     secret: bool = False
     visibility_only: bool = False
+    as_before: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from relais.cda import xds
 from relais.cda.xds import Association, DocumentEntry, Submission
 from relais.cda.xds_registry import APPROVED, DELETED, RegisteredEntry
-from relais.server.delivery import vihf
+from relais.server.delivery import vihf, visibility
 from relais.server.delivery.channel import DeliveryError, Receipt, Shipment, check_integrity
 from relais.server.delivery.dmp_patients import DmpPatients
 from relais.server.delivery.dmp_soap import Dmp, failure
@@ -52,7 +52,7 @@ class DmpChannel:
         if self._settings.dmp_existence_check:
             self._patients.check_open(lot.patient_id, who)
         try:
-            submission, remark = _replacing(shipment.submission, documents)
+            submission, remark = _replacing(shipment, documents)
             entry = submission.entries[0]
             warnings = documents.provide_and_register(submission, {entry.entry_id: shipment.document})
         except DeliveryError as error:
@@ -77,9 +77,13 @@ class DmpChannel:
         return Receipt("; ".join(["deleted in the registry", *warnings]))
 
 
-def _replacing(submission: Submission, documents: DmpDocuments) -> tuple[Submission, list[str]]:
-    """The submission whose replacements name entries in force, and what there is to say about them."""
-    associations, remarks = [], []
+def _replacing(shipment: Shipment, documents: DmpDocuments) -> tuple[Submission, list[str]]:
+    """The submission whose replacements name entries in force, and what there is to say about them.
+
+    What was hidden on the DMP since the last order stays hidden, unless the order says from whom.
+    """
+    submission = shipment.submission
+    associations, entries, remarks = [], submission.entries, []
     for association in submission.associations:
         if association.type != xds.REPLACE:
             associations.append(association)
@@ -92,7 +96,21 @@ def _replacing(submission: Submission, documents: DmpDocuments) -> tuple[Submiss
             raise failure("conflict", message, association.source, rule="XDSRegistryDeprecatedDocumentError")
         else:
             associations.append(replace(association, target=found.entry_uuid))
-    return replace(submission, associations=tuple(associations)), remarks
+            if shipment.as_before:
+                entries = tuple(_as_hidden(entry, found.entry) for entry in entries)
+    if entries != submission.entries:
+        remarks.append("hidden on the DMP from whom the version before it is")
+    return replace(submission, entries=entries, associations=tuple(associations)), remarks
+
+
+def _as_hidden(entry: DocumentEntry, former: DocumentEntry) -> DocumentEntry:
+    """The entry, hidden from those, too, whom the one in force is hidden from. Raises DeliveryError for both masks."""
+    hidden = visibility.hidden_by(entry.confidentiality)
+    more = sorted(visibility.hidden_by(former.confidentiality) - hidden)
+    refused = list(visibility.contradictions((*hidden, *more), to_patient=False, place="hideFrom"))
+    if refused:
+        raise DeliveryError(refused, retry=False)
+    return replace(entry, confidentiality=(*entry.confidentiality, *(visibility.MASKS[one] for one in more)))
 
 
 def _target(association: Association, patient: str, documents: DmpDocuments) -> RegisteredEntry | None:

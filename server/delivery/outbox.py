@@ -114,7 +114,7 @@ class Consignment:
     """What is fixed when an order is accepted and the same on every attempt (see `channel.Shipment`).
 
     `looked_up_for` is the carrier (`Type/[id]`) in whose care team the mailbox was found; empty where it was named.
-    `secret` and `visibility_only` as there.
+    `secret`, `visibility_only` and `as_before` as there.
     """
 
     submission: Submission
@@ -125,6 +125,7 @@ class Consignment:
     looked_up_for: str = ""
     secret: bool = False
     visibility_only: bool = False
+    as_before: bool = False
 
 
 @dataclass(frozen=True, slots=True)

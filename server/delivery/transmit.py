@@ -67,7 +67,7 @@ class Wanted:
     to; without any, `mss` goes to those of the care team. `patient` adds the mailbox of the patient. `acknowledgements`
     None: every one that a channel knows. `requester` is a reference to who orders. `hidden_from` nobody: from whom the
     last order of the document or of a former version hid it, unless it is to be `shown` to everybody. `secret`: by a
-    secret connection to the DMP of a minor; None: as that last order.
+    secret connection to the DMP of a minor; None: as that last order. `as_before`: nobody said from whom, set here.
     """
 
     channels: tuple[str, ...]
@@ -77,6 +77,7 @@ class Wanted:
     hidden_from: tuple[Audience, ...] = ()
     shown: bool = False
     secret: bool | None = None
+    as_before: bool = False
     acknowledgements: tuple[Acknowledgement, ...] | None = None
     priority: Priority | None = None
     requester: str | None = None
@@ -228,7 +229,7 @@ def _as_before(transaction: Transaction, wanted: Wanted, document: IssuedDocumen
         return wanted
     sent = outbox.consignments(transaction.connection, document.lineage)
     hidden = visibility.hidden_by(sent[0][1].submission.entries[0].confidentiality) if sent else ()
-    return replace(wanted, hidden_from=tuple(sorted(hidden)))
+    return replace(wanted, hidden_from=tuple(sorted(hidden)), as_before=True)
 
 
 def _was_secret(transaction: Transaction, document: IssuedDocument) -> bool:
@@ -547,6 +548,7 @@ class _Maker:
             self.looked_up.get(mailboxes[0], "") if channel == "mss" else "",
             secret=bool(self.wanted.secret) and channel in ("dmp", "hl7v2"),
             visibility_only=channel in self.shown_anew,
+            as_before=self.wanted.as_before,
         )
         return self._as_platform_answers(made) if channel == "hl7v2" else made
 

@@ -363,6 +363,7 @@ def _shipment(leased: Leased, document: IssuedDocument) -> Shipment:
         leased.replaced is not None or not document.carrier,
         consignment.secret,
         consignment.visibility_only,
+        consignment.as_before,
     )
 
 

@@ -199,3 +199,18 @@ def test_a_secret_connection_is_for_a_minor(born: str, minor: bool) -> None:
     settings = settings_of(dmp_minors=True)
     found = list(secret_objections(document, ["representatives"], ["dmp"], settings, date(2026, 3, 2)))
     assert [issue.message for issue in found] == [] if minor else ["a secret connection is for the DMP of a minor"]
+
+
+# --- hidden by hand ---------------------------------------------------------------------------------------------
+
+
+def test_an_order_says_whether_somebody_decided_from_whom_to_hide(office: Office) -> None:
+    """Where nobody did, the DMP channel keeps what was hidden by hand since."""
+    plan = office.post(PLANS["full"], "CarePlan")
+    office.order(plan, "dmp")
+    office.work()
+    for hidden in ("professionals", "none"):
+        office.order(plan, "dmp", intent="reissue", hideFrom=hidden)
+        office.work()
+    first, hidden_anew, shown_anew = office.channels["dmp"].taken
+    assert (first.as_before, hidden_anew.as_before, shown_anew.as_before) == (True, False, False)

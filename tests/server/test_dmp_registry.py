@@ -436,6 +436,32 @@ def test_both_masks_that_leave_nobody_to_read_are_not_put_on(settings: Settings,
     documents.change_visibility(lot(3), entry, [HIDDEN_FROM_PROFESSIONALS], hide=False)
 
 
+@pytest.mark.parametrize(
+    ("as_before", "expected"), [(True, ["N", "MASQUE_PS"]), (False, ["N"])], ids=["nobody said", "the order says"]
+)
+def test_what_was_hidden_by_hand_is_not_shown_by_the_next_version(
+    settings: Settings, documents: DmpDocuments, as_before: bool, expected: list[str]
+) -> None:
+    sent(settings, 7)
+    documents.change_visibility(lot(1), only(documents), [HIDDEN_FROM_PROFESSIONALS], hide=True)
+    following = other_shipment(8, associations=(rplc("urn:oid:2.25.7"),))
+    receipt = DmpChannel(settings).send(replace(following, as_before=as_before))
+    assert ("hidden on the DMP" in receipt.detail) == as_before
+    assert [code.code for code in only(documents).entry.confidentiality] == expected
+
+
+def test_a_version_hidden_from_the_patient_does_not_replace_one_that_was_hidden_from_professionals_by_hand(
+    settings: Settings, documents: DmpDocuments
+) -> None:
+    sent(settings, 7)
+    documents.change_visibility(lot(1), only(documents), [HIDDEN_FROM_PROFESSIONALS], hide=True)
+    following = replace(other_shipment(8, associations=(rplc("urn:oid:2.25.7"),)), as_before=True)
+    masked = (*following.submission.entries[0].confidentiality, HIDDEN_FROM_PATIENT)
+    with pytest.raises(DeliveryError, match=r"hideFrom.*EX_2\.1-1050"):
+        DmpChannel(settings).send(with_entry(following, confidentiality=masked))
+    assert only(documents).entry.unique_id == "2.25.7"
+
+
 def test_the_registry_refuses_both_masks(sandbox: Sandbox, settings: Settings) -> None:
     shipment = other_shipment(7)
     masks = (*shipment.submission.entries[0].confidentiality, HIDDEN_FROM_PROFESSIONALS, HIDDEN_FROM_PATIENT)
