@@ -33,6 +33,7 @@ _FHIR_TIME = re.compile(
 _FIRST_INSTANT = "00000101000000"  # completes a TS of lower precision to a whole instant
 _NO_PUNCTUATION = str.maketrans("", "", "-:T")
 _UUID5_FIELDS, _UUID5_BITS = 0xF000_C000_0000_0000_0000, 0x5000_8000_0000_0000_0000  # version, variant
+_VARIANTS = "89ab"  # first digit of the variant of RFC 9562, by the two bits that it leaves free
 _PROJECT_NAMESPACE = bytes.fromhex("99e0cf503b614fad8b1cb979d2f64210")
 _BEGUN = hashlib.sha1(_PROJECT_NAMESPACE, usedforsecurity=False)
 
@@ -75,13 +76,23 @@ def urn_from_root(root: str) -> str | None:
 
 def stable_uuid(*parts: str) -> str:
     """A UUIDv5 of `parts`, in lower case: the same parts always give the same one."""
-    digits = f"{_uuid5(parts):032x}"
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+    return _uuid_text(_hashed(parts))
 
 
 def uuid_oid(*parts: str) -> str:
     """The OID under 2.25 of `stable_uuid(*parts)`, at most 44 characters."""
     return f"2.25.{_uuid5(parts)}"
+
+
+class UuidSeries:
+    """`stable_uuid` of parts that all begin alike: `UuidSeries(a, b).uuid(c)` is `stable_uuid(a, b, c)`."""
+
+    def __init__(self, *first: str) -> None:
+        self._begun = _hashed(first)
+
+    def uuid(self, *parts: str) -> str:
+        """The UUIDv5 of the first parts and these."""
+        return _uuid_text(_hashed(parts, self._begun))
 
 
 class OidSeries:
@@ -99,6 +110,13 @@ def _uuid5(parts: tuple[str, ...], begun: hashlib._Hash = _BEGUN) -> int:
     """The UUIDv5 of `parts` as its 128 bits (RFC 9562, 5.5): `uuid.uuid5` takes several times as long."""
     digest = _hashed(parts, begun).digest()
     return int.from_bytes(digest[:16]) & ~_UUID5_FIELDS | _UUID5_BITS
+
+
+def _uuid_text(hashed: hashlib._Hash) -> str:
+    """The UUIDv5 of a hash: the digits of its version and variant are not those of the hash."""
+    digits = hashed.hexdigest()
+    variant = _VARIANTS[int(digits[16], 16) & 3]
+    return f"{digits[:8]}-{digits[8:12]}-5{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:32]}"
 
 
 def _hashed(parts: tuple[str, ...], begun: hashlib._Hash = _BEGUN) -> hashlib._Hash:

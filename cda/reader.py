@@ -220,8 +220,7 @@ def _filler(children: _Children, attributes: _Attributes | None = None, supposed
     def fill(found: _Fields, element: _XML, account: _Account) -> None:
         items: list[tuple[str, str]] = element.items()  # type: ignore[assignment]  # lxml-stubs: may be bytes, never is
         for name, value in items:
-            field = known.get(name)
-            if field and value:
+            if (field := known.get(name)) and value:
                 found[field] = value
             elif (field is None or not value) and not is_implied(element, name, value):
                 account.is_complete = False
@@ -230,10 +229,10 @@ def _filler(children: _Children, attributes: _Attributes | None = None, supposed
         past: tuple[str, ...] = ()  # children that the model has once and that have come
         for child in element:
             tag = child.tag
-            if tag in past:
+            if past and tag in past:
                 account.is_complete = False
-            elif tag in parts:
-                field, read_part, repeats = parts[tag]
+            elif known_part := parts.get(tag):
+                field, read_part, repeats = known_part
                 part = read_part(child, account)
                 if part is None:
                     account.is_complete = False
@@ -337,7 +336,9 @@ def _text_of(element: _XML, account: _Account) -> str | None:
             return None
         account.texts.append(text)
         return text.strip(_WHITE_SPACE) or None
-    pieces = [piece for piece in (element.text, *(child.tail for child in element)) if piece]
+    pieces = [piece for piece in [element.text, *[child.tail for child in element]] if piece]
+    if not pieces:
+        return None
     account.texts += pieces
     return " ".join(stripped for piece in pieces if (stripped := piece.strip(_WHITE_SPACE))) or None
 

@@ -191,7 +191,9 @@ def _telecom(element: Telecom) -> Resource:
 
 def coding(code: Code) -> Resource | None:
     """The Coding of a code, without its translations; None when there is no code."""
-    token = " ".join((code.code or "").split())
+    token = code.code
+    if token and (" " in token or not token.isprintable()):
+        token = " ".join(token.split())
     if not token:
         return None
     found = {"code": token}
@@ -211,7 +213,10 @@ def _system(oid: str) -> str | None:
 
 def codings(code: Code | None) -> list[Resource]:
     """The Codings of a code and of its translations."""
-    return [one for each in (code, *code.translations) if (one := coding(each))] if code else []
+    if code is None:
+        return []
+    stated = (code, *code.translations) if code.translations else (code,)
+    return [one for each in stated if (one := coding(each))]
 
 
 def concept(code: Code | None, text: str | None = None) -> Resource:

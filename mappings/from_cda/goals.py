@@ -189,7 +189,7 @@ def _action(
         "identifier": identifiers(_own_id(ii, goal_number) for ii in entry.ids),
         "status": status_of(reading, entry, path, _REQUESTS, "unknown"),
         "intent": "plan",
-        "category": [concept(kind) for kind in entry.methods if concept(kind)],
+        "category": [coded for kind in entry.methods if (coded := concept(kind))],
         "code": _what(reading, entry, path),
         "subject": plan.subject,
         **action_remarks(reading, entry, _occurrence(reading, entry, path)),

@@ -41,7 +41,7 @@ def document_reference(reading: Reading, composition: Resource, data: bytes) -> 
         "authenticator": next((one["party"] for one in composition["attester"] if "party" in one), None),
         "custodian": composition["custodian"],
         "description": composition["title"],
-        "securityLabel": [concept(header.confidentiality)] if concept(header.confidentiality) else [],
+        "securityLabel": [label] if (label := concept(header.confidentiality)) else [],
         "content": contents,
         "context": _context(reading, composition),
     }

@@ -90,6 +90,8 @@ def role_of(reading: Reading, practitioner: Resource | None, code: Code | None, 
     """The Reference to the PractitionerRole of that profession for that structure."""
     profession = _key(code.system, code.code) if code else ""
     key = ((practitioner or {}).get("reference", ""), profession, (structure or {}).get("reference", ""))
+    if known := reading.known("PractitionerRole", key):
+        return known
     elements: Resource = {"practitioner": practitioner, "organization": structure, **_profession(code)}
     return reading.add("PractitionerRole", key, elements)
 

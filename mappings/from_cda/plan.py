@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from operator import attrgetter
 
 from relais.cda.model import Code, Statement, Text
@@ -68,14 +69,23 @@ _CONTENT = (
     "criteria",
     "product",
 )
-_content_of = attrgetter(*_CONTENT)
 
 
 def report_unread(reading: Reading, statement: Statement, path: str, *read: str) -> None:
     """Say which parts of an entry its reader does not carry over: all that it has but `read` (fields of Statement)."""
-    for name, content in zip(_CONTENT, _content_of(statement), strict=True):
-        if content and name not in read:
-            reading.inform(path, f"{name} of this kind of entry: narrative only", RULE)
+    others, contents_of = _others(read)
+    contents = contents_of(statement)
+    if any(contents):
+        for name, content in zip(others, contents, strict=True):
+            if content:
+                reading.inform(path, f"{name} of this kind of entry: narrative only", RULE)
+
+
+@cache
+def _others(read: tuple[str, ...]) -> tuple[list[str], attrgetter[tuple[object, ...]]]:
+    """The other parts of an entry, and what gives them."""
+    others = [name for name in _CONTENT if name not in read]
+    return others, attrgetter(*others)
 
 
 def is_denied(reading: Reading, statement: Statement, path: str) -> bool:

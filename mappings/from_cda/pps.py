@@ -157,7 +157,7 @@ def _annotate(reading: Reading, plan: Plan) -> None:
 
 def _categories(reading: Reading) -> list[Resource]:
     header = reading.document.header
-    found = [concept(header.code)] if concept(header.code) else []
+    found = [kind] if (kind := concept(header.code)) else []
     if header.title == PPCS_TITLE:
         found.append({"coding": [{"system": PLAN_CATEGORIES, "code": "ppcs"}]})
     return found

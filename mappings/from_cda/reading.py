@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from relais.cda.datatypes import fhir_date_from_ts, fhir_from_ts, stable_uuid
+from relais.cda.datatypes import UuidSeries, fhir_date_from_ts, fhir_from_ts
 from relais.cda.errors import Issue
 from relais.cda.model import AssignedEntity, Document, Participant, Text
 from relais.mappings.context import Resource
@@ -31,7 +31,7 @@ class Reading:
         self._by_type: dict[str, list[tuple[str, Resource]]] = {}
         self._urls: dict[tuple[str, tuple[str, ...]], str] = {}
         self._times: dict[tuple[str, bool], str] = {}
-        self._scope = (document.header.id.root or "", document.header.id.extension or "")
+        self._names = UuidSeries("resource", document.header.id.root or "", document.header.id.extension or "")
 
     # --- findings -------------------------------------------------------------------------------------------
 
@@ -55,6 +55,11 @@ class Reading:
             self._by_type.setdefault(resource_type, []).append((url, resource))
         return {"reference": url}
 
+    def known(self, resource_type: str, key: tuple[str, ...]) -> Resource | None:
+        """The Reference to the resource of that type and key, when it was added before."""
+        url = self._urls.get((resource_type, key))
+        return {"reference": url} if url else None
+
     def resource(self, reference: Resource) -> Resource:
         """The resource that a Reference given by `add` names."""
         return self._resources[reference["reference"]]
@@ -70,7 +75,7 @@ class Reading:
             yield {"reference": url}, resource
 
     def _name(self, resource_type: str, key: tuple[str, ...]) -> str:
-        url = f"urn:uuid:{stable_uuid('resource', *self._scope, resource_type, *key)}"
+        url = f"urn:uuid:{self._names.uuid(resource_type, *key)}"
         self._urls[resource_type, key] = url
         return url
 
