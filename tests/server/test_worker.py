@@ -245,7 +245,7 @@ def test_the_listing_tells_orders_counts_and_circuits(lite: Office) -> None:
     assert "circuit open" in ledger.listing_as_text(said)
     shown = ledger.shown(lite.backstage, tasks[0]["id"])
     assert [one["exchanges"] for one in shown["deliveries"]] == [1, 1]
-    assert "tried 1 times" in ledger.as_text(shown)
+    assert "tried 1 time" in ledger.as_text(shown)
     with pytest.raises(RelaisError, match="no delivery order"):
         ledger.shown(lite.backstage, "none")
 
@@ -659,8 +659,8 @@ def test_the_command_line_of_deliveries(lite: Office, tmp_path: Path, monkeypatc
     assert f"Task/{task}" in deliveries("list", "--state", "dead")
     assert json.loads(deliveries("list", "--json"))["orders"][0]["task"] == task
     assert "unknown code" in deliveries("show", task)
-    assert "1 deliveries resumed" in deliveries("resume", "--all")
-    assert "1 deliveries cancelled" in deliveries("cancel", task, "--reason", "not wanted any more")
+    assert "1 delivery resumed" in deliveries("resume", "--all")
+    assert "1 delivery cancelled" in deliveries("cancel", task, "--reason", "not wanted any more")
     assert "nothing to resume" in deliveries("resume", task, code=1)
     deliveries("resume", code=2)
     (tmp_path / "pack.zip").touch(0o644)
