@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import count
 from typing import Any
 
 from lxml import etree
@@ -163,7 +162,9 @@ def submit_objects_request(submission: Submission) -> etree._Element:
     if any(entry.action for entry in submission.entries):
         raise MetadataError(_issue("", "the extra-metadata action is only read, never sent", code="not-supported"))
     root = _parsed(_request(submission))
-    read_submission(root)
+    judge = _Judge(tolerant=False)
+    judge.whole(submission)
+    _refuse(judge.issues)
     return root
 
 
@@ -228,25 +229,20 @@ def _inside(own_id: str, form: ObjectForm, values: SubmissionSet | DocumentEntry
     """The children in the order of the schema: slots, name, description, classifications, identifiers."""
     parts = [_slot(slot.name, _slot_values(slot, values)) for slot in form.slots]
     parts += (_localized("Name", values.title), _localized("Description", values.comments))
-    symbol = own_id.removeprefix(_UUID)  # an id that begins like a UUID must be one, which that of a child is not
-    numbers = count(1)
-
-    def next_id() -> str:
-        return f"{symbol}_c{next(numbers):02}"
-
+    ids = iter(_classification_ids(own_id, form, values))
     for author in _as_tuple(getattr(values, form.author_field)):
         slots = "".join(_slot(slot.name, _as_tuple(getattr(author, slot.field))) for slot in AUTHOR_SLOTS)
         parts.append(
-            _classification(own_id, next_id(), slots, classificationScheme=form.author_scheme, nodeRepresentation="")
+            _classification(own_id, next(ids), slots, classificationScheme=form.author_scheme, nodeRepresentation="")
         )
     for coded in form.codes:
         for code in _as_tuple(getattr(values, coded.field)):
-            parts.append(_classification_of(own_id, next_id(), coded.scheme, code))
+            parts.append(_classification_of(own_id, next(ids), coded.scheme, code))
     if form is SUBMISSION_SET:
-        parts.append(_classification(own_id, next_id(), "", classificationNode=SUBMISSION_SET_CLASS))
-    for number, identifier in enumerate(form.identifiers, 1):
+        parts.append(_classification(own_id, next(ids), "", classificationNode=SUBMISSION_SET_CLASS))
+    for its_id, identifier in zip(_identifier_ids(own_id, form), form.identifiers, strict=True):
         named = _attributes(
-            id=f"{symbol}_e{number:02}",
+            id=its_id,
             registryObject=own_id,
             identificationScheme=identifier.scheme,
             value=getattr(values, identifier.field),
@@ -254,6 +250,35 @@ def _inside(own_id: str, form: ObjectForm, values: SubmissionSet | DocumentEntry
         name = _localized("Name", f"{form.name}.{identifier.name}")
         parts.append(f"<rim:ExternalIdentifier{named}>{name}</rim:ExternalIdentifier>")
     return "".join(parts)
+
+
+def _classification_ids(own_id: str, form: ObjectForm, values: SubmissionSet | DocumentEntry) -> Iterator[str]:
+    fields = (form.author_field, *(coded.field for coded in form.codes))
+    number = sum(len(_as_tuple(getattr(values, field))) for field in fields) + (form is SUBMISSION_SET)
+    return (f"{_symbol(own_id)}_c{one:02}" for one in range(1, number + 1))
+
+
+def _identifier_ids(own_id: str, form: ObjectForm) -> Iterator[str]:
+    return (f"{_symbol(own_id)}_e{one:02}" for one in range(1, len(form.identifiers) + 1))
+
+
+def _symbol(own_id: str) -> str:
+    """What ids of children begin with: one that begins like a UUID must be one, which that of a child is not."""
+    return own_id.removeprefix(_UUID)
+
+
+def _ids(submission: Submission) -> Iterator[str]:
+    """The ids of all that is written."""
+    objects: list[tuple[str, ObjectForm, SubmissionSet | DocumentEntry]] = [
+        (SET_ID, SUBMISSION_SET, submission.submission_set),
+        *((entry.entry_id, DOCUMENT_ENTRY, entry) for entry in submission.entries),
+    ]
+    for own_id, form, values in objects:
+        yield own_id
+        yield from _classification_ids(own_id, form, values)
+        yield from _identifier_ids(own_id, form)
+    for number in range(1, len(submission.entries) + len(submission.associations) + 1):
+        yield f"Association{number:02}"
 
 
 def _slot_values(slot: Slot, values: SubmissionSet | DocumentEntry) -> tuple[object, ...]:
@@ -329,10 +354,15 @@ def read_submission(element: etree._Element) -> Submission:
     set and entries must be of one patient. Raises MetadataError listing every error.
     """
     examined = _Reader(tolerant=False).examine(element)
-    errors = [issue for issue in examined.issues if issue.severity in ("error", "fatal")]
-    if errors or examined.submission is None:
-        raise MetadataError(errors)
+    _refuse(examined.issues)
+    assert examined.submission is not None  # noqa: S101 - else there is an error
     return examined.submission
+
+
+def _refuse(issues: Iterable[Issue]) -> None:
+    errors = [issue for issue in issues if issue.severity in ("error", "fatal")]
+    if errors:
+        raise MetadataError(errors)
 
 
 def examine(element: etree._Element) -> ExaminedSubmission:
@@ -359,8 +389,48 @@ def _issue(
     return Issue(severity, code, message, path, rule)
 
 
-class _Reader:
-    """One reading of a SubmitObjectsRequest; collects issues as it goes."""
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What an object of the registry consists of, whichever way it is known: as a tree or as the values to write.
+
+    Values are without superfluous white space; codes stand with all their coding schemes.
+    """
+
+    slots: dict[str, list[str]]
+    title: str
+    comments: str
+    authors: list[dict[str, list[str]]]
+    codes: dict[str, list[tuple[str, str, list[str]]]]  # by scheme: code, label, systems
+    identifiers: dict[str, list[str]]  # by scheme
+
+
+def _parts_of(form: ObjectForm, values: SubmissionSet | DocumentEntry) -> _Parts:
+    """What `_inside` writes."""
+    return _Parts(
+        {slot.name: _texts(_slot_values(slot, values)) for slot in form.slots},
+        _collapsed(values.title or ""),
+        _collapsed(values.comments or ""),
+        [
+            {slot.name: _texts(_as_tuple(getattr(author, slot.field))) for slot in AUTHOR_SLOTS}
+            for author in _as_tuple(getattr(values, form.author_field))
+        ],
+        {
+            coded.scheme: [
+                (code.code, _collapsed(code.display), _texts((code.system,)))
+                for code in _as_tuple(getattr(values, coded.field))
+            ]
+            for coded in form.codes
+        },
+        {identifier.scheme: [getattr(values, identifier.field)] for identifier in form.identifiers},
+    )
+
+
+def _texts(values: Iterable[object]) -> list[str]:
+    return [text for value in values if (text := _collapsed(str(value)))]
+
+
+class _Judge:
+    """Judges metadata by what they say; collects issues as it goes."""
 
     def __init__(self, *, tolerant: bool) -> None:
         self.tolerant = tolerant
@@ -369,6 +439,180 @@ class _Reader:
     def report(self, path: str, message: str, **details: Any) -> None:
         """Note one issue."""
         self.issues.append(_issue(path, message, **details))
+
+    def whole(self, submission: Submission) -> None:
+        """Judge a submission that is about to be written: what reading it would find."""
+        self.ids(list(_ids(submission)))
+        if not submission.entries:
+            self._invalid(_NO_DOCUMENT)
+        self.submission_set(_parts_of(SUBMISSION_SET, submission.submission_set))
+        for number, entry in enumerate(submission.entries, 1):
+            self.entry(_parts_of(DOCUMENT_ENTRY, entry), entry.entry_id, entry.mime_type, number)
+        known = {SET_ID, *(entry.entry_id for entry in submission.entries)}
+        for number, one in enumerate(submission.associations, len(submission.entries) + 1):
+            self.association(f"Association[{number}]", one, known)
+        self.together(submission.submission_set, submission.entries)
+
+    def _invalid(self, message: str) -> None:
+        self.report("", message, rule="xdm.metadata-invalid", code="structure")
+
+    def _missing(self, path: str) -> None:
+        self.report(path, "is missing", code="required")
+
+    def _dangling(self, path: str, message: str, severity: Severity = "error") -> None:
+        self.report(path, message, rule="xdm.association", severity=severity, code="not-found")
+
+    # structure
+
+    def ids(self, found: Iterable[str | None]) -> None:
+        """Every object must have one of its own."""
+        ids = Counter(found)
+        if ids.pop(None, 0) + ids.pop("", 0):
+            self._invalid("an object, Classification, ExternalIdentifier or Association has no id")
+        if any(number > 1 for number in ids.values()):
+            self._invalid("the same id is used twice")
+
+    def association(self, path: str, one: Association, known: Collection[str | None]) -> None:
+        """Its ends must be objects of the message, `known`, but for the document that one replaces."""
+        if one.type not in (HAS_MEMBER, REPLACE, SIGNS):
+            self._dangling(path, "associationType is none of HasMember, RPLC (of 2007) and signs")
+        if one.source not in known:
+            self._dangling(path, "sourceObject names no object of the message")
+        if one.type == REPLACE and one.target in known:
+            self._dangling(path, "RPLC replaces an object of the same message")
+        if one.type != REPLACE and one.target not in known:
+            self._dangling(path, "targetObject names no object of the message")
+
+    def together(self, submission_set: SubmissionSet, entries: Sequence[DocumentEntry]) -> None:
+        """One patient, and identifiers that differ."""
+        patient = _patient(submission_set.patient_id)
+        for number, entry in enumerate(entries, 1):
+            if _patient(entry.patient_id) != patient:
+                path = f"DocumentEntry[{number}].patientId"
+                self.report(path, "is not the patient of the submission set", rule="xdm.patient", code="conflict")
+        unique_ids = Counter(entry.unique_id for entry in entries)
+        if submission_set.unique_id in unique_ids:
+            self.report("SubmissionSet.uniqueId", "is that of a document", code="duplicate")
+        if any(number > 1 for number in unique_ids.values()):
+            self.report("DocumentEntry.uniqueId", "two documents have the same uniqueId", code="duplicate")
+
+    # attributes
+
+    def submission_set(self, parts: _Parts) -> SubmissionSet:
+        """The submission set that these are."""
+        return SubmissionSet(**self._object(parts, SUBMISSION_SET, "SubmissionSet"))
+
+    def entry(self, parts: _Parts, own_id: str, mime_type: str, number: int) -> DocumentEntry:
+        """The entry that these are."""
+        path = f"DocumentEntry[{number}]"
+        values = self._object(parts, DOCUMENT_ENTRY, path)
+        values["size"] = int(size) if SIZE.fullmatch(size := values.get("size", "")) else 0
+        values.setdefault("hash", "")
+        if not mime_type:
+            self._missing(f"{path}.mimeType")
+        if not values["title"]:
+            self._missing(f"{path}.title")
+        confidentiality = values["confidentiality"]
+        if len(confidentiality) > 4 or not any(code.system == CONFIDENTIALITY for code in confidentiality):
+            self.report(f"{path}.confidentialityCode", "1 to 4 codes are expected, one of them of HL7 Confidentiality")
+        return DocumentEntry(entry_id=own_id, mime_type=mime_type, **values)
+
+    def _object(self, parts: _Parts, form: ObjectForm, path: str) -> dict[str, Any]:
+        """The fields of a SubmissionSet or DocumentEntry that slots, names, classifications and identifiers give."""
+        values: dict[str, Any] = self._slots(parts.slots, form.slots, path)
+        if form is SUBMISSION_SET and len(values["submission_time"]) not in (0, 14):
+            self.report(f"{path}.submissionTime", "has not 14 digits")
+        values["comments"] = parts.comments or None
+        values["title"] = parts.title or (None if form is SUBMISSION_SET else "")
+        authors = self._authors(parts.authors, path)
+        values[form.author_field] = authors if form is DOCUMENT_ENTRY else authors[0]
+        if form is SUBMISSION_SET and len(authors) > 1:
+            self.report(f"{path}.author", "one author is expected")
+        for coded in form.codes:
+            values[coded.field] = self._codes(parts.codes.get(coded.scheme, []), coded, path)
+        if parts.codes.keys() - {coded.scheme for coded in form.codes}:
+            self.report(path, "a classification of an unknown scheme is left aside", severity="warning")
+        return values | self._identifiers(parts.identifiers, form, path)
+
+    def _authors(self, authors: Sequence[dict[str, list[str]]], path: str) -> tuple[MetadataAuthor, ...]:
+        found = tuple(
+            MetadataAuthor(**self._slots(slots, AUTHOR_SLOTS, f"{path}.author[{number}]"))
+            for number, slots in enumerate(authors, 1)
+        )
+        if not found:
+            self._missing(f"{path}.author")
+        return found or (MetadataAuthor(),)
+
+    def _codes(
+        self, given: Sequence[tuple[str, str, list[str]]], spec: Coded, path: str
+    ) -> CodedValue | tuple[CodedValue, ...]:
+        path = f"{path}.{spec.name}"
+        found = tuple(self._code(*one, spec, path) for one in given)
+        if spec.required and not found:
+            self._missing(path)
+        if spec.repeats:
+            return found
+        if len(found) > 1:
+            self.report(path, "is given more than once")
+        return found[0] if found else CodedValue("", "", "")
+
+    def _code(self, code: str, display: str, systems: list[str], spec: Coded, path: str) -> CodedValue:
+        found = CodedValue(code, display, systems[0] if systems else "")
+        if not (code and display and systems) or len(systems) > 1:
+            self.report(path, "a code, one coding scheme and a label are expected", code="required")
+        elif spec.systems and found.system not in spec.systems:
+            self.report(path, "the coding scheme is none of those this attribute is coded with")
+        return found
+
+    def _identifiers(self, by_scheme: Mapping[str, list[str]], form: ObjectForm, path: str) -> dict[str, str]:
+        values: dict[str, str] = {}
+        for identifier in form.identifiers:
+            found = by_scheme.get(identifier.scheme, [])
+            values[identifier.field] = found[0] if found else ""
+            self._check_values(found, identifier.problems, f"{path}.{identifier.name}", required=True)
+        if by_scheme.keys() - {identifier.scheme for identifier in form.identifiers}:
+            self.report(path, "an external identifier of an unknown scheme is left aside", severity="warning")
+        return values
+
+    def _slots(self, slots: Mapping[str, list[str]], specs: Sequence[Slot], path: str) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for spec in specs:
+            found = slots.get(spec.name, [])
+            if spec.problems is utc_time:
+                found = [self._in_utc(text, f"{path}.{spec.name}") for text in found]
+            self._check_values(found, spec.problems, f"{path}.{spec.name}", spec.required, spec.repeats)
+            for message in () if spec.doubts is nothing else {one for text in found for one in spec.doubts(text)}:
+                self.report(f"{path}.{spec.name}", message, severity="warning")
+            if spec.repeats:
+                values[spec.field] = tuple(found)
+            elif found or spec.required:
+                values[spec.field] = found[0] if found else ""
+        if slots.keys() - {spec.name for spec in specs}:
+            self.report(path, "a slot that these metadata do not know is left aside", severity="warning")
+        return values
+
+    def _check_values(
+        self, values: Sequence[str], problems: Check, path: str, required: bool = False, repeats: bool = False
+    ) -> None:
+        if required and not any(values):
+            self._missing(path)
+        if len(values) > 1 and not repeats:
+            self.report(path, "is given more than once")
+        for text in filter(None, values):
+            for message in problems(text):
+                self.report(path, message)
+
+    def _in_utc(self, text: str, path: str) -> str:
+        normalised = without_offset(text)
+        if normalised is None:
+            return text
+        severity: Severity = "warning" if self.tolerant else "error"
+        self.report(path, "carries an offset, where XDS wants UTC without offset", severity=severity)
+        return normalised
+
+
+class _Reader(_Judge):
+    """One reading of a SubmitObjectsRequest."""
 
     def examine(self, root: etree._Element) -> ExaminedSubmission:
         """Read everything that can be read."""
@@ -387,15 +631,12 @@ class _Reader:
         self._check_ids(objects)
         documents = objects.findall(f"{{{RIM}}}ExtrinsicObject")
         if not documents:
-            self._invalid("no ExtrinsicObject: the submission holds no document")
+            self._invalid(_NO_DOCUMENT)
         submission_set = self.read_set(package)
         entries = tuple(self.read_entry(document, number) for number, document in enumerate(documents, 1))
         associations = self._read_associations(objects, str(package.get("id", "")), entries)
-        self._check_whole(submission_set, entries)
+        self.together(submission_set, entries)
         return Submission(submission_set, entries, associations)
-
-    def _invalid(self, message: str) -> None:
-        self.report("", message, rule="xdm.metadata-invalid", code="structure")
 
     # structure
 
@@ -418,11 +659,7 @@ class _Reader:
         return found[0]
 
     def _check_ids(self, objects: etree._Element) -> None:
-        ids = Counter(element.get("id") for element in objects.iter(*_IDENTIFIED))
-        if ids.pop(None, 0) + ids.pop("", 0):
-            self._invalid("an object, Classification, ExternalIdentifier or Association has no id")
-        if any(number > 1 for number in ids.values()):
-            self._invalid("the same id is used twice")
+        self.ids(element.get("id") for element in objects.iter(*_IDENTIFIED))
         if any(child.tag not in _REGISTRY_OBJECTS for child in objects.iterchildren(tag=etree.Element)):
             self.report("", "an object that these metadata do not know is left aside", severity="warning")
         for parent in objects.iter(f"{{{RIM}}}RegistryPackage", f"{{{RIM}}}ExtrinsicObject"):
@@ -431,9 +668,6 @@ class _Reader:
             if any(link != parent.get("id") for link in links):
                 name = etree.QName(parent).localname
                 self._dangling(name, "its classifications or identifiers name another object as their own")
-
-    def _dangling(self, path: str, message: str, severity: Severity = "error") -> None:
-        self.report(path, message, rule="xdm.association", severity=severity, code="not-found")
 
     def _read_associations(
         self, objects: etree._Element, set_id: str, entries: Sequence[DocumentEntry]
@@ -448,16 +682,10 @@ class _Reader:
             kind, source, target = (element.get(name, "") for name in _ASSOCIATION_ENDS)
             if element.get("objectType") != _ASSOCIATION_TYPE:
                 self._dangling(path, "objectType is not that of an Association", "warning")
-            if kind not in (HAS_MEMBER, REPLACE, SIGNS):
-                self._dangling(path, "associationType is none of HasMember, RPLC (of 2007) and signs")
-            if source not in known:
-                self._dangling(path, "sourceObject names no object of the message")
-            if kind == REPLACE and target in known:
-                self._dangling(path, "RPLC replaces an object of the same message")
-            if kind != REPLACE and target not in known:
-                self._dangling(path, "targetObject names no object of the message")
+            association = Association(kind, source, target)
+            self.association(path, association, known)
             if kind != HAS_MEMBER:
-                others.append(Association(kind, source, target))
+                others.append(association)
             elif source == set_id:
                 members.add(target)
                 self._check_original(element, path)
@@ -471,158 +699,59 @@ class _Reader:
         if status != ["Original"]:
             self._dangling(path, "slot SubmissionSetStatus is not Original")
 
-    def _check_whole(self, submission_set: SubmissionSet, entries: Sequence[DocumentEntry]) -> None:
-        patient = _patient(submission_set.patient_id)
-        for number, entry in enumerate(entries, 1):
-            if _patient(entry.patient_id) != patient:
-                path = f"DocumentEntry[{number}].patientId"
-                self.report(path, "is not the patient of the submission set", rule="xdm.patient", code="conflict")
-        unique_ids = Counter(entry.unique_id for entry in entries)
-        if submission_set.unique_id in unique_ids:
-            self.report("SubmissionSet.uniqueId", "is that of a document", code="duplicate")
-        if any(number > 1 for number in unique_ids.values()):
-            self.report("DocumentEntry.uniqueId", "two documents have the same uniqueId", code="duplicate")
-
     # attributes
 
     def read_set(self, element: etree._Element) -> SubmissionSet:
         """The submission set of a RegistryPackage."""
-        return SubmissionSet(**self._read_object(element, SUBMISSION_SET, "SubmissionSet"))
+        return self.submission_set(self._parts(element, SUBMISSION_SET, "SubmissionSet"))
 
     def read_entry(self, element: etree._Element, number: int) -> DocumentEntry:
         """The entry of an ExtrinsicObject."""
         path = f"DocumentEntry[{number}]"
-        values = self._read_object(element, DOCUMENT_ENTRY, path)
-        values["size"] = int(size) if SIZE.fullmatch(size := values.get("size", "")) else 0
-        values.setdefault("hash", "")
-        mime_type = element.get("mimeType", "")
-        if not mime_type:
-            self._missing(f"{path}.mimeType")
         if element.get("objectType") != STABLE_DOCUMENT:
             self.report(f"{path}.objectType", "is not that of a stable document")
-        if not values["title"]:
-            self._missing(f"{path}.title")
-        confidentiality = values["confidentiality"]
-        if len(confidentiality) > 4 or not any(code.system == CONFIDENTIALITY for code in confidentiality):
-            self.report(f"{path}.confidentialityCode", "1 to 4 codes are expected, one of them of HL7 Confidentiality")
-        return DocumentEntry(entry_id=element.get("id", ""), mime_type=mime_type, **values)
+        parts = self._parts(element, DOCUMENT_ENTRY, path)
+        return self.entry(parts, element.get("id", ""), element.get("mimeType", ""), number)
 
-    def _read_object(self, element: etree._Element, form: ObjectForm, path: str) -> dict[str, Any]:
-        """The fields of a SubmissionSet or DocumentEntry that slots, names, classifications and identifiers give."""
-        values: dict[str, Any] = self._read_slots(element, form.slots, path)
-        if form is SUBMISSION_SET and len(values["submission_time"]) not in (0, 14):
-            self.report(f"{path}.submissionTime", "has not 14 digits")
-        title, comments = (self._localized(element, tag) for tag in (_NAME, _DESCRIPTION))
-        values["comments"] = comments or None
-        values["title"] = title or (None if form is SUBMISSION_SET else "")
-        by_scheme: dict[str, list[etree._Element]] = {}
+    def _parts(self, element: etree._Element, form: ObjectForm, path: str) -> _Parts:
+        authors: list[dict[str, list[str]]] = []
+        codes: dict[str, list[tuple[str, str, list[str]]]] = {}
+        names = {coded.scheme: f"{path}.{coded.name}" for coded in form.codes}
         for classification in element.iterchildren(_CLASSIFICATION):
-            by_scheme.setdefault(classification.get("classificationScheme", ""), []).append(classification)
-        by_scheme.pop("", None)  # the class node
-        authors = self._read_authors(by_scheme.pop(form.author_scheme, []), path)
-        values[form.author_field] = authors if form is DOCUMENT_ENTRY else authors[0]
-        if form is SUBMISSION_SET and len(authors) > 1:
-            self.report(f"{path}.author", "one author is expected")
-        for coded in form.codes:
-            values[coded.field] = self._read_codes(by_scheme.pop(coded.scheme, []), coded, path)
-        if by_scheme:
-            self.report(path, "a classification of an unknown scheme is left aside", severity="warning")
-        return values | self._read_identifiers(element, form, path)
-
-    def _missing(self, path: str) -> None:
-        self.report(path, "is missing", code="required")
-
-    def _read_authors(self, classifications: Iterable[etree._Element], path: str) -> tuple[MetadataAuthor, ...]:
-        found = tuple(
-            MetadataAuthor(**self._read_slots(element, AUTHOR_SLOTS, f"{path}.author[{number}]"))
-            for number, element in enumerate(classifications, 1)
+            scheme = classification.get("classificationScheme", "")
+            if scheme == form.author_scheme:
+                authors.append(self._read_slots(classification, f"{path}.author[{len(authors) + 1}]"))
+            elif scheme:  # the class node has none
+                codes.setdefault(scheme, []).append(self._read_code(classification, names.get(scheme, path)))
+        identifiers: dict[str, list[str]] = {}
+        for external in element.iterchildren(_EXTERNAL_IDENTIFIER):
+            identifiers.setdefault(external.get("identificationScheme", ""), []).append(external.get("value", ""))
+        return _Parts(
+            self._read_slots(element, path),
+            self._localized(element, _NAME),
+            self._localized(element, _DESCRIPTION),
+            authors,
+            codes,
+            identifiers,
         )
-        if not found:
-            self._missing(f"{path}.author")
-        return found or (MetadataAuthor(),)
 
-    def _read_codes(
-        self, classifications: Sequence[etree._Element], spec: Coded, path: str
-    ) -> CodedValue | tuple[CodedValue, ...]:
-        path = f"{path}.{spec.name}"
-        found = tuple(self._read_code(element, spec, path) for element in classifications)
-        if spec.required and not found:
-            self._missing(path)
-        if spec.repeats:
-            return found
-        if len(found) > 1:
-            self.report(path, "is given more than once")
-        return found[0] if found else CodedValue("", "", "")
-
-    def _read_code(self, classification: etree._Element, spec: Coded, path: str) -> CodedValue:
+    def _read_code(self, classification: etree._Element, path: str) -> tuple[str, str, list[str]]:
         systems = [
             value
             for slot in classification.iterchildren(_SLOT)
             if slot.get("name") == "codingScheme"
             for value in self._slot_values(slot, path)
         ]
-        display = self._localized(classification, _NAME)
-        found = CodedValue(classification.get("nodeRepresentation", ""), display, systems[0] if systems else "")
-        if not (found.code and found.display and found.system) or len(systems) > 1:
-            self.report(path, "a code, one coding scheme and a label are expected", code="required")
-        elif spec.systems and found.system not in spec.systems:
-            self.report(path, "the coding scheme is none of those this attribute is coded with")
-        return found
+        return classification.get("nodeRepresentation", ""), self._localized(classification, _NAME), systems
 
-    def _read_identifiers(self, element: etree._Element, form: ObjectForm, path: str) -> dict[str, str]:
-        by_scheme: dict[str, list[str]] = {}
-        for external in element.iterchildren(_EXTERNAL_IDENTIFIER):
-            by_scheme.setdefault(external.get("identificationScheme", ""), []).append(external.get("value", ""))
-        values: dict[str, str] = {}
-        for identifier in form.identifiers:
-            found = by_scheme.get(identifier.scheme, [])
-            values[identifier.field] = found[0] if found else ""
-            self._check_values(found, identifier.problems, f"{path}.{identifier.name}", required=True)
-        if by_scheme.keys() - {identifier.scheme for identifier in form.identifiers}:
-            self.report(path, "an external identifier of an unknown scheme is left aside", severity="warning")
-        return values
-
-    def _read_slots(self, element: etree._Element, specs: Sequence[Slot], path: str) -> dict[str, Any]:
+    def _read_slots(self, element: etree._Element, path: str) -> dict[str, list[str]]:
         slots: dict[str, list[str]] = {}
         for slot in element.iterchildren(_SLOT):
             name = ACTION if slot.get("name", "").endswith(f":{ACTION}") else slot.get("name", "")
             if name in slots:
                 self.report(path, "a slot is given twice", code="structure")
             slots.setdefault(name, []).extend(self._slot_values(slot, path))
-        values: dict[str, Any] = {}
-        for spec in specs:
-            found = slots.pop(spec.name, [])
-            if spec.problems is utc_time:
-                found = [self._in_utc(text, f"{path}.{spec.name}") for text in found]
-            self._check_values(found, spec.problems, f"{path}.{spec.name}", spec.required, spec.repeats)
-            for message in () if spec.doubts is nothing else {one for text in found for one in spec.doubts(text)}:
-                self.report(f"{path}.{spec.name}", message, severity="warning")
-            if spec.repeats:
-                values[spec.field] = tuple(found)
-            elif found or spec.required:
-                values[spec.field] = found[0] if found else ""
-        if slots:
-            self.report(path, "a slot that these metadata do not know is left aside", severity="warning")
-        return values
-
-    def _check_values(
-        self, values: Sequence[str], problems: Check, path: str, required: bool = False, repeats: bool = False
-    ) -> None:
-        if required and not any(values):
-            self._missing(path)
-        if len(values) > 1 and not repeats:
-            self.report(path, "is given more than once")
-        for text in filter(None, values):
-            for message in problems(text):
-                self.report(path, message)
-
-    def _in_utc(self, text: str, path: str) -> str:
-        normalised = without_offset(text)
-        if normalised is None:
-            return text
-        severity: Severity = "warning" if self.tolerant else "error"
-        self.report(path, "carries an offset, where XDS wants UTC without offset", severity=severity)
-        return normalised
+        return slots
 
     def _slot_values(self, slot: etree._Element, path: str) -> list[str]:
         """The values of a slot, white space collapsed; empty ones are no values."""
@@ -652,6 +781,7 @@ _IDENTIFIED = (
     _EXTERNAL_IDENTIFIER,
     f"{{{RIM}}}Association",
 )
+_NO_DOCUMENT = "no ExtrinsicObject: the submission holds no document"
 _REGISTRY_OBJECTS = (*_IDENTIFIED, f"{{{RIM}}}ObjectRef")
 _ASSOCIATION_ENDS = ("associationType", "sourceObject", "targetObject")
 
