@@ -28,8 +28,9 @@ MAX_ATTRIBUTES = 1_000
 
 _PREFIXES = {V3: "", SDTC: "sdtc:", XSI: "xsi:"}
 _PROLOG_CHUNK = 1_024
+_DEPTH_REFUSED = f"elements nest deeper than {MAX_DEPTH}"
 _CROWDED = etree.XPath(f"/descendant::*/attribute::*[{MAX_ATTRIBUTES + 1}]/..")
-_TOO_DEEP = etree.XPath("boolean(" + "/*" * (MAX_DEPTH + 1) + ")")
+_TOO_DEEP = etree.XPath(f"({'/*' * (MAX_DEPTH + 1)})[1]")
 
 
 def parse(data: bytes, max_size: int = MAX_SIZE) -> etree._ElementTree:
@@ -48,9 +49,12 @@ def parse(data: bytes, max_size: int = MAX_SIZE) -> etree._ElementTree:
     try:
         tree = etree.ElementTree(etree.fromstring(data, parser))
     except etree.XMLSyntaxError as error:
+        if _reason(error) == "resource limit":  # the only one left to libxml2: more than 2,048 levels
+            _refuse("too-costly", _DEPTH_REFUSED, *error.position)
         _refuse("structure", f"not well-formed XML ({_reason(error)})", *error.position)
-    if _TOO_DEEP(tree):
-        _refuse("too-costly", f"elements nest deeper than {MAX_DEPTH}")
+    too_deep: Any = _TOO_DEEP(tree)
+    if too_deep:
+        _refuse("too-costly", _DEPTH_REFUSED, too_deep[0].sourceline)
     if data.count(b"=") > MAX_ATTRIBUTES:
         _check_attributes(tree)
     return tree

@@ -70,6 +70,7 @@ from relais.cda.model import (
 )
 from relais.cda.narrative import Element, Node, is_name
 from relais.cda.parsing import SDTC, V3, XSI, local_name, parse
+from relais.cda.style_sheets import document_of
 from relais.cda.writer import write
 
 __all__ = ["ReadDocument", "parse", "read"]
@@ -82,8 +83,6 @@ _Fields = dict[str, Any]
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 _WHITE_SPACE = " \t\r\n"
-_STYLE_SHEET = "{http://www.w3.org/1999/XSL/Transform}stylesheet"
-_SELF_DISPLAYED = f"{{urn:asip-sante:ci-sis}}Contenu/{{{V3}}}ClinicalDocument"
 _XSI_TYPE = f"{{{XSI}}}type"
 _NONCHARACTER = "\U0010fffe".encode()
 _REFERENCES = re.compile(rb"&#(x0*10fffe|0*1114110);", re.IGNORECASE)
@@ -104,15 +103,15 @@ def read(data: bytes) -> ReadDocument:
     text, the document is written again and compared with the original, which finds what the model cannot hold.
     Raises UnreadableError for what is not XML (see `parse`) or not a ClinicalDocument.
     """
-    root = parse(data).getroot()
-    clinical = root.find(_SELF_DISPLAYED) if root.tag == _STYLE_SHEET else root
-    if clinical is None or clinical.tag != f"{{{V3}}}ClinicalDocument":
+    tree = parse(data)
+    clinical = document_of(tree).getroot()
+    if clinical.tag != f"{{{V3}}}ClinicalDocument":
         message = "not a CDA document: the root must be ClinicalDocument in the namespace urn:hl7-org:v3"
-        raise UnreadableError(Issue("fatal", "structure", message, f"/{etree.QName(root).localname}", "CDA R2"))
+        raise UnreadableError(Issue("fatal", "structure", message, f"/{etree.QName(clinical).localname}", "CDA R2"))
     etree.strip_tags(clinical, etree.Comment, etree.ProcessingInstruction)
     account = _Account()
     document = _document(clinical, account)
-    document.self_displaying = clinical is not root
+    document.self_displaying = clinical is not tree.getroot()
     if account.is_balanced(clinical) and not _may_hold_noncharacter(data):
         return ReadDocument(document, [])
     return ReadDocument(document, list(limited(losses(clinical, parse(write(document)).getroot()))))
