@@ -154,7 +154,8 @@ def transmit(
     wanted.check(settings)
     if wanted.intent == "withdraw":
         document, source = _to_withdraw(transaction, carrier, wanted, level)
-        wanted = replace(wanted, secret=_was_secret(transaction, document))
+        last = _last_sent(transaction, document)
+        wanted = replace(wanted, secret=last is not None and last.secret)
         return _place(transaction, document, source, wanted, settings, now)
     kind, _, resource_id = carrier.partition("/")
     stored, resource = transaction.read(kind, resource_id), transaction.load(kind, resource_id)
@@ -222,20 +223,20 @@ def _files_by_ins(wanted: Wanted) -> bool:
 
 
 def _as_before(transaction: Transaction, wanted: Wanted, document: IssuedDocument) -> Wanted:
-    """The order, hiding from whom the last one of the lineage hid: a new version does not show what was hidden."""
+    """The order, hidden and secret as the last one of the lineage was: a new version does not show what was hidden."""
+    last = _last_sent(transaction, document)
     if wanted.secret is None:
-        wanted = replace(wanted, secret=_was_secret(transaction, document))
+        wanted = replace(wanted, secret=last is not None and last.secret)
     if wanted.hidden_from or wanted.shown:
         return wanted
-    sent = outbox.consignments(transaction.connection, document.lineage)
-    hidden = visibility.hidden_by(sent[0][1].submission.entries[0].confidentiality) if sent else ()
+    hidden = visibility.hidden_by(last.submission.entries[0].confidentiality) if last else ()
     return replace(wanted, hidden_from=tuple(sorted(hidden)), as_before=True)
 
 
-def _was_secret(transaction: Transaction, document: IssuedDocument) -> bool:
-    """Whether the last version of a document that was sent went by a secret connection."""
+def _last_sent(transaction: Transaction, document: IssuedDocument) -> Consignment | None:
+    """How the last version of a document that was sent went, by whatever channel."""
     sent = outbox.consignments(transaction.connection, document.lineage)
-    return bool(sent) and sent[0][1].secret
+    return sent[0][1] if sent else None
 
 
 def _refuse_reissue(wanted: Wanted) -> None:
