@@ -9,7 +9,8 @@ Task).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from relais.cda.datatypes import urn_from_root
@@ -23,6 +24,7 @@ from relais.server.fhir.repository import instant
 CODE_SYSTEM = f"{CANONICAL_BASE}/CodeSystem/relais-transmission"
 _KINDS = {"send": ("transmit", "Transmission d'un document"), "withdraw": ("withdraw", "Retrait d'un document")}
 _ACKNOWLEDGEMENTS = {"reception": "Accusé de réception", "reading": "Accusé de lecture"}
+_REFUSED = uuid.UUID("3b0f3c1e-3c35-5d5a-9a39-6f0b8f6f6a52")
 CHANNEL_NAMES = {"mss": "MSSanté", "dmp": "DMP", "hl7v2": "HL7v2", "mhd": "PDSm"}
 
 
@@ -149,11 +151,15 @@ def _acknowledgement(delivery: Delivery, awaited: Awaited) -> Resource:
 
 
 def refused_order(
-    focus: str, subject: str | None, channels: Iterable[str], issues: Iterable[Issue], now: datetime
+    focus: str, subject: str | None, channels: Sequence[str], issues: Iterable[Issue], now: datetime
 ) -> Resource:
-    """The Task of an order that an event would have placed and the rules refuse; there are no deliveries behind it."""
+    """The Task of an order that an event would have placed and the rules refuse; there are no deliveries behind it.
+
+    One for each focus and channels: refused again, the order is told by the next version of its Task.
+    """
     task: Resource = {
         "resourceType": "Task",
+        "id": str(uuid.uuid5(_REFUSED, " ".join((focus, *channels)))),
         "status": "rejected",
         "statusReason": {"text": "; ".join(map(str, issues))},
         "intent": "order",

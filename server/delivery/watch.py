@@ -75,7 +75,7 @@ class DeliveryWatch:
                 told[issues] = (*told.get(issues, ()), *those)
         for issues, those in told.items():
             patient = patient_reference(transaction.load(*carrier.split("/")))
-            transaction.create(refused_order(carrier, patient, those, issues, transaction.now))
+            transaction.update(refused_order(carrier, patient, those, issues, transaction.now))
 
     def _refused(self, transaction: Transaction, carrier: str, channels: tuple[str, ...]) -> tuple[Issue, ...]:
         """Place an order, or say why it is refused."""

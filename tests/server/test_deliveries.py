@@ -485,6 +485,11 @@ def test_a_refused_order_of_an_event_is_said_and_holds_no_write_up(lite: Store) 
     (task,) = tasks(office)
     assert (task["status"], task["focus"]["reference"]) == ("rejected", plan)
     assert "recordTarget" in task["statusReason"]["text"]
+    office.wait(hours=1)
+    office.change(plan, title="Plan revu")
+    (again,) = tasks(office)
+    assert (again["id"], again["meta"]["versionId"]) == (task["id"], "2")
+    assert again["lastModified"] > task["lastModified"]
 
 
 def test_what_one_channel_refuses_of_an_event_goes_by_the_others(lite: Store) -> None:
