@@ -174,7 +174,7 @@ def _template_ids(ids: Sequence[II]) -> str:
     return "".join([_template_id(ii.root, ii.extension, ii.null_flavor) for ii in ids])
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def _template_id(root: str | None, extension: str | None, null_flavor: str | None) -> str:
     """A templateId, which names a content model: one element in ten of a document, and the same few in all of them."""
     return _ii("templateId", II(root, extension, null_flavor))
@@ -200,7 +200,7 @@ def _code(name: str, code: Code | None, attributes: str = "") -> str:
     return _tag(name, content, attributes + said) if said or content else ""
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def _code_system(system: str | None, name: str | None, version: str | None) -> str:
     return (
         _attribute("codeSystem", system) + _attribute("codeSystemName", name) + _attribute("codeSystemVersion", version)

@@ -568,7 +568,7 @@ def _entity(conversion: Conversion, party: Party) -> AssignedEntity:
     return AssignedEntity(
         ids=ids or [II(null_flavor="UNK")],
         code=speciality(conversion, party),
-        addresses=party_addresses(party),
+        addresses=party_addresses(conversion, party),
         telecoms=party_telecoms(conversion, party),
         person=party_name(conversion, party),
         organization=organization(conversion, structure, f"{party.path}.organization.resolve()") if structure else None,

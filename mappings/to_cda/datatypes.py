@@ -174,7 +174,7 @@ def telecoms(conversion: Conversion, elements: Iterable[Resource], path: str, ow
     for index, element in enumerate(elements):
         if element.get("use") == "old":
             continue
-        if not identity.covers(element.get("period", {}), conversion.today):
+        if "period" in element and not identity.covers(element["period"], conversion.today):
             conversion.inform(
                 f"{path}.telecom[{index}].period", "not in use today: not written", "FHIR R4 ContactPoint"
             )

@@ -502,7 +502,7 @@ def _participant(conversion: Conversion, member: Member, function: Code | None, 
         time=member.time or Interval(null_flavor="NA"),
         ids=party_ids(conversion, party) if party.is_professional else [],
         code=code,
-        addresses=party_addresses(party),
+        addresses=party_addresses(conversion, party),
         telecoms=party_telecoms(conversion, party),
         name=party_name(conversion, party),
         organization=organization(conversion, structure, f"{party.path}.organization.resolve()") if structure else None,
@@ -567,7 +567,7 @@ def _recipient(conversion: Conversion, target: Resource | None, reference: Resou
     structure = party.structure
     return Recipient(
         ids=[ii for ii in ids if ii.root == templates.PS_IDNAT],
-        addresses=party_addresses(party),
+        addresses=party_addresses(conversion, party),
         telecoms=party_telecoms(conversion, party),
         name=party_name(conversion, party),
         organization=_received(organization(conversion, structure, f"{party.path}.organization"))

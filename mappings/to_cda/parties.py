@@ -125,7 +125,7 @@ def _assigned_entity(conversion: Conversion, party: Party, structure: Resource |
     return AssignedEntity(
         ids=_party_ids(conversion, party, required=True),
         code=speciality(conversion, party),
-        addresses=party_addresses(party),
+        addresses=party_addresses(conversion, party),
         telecoms=party_telecoms(conversion, party),
         person=party_name(conversion, party),
         device=_device(party, conversion.deployment),
@@ -147,11 +147,16 @@ def _party_ids(conversion: Conversion, party: Party, *, required: bool) -> list[
     elif kind == "Device":
         found = _device_ids(party, conversion)
     else:
-        identifiers = [*party.source.get("identifier", ()), *party.role.get("identifier", ())]
-        found = national_ids(conversion, identifiers, party.path, identity.PROFESSIONAL) or other_ids(identifiers)
+        key = ("ids", id(party.source), id(party.role))
+        found = conversion.once(key, lambda: _professional_ids(conversion, party))
     if required and not found and not conversion.has_refused(f"{party.path}.identifier"):
         conversion.refuse(f"{party.path}.identifier", "an identifier: RPPS or another number of the person", RULE_ID)
     return found[:1]
+
+
+def _professional_ids(conversion: Conversion, party: Party) -> list[II]:
+    identifiers = [*party.source.get("identifier", ()), *party.role.get("identifier", ())]
+    return national_ids(conversion, identifiers, party.path, identity.PROFESSIONAL) or other_ids(identifiers)
 
 
 def national_ids(
@@ -241,9 +246,11 @@ def _party_name(conversion: Conversion, party: Party) -> PersonName | None:
     return person_name(conversion, name, f"{party.path}.name", titled=True)
 
 
-def party_addresses(party: Party) -> list[Address]:
+def party_addresses(conversion: Conversion, party: Party) -> list[Address]:
     """Addresses of the person; a structure's own stand with the structure."""
-    return addresses(party.source.get("address", ()) if party.source.get("resourceType") == "Practitioner" else ())
+    if not party.is_professional or "address" not in party.source:
+        return []
+    return conversion.once(("addresses", id(party.source)), lambda: addresses(party.source["address"]))
 
 
 def party_telecoms(conversion: Conversion, party: Party) -> list[Telecom]:
@@ -284,6 +291,10 @@ def _device_ids(party: Party, conversion: Conversion) -> list[II]:
 
 def structure_ids(conversion: Conversion, structure: Resource, path: str) -> list[II]:
     """Ids of an Organization: Struct_IdNat first, else other domains known by OID or UUID."""
+    return conversion.once(("structure ids", id(structure)), lambda: _structure_ids(conversion, structure, path))
+
+
+def _structure_ids(conversion: Conversion, structure: Resource, path: str) -> list[II]:
     identifiers = structure.get("identifier", ())
     found = national_ids(conversion, identifiers, path, identity.STRUCTURE)
     return (
