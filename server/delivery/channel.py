@@ -74,6 +74,16 @@ class DeliveryError(RelaisError):
         self.retry = retry
 
 
+class UnsentError(DeliveryError):
+    """A failed attempt that may be made again, after which the receiver surely does not have the document.
+
+    It was not reached, or said for now that it does not take it.
+    """
+
+    def __init__(self, issues: Issue | Iterable[Issue]) -> None:
+        super().__init__(issues, retry=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Exchange:
     """One request and what came back, byte for byte; `response` is None when nothing came.

@@ -44,6 +44,7 @@ from relais.server.delivery.channel import (
     DeliveryError,
     Receipt,
     Shipment,
+    UnsentError,
     check_integrity,
     making_the_message,
     quoted,
@@ -301,8 +302,9 @@ def _transport_failure(error: OSError) -> DeliveryError:
     if isinstance(error, ssl.SSLError) and (final := failure(error, "hl7v2", "the platform")):
         return final
     if isinstance(error, TimeoutError):
-        return DeliveryError(_issue("timeout", "the platform cannot be reached in time: nothing was sent"), retry=True)
-    return DeliveryError(_issue("transient", "the platform cannot be reached: nothing was sent"), retry=True)
+        return UnsentError(_issue("timeout", "the platform cannot be reached in time: nothing was sent"))
+    why = f" ({error.strerror})" if error.strerror else ""
+    return UnsentError(_issue("transient", f"the platform cannot be reached{why}: nothing was sent"))
 
 
 def _issue(code: str, message: str, rule: str = "", path: str = "") -> Issue:

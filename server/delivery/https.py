@@ -21,7 +21,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from relais.cda.errors import Issue
 from relais.server.delivery import tls
-from relais.server.delivery.channel import DeliveryError
+from relais.server.delivery.channel import DeliveryError, UnsentError
 from relais.server.delivery.deadline import ATTEMPT, Deadline
 
 CHUNK = 65_536
@@ -271,12 +271,12 @@ def _losing_the_answer(peer: Peer) -> Iterator[None]:
 
 def _no_connection(error: OSError, peer: Peer) -> DeliveryError:
     if isinstance(error, TimeoutError):
-        return _failure("timeout", f"{peer.name} does not answer the connection", retry=True)
+        return UnsentError(Issue("error", "timeout", f"{peer.name} does not answer the connection"))
     if isinstance(error, ssl.SSLError):
         final = tls.failure(error, peer.prefix, peer.name)
-        return final or _failure("transient", "the TLS connection could not be set up", retry=True, rule="TLS")
+        return final or UnsentError(Issue("error", "transient", "the TLS connection could not be set up", rule="TLS"))
     why = f" ({error.strerror})" if error.strerror else ""
-    return _failure("transient", f"{peer.name} cannot be reached{why}: nothing was sent", retry=True)
+    return UnsentError(Issue("error", "transient", f"{peer.name} cannot be reached{why}: nothing was sent"))
 
 
 def _late() -> LostAnswerError:

@@ -21,7 +21,7 @@ from ssl import SSLError
 
 from relais.cda.errors import Issue
 from relais.server.delivery import tls
-from relais.server.delivery.channel import DeliveryError, Receipt, quoted, record
+from relais.server.delivery.channel import DeliveryError, Receipt, UnsentError, quoted, record
 from relais.server.delivery.deadline import ATTEMPT, Deadline
 from relais.server.delivery.mail_login import password
 from relais.server.settings import Settings
@@ -376,15 +376,16 @@ def _transport_failure(error: OSError) -> DeliveryError:
     if isinstance(error, smtplib.SMTPResponseException):
         transient = 400 <= error.smtp_code < 500
         message = quoted(f"the mail server answers {error.smtp_code} {_text(error.smtp_error)}")
-        return _failure("transient" if transient else "processing", message, retry=transient, rule="RFC 5321")
+        issue = Issue("error", "transient" if transient else "processing", message, rule="RFC 5321")
+        return UnsentError(issue) if transient else DeliveryError(issue, retry=False)
     secured = next((cause for cause in _causes(error) if isinstance(cause, SSLError)), None)
     final = tls.failure(secured, "mss", _SERVER) if secured is not None else None
     if final is not None:
         return final
     if any(isinstance(cause, TimeoutError) for cause in _causes(error)):
-        return _failure("timeout", "the mail server does not answer in time: nothing was sent", retry=True)
+        return UnsentError(Issue("error", "timeout", "the mail server does not answer in time: nothing was sent"))
     why = f" ({error.strerror})" if error.strerror and not isinstance(error, smtplib.SMTPException) else ""
-    return _failure("transient", f"the connection to the mail server failed{why}: nothing was sent", retry=True)
+    return UnsentError(Issue("error", "transient", f"the connection to the mail server failed{why}: nothing was sent"))
 
 
 def _causes(error: BaseException | None) -> list[BaseException]:

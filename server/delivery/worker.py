@@ -28,6 +28,7 @@ from relais.server.delivery.channel import (
     Exchange,
     Receipt,
     Shipment,
+    UnsentError,
     recording,
 )
 from relais.server.delivery.gate import ACKNOWLEDGING, REPLACING
@@ -214,8 +215,9 @@ class Worker:
         if (error.retry or trouble) and leased.tries < self._conduct.retry_attempts:
             due = self._next_try(leased.tries)
             lost = isinstance(error, LostAnswerError)
-            unanswered = lost or any(issue.code in _UNANSWERED for issue in error.issues)
-            return _Settlement("retry", str(error), "waiting", due, trouble, unanswered)
+            unsent = isinstance(error, UnsentError)
+            unanswered = lost or (not unsent and any(issue.code in _UNANSWERED for issue in error.issues))
+            return _Settlement("retry", str(error), "waiting", due, trouble, unanswered, unsent)
         return _Settlement("refused", str(error), _last_state(leased, error), trouble=trouble)
 
     def _next_try(self, tries: int) -> datetime:
@@ -326,7 +328,8 @@ class _Taken:
 class _Settlement:
     """How an attempt ended and what the delivery owes next.
 
-    `trouble`: because of the destination. `unanswered`: the document may have arrived.
+    `trouble`: because of the destination. `unanswered`: the document may have arrived. `unsent`: the last exchange, if
+    there is one, never left.
     """
 
     outcome: outbox.Outcome
@@ -335,6 +338,7 @@ class _Settlement:
     due: datetime | None = None
     trouble: bool = False
     unanswered: bool = False
+    unsent: bool = False
     remark: str = ""
 
 
@@ -368,14 +372,16 @@ def _shipment(leased: Leased, document: IssuedDocument) -> Shipment:
 
 
 def _last_state(leased: Leased, error: DeliveryError) -> outbox.State:
-    """Given up after failures that pass by themselves, or refused after an attempt that may have arrived."""
+    """Given up after a failure that may have arrived all the same, or refused after such an attempt."""
     repeated = leased.attempt > 1 and any(issue.code == "duplicate" for issue in error.issues)
-    return "unconfirmed" if error.retry or leased.doubtful or repeated else "dead"
+    lost = error.retry and not isinstance(error, UnsentError)
+    return "unconfirmed" if lost or leased.doubtful or repeated else "dead"
 
 
 def _doubted(settlement: _Settlement, exchanges: Sequence[Exchange]) -> _Settlement:
     """The settlement, `unanswered` where a request that went out got no answer, or none that says how it ended."""
-    silent = any(exchange.response is None for exchange in exchanges)
+    made = exchanges[:-1] if settlement.unsent else exchanges
+    silent = any(exchange.response is None for exchange in made)
     if settlement.outcome == "retry" and (silent or settlement.unanswered):
         return replace(settlement, outcome="unanswered")
     return settlement

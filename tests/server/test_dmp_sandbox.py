@@ -18,7 +18,7 @@ from relais.cda.model import II, Document
 from relais.cda.writer import write
 from relais.cda.xds import Association, CodedValue
 from relais.mappings.document_metadata import document_entry
-from relais.server.delivery.channel import DeliveryError, Shipment
+from relais.server.delivery.channel import DeliveryError, Shipment, UnsentError
 from relais.server.delivery.dmp import DmpChannel
 from relais.server.sandbox import Sandbox
 from relais.server.sandbox.xds_server import RegistryFault, RepositoryFault
@@ -375,7 +375,7 @@ def test_an_unknown_code_is_final(sandbox: Sandbox) -> None:
 def test_a_stopped_repository_refuses_connections_and_comes_back(sandbox: Sandbox) -> None:
     channel = DmpChannel(dmp_settings(sandbox, sender_timeout=1))
     sandbox.dmp.stop()
-    with pytest.raises(DeliveryError, match=r"cannot be reached \(.+\): nothing was sent") as caught:
+    with pytest.raises(UnsentError, match=r"cannot be reached \(.+\): nothing was sent") as caught:
         channel.send(small_shipment())
     assert caught.value.retry
     sandbox.dmp.start()

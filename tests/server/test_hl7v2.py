@@ -25,7 +25,7 @@ from relais.mappings.hl7v2.acknowledgement import ErrorCondition, acknowledge, r
 from relais.mappings.hl7v2.order import Flags, Party, Person, Structure, TransmissionOrder
 from relais.mappings.hl7v2.reading import read
 from relais.mappings.hl7v2.zam import Zam, read_zam
-from relais.server.delivery.channel import DeliveryError, Shipment
+from relais.server.delivery.channel import DeliveryError, Shipment, UnsentError
 from relais.server.delivery.hl7v2 import Hl7v2Channel, control_id, order_of
 from relais.server.delivery.mllp import MllpClient, MllpServer, Received
 from relais.server.sandbox.hl7v2_checks import second_opinion
@@ -318,8 +318,8 @@ def test_nobody_listens() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     error = failure(Hl7v2Channel(settings(hl7v2_port=port)), small_shipment())
-    assert error.retry
-    assert "nothing was sent" in str(error)
+    assert isinstance(error, UnsentError)
+    assert "(Connection refused): nothing was sent" in str(error)
 
 
 def other_patient() -> Shipment:

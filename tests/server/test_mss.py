@@ -25,7 +25,7 @@ from relais.cda.model import II, Code, Document, NamePart, RelatedDocument
 from relais.cda.xdm import ARCHIVE_NAME, unpack
 from relais.cda.xds import CodedValue, MetadataAuthor
 from relais.server.delivery import mss
-from relais.server.delivery.channel import DeliveryError, Shipment, quoted
+from relais.server.delivery.channel import DeliveryError, Shipment, UnsentError, quoted
 from relais.server.delivery.deadline import ATTEMPT
 from relais.server.delivery.mail_message import check_recipients, compose, has_qualified_ins, pdf_name
 from relais.server.delivery.mss import MssChannel
@@ -168,7 +168,9 @@ def test_the_same_shipment_gives_the_same_bytes() -> None:
 def test_message_is_ascii_on_the_wire() -> None:
     raw = compose(small_shipment(), settings(organization_name="Dispositif d'appui de l'Évêché"))
     assert raw.isascii()
-    assert max(map(len, raw.split(b"\r\n"))) <= 998
+    head, body = raw.split(b"\r\n\r\n", 1)
+    assert max(map(len, head.split(b"\r\n"))) <= 998
+    assert max(len(line) for line in body.split(b"\r\n") if not line.startswith(b"Content-")) <= 76
 
 
 @pytest.mark.parametrize(
@@ -387,6 +389,7 @@ def test_mail_server_down(server: MailServer, authority: Authority) -> None:
     server.stop()
     error = failure(channel(server, authority))
     assert error.retry
+    assert isinstance(error, UnsentError)
     assert "failed (Connection refused): nothing was sent" in str(error)
 
 
@@ -408,6 +411,7 @@ def test_a_connection_lost_after_data_leaves_one_message(
     server.faults.play(fault)
     error = failure(channel(server, authority))
     assert error.retry
+    assert not isinstance(error, UnsentError)
     assert "may have been taken" in str(error)
     assert "Already taken" in channel(server, authority).send(small_shipment()).detail
     assert len(server.messages()) == 1

@@ -26,7 +26,14 @@ from relais.cda.errors import Issue, RelaisError
 from relais.mappings.context import Resource
 from relais.server import cli
 from relais.server.delivery import acknowledgements, circuits, evidence, ledger, outbox, redaction, service, wakeup
-from relais.server.delivery.channel import DeliveryError, Exchange, Shipment, record, recording
+from relais.server.delivery.channel import (
+    DeliveryError,
+    Exchange,
+    Shipment,
+    UnsentError,
+    record,
+    recording,
+)
 from relais.server.delivery.https import LostAnswerError
 from relais.server.delivery.verdicts import Verdicts
 from relais.server.fhir.outcome import status_of
@@ -625,6 +632,24 @@ def test_a_refusal_after_an_attempt_that_nobody_answered_leaves_a_doubt(lite: Of
         lite.work()
         states.append([lite.deliveries(task)[0].state, *(one.outcome for one in lite.deliveries(task)[0].attempts)])
     assert states == [["unconfirmed", "unanswered", "refused"], ["dead", "retry", "refused"]]
+
+
+def test_what_never_left_is_not_in_doubt_however_often_it_was_tried(lite: Office) -> None:
+    """The last attempt of the second delivery never left either, and the first one may have arrived."""
+    states = []
+    unsent = UnsentError(Issue("error", "timeout", "nobody answers the connection"))
+    lite.channels["hl7v2"].on_send = lambda _: record("FAKE", "fake://x", NOW, b"written, never sent", None)
+    for number, first in enumerate((unsent, trouble("timeout"))):
+        lite.channels["hl7v2"].failures = [first, unsent, unsent, unsent]
+        task = lite.order(plan_of(lite, number), "hl7v2")
+        for _ in range(6):
+            lite.work()
+            lite.wait(hours=1)
+        states.append([lite.deliveries(task)[0].state, *(one.outcome for one in lite.deliveries(task)[0].attempts)])
+    assert states == [
+        ["dead", "retry", "retry", "retry", "refused"],
+        ["unconfirmed", "unanswered", "retry", "retry", "refused"],
+    ]
 
 
 @pytest.mark.parametrize("opening", ["worker", "operator"])
