@@ -12,6 +12,7 @@ import requests
 from relais.cda.errors import RelaisError
 from relais.profiles.packages import Registry
 from relais.server.conformance import Conformance
+from relais.server.demo import PLAN as DEMO_PLAN
 from relais.server.fhir.outcome import FhirError
 from relais.server.fhir.write_policy import WritePolicy
 from relais.server.search.parameters import forget_declared
@@ -358,3 +359,9 @@ def test_places_of_a_transaction_are_read_once_however_many_entries_it_has() -> 
     with pytest.raises(FhirError) as raised:
         policy.judge_transaction(bundle, iter(places), "en")
     assert {issue.path.partition(".identifier")[0] for issue in raised.value.issues} == set(places)
+
+
+def test_the_plan_of_the_demo_breaks_no_profile_that_it_claims(cisis: Path) -> None:
+    conformance = Conformance.load(Settings(cisis_pack=str(cisis)))
+    issues_found = conformance.validate_file(DEMO_PLAN.read_bytes())
+    assert [issue for issue, _ in issues_found if issue.severity in ("fatal", "error")] == []
