@@ -111,6 +111,7 @@ def _practitioner(reading: Reading, assigned: AssignedEntity, path: str) -> Reso
         key = (*key, repr(place), repr(contacts), _key((assigned.code or Code()).code))
     elements = {"identifier": identifiers(assigned.ids), "name": names}
     reference = reading.add("Practitioner", key, elements)
+    _join_titles(reading, reference, names, path)
     _join(reading, reference, place, contacts, path)
     return reference
 
@@ -269,6 +270,18 @@ def _name_key(name: PersonName | None) -> str:
 
 def _words(text: str | None) -> str:
     return " ".join((text or "").casefold().split())
+
+
+def _join_titles(reading: Reading, reference: Resource, names: list[Resource], path: str) -> None:
+    """Add titles that the name of a professional has not; say where it is spelt otherwise."""
+    known = reading.resource(reference).get("name", names)
+    if known == names or not names:
+        return
+    for title in ("prefix", "suffix"):
+        if title in names[0]:
+            known[0].setdefault(title, names[0][title])
+    if any(known[0].get(part) != content for part, content in names[0].items()) or known[1:] != names[1:]:
+        reading.inform(f"{path}/name", "spelt otherwise elsewhere in the document: kept once", RULE)
 
 
 def _join(reading: Reading, reference: Resource, places: list[Resource], contacts: list[Resource], path: str) -> None:

@@ -99,8 +99,9 @@ def _reliability(reading: Reading, ids: list[II]) -> list[Resource]:
 
 
 def _names(reading: Reading, name: PersonName, *, with_ins: bool) -> list[Resource]:
-    """The name of birth (`official`) and the name in use (`usual`); legacy `SP` is a name in use.
+    """The name of birth (`official`) and the name in use (`usual`); legacy `SP` is a name in use when there is no `CL`.
 
+    Names of other qualifiers are kept beside them.
     Beside an INS, a given name without qualifier is the list of all birth given names; else it may be the only one.
     """
     families, givens = _by_qualifier(name.families), _by_qualifier(name.givens)
@@ -108,6 +109,8 @@ def _names(reading: Reading, name: PersonName, *, with_ins: bool) -> list[Resour
     first, listed = givens.get("BR", []), " ".join(givens.get("", []))
     if listed and (first or with_ins):
         official["extension"] = [{"url": extensions.BIRTH_GIVEN_NAMES, "valueString": listed}]
+    if name.text:
+        official["text"] = name.text
     if born := families.get("BR", []) or families.get("", []):
         official["family"] = " ".join(born)
     if given := first or ([listed] if listed and not with_ins else []):
@@ -117,15 +120,33 @@ def _names(reading: Reading, name: PersonName, *, with_ins: bool) -> list[Resour
         usual["family"] = " ".join(used)
     if called := givens.get("CL", []) or givens.get("SP", []):
         usual["given"] = called
-    for path, parts in (("family", name.families), ("given", name.givens)):
-        if any(part.qualifier == "SP" for part in parts):
+    for path, parts in (("family", families), ("given", givens)):
+        if "SP" in parts and "CL" not in parts:
             reading.inform(f"{PATH}/patient/name/{path}", "qualifier SP: read as the name in use", RULE)
     _complete(official, usual)
     for extra in (name.prefix, name.suffix):
         if extra:
             target = usual if len(usual) > 1 else official
             target.setdefault("prefix" if extra is name.prefix else "suffix", []).append(extra)
-    return [one for one in (official, usual) if len(one) > 1]
+    further = _further_names(families, givens)
+    if further:
+        message = "neither the name of birth nor the one in use: kept beside them, not written back"
+        reading.inform(f"{PATH}/patient/name", message, RULE)
+    return [*(one for one in (official, usual) if len(one) > 1), *further]
+
+
+def _further_names(families: dict[str, list[str]], givens: dict[str, list[str]]) -> list[Resource]:
+    """The names by qualifier, unless they are the name of birth or the name in use."""
+    family_taken = ("BR" if "BR" in families else "", "CL" if "CL" in families else "SP")
+    given_taken = ("BR", "", "CL" if "CL" in givens else "SP")
+    found: dict[str, Resource] = {}
+    for qualifier, parts in families.items():
+        if qualifier not in family_taken:
+            found.setdefault(qualifier, {})["family"] = " ".join(parts)
+    for qualifier, parts in givens.items():
+        if qualifier not in given_taken:
+            found.setdefault(qualifier, {})["given"] = parts
+    return list(found.values())
 
 
 def _complete(official: Resource, usual: Resource) -> None:

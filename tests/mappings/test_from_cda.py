@@ -459,6 +459,30 @@ def test_legacy_qualifier_is_the_name_in_use() -> None:
     assert "recordTarget/patientRole/patient/name/family" in findings(result, "information")
 
 
+def test_further_names_are_kept_beside_the_names_of_birth_and_in_use() -> None:
+    def change(document: Document) -> None:
+        name = document.header.patient.name
+        name.families += [NamePart("DURAND", "CL"), NamePart("LEBLOND", "SP"), NamePart("DOMI", "PFX")]
+        name.givens += [NamePart("Dominique", "CL"), NamePart("Marie", "SP")]
+
+    patient, result = patient_of(change)
+    assert patient["name"][1:] == [
+        {"use": "usual", "family": "DURAND", "given": ["Dominique"]},
+        {"family": "LEBLOND", "given": ["Marie"]},
+        {"family": "DOMI"},
+    ]
+    assert "recordTarget/patientRole/patient/name" in findings(result, "information")
+    assert "recordTarget/patientRole/patient/name/family" not in findings(result, "information")
+
+
+def test_a_name_in_one_piece_is_kept() -> None:
+    def change(document: Document) -> None:
+        document.header.patient.name = PersonName(text="Dominique PATTERSON")
+
+    patient, _ = patient_of(change)
+    assert patient["name"] == [{"use": "official", "text": "Dominique PATTERSON"}]
+
+
 @pytest.mark.parametrize(
     ("code", "gender"), [("M", "male"), ("F", "female"), ("UN", "unknown"), ("X", None), (None, None)]
 )
