@@ -4,8 +4,7 @@
 
 The baseline builds the very tree of the document, element by element with `etree.SubElement` from values prepared
 beforehand, and serialises it: what remains when mapping, checks and document model cost nothing. The import reads the
-document that Relais wrote, then the same one laid out otherwise, which must be compared element by element to find what
-the model lost.
+document that Relais wrote, then the same one laid out otherwise.
 """
 
 from __future__ import annotations
