@@ -283,7 +283,7 @@ class Worker:
         if settlement.trouble:
             if circuits.failed(connection, destination, settlement.detail, now, self._conduct.circuit):
                 log.warning("%s: too many failures, its circuit is open", destination)
-        elif settlement.state == "delivered" or any(exchange.response for exchange in exchanges):
+        elif any(exchange.response for exchange in exchanges):
             circuits.worked(connection, destination)
 
     # --- housekeeping -------------------------------------------------------------------------------------------------

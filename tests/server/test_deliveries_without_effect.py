@@ -11,7 +11,7 @@ import pytest
 
 from relais.cda.reader import read
 from relais.mappings.context import Resource
-from relais.server.delivery import ledger, outbox
+from relais.server.delivery import circuits, gate, ledger, outbox
 from relais.server.delivery.hl7v2 import order_of
 from relais.server.store import Store
 from support.appointments import AGENDAS
@@ -49,6 +49,21 @@ def test_a_withdrawal_of_what_never_arrived_says_so_and_nothing_leaves(office: O
     assert "never reached the receiver" in event["resource"]["outcomeDesc"]
     with office.backstage.transaction() as transaction:
         assert outbox.resume(transaction.connection, sent["id"], office.now) == 0
+
+
+def test_a_withdrawal_that_went_nowhere_says_nothing_of_the_destination(office: Office) -> None:
+    plan = office.post(PLANS["full"], "CarePlan")
+    sent = office.order(plan, "hl7v2")
+    office.order(plan, "hl7v2", intent="withdraw")
+    ledger.cancel(office.backstage, sent["id"], "ordered by mistake")
+    destination = gate.destination("hl7v2", office.settings)
+    with office.backstage.transaction() as transaction:
+        for _ in range(3):
+            circuits.failed(transaction.connection, destination, "down", office.now, circuits.Policy(3, timedelta(0)))
+    office.wait(minutes=2)
+    assert office.work() == 1
+    with office.store.snapshot() as connection:
+        assert [(one.destination, one.failures) for one in circuits.known(connection)] == [(destination, 3)]
 
 
 def test_what_was_cancelled_before_it_left_needs_no_withdrawal(office: Office) -> None:
