@@ -157,9 +157,11 @@ def _start(
 
 
 def _head(file: Path) -> bytes:
+    if not file.is_file():  # opening a pipe would wait for who writes to it
+        return b""
     try:
         with file.open("rb") as opened:
-            head = opened.read(HEAD) if file.is_file() else b""
+            head = opened.read(HEAD)
             return head + opened.read(LARGEST) if STYLE_SHEET in head else head
     except OSError:
         return b""

@@ -25,7 +25,7 @@ from relais.cda.writer import write
 from relais.server import cli, commands, validate_command
 from relais.server.settings import Settings
 from relais.server.validate_command import validate
-from relais.server.validation.files import JudgePool, find, judge_files
+from relais.server.validation.files import JudgePool, find, judge_files, needs_rules
 from relais.server.validation.judge import Judge
 from relais.server.validation.language import translated
 from relais.server.validation.report import Check, Part, Report
@@ -179,6 +179,21 @@ def test_files_that_cannot_be_read_are_reported(tmp_path: Path, monkeypatch: pyt
     messages = [report.parts[0].checks[0].not_run[0].message for report in found]
     assert messages == ["not a file", "larger than 100000000 bytes", "not a file"]
     assert {report.verdict for report in found} == {"not-judged"}
+
+
+def test_pipe_in_a_folder_is_never_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / "pipe.xml")
+    (tmp_path / "a.json").write_bytes(PATIENT)
+    opened = Path.open
+
+    def opening(path: Path, *arguments: Any) -> Any:
+        assert path.name != "pipe.xml"  # it would wait for who writes to it
+        return opened(path, *arguments)
+
+    monkeypatch.setattr(Path, "open", opening)
+    found = find([tmp_path])
+    assert [path.name for path in found.files] == ["a.json", "pipe.xml"]
+    assert not needs_rules(found.files)
 
 
 def test_folders_are_walked_by_name_without_following_links(tmp_path: Path) -> None:
