@@ -123,7 +123,8 @@ def _readme(sender: Sender, names: Sequence[str]) -> bytes:
 
 
 def _line(text: str | None) -> str:
-    printable = "".join(char if char.isprintable() else " " for char in text or "non communiqué")
+    text = text or "non communiqué"
+    printable = text if text.isprintable() else "".join(char if char.isprintable() else " " for char in text)
     return " ".join(printable.split())
 
 

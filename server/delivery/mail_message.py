@@ -40,7 +40,9 @@ PATIENT_MAX_SIZE = 25_000_000
 # longest line of RFC 5322.
 _LONGEST_LINE = 998
 _ONE_LINE_HEADERS = SMTP.clone(max_line_length=_LONGEST_LINE)
-_BYTES_OF_LINE = 747
+_ENCODED_LINE = 76
+"""The longest line of an encoded part (RFC 2045 §6.7, §6.8)."""
+_BYTES_OF_LINE = _ENCODED_LINE // 4 * 3
 """Bytes in one line of base64."""
 _ENCODED_WORD = 45
 """Bytes that one encoded word holds in base64: `=?utf-8?b?…?=`."""
@@ -150,7 +152,7 @@ def _multipart(fields: Mapping[str, str], delimiter: bytes, parts: Sequence[byte
 def _text_part(text: str) -> bytes:
     head = {"Content-Type": 'text/plain; charset="utf-8"', "Content-Transfer-Encoding": "quoted-printable"}
     lines = "\n".join(text.splitlines()) + "\n"
-    written = quoprimime.body_encode(lines.encode().decode("latin-1"), _LONGEST_LINE)  # one character for each byte
+    written = quoprimime.body_encode(lines.encode().decode("latin-1"), _ENCODED_LINE)  # one character for each byte
     return _head(head) + written.replace("\n", "\r\n").encode("ascii")
 
 

@@ -21,6 +21,7 @@ from email import message_from_bytes, policy
 from email.message import EmailMessage, Message
 from email.utils import getaddresses
 from pathlib import Path
+from typing import Any
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 
@@ -198,7 +199,7 @@ class MailServer:
         self.connections += 1
         connection = _Submission(
             self,
-            data_size_limit=self._max_message,
+            self._max_message,
             hostname="localhost",
             ident="Relais sandbox",
             tls_context=self._context,
@@ -347,7 +348,11 @@ class MailServer:
 
 
 class _Submission(SMTP):
-    """A session that knows the parameters of RFC 3461, which the library refuses."""
+    """A session that knows the parameters of RFC 3461, which the library refuses, and reads a message in one piece."""
+
+    def __init__(self, handler: MailServer, max_message: int, **options: Any) -> None:
+        self._max_message = max_message
+        super().__init__(handler, data_size_limit=max_message, **options)
 
     async def smtp_MAIL(self, arg: str | None) -> None:  # noqa: N802
         """MAIL FROM, with RET and ENVID."""
@@ -359,7 +364,48 @@ class _Submission(SMTP):
         if arg and " NOTIFY=" in arg.upper() and self.envelope is not None:
             self.envelope.rcpt_options.append("NOTIFY")
 
+    async def smtp_DATA(self, arg: str | None) -> None:  # noqa: N802
+        """DATA; the library reads line by line, which takes longer than all the rest of a message."""
+        if await self.check_helo_needed() or await self.check_auth_needed("DATA"):
+            return
+        if self.envelope is None or not self.envelope.rcpt_tos or arg:
+            await self.push("503 5.5.1 DATA stands alone, after RCPT")
+            return
+        await self.push("354 End data with <CR><LF>.<CR><LF>")
+        content = await self._content()
+        if content is None:
+            answer = "552 5.3.4 Too much mail data"
+        elif max(map(len, content.split(_LINE_END))) > _LONGEST_LINE:
+            answer = "500 5.6.0 Line too long (RFC 5321 4.5.3.1.6)"
+        else:
+            self.envelope.content = self.envelope.original_content = content
+            answer = await self._call_handler_hook("DATA")
+        self._set_post_data_state()  # type: ignore[no-untyped-call]
+        await self.push(answer)
 
+    async def _content(self) -> bytes | None:
+        """What comes before the final dot, without the dots that hide others; None for too much, which is dropped."""
+        data = bytearray(_LINE_END)  # of the line before: so an empty message ends like any other
+        searched, is_whole = 0, True
+        while (end := data.find(_END_OF_DATA, searched)) < 0:
+            if len(data) > self._max_message:
+                is_whole = False
+                del data[: 1 - len(_END_OF_DATA)]
+            searched = max(0, len(data) + 1 - len(_END_OF_DATA))
+            chunk = await self._reader.read(_CHUNK)
+            if not chunk:
+                raise ConnectionResetError
+            data += chunk
+        if rest := data[end + len(_END_OF_DATA) :]:
+            self._reader.feed_data(rest)
+        if not is_whole or end > self._max_message:
+            return None
+        return bytes(data[: end + len(_LINE_END)].replace(_LINE_END + b".", _LINE_END)[len(_LINE_END) :])
+
+
+_LINE_END, _END_OF_DATA = b"\r\n", b"\r\n.\r\n"
+_LONGEST_LINE = 998
+_CHUNK = 1_000_000
 _ANSWERS = {"lecteur": "", "refus": UNKNOWN_PATIENT}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import io
+import re
 import smtplib
 import ssl
 import zipfile
@@ -310,6 +311,27 @@ def submit(sandbox: Sandbox, raw: bytes, *, tls: bool = True) -> dict[str, tuple
 def test_nothing_is_taken_without_tls(sandbox: Sandbox) -> None:
     with pytest.raises(smtplib.SMTPSenderRefused, match="STARTTLS"):
         submit(sandbox, b"", tls=False)
+
+
+def test_data_is_taken_byte_for_byte_up_to_its_limits(tmp_path: Path) -> None:
+    server = MailServer(tmp_path, None, max_message=2_000, checks=False)
+    server.start()
+    line = b"x" * 998 + b"\r\n"
+    contents = [b"", b"x\r\n", b".\r\n..\r\n\r\n.x\r\n", line, line + line]
+    answers = []
+    with smtplib.SMTP("127.0.0.1", server.port, local_hostname="test") as smtp:
+        smtp.ehlo()
+        for content in [*contents, b"x" * 999 + b"\r\n", line + line + b"x\r\n", line * 9, b"last\r\n"]:
+            smtp.mail(SENDER)
+            smtp.rcpt(PROFESSIONAL)
+            smtp.docmd("DATA")
+            smtp.send(re.sub(rb"(?m)^\.", b"..", content) + b".\r\n")
+            answers.append(smtp.getreply()[0])
+        smtp.send(b"NOOP\r\nRSET\r\n")  # together: what comes after is not lost
+        assert [smtp.getreply()[0], smtp.getreply()[0]] == [250, 250]
+    server.stop()
+    kept = [content.partition(b"\r\n")[2] for content in server.mailboxes.contents(PROFESSIONAL)]
+    assert (kept, answers) == ([*contents, b"last\r\n"], [250] * 5 + [500, 552, 552, 250])
 
 
 def test_a_message_that_does_not_conform_is_taken_set_aside_with_its_reason_and_returned(sandbox: Sandbox) -> None:
