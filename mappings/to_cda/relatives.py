@@ -105,13 +105,17 @@ def kinship(concepts: Iterable[Resource]) -> Code | None:
     return None
 
 
+def _is_said_by_code(coding: Resource) -> bool:
+    """Whether relatedEntity or guardian has a code for that relationship."""
+    system, code = terminology.oid_of(coding.get("system")), coding.get("code")
+    coded = _role_class(coding) or terminology.concept("J11", code, system)
+    return coded is not None or _is_guardian_code(system, code)
+
+
 def _say_relations(conversion: Conversion, relations: Iterable[Resource], path: str, name: str) -> None:
     """Put in words, or say, the relations that no role nor code of JDV_J11 stands for."""
     for index, relation in enumerate(relations):
-        known = is_guardian([relation]) or any(
-            _role_class(one) or terminology.concept("J11", one.get("code"), terminology.oid_of(one.get("system")))
-            for one in relation.get("coding", ())
-        )
+        known = any(map(_is_said_by_code, relation.get("coding", ())))
         if not known and (words := concept_text(relation)):
             conversion.remarks.append(f"{name} : {words}")
         elif not known:
@@ -129,8 +133,10 @@ def related_entities(conversion: Conversion, source: Resource, path: str) -> lis
         if classes:
             conversion.inform(f"{path}.name", "a relative without a name is not written", RULE)
         return []
-    _say_relations(conversion, relations, path, display_name(name))
+    words = display_name(name)
+    _say_relations(conversion, relations, path, words)
     places = source.get("address", ())
     home = addresses([places] if isinstance(places, dict) else places)
-    contacts = telecoms(conversion, source.get("telecom", ()), path, display_name(name))
-    return [RelatedEntity(role, kinship(relations), home, contacts, person) for role in classes]
+    contacts = telecoms(conversion, source.get("telecom", ()), path, words)
+    relation = kinship(relations)
+    return [RelatedEntity(role, relation, home, contacts, person) for role in classes]
