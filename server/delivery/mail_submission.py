@@ -74,7 +74,8 @@ class SubmissionClient:
                         return self._converse(session, deadline, envelope, message)
                 return self._converse(None, deadline, envelope, message)
             except OSError as error:  # which smtplib.SMTPException is
-                raise _transport_failure(TimeoutError() if deadline.expired else error) from error
+                failed = TimeoutError() if deadline.expired else error
+                raise _transport_failure(failed, certified=bool(self._settings.mss_certificate)) from error
 
     def close(self) -> None:
         """End every session that is kept."""
@@ -371,7 +372,7 @@ def _refusals(refused: Mapping[int, Reply]) -> list[Issue]:
     ]
 
 
-def _transport_failure(error: OSError) -> DeliveryError:
+def _transport_failure(error: OSError, *, certified: bool) -> DeliveryError:
     """RFC 5321 §4.2.1: 4xx may be tried again, 5xx not. A connection that fails may, a certificate that fails not."""
     if isinstance(error, smtplib.SMTPResponseException):
         transient = 400 <= error.smtp_code < 500
@@ -385,6 +386,8 @@ def _transport_failure(error: OSError) -> DeliveryError:
     if any(isinstance(cause, TimeoutError) for cause in _causes(error)):
         return UnsentError(Issue("error", "timeout", "the mail server does not answer in time: nothing was sent"))
     why = f" ({error.strerror})" if error.strerror and not isinstance(error, smtplib.SMTPException) else ""
+    if isinstance(error, smtplib.SMTPServerDisconnected) and not certified:
+        why = " (it hung up: without mss_certificate no certificate was shown to it)"  # TLS 1.3 tells nobody else
     return UnsentError(Issue("error", "transient", f"the connection to the mail server failed{why}: nothing was sent"))
 
 

@@ -163,7 +163,7 @@ class Mailbox:
         if isinstance(error, RelaisError):
             return str(error)
         if isinstance(error, ssl.SSLError) and (final := tls.failure(error, "mss", _SERVER)):
-            return str(final)
+            return "; ".join(f"{issue.path}: {issue.message}" for issue in final.issues)
         if isinstance(error, CapabilityError):
             return quoted(f"{_SERVER} lacks what is needed: {error}")
         if isinstance(error, LoginError):

@@ -161,6 +161,7 @@ def test_who_is_not_to_be_believed_hears_nothing(tmp_path: Path, root: trustme.C
         reach(peer, settings(peer, impostor.port, tmp_path, **trust))
     assert impostor.heard == b""
     assert not caught.value.retry or peer == "imap"  # a mailbox is always looked into again
+    assert str(caught.value).count("error:") == 1  # one sentence that people read
 
 
 @pytest.mark.parametrize(

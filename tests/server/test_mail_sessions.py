@@ -205,6 +205,7 @@ def test_our_revoked_certificate_is_refused(tmp_path: Path, post: Operator) -> N
 
 def test_without_a_certificate_nothing_is_taken(post: Operator) -> None:
     error = refused(post, mss_certificate="", mss_login="none")
+    assert "mss_certificate" in str(error)
     assert error.retry or error.issues[0].path == "mss_certificate"
 
 
