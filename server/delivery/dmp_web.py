@@ -5,6 +5,7 @@ How the site learns who asks is not public; the address is a template of the set
 
 from __future__ import annotations
 
+import re
 from urllib.parse import quote
 
 from relais.cda.xds_types import CX
@@ -36,7 +37,7 @@ def web_address(patient: str, settings: Settings, page: str = PAGES[0]) -> str:
     if page not in PAGES:
         raise failure("code-invalid", f"a page is one of {', '.join(PAGES)}", "page")
     identifier = CX.parse(patient)
-    values = {"{ins}": identifier.id, "{oid}": identifier.oid, "{page}": page}
-    for name, value in values.items():
-        template = template.replace(name, quote(value, safe=""))
-    return template
+    values = {"ins": identifier.id, "oid": identifier.oid, "page": page}
+    if unknown := sorted(set(re.findall(r"\{(.*?)\}", template)) - values.keys()):
+        raise failure("value", f"{{{unknown[0]}}} is none of {{ins}}, {{oid}}, {{page}}", "dmp_web_url")
+    return re.sub(r"\{(.*?)\}", lambda name: quote(values[name[1]], safe=""), template)

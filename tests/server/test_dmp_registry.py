@@ -594,6 +594,7 @@ def test_web_access(settings: Settings) -> None:
         ({}, "Autre"),
         ({"dmp_web_url": ""}, "Documents"),
         ({"dmp_web_url": "http://x/{ins}"}, "Documents"),
+        ({"dmp_web_url": "https://x/{ins}?as={user}"}, "Documents"),
     ):
         with pytest.raises(DeliveryError):
             web_address(PATIENT_ID, replace(configured, **changes), page)
