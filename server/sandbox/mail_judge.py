@@ -17,6 +17,7 @@ from pathlib import Path
 _MODULE = "relais.server.sandbox.mail_judge"
 _NICENESS = 10
 _ATTEMPTS = 2
+_PATIENCE = 60.0
 UNJUDGED = "the mail could not be judged"
 
 
@@ -43,19 +44,23 @@ class Judge:
             self._end()
 
     def _ask(self, request: bytes) -> bytes:
-        """The answer, empty when the process ended before it gave one."""
+        """The answer, empty when the process ended, or was ended after a minute, before it gave one."""
         if self._process is None:
             command = [sys.executable, "-m", _MODULE]
             self._process = subprocess.Popen(  # noqa: S603 - nothing of it comes from outside
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
             )
         assert self._process.stdin and self._process.stdout  # noqa: S101 - tells the type checker
+        patience = threading.Timer(_PATIENCE, self._process.kill)
+        patience.start()
         try:
             self._process.stdin.write(request)
             self._process.stdin.flush()
             answer = self._process.stdout.readline()
         except OSError:
             answer = b""
+        finally:
+            patience.cancel()
         if not answer.endswith(b"\n"):
             self._end()
             return b""
