@@ -70,8 +70,8 @@ LEAVING = (removed, participation_ended, other_mailbox, mailbox_given_up, no_lon
 
 
 @pytest.mark.parametrize("leave", LEAVING)
-def test_who_has_left_the_care_team_gets_nothing_and_the_others_do(store: Store, leave: Callable[[Team], None]) -> None:
-    office = Office(store)
+def test_who_has_left_the_care_team_gets_nothing_and_the_others_do(lite: Store, leave: Callable[[Team], None]) -> None:
+    office = Office(lite)
     team = Team(office)
     task = office.order(team.plan, "mss")
     leave(team)
