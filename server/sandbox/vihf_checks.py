@@ -8,6 +8,7 @@ checked, only that TLS and signature are of the same certificate holder.
 from __future__ import annotations
 
 import base64
+import functools
 import re
 import threading
 from dataclasses import dataclass
@@ -98,8 +99,7 @@ class VihfChecks:
         if _unit(certificate) != _unit(client):
             _refuse("the signer of the VIHF is not the holder of the TLS certificate")
         issuer = assertion.find("saml:Issuer", _NAMES)
-        name = certificate.subject.rfc4514_string(_KNOWN_NAMES)
-        if issuer is None or issuer.text != name or issuer.get("Format") != _ISSUER_FORMAT:
+        if issuer is None or issuer.text != _name(certificate) or issuer.get("Format") != _ISSUER_FORMAT:
             _refuse("Issuer is not the subject of the signing certificate")
         identifier = assertion.findtext("saml:Subject/saml:NameID", "", _NAMES)
         if not is_ps_idnat(identifier):
@@ -228,6 +228,11 @@ def _certificate(signature: etree._Element) -> x509.Certificate:
         return load_certificate(base64.b64decode(text))
     except ValueError as error:
         raise SoapFaultError("KeyInfo holds no X.509 certificate") from error
+
+
+@functools.lru_cache(maxsize=64)
+def _name(certificate: x509.Certificate) -> str:
+    return certificate.subject.rfc4514_string(_KNOWN_NAMES)
 
 
 def _unit(certificate: x509.Certificate) -> list[str | bytes]:
