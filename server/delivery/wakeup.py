@@ -6,19 +6,14 @@ every commit (PRAGMA data_version), which costs a few microseconds to look at, f
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
 import threading
 import time
 from typing import Protocol
 
-import psycopg
-from sqlalchemy.engine import URL, make_url
-
-from relais.server.delivery.outbox import NOTIFICATION
+from sqlalchemy.engine import make_url
 
 _LOOK = 0.02  # seconds between two looks at the counter
-_SLICE = 0.5  # seconds after which a listener looks whether it shall stop
 
 
 class Waker(Protocol):
@@ -36,7 +31,11 @@ class Waker(Protocol):
 def waker(database_url: str) -> Waker:
     """The waker of a database; its connection is opened when it first waits, and again after an outage."""
     url = make_url(database_url)
-    return _SqliteWaker(str(url.database)) if url.get_backend_name() == "sqlite" else _PostgresqlWaker(url)
+    if url.get_backend_name() == "sqlite":
+        return _SqliteWaker(str(url.database))
+    from relais.server.delivery.wakeup_postgresql import PostgresqlWaker  # its driver is an extra
+
+    return PostgresqlWaker(url)
 
 
 class _SqliteWaker:
@@ -66,30 +65,3 @@ class _SqliteWaker:
         if self._connection is not None:
             self._connection.close()
         self._connection = self._seen = None
-
-
-class _PostgresqlWaker:
-    def __init__(self, url: URL) -> None:
-        plain = url.set(drivername="postgresql")
-        self._conninfo = plain.render_as_string(hide_password=False)
-        self._connection: psycopg.Connection | None = None
-
-    def wait(self, stop: threading.Event, longest: float) -> None:
-        deadline = time.monotonic() + longest
-        try:
-            if self._connection is None:
-                self._connection = psycopg.connect(self._conninfo, autocommit=True, connect_timeout=5)
-                self._connection.execute(f"LISTEN {NOTIFICATION}")
-                return  # what was ordered before it listened is looked for first
-            while not stop.is_set() and (left := deadline - time.monotonic()) > 0:
-                if list(self._connection.notifies(timeout=min(left, _SLICE), stop_after=1)):
-                    return
-        except psycopg.Error:
-            self.close()
-            stop.wait(min(_SLICE, longest))
-
-    def close(self) -> None:
-        if self._connection is not None:
-            with contextlib.suppress(psycopg.Error):
-                self._connection.close()
-        self._connection = None

@@ -10,6 +10,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
@@ -49,7 +50,7 @@ class Database:
     """Connections to one database. May be made before a fork: each process gets engines of its own."""
 
     def __init__(self, url: str) -> None:
-        """Raises RelaisError for a URL that is neither a SQLite file nor postgresql+psycopg."""
+        """Raises RelaisError for a URL that is neither a SQLite file nor postgresql+psycopg (installed)."""
         self.url = _checked(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._process = _Process(self.url)
@@ -133,6 +134,8 @@ def _checked(given: str) -> URL:
         raise _wrong_url("not a database URL") from None
     if url.drivername not in ("sqlite", "sqlite+pysqlite", "postgresql+psycopg"):
         raise _wrong_url(f"{url.drivername} is not served: use sqlite:///file or postgresql+psycopg://…")
+    if url.get_backend_name() == "postgresql" and find_spec("psycopg") is None:
+        raise _wrong_url('PostgreSQL needs psycopg: pip install "relais[postgresql]"')
     if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
         raise _wrong_url("a SQLite database must be a file: several processes share it")
     return url
