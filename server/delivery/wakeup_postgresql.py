@@ -1,4 +1,4 @@
-"""LISTEN on PostgreSQL: the transaction that places an order notifies (https://www.postgresql.org/docs/current/sql-listen.html)."""
+"""LISTEN on PostgreSQL, where the transaction that places an order notifies: an extra, so beside `wakeup`."""
 
 from __future__ import annotations
 
