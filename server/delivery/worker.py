@@ -108,7 +108,8 @@ class Worker:
                 while self._taken is not None:
                     self.step()
             except Exception as error:  # noqa: BLE001 - a worker outlives any fault
-                log.error("the worker could not use the store; it tries again: %s", described(error))
+                why = str(error) if isinstance(error, StoreError) else described(error)  # one that is down is no fault
+                log.error("the worker could not use the store; it tries again: %s", why)
                 worked = False
                 stop.wait(self._conduct.retry_base.total_seconds())
             if not worked:

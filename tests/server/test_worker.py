@@ -324,6 +324,23 @@ def _lease(office: Office) -> outbox.Leased | None:
         return outbox.lease(transaction.connection, office.now, timedelta(seconds=30))
 
 
+def test_a_store_that_is_down_is_one_line_of_the_log(
+    lite: Office, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    stop = threading.Event()
+
+    @contextmanager
+    def down() -> Iterator[None]:
+        stop.set()
+        raise StoreError(Issue("error", "transient", "the database is unavailable"))
+        yield
+
+    monkeypatch.setattr(lite.worker._repository, "transaction", down)
+    lite.worker.run(stop)
+    [said] = [record.getMessage() for record in caplog.records if record.name == "relais.delivery"]
+    assert said.endswith("it tries again: error: the database is unavailable")
+
+
 def test_an_outcome_waits_for_a_store_that_is_down(lite: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     repository = lite.worker._repository
     real, outages = repository.transaction, iter([True, True])
