@@ -24,6 +24,7 @@ _PREFIXES = {"cda": V3, "hl7": V3, "sdtc": SDTC, "xsi": XSI}
 _STEP = re.compile(
     r"/(?P<at>@?)\{(?P<uri>[^}]*)\}(?P<foreign>[\w.\-]+)|/(?P<unprefixed>[A-Za-z_][\w.\-]*)(?![\w.\-:(])"
 )
+_NO_TOKEN = re.compile(r"[^\w.\-:]+", re.ASCII)
 _ROLES = {"fatal": "fatal", "error": "error", "warning": "warning", "information": "info"}
 
 
@@ -56,7 +57,7 @@ def _pattern(top: etree._Element, report: Report, part: Part, check: Check, numb
     name = writable(words.check(check))
     etree.SubElement(top, f"{_SVRL}active-pattern", name=name, documents=document, role=f"check-{number}")
     if not check.findings:
-        etree.SubElement(top, f"{_SVRL}fired-rule", context="/", flag=check.outcome)
+        etree.SubElement(top, f"{_SVRL}fired-rule", context="/", flag=_token(check.outcome))
     for finding in check.findings:
         etree.SubElement(top, f"{_SVRL}fired-rule", context=writable(finding.context or "/"))
         _finding(top, finding, is_cda=part.kind == "cda")
@@ -70,11 +71,16 @@ def _finding(top: etree._Element, finding: Finding, *, is_cda: bool) -> None:
         test=writable(finding.test or "true()"),
         location=writable(_location(finding.path) if is_cda else finding.path or "/"),
         role=_ROLES[finding.severity],
-        flag=writable(finding.rule),
+        flag=_token(finding.rule),
     )
     line = f" (line {finding.line})" if finding.line else ""
     note = f" ({finding.note})" if finding.note else ""
-    etree.SubElement(element, f"{_SVRL}text").text = writable(f"{finding.message}{note}{line}")
+    etree.SubElement(element, f"{_SVRL}text").text = writable(f"{finding.message}{note}{line} [{finding.rule}]")
+
+
+def _token(text: str) -> str:
+    """What `role` and `flag` may be: an NMTOKEN."""
+    return _NO_TOKEN.sub("-", text)
 
 
 def _location(path: str) -> str:

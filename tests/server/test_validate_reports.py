@@ -128,7 +128,10 @@ def test_svrl_tells_asserts_from_reports_by_evaluable_xpaths() -> None:
     assert fired.get("location") == "/hl7:ClinicalDocument/hl7:id/@root"
     assert failed.getprevious().get("context") == "cda:title"
     said = [pattern.getnext().get("flag") for pattern in top.iterfind("{*}active-pattern")]
-    assert said == [None, "not entirely run", "nothing applies", "passed"]
+    assert said == [None, "not-entirely-run", "nothing-applies", "passed"]
+    assert failed.findtext("{*}text", "").endswith(" [rules.sch:1]")
+    tokens = [element.get(name, "-") for element in top.iter() for name in ("role", "flag")]
+    assert all(re.fullmatch(r"[\w.:-]+", token, re.ASCII) for token in tokens)
     order = [etree.QName(child).localname for child in top]
     assert order.index("ns-prefix-in-attribute-values") > order.index("text")
 
