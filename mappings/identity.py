@@ -60,8 +60,8 @@ def is_person_number(identifier: Resource) -> bool:
         return True
     if "type" in identifier and not _PERSON_NUMBER_TYPES.isdisjoint(codes(identifier["type"])):
         return True
-    number = "".join((identifier.get("value") or "").split()).upper()
-    return len(number) == 15 and ins_is_valid(number)
+    value = identifier.get("value") or ""
+    return len(value) >= 15 and ins_is_valid("".join(value.split()).upper())
 
 
 def ii_of(identifier: Resource) -> II | None:
