@@ -195,7 +195,10 @@ class Repository:
     def _load(self, folder: Path) -> None:
         request = parsing.parse((folder / _SUBMISSION).read_bytes()).getroot()
         said = request.getprevious()
-        receipt = json.loads(said.text or "" if said is not None else "")
+        if not isinstance(said, etree._ProcessingInstruction) or said.target != _RECEIPT:
+            message = "holds no receipt: the folder was not written by this version of the sandbox, empty it"
+            raise RelaisError(Issue("fatal", "structure", message, str(folder / _SUBMISSION), "sandbox"))
+        receipt = json.loads(said.text or "")
         if receipt.get("update"):
             update = Update.read(request)
             update.apply(self._registry, receipt["entryUUID"])

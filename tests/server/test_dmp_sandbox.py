@@ -14,6 +14,7 @@ from uuid import uuid4
 import pytest
 
 from relais.cda import templates, xds
+from relais.cda.errors import RelaisError
 from relais.cda.model import II, Document
 from relais.cda.writer import write
 from relais.cda.xds import Association, CodedValue
@@ -21,6 +22,7 @@ from relais.mappings.document_metadata import document_entry
 from relais.server.delivery.channel import DeliveryError, Shipment, UnsentError
 from relais.server.delivery.dmp import DmpChannel
 from relais.server.sandbox import Sandbox
+from relais.server.sandbox.repository import Repository
 from relais.server.sandbox.xds_server import RegistryFault, RepositoryFault
 from support.dmp import dmp_settings, errors, raw_answer, raw_request, reason
 from support.documents import small_document
@@ -40,6 +42,14 @@ def test_a_conforming_submission_is_stored_bit_for_bit(sandbox: Sandbox) -> None
     assert stored.path.read_bytes() == shipment.document
     assert stored.entry == shipment.submission.entries[0]
     assert stored.status == "Approved"
+
+
+def test_a_folder_of_another_version_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "2.25.1").mkdir()
+    (tmp_path / "2.25.1" / "submission.xml").write_text("<SubmitObjectsRequest/>")
+    with pytest.raises(RelaisError, match="holds no receipt") as caught:
+        Repository(tmp_path)
+    assert "2.25.1" in caught.value.issues[0].path
 
 
 def test_what_is_stored_survives_a_restart(sandbox: Sandbox) -> None:
