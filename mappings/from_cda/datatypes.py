@@ -215,8 +215,11 @@ def codings(code: Code | None) -> list[Resource]:
     """The Codings of a code and of its translations."""
     if code is None:
         return []
-    stated = (code, *code.translations) if code.translations else (code,)
-    return [one for each in stated if (one := coding(each))]
+    found = coding(code)
+    stated = [found] if found else []
+    if code.translations:
+        stated += [one for each in code.translations if (one := coding(each))]
+    return stated
 
 
 def concept(code: Code | None, text: str | None = None) -> Resource:

@@ -82,7 +82,9 @@ def _shows_something(nodes: Iterable[Node]) -> bool:
     )
 
 
-def _markup(nodes: Iterable[Node]) -> str:
+def _markup(nodes: Sequence[Node]) -> str:
+    if len(nodes) == 1 and isinstance(nodes[0], str):
+        return escape(nodes[0])
     return "".join([escape(node) if isinstance(node, str) else _element(node) for node in nodes])
 
 

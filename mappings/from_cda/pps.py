@@ -53,8 +53,9 @@ class CarePlanReading:
 
     def read(self, section: Section, path: str) -> list[Resource] | None:
         """References to what the section is about, at least the plan; None for a section unknown to the volet."""
+        roots = {ii.root for ii in section.template_ids}
         for template, reader in _READERS.items():
-            if any(ii.root == template for ii in section.template_ids):
+            if template in roots:
                 found = reader(self._reading, section, self._plan, path)
                 return [self._plan.reference, *found] if template == templates.CARE_PLAN[-1] or not found else found
         return None
