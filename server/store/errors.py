@@ -65,7 +65,7 @@ def store_error(original: BaseException | None, *, unreachable: bool) -> StoreEr
 
 def _translate(context: ExceptionContext) -> None:
     error = context.sqlalchemy_exception
-    if not isinstance(error, DBAPIError):
+    if context.is_pre_ping or not isinstance(error, DBAPIError):  # the pool replaces what a ping finds broken
         return
     original = context.original_exception
     named = getattr(original, "sqlite_errorname", None) or getattr(original, "sqlstate", None)

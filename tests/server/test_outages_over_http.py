@@ -22,6 +22,7 @@ import relais.server
 from relais.server.delivery import service
 from relais.server.sandbox import Sandbox
 from relais.server.settings import Settings
+from relais.server.store import Store
 from support import postgres
 from support.facade import RunningFacade, running_facade
 
@@ -107,6 +108,21 @@ def database() -> Iterator[postgres.RestartableServer]:
         except postgres.ServerUnavailableError as error:
             pytest.skip(f"no PostgreSQL: {error}")
         yield running
+
+
+def test_connections_that_broke_while_nobody_used_them_refuse_nobody(database: postgres.RestartableServer) -> None:
+    store = Store.open(database.url)
+    with ExitStack() as held:
+        for _ in range(4):
+            held.enter_context(store.snapshot())
+    database.stop()
+    database.start()
+    for _ in range(6):
+        with store.snapshot():
+            pass
+        with store.transaction():
+            pass
+    store.close()
 
 
 def test_a_database_that_is_stopped_and_started_loses_and_doubles_nothing(
