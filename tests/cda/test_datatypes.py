@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
@@ -196,3 +197,15 @@ def test_uuid_oid_is_an_oid_short_enough_for_xds(parts: list[str]) -> None:
     made = datatypes.uuid_oid(*parts)
     assert datatypes.is_oid(made)
     assert len(made) <= 44
+
+
+# --- names --------------------------------------------------------------------------------------------------------
+
+
+@given(first=st.lists(st.text(), max_size=3), rest=st.lists(st.text(), max_size=3))
+def test_the_names_of_a_series_are_those_of_all_their_parts(first: list[str], rest: list[str]) -> None:
+    written = "".join(f"{len(part)}:{part}" for part in [*first, *rest])
+    expected = uuid.uuid5(uuid.UUID("99e0cf50-3b61-4fad-8b1c-b979d2f64210"), written)
+    assert datatypes.stable_uuid(*first, *rest) == str(expected)
+    assert datatypes.UuidSeries(*first).uuid(*rest) == str(expected)
+    assert datatypes.OidSeries(*first).oid(*rest) == datatypes.uuid_oid(*first, *rest) == f"2.25.{expected.int}"
