@@ -43,7 +43,7 @@ def parse(data: bytes, max_size: int = MAX_SIZE) -> etree._ElementTree:
     if len(data) > max_size:
         _refuse("too-costly", f"larger than {max_size} bytes")
     _check_prolog(data)
-    if data.count(b"<") > MAX_TAGS:
+    if len(data) > MAX_TAGS and data.count(b"<") > MAX_TAGS:
         _refuse("too-costly", f"more than {MAX_TAGS} tags")
     parser = etree.XMLParser(resolve_entities=False, load_dtd=False, no_network=True, huge_tree=True)
     try:
