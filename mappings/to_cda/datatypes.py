@@ -28,7 +28,7 @@ _TELECOM_SCHEMES = {"phone": "tel", "fax": "fax", "email": "mailto", "pager": "t
 _FIXED_USES = {"pager": "PG", "sms": "MC"}
 _URL_SCHEMES = ("tel", "fax", "mailto", "http", "ftp", "mllp")
 _PHONE_NOISE = str.maketrans("", "", " .-()\u00a0\u202f")
-_COUNTRIES = {"FR": "FRANCE", "FRA": "FRANCE"}
+_COUNTRIES = dict.fromkeys(("FR", "FRA", "99100"), "FRANCE")  # ISO 3166, and TRE_R20 of the Annuaire Santé
 
 _ADDRESS_PARTS = {url: part for part, url in extensions.ADDRESS_PARTS.items()}
 

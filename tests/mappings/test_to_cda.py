@@ -16,7 +16,7 @@ from relais.cda.writer import write
 from relais.mappings import extensions, terminology
 from relais.mappings.context import DocumentVersion, Emission, Mapped
 from relais.mappings.resources import ResourceSet
-from relais.mappings.to_cda import convert
+from relais.mappings.to_cda import convert, datatypes
 from relais.mappings.to_cda.pps import pps_document
 from support.plans import (
     BARE_EMISSION,
@@ -140,6 +140,15 @@ def test_qualified_patient() -> None:
     address = patient.addresses[0]
     assert (address.house_number, address.street_name) == ("28", "avenue de Breteuil")
     assert (address.postal_code, address.city, address.country, address.use) == ("75007", "PARIS", "FRANCE", "H")
+
+
+@pytest.mark.parametrize(
+    ("said", "written"), [("fr ", "FRANCE"), ("FRA", "FRANCE"), ("99100", "FRANCE"), ("be", "BE"), ("Suisse", "SUISSE")]
+)
+def test_the_country_of_an_address(said: str, written: str) -> None:
+    found = datatypes.address({"city": "Paris", "country": said})
+    assert found is not None
+    assert found.country == written
 
 
 def test_an_ins_that_is_not_qualified_stays_inside() -> None:
