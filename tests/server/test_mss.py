@@ -7,7 +7,6 @@ import io
 import re
 import socketserver
 import threading
-import time
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -26,7 +25,6 @@ from relais.cda.xdm import ARCHIVE_NAME, unpack
 from relais.cda.xds import CodedValue, MetadataAuthor
 from relais.server.delivery import mss
 from relais.server.delivery.channel import DeliveryError, Shipment, UnsentError, quoted
-from relais.server.delivery.deadline import ATTEMPT
 from relais.server.delivery.mail_message import check_recipients, compose, has_qualified_ins, pdf_name
 from relais.server.delivery.mss import MssChannel
 from relais.server.delivery.trust_space import TrustSpace
@@ -473,7 +471,7 @@ GOOD: Script = {"": "220 ready", "EHLO": "250 x", "MAIL": "250 ok", "RCPT": "250
 @pytest.fixture
 def scripted() -> Iterator[Callable[..., tuple[Settings, list[str]]]]:
     """A plain SMTP server with a reply per command: an empty one is silence, `cut` the end of the connection, `drip` a
-    reply without end."""
+    reply without end. Silence and drip last until the test is over."""
     released = threading.Event()
     servers: list[socketserver.ThreadingTCPServer] = []
 
@@ -493,7 +491,7 @@ def scripted() -> Iterator[Callable[..., tuple[Settings, list[str]]]]:
                                 self.wfile.write(b"2")
                         return
                     if not reply:
-                        released.wait(10)
+                        released.wait()
                         return
                     if not in_data or command == ".":
                         self.wfile.write(reply.encode() + b"\r\n")
@@ -545,9 +543,7 @@ def test_each_step_can_fail(
     scripted: Callable[..., tuple[Settings, list[str]]], change: Script, retry: bool, text: str
 ) -> None:
     chosen, _ = scripted(GOOD | change)
-    started = time.monotonic()
     error = failure(MssChannel(chosen))
-    assert time.monotonic() - started < 5 * TIMEOUT
     assert (text in str(error), error.retry) == (True, retry)
 
 
@@ -596,9 +592,7 @@ def test_a_server_that_drips_does_not_outlast_the_deadline(
     scripted: Callable[..., tuple[Settings, list[str]]], command: str
 ) -> None:
     chosen, _ = scripted(GOOD | {command: "drip"})
-    started = time.monotonic()
     error = failure(MssChannel(chosen))
-    assert time.monotonic() - started < 2 * ATTEMPT * TIMEOUT
     assert error.retry
     assert ("may have been taken" in str(error)) == (command == ".")
     assert ("not answer in time" in str(error)) == (command != ".")
