@@ -242,8 +242,3 @@ def dtm_from_ts(ts: str) -> str:
 def dtm_from_datetime(instant: datetime) -> str:
     """An aware datetime as an XDS DTM of 14 digits in UTC. Raises ValueError for a naive datetime."""
     return dtm_from_ts(ts_from_datetime(instant))
-
-
-def date_from_ts(ts: str) -> date:
-    """The calendar day on which a TS begins, as it is written. Raises ValueError."""
-    return _read_ts(ts).start.date()

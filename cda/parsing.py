@@ -95,11 +95,6 @@ class Places:
             self._steps[one] = f"{name}[{seen[one.tag]}]" if totals[one.tag] > 1 else name
 
 
-def xpath_of(element: etree._Element) -> str:
-    """The XPath of one element; `Places` for many."""
-    return Places().of(element)
-
-
 def _check_prolog(data: bytes) -> None:
     """Refuse a document type declaration before the real parser sees it: there entities would already be at work."""
     prolog = expat.ParserCreate()

@@ -59,8 +59,6 @@ class FrameReader:
     """Finds the frames in bytes that arrive in pieces of any size."""
 
     def __init__(self, max_size: int = MAX_SIZE) -> None:
-        self.noise = 0
-        """Bytes that stood outside frames."""
         self.broken = 0
         """Frames that never ended."""
         self._max_size = max_size
@@ -79,7 +77,7 @@ class FrameReader:
                 yield from self.finish()
                 self._pending = bytearray()
             elif self._pending is None:
-                self.noise += len(rest)
+                continue  # noise between frames
             elif rest == END:
                 self._ended = True
             else:

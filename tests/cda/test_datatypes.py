@@ -97,7 +97,7 @@ def test_fhir_from_ts(ts: str, fhir: str) -> None:
 )
 def test_wrong_ts_is_refused(wrong: str) -> None:
     assert not datatypes.is_ts(wrong)
-    for convert in (datatypes.fhir_from_ts, datatypes.dtm_from_ts, datatypes.datetime_from_ts, datatypes.date_from_ts):
+    for convert in (datatypes.fhir_from_ts, datatypes.dtm_from_ts, datatypes.datetime_from_ts):
         with pytest.raises(ValueError, match="not an HL7 TS"):
             convert(wrong)
 
@@ -130,7 +130,6 @@ def test_datetimes() -> None:
     assert datatypes.dtm_from_datetime(instant) == "20260112080000"
     assert datatypes.datetime_from_ts("20260112090000+0100") == instant.replace(microsecond=0)
     assert datatypes.datetime_from_ts("202601") == datetime(2025, 12, 31, 23, tzinfo=UTC)
-    assert datatypes.date_from_ts("20260112003000+0100") == date(2026, 1, 12)
     assert datatypes.fhir_date_from_ts("20260112003000+0100") == "2026-01-12"
     assert datatypes.fhir_date_from_ts("202601") == "2026-01"
     with pytest.raises(ValueError, match="offset"):

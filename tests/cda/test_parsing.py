@@ -8,7 +8,7 @@ from lxml import etree
 
 from relais.cda import consistency
 from relais.cda.errors import MOST_ALIKE, Issue, limited
-from relais.cda.parsing import Places, parse, xpath_of
+from relais.cda.parsing import Places, parse
 from relais.cda.reader import read
 from relais.cda.writer import write
 from support.documents import small_document
@@ -28,7 +28,7 @@ def test_paths_number_the_elements_that_share_a_name() -> None:
     places = Places()
     found = [places.of(element) for element in root.iter() if isinstance(element.tag, str)]
     assert found == ["/a", "/a/b[1]", "/a/c", "/a/b[2]", "/a/b[2]/d", "/a/b[2]/{urn:x}x"]
-    assert found == [xpath_of(element) for element in root.iter() if isinstance(element.tag, str)]
+    assert found == [Places().of(element) for element in root.iter() if isinstance(element.tag, str)]
 
 
 def test_unknown_siblings_cost_no_more_than_their_number() -> None:

@@ -13,7 +13,7 @@ from lxml import etree
 from relais.cda.errors import RelaisError, UnreadableError
 from relais.cda.model import Code, Media, String, Text, Unmodelled
 from relais.cda.narrative import Element
-from relais.cda.parsing import MAX_ATTRIBUTES, MAX_DEPTH, MAX_TAGS, SDTC, V3, XSI, parse, xpath_of
+from relais.cda.parsing import MAX_ATTRIBUTES, MAX_DEPTH, MAX_TAGS, SDTC, V3, XSI, Places, parse
 from relais.cda.reader import ReadDocument, read
 from relais.cda.writer import write
 from support.documents import small_document
@@ -254,7 +254,7 @@ def test_every_attribute_is_read_or_reported(pps: bytes, choice: int) -> None:
     element, name = attributes[choice % len(attributes)]
     element.set(name, "altered")
     altered = read(etree.tostring(element.getroottree()))
-    assert altered.document != original.document or altered.issues != original.issues, f"{xpath_of(element)}/@{name}"
+    assert altered.document != original.document or altered.issues != original.issues, f"{Places().of(element)}/@{name}"
 
 
 @settings(max_examples=60, deadline=None, database=None)
@@ -265,7 +265,7 @@ def test_every_text_is_read_or_reported(pps: bytes, choice: int) -> None:
     element = elements[choice % len(elements)]
     element.text = f"{element.text or ''} ajout "
     altered = read(etree.tostring(element.getroottree()))
-    assert altered.document != original.document or altered.issues != original.issues, xpath_of(element)
+    assert altered.document != original.document or altered.issues != original.issues, Places().of(element)
 
 
 @settings(max_examples=60, deadline=None, database=None)
@@ -277,7 +277,7 @@ def test_an_unknown_element_is_kept_or_reported(pps: bytes, choice: int, tag: st
     altered = read(etree.tostring(parent.getroottree()))
     if b"unknown" not in write(altered.document):  # a narrative keeps every HL7 element
         name = tag.replace(f"{{{V3}}}", "").replace(f"{{{SDTC}}}", "sdtc:")
-        assert f"{xpath_of(parent)}/{name}" in [issue.path for issue in altered.issues]
+        assert f"{Places().of(parent)}/{name}" in [issue.path for issue in altered.issues]
 
 
 @settings(max_examples=60, deadline=None, database=None)
