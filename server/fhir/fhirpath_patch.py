@@ -25,7 +25,7 @@ _Step = Callable[[Nodes], Nodes]
 _MOST_OPERATIONS = 1000
 _LONGEST_PATH = 1000
 _TOKEN = re.compile(
-    r"""\s*(?: (?P<string>'(?:[^'\\]|\\.)*') | (?P<number>\d+(?:\.\d+)?) | (?P<name>[A-Za-z_][A-Za-z0-9_]*|`[^`]+`)
+    r"""\s*(?: (?P<string>'(?:[^'\\]++|\\.)*+') | (?P<number>\d+(?:\.\d+)?) | (?P<name>[A-Za-z_][A-Za-z0-9_]*|`[^`]+`)
     | (?P<symbol>[.()\[\]=]) )""",
     re.VERBOSE,
 )

@@ -19,7 +19,7 @@ _MOST_LEVELS = 20  # of parentheses and brackets
 _SPACES = re.compile(r"\s*")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_\-:]*")
 _WORD = re.compile(r"[A-Za-z]+")
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+_STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"')
 _TOKEN = re.compile(r'[^\s)\]"][^\s)\]]*')
 _NEGATION = re.compile(r"not\s*\(")
 
