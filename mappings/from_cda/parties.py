@@ -225,6 +225,9 @@ def recipient_party(reading: Reading, recipient: Recipient, path: str) -> Resour
 
 # --- relatives ------------------------------------------------------------------------------------------------------
 
+_ROLES = {"NOK": "QUAL"}
+"""Codes of TRE_R260 that are not spelt as the relatedEntity/@classCode: the *personne de confiance*."""
+
 
 def relative(reading: Reading, entity: RelatedEntity, path: str) -> Resource:
     """The Reference to a RelatedPerson; the same relative in several roles is one resource with all of them."""
@@ -241,7 +244,7 @@ def relative(reading: Reading, entity: RelatedEntity, path: str) -> Resource:
     reference = reading.add("RelatedPerson", (repr(replace(entity, class_code="")),), elements)
     roles = reading.resource(reference).setdefault("relationship", [])
     if entity.class_code.strip():
-        role = concept(Code(entity.class_code, ROLE_CLASS))
+        role = concept(Code(_ROLES.get(entity.class_code, entity.class_code), ROLE_CLASS))
         if role not in roles:
             roles.insert(len(roles) - bool(kinship in roles), role)
     if kinship and kinship not in roles:

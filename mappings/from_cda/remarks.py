@@ -14,7 +14,7 @@ from relais.mappings.from_cda.narrative import first_words, words
 from relais.mappings.from_cda.reading import Reading
 from relais.mappings.terminology import LEGAL_PROTECTION
 from relais.mappings.to_cda.actions import STATUS
-from relais.mappings.to_cda.goals import ACHIEVEMENTS, CATEGORY, PRIORITIES, START, STATUS_REASON
+from relais.mappings.to_cda.goals import ACHIEVEMENTS, CATEGORY, PRIORITIES, START, STATUS_DATE, STATUS_REASON
 from relais.mappings.to_cda.problems import SEVERITY, SITE, STAGE
 from relais.mappings.to_cda.prose import french_date, french_period
 from relais.mappings.to_cda.social import NOTE
@@ -26,6 +26,7 @@ MEASURE = "Mesure de protection : "
 REASON, ACHIEVEMENT = " – motif : ", "Atteinte de l'objectif : "
 THE_PERSON = "la personne"
 
+_DAY = re.compile(r"(?:(?:\d\d/)?\d\d/)?\d{4}", re.ASCII)
 _PARENTHESES = re.compile(r"\((.+)\)", re.DOTALL)
 
 
@@ -43,7 +44,7 @@ def problem_remarks(reading: Reading, problem: Statement) -> Resource:
 
 
 def goal_remarks(reading: Reading, entry: Statement, subject: Resource) -> Resource:
-    """What the lines under the goal say: priority, who wants it, category, reason of the status, start in words."""
+    """What the lines under the goal say: priority, who wants it, category, status since when and why, start."""
     found: Resource = {}
     dated = entry.time is not None and (entry.time.low or entry.time.value)
     for line in _beside_value(reading, entry).splitlines():
@@ -57,6 +58,8 @@ def goal_remarks(reading: Reading, entry: Statement, subject: Resource) -> Resou
             found["category"] = [{"text": line.removeprefix(CATEGORY)}]
         elif line.startswith(STATUS_REASON):
             found["statusReason"] = line.removeprefix(STATUS_REASON)
+        elif line.startswith(STATUS_DATE) and (day := _DAY.fullmatch(line.removeprefix(STATUS_DATE))):
+            found["statusDate"] = "-".join(reversed(day[0].split("/")))
         elif line.startswith(START) and not dated:
             found["startCodeableConcept"] = {"text": line.removeprefix(START)}
     return found

@@ -142,6 +142,8 @@ def forms(path: str, value: str) -> list[str]:
         return [{"H": "home", "HP": "home", "WP": "work", "MC": "mobile", "DIR": "work"}.get(value, value)]
     if field == "extension":
         return [value, value[1:]]  # without its type digit
+    if path.endswith("related.class_code"):
+        return [{"NOK": "QUAL"}.get(value, value)]  # the personne de confiance, as TRE_R260 spells it
     if path.endswith("gender.code"):
         return ["male", "female", "unknown"]
     return [value, value.upper(), value.lower(), value.casefold()]
@@ -694,7 +696,7 @@ def test_relatives() -> None:
     found = ResourceSet.of_bundle(result.bundle)
     (sister,) = found.of_type("RelatedPerson")
     codes = [one["coding"][0]["code"] for one in sister["relationship"]]
-    assert codes == ["ECON", "NOK", "SIS"]
+    assert codes == ["ECON", "QUAL", "SIS"]
     informants = [
         found.resolve(parts(one)["party"]) or {}
         for one in extensions.extensions(composition(result), extensions.INFORMANT)

@@ -18,7 +18,7 @@ from relais.mappings.resources import ResourceSet
 from relais.mappings.to_cda import convert
 from relais.profiles import structure
 from support.comparison import Tolerance, differences, untolerated
-from support.plans import EMISSION, INS_TEST, IPP, PLAN_NUMBERS, PLANS, bundles
+from support.plans import EMISSION, INS_TEST, IPP, PLAN_NUMBERS, PLANS, bundles, minimal_plan
 
 Resource = dict[str, Any]
 
@@ -240,8 +240,8 @@ def test_relatives(full: Resource) -> None:
             for one in resources(bundle, "RelatedPerson")
         ]
 
-    assert known(full) == [("NESSI", {"ECON", "NOK", "SIS"}), ("DUPONT", {"CON", "FRND"})]
-    assert known(PLANS["full"]) == [("NESSI", {"ECON", "NOK", "SIS"}), ("DUPONT", {"FRND"})]
+    assert known(full) == [("NESSI", {"ECON", "QUAL", "SIS"}), ("DUPONT", {"CON", "FRND"})]
+    assert known(PLANS["full"]) == [("NESSI", {"ECON", "QUAL", "SIS"}), ("DUPONT", {"FRND"})]
 
 
 def test_professionals_and_structures(full: Resource) -> None:
@@ -290,6 +290,14 @@ def test_status_of_goals() -> None:
         for one in resources(imported(PLANS["every-goal-status"]), "Goal")
     }
     assert after == {text: lossy.get(status, status) for text, status in statuses.items()}
+
+
+@pytest.mark.parametrize("day", ["2026-01-20", "2026-01", "2026"])
+def test_since_when_a_goal_has_its_status(day: str) -> None:
+    plan = minimal_plan()
+    plan["goal-1"]["statusDate"] = day
+    (goal,) = resources(imported(plan.bundle()), "Goal")
+    assert goal["statusDate"] == day
 
 
 def test_what_was_not_reached_and_why() -> None:

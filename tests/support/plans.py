@@ -320,7 +320,7 @@ def _full_team(plan: Plan) -> None:
     pharmacy = plan.organization("pharmacy", "Pharmacie des Tilleuls", None, "SA33")
     pharmacist = plan.practitioner("pharmacist", "MARTIN", "Jean", "10100000035", ("21", "A"), pharmacy)
     sister = plan.relative(
-        "sister", "NESSI", "Sophie", concept(R260, "ECON"), concept(R260, "NOK"), concept(R216, "SIS")
+        "sister", "NESSI", "Sophie", concept(R260, "ECON"), concept(R260, "QUAL"), concept(R216, "SIS")
     )
     plan["sister"]["telecom"] = [{"system": "phone", "value": "06.47.15.01.00", "use": "mobile"}]
     plan.relative("friend", "DUPONT", "François", concept(R216, "FRND"))
@@ -731,7 +731,7 @@ def _relatives(plan: Plan) -> None:
     plan.relative("daughter", "SAULE", "Agathe", concept(R260, "CAREGIVER"), concept(R216, "DAUC"))
     plan.relative("cousin", "SAULE", "Rémi", concept(v2, "N"), concept(R216, "COUSN"))
     plan.relative("in-law", "SAULE", "Inès", concept(v2, "C"), concept(R216, "DAUINLAW"))
-    plan.relative("spouse", "SAULE", "Yves", concept(R260, "NOK"), concept(R216, "SPS"))
+    plan.relative("spouse", "SAULE", "Yves", concept(R260, "QUAL"), concept(R216, "SPS"))
     plan.relative("former", "SAULE", "Denis", concept(R260, "CON"), active=False)
     plan["patient"]["contact"] = [
         {"relationship": [concept(R260, "ECON"), concept(R216, "NBOR")], "name": {"text": "Mme Voisine"}}
