@@ -135,23 +135,46 @@ def settings_() -> None:
 @click.option("--https-port", type=int, default=2443, show_default=True)
 @click.option("--imap-port", type=int, default=2143, show_default=True)
 @click.option("--mllp-port", type=int, default=2575, show_default=True)
+@click.option("--fault", "faults", multiple=True, help="Fault to play until it is changed: dmp=slow, hl7v2=drop…")
 @_json_option
-def sandbox(folder: Path, smtp_port: int, https_port: int, imap_port: int, mllp_port: int, as_json: bool) -> None:
+def sandbox(
+    folder: Path,
+    smtp_port: int,
+    https_port: int,
+    imap_port: int,
+    mllp_port: int,
+    faults: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Play an MSSanté operator, a DMP and an HL7 v2 platform that check what they receive.
 
-    Prints the settings that lead there, as a settings file (RELAIS_CONFIG) has them.
+    Prints the settings that lead there, as a settings file (RELAIS_CONFIG) has them. `relais sandbox-fault` changes the
+    faults while it runs.
     """
     from relais.server.sandbox import Sandbox
 
     stop, folder = _stop_event(), folder.resolve()
     with Sandbox(
-        folder, smtp_port=smtp_port, https_port=https_port, imap_port=imap_port, mllp_port=mllp_port
+        folder, smtp_port=smtp_port, https_port=https_port, imap_port=imap_port, mllp_port=mllp_port, faults=faults
     ) as counterparts:
         found = {"folder": str(folder), **counterparts.settings}
         lines = [f"{name} = {json.dumps(value)}" for name, value in counterparts.settings.items()]
         _answer(found, "\n".join([f"# what they receive is in {folder}", *lines]), as_json)
         sys.stdout.flush()
         stop.wait()
+
+
+@main.command("sandbox-fault")
+@click.argument("faults", nargs=-1, required=True)
+@click.option("--folder", type=click.Path(path_type=Path), default=Path("sandbox"), show_default=True)
+@_json_option
+def sandbox_fault(faults: tuple[str, ...], folder: Path, as_json: bool) -> None:
+    """Change the faults that a running sandbox plays: dmp=slow, hl7v2=none…"""
+    from relais.server.sandbox import switch_faults
+
+    standing = switch_faults(folder, faults)
+    text = ", ".join(f"{counterpart}={fault}" for counterpart, fault in standing.items())
+    _answer({"faults": standing}, text or "no fault is played", as_json)
 
 
 @main.command()

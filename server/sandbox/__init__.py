@@ -6,8 +6,8 @@ production imports this package; it needs the extra `relais[sandbox]`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,8 @@ class Sandbox:
     """The counterparts, in threads of this process, from `start` to `stop` or inside a `with` block.
 
     `folder` keeps what they receive (`mail/`, `dmp/`, `hl7v2/`) and `ca.pem`, the authority to trust. A port 0 is
-    a free one, known once started. Raises RelaisError when the extra is not installed.
+    a free one, known once started. `faults` (`dmp=slow`) are played until `switch_faults` changes them. Raises
+    RelaisError when the extra is not installed, or for a fault that there is not.
     """
 
     def __init__(
@@ -35,18 +36,15 @@ class Sandbox:
         https_port: int = 0,
         mllp_port: int = 0,
         imap_port: int = 0,
+        faults: Iterable[str] = (),
     ) -> None:
-        try:
+        with _needing_the_extra():
             from relais.server.sandbox.authority import Authority
             from relais.server.sandbox.hl7v2_platform import Hl7v2Platform
             from relais.server.sandbox.imap_server import ImapServer
             from relais.server.sandbox.mail_server import MailServer
+            from relais.server.sandbox.switches import Switches
             from relais.server.sandbox.xds_server import XdsServer
-        except ModuleNotFoundError as error:
-            if error.name is None or error.name.partition(".")[0] not in ("aiosmtpd", "hl7", "trustme"):
-                raise
-            message = f'the sandbox needs {error.name}: pip install "relais[sandbox]"'
-            raise RelaisError(Issue("fatal", "not-supported", message, rule="relais[sandbox]")) from error
         folder.mkdir(parents=True, exist_ok=True)
         authority = Authority(folder, host)
         context = authority.server_context()
@@ -61,6 +59,13 @@ class Sandbox:
         self._dmp_certificate = authority.client_certificate("dmp-client")
         self._dmp_signing_certificate = authority.signing_certificate("dmp-signing")
         self.hl7v2 = Hl7v2Platform(folder / "hl7v2", context, host=host, port=mllp_port)
+        switches = Switches(folder)
+        switches.set(faults, anew=True)
+        switches.lead("dmp", self.dmp.faults)
+        switches.lead("dmp-registry", self.dmp.registry_faults)
+        switches.lead("smtp", self.mail.faults)
+        switches.lead("imap", self.imap.faults)
+        switches.lead("hl7v2", self.hl7v2.faults)
 
     @property
     def smtp_port(self) -> int:
@@ -132,3 +137,27 @@ class Sandbox:
     def platform_messages(self) -> list[PlatformMessage]:
         """HL7 v2 messages taken by the platform, oldest first."""
         return self.hl7v2.messages()
+
+
+def switch_faults(folder: Path, asked: Iterable[str]) -> dict[str, str]:
+    """Change the faults (`dmp=slow`, `dmp=none`) of the sandbox of that folder, of any process; those that stand.
+
+    Raises RelaisError when there is no such sandbox, fault or extra.
+    """
+    with _needing_the_extra():
+        from relais.server.sandbox.switches import FILE, Switches
+    if not (folder / FILE).is_file():
+        raise RelaisError(Issue("fatal", "not-found", f"no sandbox was started in {folder}", "folder", "sandbox fault"))
+    return Switches(folder).set(asked)
+
+
+@contextmanager
+def _needing_the_extra() -> Iterator[None]:
+    """Imports of the counterparts: say what to install when they fail."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in ("aiosmtpd", "hl7", "trustme"):
+            raise
+        message = f'the sandbox needs {error.name}: pip install "relais[sandbox]"'
+        raise RelaisError(Issue("fatal", "not-supported", message, rule="relais[sandbox]")) from error

@@ -14,6 +14,7 @@ import re
 import select
 import socket
 import ssl
+import time
 from collections.abc import Callable, Iterable
 
 from relais.cda.errors import Issue, RelaisError
@@ -26,6 +27,8 @@ _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|\((?:[^()"]|"[^"]*")*\)|[^\s()]+')
 _CAPABILITIES = "IMAP4rev1 IDLE MOVE UIDPLUS SASL-IR"
 _GLANCE = 0.2
 _MOST_CONNECTIONS = 1_000
+_SECOND = "$Second"  # the flag of what TWICE has added: it is not doubled again
+SLOWNESS = 1.0
 
 
 class ImapFault(enum.Enum):
@@ -35,6 +38,8 @@ class ImapFault(enum.Enum):
     CUT_AFTER_MOVE = "the messages are moved, the connection is cut before the answer"
     REFUSE_LOGIN = "the login is refused"
     TWICE = "the message that is fetched comes a second time, as another one"
+    SLOW = "messages come after `SLOWNESS` seconds"
+    NONSENSE = "an answer that is not IMAP instead of the message"
 
 
 class ImapServer:
@@ -125,6 +130,8 @@ class _Session:
         if name == "UID":
             sub, _, arguments = arguments.partition(" ")
             name = f"UID_{sub.upper()}"
+        if name == "UID_FETCH" and self._service.faults.take(ImapFault.SLOW):
+            time.sleep(SLOWNESS)
         try:
             answer = self._execute(name, tag, arguments)
         except _RefusedError as refused:
@@ -264,12 +271,15 @@ class _Session:
         head = message.content.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
         data = message.content if name == "BODY.PEEK[]" else head
         literal = b"%b {%d}\r\n%b" % (name.replace(".PEEK", "").encode(), len(data), data)
-        fault = self._service.faults.take(ImapFault.CUT_IN_FETCH, ImapFault.TWICE)
+        fault = self._service.faults.take(ImapFault.CUT_IN_FETCH, ImapFault.TWICE, ImapFault.NONSENSE)
         if fault is ImapFault.CUT_IN_FETCH:
             self._send(b"* 1 FETCH (UID %d %b" % (message.uid, literal[: len(literal) // 2]))
             self._cut()
-        elif fault is ImapFault.TWICE:
-            self._selected().add(message.content)
+        elif fault is ImapFault.NONSENSE:
+            self._say("HTTP/1.1 200 OK")
+            self._cut()
+        elif fault is ImapFault.TWICE and _SECOND not in message.flags:
+            self._selected().add(message.content, {_SECOND})
         return literal
 
     def _do_uid_store(self, _tag: str, arguments: str) -> str:
