@@ -39,7 +39,8 @@ class Shipment:
     `follows`: the receiver has, or may have, a version that a document which replaces one takes the place of. `secret`:
     the DMP is to keep the access from the legal representatives of a minor. `visibility_only`: the document says what
     the version before it said, and is hidden from others. `as_before`: nobody said from whom it is to be hidden, so
-    what was hidden by hand where it lies stays hidden.
+    what was hidden by hand where it lies stays hidden. `dmp_is_fed`: Relais brings the document to the DMP itself, so
+    no platform is asked to.
     """
 
     document: bytes
@@ -53,6 +54,7 @@ class Shipment:
     secret: bool = False
     visibility_only: bool = False
     as_before: bool = False
+    dmp_is_fed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

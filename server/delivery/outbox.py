@@ -114,7 +114,7 @@ class Consignment:
     """What is fixed when an order is accepted and the same on every attempt (see `channel.Shipment`).
 
     `looked_up_for` is the carrier (`Type/[id]`) in whose care team the mailbox was found; empty where it was named.
-    `secret`, `visibility_only` and `as_before` as there.
+    `secret`, `visibility_only`, `as_before` and `dmp_is_fed` as there.
     """
 
     submission: Submission
@@ -126,6 +126,7 @@ class Consignment:
     secret: bool = False
     visibility_only: bool = False
     as_before: bool = False
+    dmp_is_fed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

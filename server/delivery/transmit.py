@@ -354,7 +354,8 @@ def _place(
         raise RelaisError(dict.fromkeys(issues))
     boxes = _reached(transaction, document) if wanted.intent == "withdraw" else tuple(mailboxes)
     annulled = _annulled(transaction, document)
-    maker = _Maker(document, model, wanted, settings, now, annulled, mailboxes, source.shown_anew)
+    dmp_is_fed = "dmp" in wanted.channels or bool(outbox.sent(transaction.connection, document.lineage, "dmp"))
+    maker = _Maker(document, model, wanted, settings, now, annulled, mailboxes, source.shown_anew, dmp_is_fed)
     receivers = list(_receivers(wanted, boxes))
     consignments = [(channel, key, maker.consignment(channel, boxes)) for channel, key, boxes in receivers]
     order = Order(
@@ -516,6 +517,7 @@ class _Maker:
     annulled: Mapping[str, str]  # Message-ID of the former version, by mailbox
     looked_up: Mapping[str, str]  # the carrier in whose care team, by mailbox
     shown_anew: frozenset[str]  # channels to which only the visibility changes
+    dmp_is_fed: bool  # by Relais: the platform is not asked to do so again
 
     def consignment(self, channel: str, mailboxes: tuple[str, ...]) -> Consignment:
         """What one receiver is sent. Raises RelaisError for what the HL7 v2 volet does not let a message say."""
@@ -550,6 +552,7 @@ class _Maker:
             secret=bool(self.wanted.secret) and channel in ("dmp", "hl7v2"),
             visibility_only=channel in self.shown_anew,
             as_before=self.wanted.as_before,
+            dmp_is_fed=self.dmp_is_fed,
         )
         return self._as_platform_answers(made) if channel == "hl7v2" else made
 
@@ -598,6 +601,7 @@ class _Maker:
             made.acknowledgements,
             secret=made.secret,
             visibility_only=made.visibility_only,
+            dmp_is_fed=made.dmp_is_fed,
         )
         return hl7v2.order_of(shipment, self.model, self.settings)
 

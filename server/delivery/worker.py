@@ -369,6 +369,7 @@ def _shipment(leased: Leased, document: IssuedDocument) -> Shipment:
         consignment.secret,
         consignment.visibility_only,
         consignment.as_before,
+        consignment.dmp_is_fed,
     )
 
 

@@ -195,7 +195,8 @@ def test_without_a_qualified_ins_there_is_no_mailbox_of_the_patient(office: Offi
 
 def test_what_is_hidden_from_whom_stands_in_the_metadata(office: Office) -> None:
     plan = office.post(PLANS["full"], "CarePlan")
-    office.order(plan, "hl7v2", "dmp", hideFrom=["patient", "representatives"], acknowledgement="reception")
+    hidden = ["patient", "representatives"]
+    office.order(plan, "hl7v2", "dmp", recipient=DOCTOR, hideFrom=hidden, acknowledgement="reception")
     office.work()
     for name in ("dmp", "hl7v2"):
         shipment = office.channels[name].taken[0]
@@ -240,6 +241,19 @@ def test_a_platform_is_asked_to_feed_the_dmp_with_what_the_dmp_takes(office: Off
     office.work()
     orders = [order_of(sent, read(sent.document).document, office.settings) for sent in office.channels["hl7v2"].taken]
     assert [order.flags.to_dmp for order in orders] == [True, False]
+
+
+def test_a_platform_is_not_asked_to_feed_the_dmp_with_what_relais_brings_there(office: Office) -> None:
+    plan = office.post(PLANS["full"], "CarePlan")
+    office.order(plan, "dmp", "hl7v2", recipient=DOCTOR)
+    office.work()
+    office.change(plan, title="Un autre titre")
+    office.order(plan, "hl7v2", recipient=DOCTOR)
+    office.work()
+    office.order(plan, "hl7v2", intent="withdraw")
+    office.work()
+    orders = [order_of(sent, read(sent.document).document, office.settings) for sent in office.channels["hl7v2"].taken]
+    assert [order.flags.to_dmp for order in orders] == [False, False, False]
 
 
 RESPONSIBLE = {"responsible_rpps": "10101234564", "responsible_family": "ROUX", "responsible_given": "Ines"}

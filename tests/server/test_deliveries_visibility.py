@@ -144,11 +144,18 @@ def test_a_secret_connection_goes_with_every_version_until_it_is_called_off(offi
     office.work()
     for name in ("dmp", "hl7v2"):
         assert [sent.secret for sent in office.channels[name].taken] == [True, True, True]
-    assert all(flags(office, sent)[1].secret_connection for sent in office.channels["hl7v2"].taken)
+    assert not any(flags(office, sent)[1].secret_connection for sent in office.channels["hl7v2"].taken)
     office.change(plan, title="Encore un autre titre")
     office.order(plan, "dmp", secretConnection=False)
     office.work()
     assert not office.channels["dmp"].taken[-1].secret
+
+
+def test_a_platform_that_feeds_the_dmp_is_told_of_a_secret_connection(office: Office) -> None:
+    office.order(of_a_minor(office), "hl7v2", secretConnection=True, hideFrom="representatives")
+    office.work()
+    [told] = [flags(office, sent)[1] for sent in office.channels["hl7v2"].taken]
+    assert told.secret_connection and told.to_dmp
 
 
 @pytest.mark.parametrize(
