@@ -124,20 +124,29 @@ def listen_hl7v2(repository: Repository, settings: Settings, stop: threading.Eve
         stop.wait()
 
 
-def _listening_context(settings: Settings) -> ssl.SSLContext | None:
-    if not settings.hl7v2_listen_certificate:
-        if settings.hl7v2_listen_ca_file:
-            message = "client certificates can only be demanded under TLS"
-            raise RelaisError(Issue("fatal", "required", message, "hl7v2_listen_certificate", "TLS"))
+_LISTENING = ("hl7v2_listen_certificate", "hl7v2_listen_ca_file", "hl7v2_listen_crl_file")
+
+
+def _listening_context(settings: Settings) -> Callable[[], ssl.SSLContext] | None:
+    """What makes the TLS of each connection, tried once. Raises RelaisError."""
+    certificate, ca_file, crl_file = files = [getattr(settings, name) for name in _LISTENING]
+    if ca_file and not certificate:
+        message = "client certificates can only be demanded under TLS"
+        raise RelaisError(Issue("fatal", "required", message, "hl7v2_listen_certificate", "TLS"))
+    if crl_file and not ca_file:
+        message = "revocation lists are for client certificates, which are not demanded"
+        raise RelaisError(Issue("fatal", "required", message, "hl7v2_listen_ca_file", "TLS"))
+    if not certificate:
         return None
-    for name in ("hl7v2_listen_certificate", "hl7v2_listen_ca_file"):
-        if (path := getattr(settings, name)) and not Path(path).is_file():
+    for name, path in zip(_LISTENING, files, strict=True):
+        if path and not Path(path).is_file():
             raise RelaisError(Issue("fatal", "not-found", "no such file", name, "TLS"))
     try:
-        return tls.server_context(settings.hl7v2_listen_certificate, settings.hl7v2_listen_ca_file)
+        tls.server_context(certificate, ca_file, crl_file)
     except OSError as error:
-        message = "the certificate, its key or the authorities cannot be used"
+        message = "the certificate, its key, the authorities or the revocation lists cannot be used"
         raise RelaisError(Issue("fatal", "invalid", message, "hl7v2_listen_certificate", "TLS")) from error
+    return lambda: tls.server_context(certificate, ca_file, crl_file)
 
 
 def take_document(received: Received) -> Filing:

@@ -296,6 +296,13 @@ class Settings:
     hl7v2_listen_ca_file: str = field(
         default="", metadata={"doc": "PEM of the authorities whose client certificates that port demands; empty: none."}
     )
+    hl7v2_listen_crl_file: str = field(
+        default="",
+        metadata={
+            "doc": "PEM of the revocation lists of those authorities, of every one of the chain; empty: not asked. A"
+            " list that is missing or out of date stops everything."
+        },
+    )
     hl7v2_listen_timeout: float = field(
         default=60.0, metadata={"doc": "Longest silence of a sender, and longest time for one message."}
     )

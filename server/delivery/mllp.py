@@ -235,6 +235,8 @@ Handler = Callable[[Received], bytes | None]
 class MllpServer:
     """Listens at `host`:`port` from `start` to `stop`, or inside a `with` block; a thread for each connection.
 
+    `context` makes the TLS of each connection.
+
     A connection silent for `timeout` seconds is closed, also when what it says is no message, or when a message takes
     longer than MESSAGE times that; so is one whose handler fails, without an answer. Those beyond `max_connections` are
     closed at once, and so is one whose message would make all messages under way longer than `memory` together.
@@ -247,7 +249,7 @@ class MllpServer:
         host: str = "127.0.0.1",
         port: int = 0,
         timeout: float = 60.0,
-        context: ssl.SSLContext | None = None,
+        context: Callable[[], ssl.SSLContext] | None = None,
         max_size: int = MAX_SIZE,
         max_connections: int = 1_000,
         memory: int = MEMORY,

@@ -30,10 +30,13 @@ class SocketServer(socketserver.ThreadingTCPServer):
         self,
         address: tuple[str, int],
         serve: Callable[[socket.socket], None],
-        context: ssl.SSLContext | None,
+        context: Callable[[], ssl.SSLContext] | None,
         max_connections: int,
     ) -> None:
-        """`serve` is given each connection, before the TLS handshake where there is a `context`. Raises OSError."""
+        """`serve` is given each connection, before the TLS handshake where there is a `context`. Raises OSError.
+
+        `context` makes the TLS of each connection; one for which it raises OSError is closed.
+        """
         self._max_connections = max_connections
         self._serve = serve
         self._context = context
@@ -75,13 +78,22 @@ class SocketServer(socketserver.ThreadingTCPServer):
         connection, address = super().get_request()
         try:
             if self._context is not None:
-                connection = self._context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+                context = self._tls(self._context)
+                connection = context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
         except BaseException:
             connection.close()
             raise
         with self._lock:
             self._open[connection] = connection
         return connection, address
+
+    @staticmethod
+    def _tls(context: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+        try:
+            return context()
+        except OSError as error:
+            log.error("certificates or revocation lists cannot be used, a connection is closed: %s", described(error))
+            raise
 
     def verify_request(self, request: object, client_address: object) -> bool:
         """Whether there is room for another connection."""

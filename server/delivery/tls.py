@@ -6,6 +6,7 @@ been said then but the greeting of the protocol. Files are read for each connect
 
 from __future__ import annotations
 
+import functools
 import ssl
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +24,7 @@ Peer = Literal["mss", "hl7v2", "mhd"]
 LONGEST = 300.0
 """Seconds after which a connection that is kept is replaced by a new one, which looks at the certificates again."""
 
+_File = tuple[str, tuple[int, ...]]  # path and stamp
 _LOCKED = ""  # instead of asking a terminal for the pass phrase of a key: that key cannot be used
 _UNREADABLE = "cannot be used: PEM with our certificate first, then its chain, and its key, which is not locked"
 _REASONS = {  # X509_V_ERR_* of OpenSSL
@@ -63,18 +65,35 @@ def client_context(settings: Settings, peer: Peer) -> ssl.SSLContext:
 _FILES = ("ca_file", "certificate", "crl_file")
 
 
-def server_context(certificate: str, ca_file: str) -> ssl.SSLContext:
-    """What a listener takes connections with; clients show a certificate of `ca_file` where one is named.
+def server_context(certificate: str, ca_file: str, crl_file: str) -> ssl.SSLContext:
+    """What a listener takes a connection with, made anew when a file was renewed.
 
+    Clients show a certificate of `ca_file` where one is named, which is on no list of `crl_file` where that is named.
     Raises OSError (which ssl.SSLError is) when a file cannot be used.
     """
+    return _server_context(*((path, _stamp(path)) for path in (certificate, ca_file, crl_file)))
+
+
+@functools.lru_cache(maxsize=8)
+def _server_context(certificate: _File, ca_file: _File, crl_file: _File) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(certificate, password=_LOCKED)
-    if ca_file:
-        context.load_verify_locations(ca_file)
+    context.load_cert_chain(certificate[0], password=_LOCKED)
+    if ca_file[0]:
+        context.load_verify_locations(ca_file[0])
         context.verify_mode = ssl.CERT_REQUIRED
+    if crl_file[0]:
+        context.load_verify_locations(crl_file[0])
+        context.verify_flags |= ssl.VerifyFlags.VERIFY_CRL_CHECK_CHAIN
     return context
+
+
+def _stamp(path: str) -> tuple[int, ...]:
+    """What changes with a file. Raises OSError when there is none."""
+    if not path:
+        return ()
+    found = Path(path).stat()
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def failure(error: ssl.SSLError, peer: str, name: str) -> DeliveryError | None:

@@ -102,7 +102,8 @@ class Hl7v2Platform:
         self._policy = policy or Policy(ins_environment="test")
         self._lock = threading.Lock()
         self._stopping = threading.Event()
-        self._server = MllpServer(self._handle, host=host, port=port, context=context, max_size=max_message)
+        tls = None if context is None else lambda: context
+        self._server = MllpServer(self._handle, host=host, port=port, context=tls, max_size=max_message)
         for place in (self._taken, self._refused):
             place.mkdir(parents=True, exist_ok=True)
 

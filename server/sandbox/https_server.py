@@ -71,7 +71,7 @@ class HttpsServer:
     def start(self) -> None:
         """Listen; a port 0 becomes a free one, kept for later starts. Raises RelaisError when it cannot."""
         try:
-            self._server = SocketServer((self.host, self.port), self._serve, self._context, _MOST_CONNECTIONS)
+            self._server = SocketServer((self.host, self.port), self._serve, lambda: self._context, _MOST_CONNECTIONS)
         except OSError as error:
             message = f"cannot listen on {self.host}:{self.port}: {error.strerror}"
             raise RelaisError(Issue("fatal", "conflict", message, rule="sandbox")) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
+from cryptography import x509
 from sqlalchemy import update
 
 from relais.cda.errors import RelaisError
@@ -34,6 +37,7 @@ from relais.server.sandbox.hl7v2_platform import Hl7v2Platform
 from relais.server.search import search
 from relais.server.settings import Settings
 from relais.server.store import Store
+from support.certificates import revocation_list
 from support.documents import small_document
 from support.hl7v2 import NURSE as HL7_NURSE
 from support.hl7v2 import message, order, to_both
@@ -304,10 +308,50 @@ def _wait_for(port: int) -> None:
             return
 
 
+def test_a_client_that_was_revoked_is_refused_from_then_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    authority = trustme.CA()
+    client = authority.issue_cert("client.example")
+    files = {name: tmp_path / f"{name}.pem" for name in ("certificate", "ca_file", "crl_file")}
+    files["certificate"].write_bytes(authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.bytes())
+    authority.cert_pem.write_to_path(files["ca_file"])
+    files["crl_file"].write_bytes(revocation_list(authority))
+    store = Store.open(f"sqlite:///{tmp_path / 'store.sqlite'}")
+    office = Office(store, **{f"hl7v2_listen_{name}": str(path) for name, path in files.items()})
+    context = ssl.create_default_context(cafile=str(files["ca_file"]))
+    client.configure_cert(context)
+
+    def said() -> str:
+        with MllpClient(office.server.host, office.server.port, timeout=20, context=lambda: context) as sender:
+            return read_acknowledgement(sender.exchange(message(order()), lambda _: True)).code
+
+    with office.server:
+        assert said() == "AA"
+        certificate = x509.load_pem_x509_certificate(client.cert_chain_pems[0].bytes())
+        files["crl_file"].write_bytes(revocation_list(authority, certificate))
+        with pytest.raises(OSError):
+            said()
+        files["crl_file"].write_text("-----BEGIN X509 CRL-----")
+        with pytest.raises(OSError):
+            said()
+        assert "a connection is closed" in caplog.text
+        files["crl_file"].write_bytes(revocation_list(authority))
+        renewed = authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.bytes()
+        files["certificate"].write_bytes(renewed)
+        assert said() == "AA"
+        with (
+            socket.create_connection((office.server.host, office.server.port), timeout=20) as raw,
+            context.wrap_socket(raw, server_hostname="127.0.0.1") as connection,
+        ):
+            shown = x509.load_der_x509_certificate(connection.getpeercert(binary_form=True) or b"")
+        assert shown == x509.load_pem_x509_certificates(renewed)[0]
+    store.close()
+
+
 @pytest.mark.parametrize(
     ("changes", "path"),
     [
         ({"hl7v2_listen_ca_file": "x.pem"}, "hl7v2_listen_certificate"),
+        ({"hl7v2_listen_certificate": __file__, "hl7v2_listen_crl_file": "x.pem"}, "hl7v2_listen_ca_file"),
         ({"hl7v2_listen_certificate": "absent.pem"}, "hl7v2_listen_certificate"),
         ({"hl7v2_listen_certificate": __file__}, "hl7v2_listen_certificate"),
     ],

@@ -412,6 +412,10 @@ def server_context(authority: trustme.CA, host: str = "127.0.0.1") -> ssl.SSLCon
     return context
 
 
+def always(context: ssl.SSLContext) -> Callable[[], ssl.SSLContext]:
+    return lambda: context
+
+
 def client_context(authority: trustme.CA) -> ssl.SSLContext:
     context = ssl.create_default_context()
     authority.configure_trust(context)
@@ -421,7 +425,7 @@ def client_context(authority: trustme.CA) -> ssl.SSLContext:
 def test_tls_exchange(authority: trustme.CA) -> None:
     message = b"x" * 3_000_000
     with (
-        MllpServer(echo, context=server_context(authority)) as server,
+        MllpServer(echo, context=always(server_context(authority))) as server,
         client(server, timeout=5, context=lambda: client_context(authority)) as sender,
     ):
         assert sender.exchange(message, anything) == b"whole:" + message
@@ -438,7 +442,7 @@ def test_tls_refuses_what_it_does_not_trust(authority: trustme.CA, host: str) ->
 
     trusted = trustme.CA() if host == "127.0.0.1" else authority
     with (
-        MllpServer(listen, context=server_context(authority, host)) as server,
+        MllpServer(listen, context=always(server_context(authority, host))) as server,
         client(server, timeout=5, context=lambda: client_context(trusted)) as sender,
         pytest.raises(ssl.SSLCertVerificationError),
     ):
@@ -450,7 +454,7 @@ def test_tls_asks_for_a_client_certificate(authority: trustme.CA, tmp_path: Path
     strict = server_context(authority)
     strict.verify_mode = ssl.CERT_REQUIRED
     authority.configure_trust(strict)
-    with MllpServer(echo, context=strict) as server:
+    with MllpServer(echo, context=always(strict)) as server:
         with client(server, timeout=5, context=lambda: client_context(authority)) as sender, pytest.raises(OSError):
             sender.exchange(MESSAGE, anything)
         known = client_context(authority)
@@ -461,7 +465,7 @@ def test_tls_asks_for_a_client_certificate(authority: trustme.CA, tmp_path: Path
 
 def test_a_slow_handshake_stops_nobody(authority: trustme.CA) -> None:
     with (
-        MllpServer(echo, context=server_context(authority), timeout=30) as server,
+        MllpServer(echo, context=always(server_context(authority)), timeout=30) as server,
         socket.create_connection((server.host, server.port)),
         client(server, timeout=5, context=lambda: client_context(authority)) as sender,
     ):
