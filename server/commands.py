@@ -51,8 +51,10 @@ def settings(**overrides: object) -> Settings:
 
 def open_repository(settings: Settings) -> Repository:
     """The stored resources of the database that the settings name. Raises RelaisError when it cannot be used."""
-    Conformance.load(settings)  # what is written here is indexed as the facade does
-    return Repository(Store.open(settings.database_url), settings.fhir_base)
+    conformance = Conformance.load(settings)  # what is written here is indexed as the facade does
+    store = Store.open(settings.database_url)
+    conformance.settle(store)
+    return Repository(store, settings.fhir_base)
 
 
 # --- documents ------------------------------------------------------------------------------------------------

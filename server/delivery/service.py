@@ -31,10 +31,11 @@ _MAKERS: dict[str, Callable[[Settings], Channel]] = {
 
 def run(settings: Settings, check: Check, stop: threading.Event, *, lease: timedelta = LEASE) -> None:
     """Deliver until `stop` is set. Raises RelaisError when the store or a channel cannot be opened."""
-    Conformance.load(settings)  # Tasks are indexed as the facade does
+    conformance = Conformance.load(settings)  # Tasks are indexed as the facade does
     # A Task may name a plan that was deleted after it was sent: that must not hold deliveries up.
     repository = Repository(Store.open(settings.database_url), settings.fhir_base, check_references=False)
     try:
+        conformance.settle(repository.store)
         workers = [worker(repository, settings, check, lease=lease) for _ in range(max(1, settings.worker_threads))]
         others = [threading.Thread(target=one.run, args=(stop,), name="worker") for one in workers[1:]]
         for thread in others:

@@ -20,10 +20,11 @@ _waiting: set[str] = set()
 def settle(store: Store) -> list[str]:
     """Find out which declared parameters stored resources are not indexed by (`CareTeam.start`): they wait.
 
-    Asked once, after `declare` and before the process forks.
+    Asked once, after `declare` and before the process forks or writes; processes that start at once take turns.
     """
     wanted = _digests()
     with store.transaction() as transaction:
+        transaction.exclusively(_NAME)
         connection = transaction.connection
         known = _read(connection)
         empty = {name for name in wanted if not _has_resources(connection, name.partition(".")[0])}
@@ -53,6 +54,7 @@ def indexed(store: Store, resource_type: str | None) -> None:
     done = {name: mark for name, mark in wanted.items() if resource_type in (None, name.partition(".")[0])}
     if done:
         with store.transaction() as transaction:
+            transaction.exclusively(_NAME)
             _write(transaction.connection, _read(transaction.connection) | done)
             _waiting.difference_update(done)
 

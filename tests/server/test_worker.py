@@ -8,6 +8,7 @@ import re
 import threading
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -20,11 +21,12 @@ from alembic import command
 from alembic.config import Config
 from click.testing import CliRunner
 from cryptography.hazmat.primitives.serialization import pkcs7
-from sqlalchemy import text
+from sqlalchemy import delete, text
 
 from relais.cda.errors import Issue, RelaisError
 from relais.mappings.context import Resource
-from relais.server import cli
+from relais.server import cli, commands
+from relais.server.conformance import Conformance
 from relais.server.delivery import acknowledgements, circuits, evidence, ledger, outbox, redaction, service, wakeup
 from relais.server.delivery.channel import (
     DeliveryError,
@@ -37,9 +39,10 @@ from relais.server.delivery.channel import (
 from relais.server.delivery.https import LostAnswerError
 from relais.server.delivery.verdicts import Verdicts
 from relais.server.fhir.outcome import status_of
-from relais.server.search import parameters
+from relais.server.fhir.repository import Repository
+from relais.server.search import parameters, settle
 from relais.server.search.parameters import forget_declared
-from relais.server.store import Store, StoreError, migrations
+from relais.server.store import Store, StoreError, migrations, schema
 from relais.server.store.database import Database
 from support.orders import NOW, Office, settings_of, trouble
 from support.packages import search_parameter, write
@@ -685,6 +688,49 @@ def test_what_is_written_of_orders_is_indexed_as_the_facade_does(tmp_path: Path,
                 pass
         assert "told" in parameters("Task")
     finally:
+        forget_declared()
+
+
+@pytest.mark.parametrize("opening", ["worker", "order"])
+def test_what_a_process_stores_first_is_searched_by_from_then_on(
+    tmp_path: Path, store_url: str, opening: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path, "example.tasks", [search_parameter("told", "Task", "string", "Task.statusReason.text")])
+    settings = settings_of(
+        database_url=store_url, fhir_packages=str(tmp_path), dmp_url="", hl7v2_host="", mss_sender=""
+    )
+    forget_declared()
+    store = Store.open(store_url)
+    try:
+        if opening == "worker":
+            stopped = threading.Event()
+            stopped.set()
+            service.run(settings, lambda _content, _channel: [], stopped)
+        else:
+            commands.open_repository(settings).store.close()
+        with Repository(store, settings.fhir_base).transaction() as transaction:
+            transaction.create({"resourceType": "Task", "status": "ready", "intent": "order"})
+        Conformance.load(settings).settle(store)
+        assert "$reindex" not in caplog.text
+    finally:
+        store.close()
+        forget_declared()
+
+
+def test_processes_that_start_at_once_settle_alike(tmp_path: Path, store_url: str) -> None:
+    write(tmp_path, "example.tasks", [search_parameter("told", "Task", "string", "Task.statusReason.text")])
+    forget_declared()
+    stores = [Store.open(store_url) for _ in range(4)]
+    try:
+        Conformance.load(settings_of(database_url=store_url, fhir_packages=str(tmp_path)))
+        with ThreadPoolExecutor(len(stores)) as pool:
+            for _ in range(5):
+                assert list(pool.map(settle, stores)) == [[]] * len(stores)
+                with stores[0].transaction() as transaction:
+                    transaction.connection.execute(delete(schema.secret))
+    finally:
+        for store in stores:
+            store.close()
         forget_declared()
 
 
