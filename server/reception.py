@@ -200,11 +200,16 @@ def take_zam(transaction: Transaction, zam: Zam) -> None:
             raise RelaisError(Issue("error", "not-found", message, "OBX[2]-5", "hl7v2.zam"))
         said = _said(acknowledgements.of_delivery(connection, delivery), kind)
         said[_receiver(zam.trigger, zam.mailbox)] = "yes" if zam.positive else quoted(f"no: {zam.error}")
-        awaited = {_receiver(_BY_MAILBOX[kind], mailbox) for mailbox in mailboxes} or {_receiver("Z01", "")}
+        left = mailboxes - _refusing(acknowledgements.of_delivery(connection, delivery), mailboxes)
+        awaited = {_receiver(_BY_MAILBOX[kind], mailbox) for mailbox in (left if kind == "reading" else mailboxes)} or {
+            _receiver("Z01", "")
+        }
         state: acknowledgements.Answer | None = "positive" if awaited <= said.keys() else None
         if any(answer != "yes" for answer in said.values()):
             state = "negative"
         acknowledgements.write(connection, delivery, kind, state, _detail(said), transaction.now)
+        if mailboxes and mailboxes == _refusing(acknowledgements.of_delivery(connection, delivery), mailboxes):
+            acknowledgements.await_no_reading(connection, delivery)
         write_task(transaction, task)
 
 
@@ -236,6 +241,12 @@ def _said(known: Iterable[acknowledgements.Awaited], kind: Acknowledgement) -> d
     """What `_detail` wrote, read back."""
     lines = [line for one in known if one.kind == kind for line in one.detail.split(_BETWEEN) if line]
     return {who: answer for who, _, answer in (line.partition(": ") for line in lines)}
+
+
+def _refusing(known: Iterable[acknowledgements.Awaited], mailboxes: frozenset[str]) -> frozenset[str]:
+    """The mailboxes that did not receive the message, hence read nothing."""
+    said = _said(known, "reception")
+    return frozenset(box for box in mailboxes if said.get(_receiver("Z02", box), "yes") != "yes")
 
 
 def _message_id(transaction: Transaction, control_id: str) -> str | None:

@@ -21,6 +21,7 @@ from sqlalchemy import (
     Text,
     and_,
     bindparam,
+    delete,
     func,
     insert,
     select,
@@ -64,7 +65,16 @@ class Awaited:
 
 
 def expect(connection: Connection, delivery: int, kinds: Iterable[Acknowledgement], due: datetime) -> None:
-    """Await these of a delivery that was just delivered; those known already stay as they are."""
+    """Await these of a delivery that was just delivered; those known already stay as they are.
+
+    Nobody reads what a mailbox has refused meanwhile.
+    """
+    known = of_delivery(connection, delivery)
+    refused = any(one.kind == "reception" and one.state == "negative" for one in known)
+    _await(connection, delivery, [kind for kind in kinds if not (refused and kind == "reading")], due)
+
+
+def _await(connection: Connection, delivery: int, kinds: Iterable[Acknowledgement], due: datetime) -> None:
     known = {one.kind for one in of_delivery(connection, delivery)}
     rows = [
         {"delivery": delivery, "kind": kind, "state": "awaited", "due": to_microseconds(due)}
@@ -102,7 +112,7 @@ def record(
         wanted.append(func.lower(delivery_table.c.recipient) == recipient.lower())
     found = connection.execute(select(delivery_table.c.key, delivery_table.c.task).where(*wanted)).all()
     for row in found:
-        expect(connection, row.key, (kind,), now)
+        _await(connection, row.key, (kind,), now)
         mine = [acknowledgement_table.c.delivery == row.key, acknowledgement_table.c.kind == kind]
         if keep_refusal:
             mine.append(acknowledgement_table.c.state != "negative")
@@ -111,7 +121,16 @@ def record(
             .where(*mine)
             .values(state="positive" if positive else "negative", received=to_microseconds(now), detail=detail)
         )
+        if kind == "reception" and not positive:
+            await_no_reading(connection, row.key)
     return list(dict.fromkeys(row.task for row in found))
+
+
+def await_no_reading(connection: Connection, delivery: int) -> None:
+    """Nobody reads what came to no mailbox: the acknowledgement of reading is not awaited any more."""
+    mine = and_(acknowledgement_table.c.delivery == delivery, acknowledgement_table.c.kind == "reading")
+    unanswered = acknowledgement_table.c.state.in_(("awaited", "overdue"))
+    connection.execute(delete(acknowledgement_table).where(mine, unanswered))
 
 
 def write(
@@ -123,7 +142,7 @@ def write(
     now: datetime,
 ) -> None:
     """Note what the receivers of one delivery have said so far; without a `state`, some are still awaited."""
-    expect(connection, delivery, (kind,), now)
+    _await(connection, delivery, (kind,), now)
     mine = and_(acknowledgement_table.c.delivery == delivery, acknowledgement_table.c.kind == kind)
     if state is not None:
         values = {"state": state, "received": to_microseconds(now), "detail": detail}

@@ -33,7 +33,10 @@ def opened(settings: Settings) -> Iterator[Repository]:
 
 
 def listing(repository: Repository, states: Collection[State], limit: int) -> dict[str, Any]:
-    """Orders (newest first) with a delivery in one of the states, how many deliveries stand where, the circuits."""
+    """Orders (newest first) with a delivery in one of the states, how many deliveries stand where, the circuits.
+
+    Of acknowledgements, those that ask for attention: refusals, bounces among them, and those that did not come.
+    """
     with repository.snapshot() as connection:
         tasks = outbox.orders(connection, states, limit)
         found = [order for task in tasks if (order := outbox.order(connection, task))]
@@ -41,6 +44,11 @@ def listing(repository: Repository, states: Collection[State], limit: int) -> di
             {"channel": channel, "state": state, "deliveries": number}
             for (channel, state), number in sorted(outbox.counts(connection).items())
         ]
+        listed = [_order(*one) for one in found]
+        for said, (_, deliveries) in zip(listed, found, strict=True):
+            for one, delivery in zip(said["deliveries"], deliveries, strict=True):
+                told = _acknowledgements(connection, delivery)
+                one["acknowledgements"] = [ack for ack in told if ack["state"] in ("negative", "overdue")]
         now = repository.clock()
         circuit = [
             {
@@ -52,7 +60,7 @@ def listing(repository: Repository, states: Collection[State], limit: int) -> di
             }
             for one in circuits.known(connection)
         ]
-    return {"orders": [_order(*one) for one in found], "counts": counted, "circuits": circuit}
+    return {"orders": listed, "counts": counted, "circuits": circuit}
 
 
 def shown(repository: Repository, task: str) -> dict[str, Any]:
@@ -66,10 +74,7 @@ def shown(repository: Repository, task: str) -> dict[str, Any]:
                 | {"started": instant(attempt.started), "ended": attempt.ended and instant(attempt.ended)}
                 for attempt in delivery.attempts
             ]
-            one["acknowledgements"] = [
-                {"kind": awaited.kind, "state": awaited.state, "due": instant(awaited.due), "detail": awaited.detail}
-                for awaited in acknowledgements.of_delivery(connection, delivery.key)
-            ]
+            one["acknowledgements"] = _acknowledgements(connection, delivery)
             one["exchanges"] = len(evidence.of_delivery(connection, delivery.key))
     return said
 
@@ -139,6 +144,13 @@ def _found(connection: Connection, task: str) -> tuple[Order, tuple[Delivery, ..
     return found
 
 
+def _acknowledgements(connection: Connection, delivery: Delivery) -> list[dict[str, str]]:
+    return [
+        {"kind": awaited.kind, "state": awaited.state, "due": instant(awaited.due), "detail": awaited.detail}
+        for awaited in acknowledgements.of_delivery(connection, delivery.key)
+    ]
+
+
 def _order(order: Order, deliveries: tuple[Delivery, ...]) -> dict[str, Any]:
     return {
         "task": order.task,
@@ -184,6 +196,7 @@ def _delivery_as_text(one: dict[str, Any]) -> str:
         lines.append(f"    {attempt['number']}. {attempt['started']} - {ended} {attempt['outcome'] or ''}")
     lines += [
         f"    {awaited['kind']}: {awaited['state']} (due {awaited['due']})"
+        + (f": {awaited['detail']}" if awaited["detail"] else "")
         for awaited in one.get("acknowledgements", ())
     ]
     if one.get("exchanges"):

@@ -242,6 +242,28 @@ def test_reception_is_what_every_mailbox_says_and_no_other(quick_office: Office,
         take("Z03", "autre@cabinet.mssante.fr")
 
 
+def test_reading_is_what_mailboxes_say_that_took_the_message(quick_office: Office, tmp_path: Path) -> None:
+    with Hl7v2Platform(tmp_path / "platform", None) as platform:
+        task, name = ordered(quick_office, platform, PROFESSIONAL, NURSE)
+
+    def take(trigger: str, mailbox: str, *, positive: bool = True) -> list[str]:
+        with quick_office.repository.transaction() as transaction:
+            reception.take_zam(transaction, acknowledgement(trigger, name, mailbox, positive=positive))
+        words = [line.replace(":", " ").split() for line in said(quick_office, task)]
+        return [next(word for word in line if word in ("awaited", "positive", "negative")) for line in words]
+
+    assert take("Z02", PROFESSIONAL, positive=False) == ["awaited", "negative"]
+    assert take("Z03", NURSE) == ["positive", "negative"]
+
+
+def test_nobody_reads_what_every_mailbox_refused(quick_office: Office, tmp_path: Path) -> None:
+    with Hl7v2Platform(tmp_path / "platform", None) as platform:
+        task, name = ordered(quick_office, platform, NURSE)
+    with quick_office.repository.transaction() as transaction:
+        reception.take_zam(transaction, acknowledgement("Z02", name, NURSE, positive=False))
+    assert len(said(quick_office, task)) == 1
+
+
 def test_an_acknowledgement_of_nothing_of_ours_is_refused(quick_office: Office) -> None:
     zam = Zam(
         "Z02",

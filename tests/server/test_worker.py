@@ -297,6 +297,26 @@ def test_an_acknowledgement_may_come_before_the_attempt_is_recorded(lite: Office
     assert said == {"reception": "positive", "reading": "awaited"}
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_nobody_reads_what_has_bounced(lite: Office, when: str) -> None:
+    task = lite.order(plan_of(lite), "mss", recipient="infirmier@ssiad.mssante.fr")
+    if when == "before":
+        lite.channels["mss"].on_send = lambda sent: acknowledge(lite, sent.message_id, "reception", positive=False)
+    lite.work()
+    (delivery,) = lite.deliveries(task)
+    if when == "after":
+        acknowledge(lite, delivery.message_id, "reception", positive=False)
+    with lite.store.snapshot() as connection:
+        said = {one.kind: one.state for one in acknowledgements.of_delivery(connection, delivery.key)}
+    assert said == {"reception": "negative"}
+    listing = ledger.listing_as_text(ledger.listing(lite.backstage, (), 10))
+    assert "reception: negative" in listing and "said so" in listing
+    acknowledge(lite, delivery.message_id, "reading")
+    with lite.store.snapshot() as connection:
+        said = {one.kind: one.state for one in acknowledgements.of_delivery(connection, delivery.key)}
+    assert said == {"reception": "negative", "reading": "positive"}
+
+
 def test_none_is_awaited_where_none_was_asked_for(lite: Office) -> None:
     task = lite.order(plan_of(lite), "hl7v2", acknowledgement="none")
     lite.work()
