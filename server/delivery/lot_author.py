@@ -40,6 +40,18 @@ def sender(authors: Iterable[MetadataAuthor], settings: Settings) -> MetadataAut
     return responsible(settings)
 
 
+def may_change(author: MetadataAuthor, authors: Iterable[MetadataAuthor]) -> bool:
+    """Whether the author of a lot is one of these of a document, or of the structure of one: the DMP lets no other
+    withdraw it."""
+    return any(_who(author) & _who(one) for one in authors)
+
+
+def _who(author: MetadataAuthor) -> set[str]:
+    """The person and the structures of an author, by their identifiers; whole where they have none."""
+    person = {XCN.parse(author.person).id or author.person} if author.person else set()
+    return person | {XON.parse(text).id or text for text in author.institutions}
+
+
 def sender_if_known(authors: Sequence[MetadataAuthor], settings: Settings) -> MetadataAuthor:
     """As `sender`; the first author where the settings do not say who answers: but the DMP nobody asks for more."""
     try:

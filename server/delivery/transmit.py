@@ -565,6 +565,12 @@ class _Maker:
             vihf.sender(found, self.settings)
         except DeliveryError as error:
             raise RelaisError(error.issues) from error
+        if self.wanted.intent == "withdraw" and not lot_author.may_change(found, authors):
+            message = (
+                "the DMP lets the author of a document or the structure of the author withdraw it: neither is that of"
+                " the settings (organization_finess, responsible_rpps)"
+            )
+            raise RelaisError(Issue("error", "business-rule", message, "intent", "LocalPolicyRestrictionError"))
         return found
 
     def _as_platform_answers(self, made: Consignment) -> Consignment:

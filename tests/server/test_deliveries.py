@@ -275,6 +275,25 @@ def test_what_another_structure_wrote_is_sent_by_who_answers_here(lite: Store) -
     assert all("750000018" not in text for author in entry.authors for text in author.institutions)
 
 
+def test_what_another_structure_wrote_is_not_withdrawn_from_the_dmp(lite: Store) -> None:
+    office = Office(lite, organization_finess="750000018", organization_name="DAC", **RESPONSIBLE)
+    plan = office.post(PLANS["full"], "CarePlan")
+    office.order(plan, "dmp")
+    office.work()
+    [issue] = refused(office, plan, "dmp", intent="withdraw")
+    assert (issue.path, issue.rule) == ("intent", "LocalPolicyRestrictionError")
+
+
+def test_what_this_structure_wrote_is_withdrawn_from_the_dmp(lite: Store) -> None:
+    office = Office(lite, organization_finess="910019447", **RESPONSIBLE)
+    plan = office.post(PLANS["full"], "CarePlan")
+    office.order(plan, "dmp")
+    office.work()
+    office.order(plan, "dmp", intent="withdraw")
+    office.work()
+    assert [shipment.action for shipment in office.channels["dmp"].taken] == ["send", "withdraw"]
+
+
 def test_what_this_structure_wrote_is_sent_by_its_author(lite: Store) -> None:
     office = Office(lite, organization_finess="910019447", **RESPONSIBLE)
     office.order(office.post(PLANS["full"], "CarePlan"), "dmp")
