@@ -149,5 +149,8 @@ def _in_doubt(error: DeliveryError) -> DeliveryError:
 
 def _check_same(sent: DocumentEntry, found: RegisteredEntry) -> None:
     if found.entry.hash.lower() != sent.hash.lower():
-        message = "the registry holds another document under this identifier: its bytes are not ours"
+        message = (
+            "the registry holds another document under this identifier: its bytes are not ours; look at it with"
+            " relais dmp retrieve, and send ours under another identifier"
+        )
         raise failure("conflict", message, "uniqueId", rule="XDSNonIdenticalHash")

@@ -45,7 +45,8 @@ TRANSIENT = Family(
 DUPLICATE = Family(
     "duplicate",
     False,
-    "the registry says that it knows the identifier, but shows no such document",
+    "the registry says that it knows the identifier, but shows no such document: ask the DMP, or send it under another"
+    " identifier",
     (
         "XDSDuplicateUniqueIdInRegistry",
         "XDSRegistryDuplicateUniqueIdInMessage",

@@ -231,7 +231,7 @@ def test_registry_errors(server: ScriptedServer, channel: DmpChannel, code: str,
 
 def test_a_duplicate_is_asked_about(server: ScriptedServer, channel: DmpChannel) -> None:
     server.answer = answering(registry_response(registry_error("XDSDuplicateUniqueIdInRegistry")))
-    assert "shows no such document" in str(failure(channel))
+    assert "send it under another identifier" in str(failure(channel))
     assert [request.line for request in server.requests] == ["POST /repository HTTP/1.1", "POST /registry HTTP/1.1"]
 
 

@@ -358,7 +358,7 @@ def test_a_registry_that_holds_other_bytes_under_our_identifier_ends_the_deliver
     lot = replace(small_shipment().submission.submission_set, unique_id="2.25.5")
     other = small_shipment(document)
     other = replace(other, submission=replace(other.submission, submission_set=lot))
-    with pytest.raises(DeliveryError, match="another document under this identifier") as caught:
+    with pytest.raises(DeliveryError, match="send ours under another identifier") as caught:
         channel.send(other)
     assert (caught.value.issues[0].rule, caught.value.retry) == ("XDSNonIdenticalHash", False)
 
