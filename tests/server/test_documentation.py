@@ -46,11 +46,15 @@ def test_links_lead_somewhere(path: Path) -> None:
         assert not anchor or anchor in anchors(found), target
 
 
+BUILT = "ig/build"
+"""What `./run guide` writes: not there on a fresh machine."""
+
+
 @page
 def test_files_that_are_named_are_there(path: Path) -> None:
     rooms = "server|cda|mappings|profiles|tests|bench|ig|docs"
     for name in re.findall(rf"(?<![\w./:-])(?:{rooms})/[\w./*-]*\w", " ".join(words(path))):
-        assert any(ROOT.glob(f"{name}*")), name
+        assert name.startswith(BUILT) or any(ROOT.glob(f"{name}*")), name
 
 
 @page
