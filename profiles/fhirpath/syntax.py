@@ -11,14 +11,14 @@ from typing import Any, NamedTuple
 _TOKENS = re.compile(
     r"""
       (?P<space> \s+ | //[^\n]* | /\*.*?\*/ )
-    | (?P<string> '(?:[^'\\]|\\.)*' )
+    | (?P<string> '(?:[^'\\]++|\\.)*+' )
     | (?P<datetime> @\d{4}(?:-\d\d(?:-\d\d)?)?(?:T(?:\d\d(?::\d\d(?::\d\d(?:\.\d+)?)?)?)?(?:Z|[+-]\d\d:\d\d)?)? )
     | (?P<time> @T\d\d(?::\d\d(?::\d\d(?:\.\d+)?)?)? )
     | (?P<number> \d+(?:\.\d+)? )
     | (?P<variable> %(?:[A-Za-z_][\w-]*|`[^`]*`|'[^']*') )
     | (?P<special> \$(?:this|index|total)\b )
     | (?P<name> [A-Za-z_]\w* )
-    | (?P<quoted> `(?:[^`\\]|\\.)*` )
+    | (?P<quoted> `(?:[^`\\]++|\\.)*+` )
     | (?P<symbol> <= | >= | != | !~ | [-+*/&|=~<>.,()\[\]{}] )
     """,
     re.VERBOSE | re.DOTALL,

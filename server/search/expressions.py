@@ -22,7 +22,7 @@ Extractor = Callable[[Resource], list[Item]]
 _Step = Callable[[list[Item], Resource], list[Item]]
 
 _TOKEN = re.compile(
-    r"""\s*(?: (?P<string>'(?:[^'\\]|\\.)*') | (?P<number>\d+) | (?P<name>[A-Za-z_][A-Za-z0-9_]*|`[^`]+`)
+    r"""\s*(?: (?P<string>'(?:[^'\\]++|\\.)*+') | (?P<number>\d+) | (?P<name>[A-Za-z_][A-Za-z0-9_]*|`[^`]+`)
     | (?P<symbol>!=|[.()|=\[\]%$]) )""",
     re.VERBOSE,
 )
