@@ -358,6 +358,8 @@ def _doubt(delivery: ColumnElement[int], *among: ColumnElement[bool]) -> Exists:
 
 _KEY: ColumnElement[int] = bindparam("of_key", type_=BigInteger)
 _TASK: ColumnElement[str] = bindparam("task", type_=Bytewise)
+_MAY_BE_THERE = delivery_table.c.state.in_((literal_column("'delivered'"), literal_column("'unconfirmed'")))
+"""The receiver has what was delivered, or may have it."""
 _TAKE = Statement(
     update(delivery_table)
     .where(delivery_table.c.key == _KEY)
@@ -374,7 +376,7 @@ _NEWEST_BEFORE = Statement(
         delivery_table.c.channel == bindparam("channel"),
         delivery_table.c.recipient == bindparam("recipient"),
         delivery_table.c.key < _KEY,
-        delivery_table.c.state.in_((literal_column("'delivered'"), literal_column("'unconfirmed'"))),
+        _MAY_BE_THERE,
         or_(order_table.c.document != bindparam("document"), order_table.c.action == literal_column("'withdraw'")),
     )
     .order_by(delivery_table.c.key.desc())
@@ -398,7 +400,7 @@ _HELD_BEFORE = Statement(
         order_table.c.action == literal_column("'send'"),
         delivery_table.c.channel == bindparam("channel"),
         delivery_table.c.key < _KEY,
-        delivery_table.c.state.in_((literal_column("'delivered'"), literal_column("'unconfirmed'"))),
+        _MAY_BE_THERE,
     )
     .limit(_ONE)
     .offset(_NONE)
