@@ -42,6 +42,7 @@ from relais.server.fhir.outcome import status_of
 from relais.server.fhir.repository import Repository
 from relais.server.search import parameters, settle
 from relais.server.search.parameters import forget_declared
+from relais.server.settings import Settings
 from relais.server.store import Store, StoreError, migrations, schema
 from relais.server.store.database import Database
 from support.orders import NOW, Office, settings_of, trouble
@@ -692,6 +693,13 @@ def test_what_never_left_is_not_in_doubt_however_often_it_was_tried(lite: Office
     ]
 
 
+def open_and_stop(settings: Settings) -> None:
+    """A worker that opens the store and is stopped before it takes anything."""
+    stopped = threading.Event()
+    stopped.set()
+    service.run(settings, lambda _content, _channel: [], stopped)
+
+
 @pytest.mark.parametrize("opening", ["worker", "operator"])
 def test_what_is_written_of_orders_is_indexed_as_the_facade_does(tmp_path: Path, opening: str) -> None:
     write(tmp_path, "example.tasks", [search_parameter("told", "Task", "string", "Task.statusReason.text")])
@@ -700,9 +708,7 @@ def test_what_is_written_of_orders_is_indexed_as_the_facade_does(tmp_path: Path,
     forget_declared()
     try:
         if opening == "worker":
-            stopped = threading.Event()
-            stopped.set()
-            service.run(settings, lambda _content, _channel: [], stopped)
+            open_and_stop(settings)
         else:
             with ledger.opened(settings):
                 pass
@@ -723,9 +729,7 @@ def test_what_a_process_stores_first_is_searched_by_from_then_on(
     store = Store.open(store_url)
     try:
         if opening == "worker":
-            stopped = threading.Event()
-            stopped.set()
-            service.run(settings, lambda _content, _channel: [], stopped)
+            open_and_stop(settings)
         else:
             commands.open_repository(settings).store.close()
         with Repository(store, settings.fhir_base).transaction() as transaction:
