@@ -28,6 +28,14 @@ def postgres_server() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture
+def lite(tmp_path: Path) -> Iterator[Store]:
+    """An empty store on SQLite, for what does not depend on the engine."""
+    store = Store.open(f"sqlite:///{tmp_path / 'orders.sqlite'}")
+    yield store
+    store.close()
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """URL of an empty database, once on each engine."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import copy
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +39,6 @@ CARRIERS = {
 def office(lite: Store) -> Office:
     """On SQLite: the rules of orders do not depend on the engine; what is stored of them is tried on both."""
     return Office(lite)
-
-
-@pytest.fixture
-def lite(tmp_path: Path) -> Iterator[Store]:
-    store = Store.open(f"sqlite:///{tmp_path / 'orders.sqlite'}")
-    yield store
-    store.close()
 
 
 # --- every carrier ----------------------------------------------------------------------------------------------

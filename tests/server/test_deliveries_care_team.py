@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,13 +16,6 @@ from support.plans import PLANS
 NURSE = "isabelle.lefranc@exemple.mssante.fr"
 DOCTOR = "medecin.traitant@cabinet.mssante.fr"
 YESTERDAY = "2026-03-01"
-
-
-@pytest.fixture
-def lite(tmp_path: Path) -> Iterator[Store]:
-    store = Store.open(f"sqlite:///{tmp_path / 'orders.sqlite'}")
-    yield store
-    store.close()
 
 
 class Team:

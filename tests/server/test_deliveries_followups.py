@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,13 +19,6 @@ from support.plans import PLANS
 
 DOCTOR = "medecin.traitant@cabinet.mssante.fr"
 NURSE = "isabelle.lefranc@exemple.mssante.fr"
-
-
-@pytest.fixture
-def lite(tmp_path: Path) -> Iterator[Store]:
-    store = Store.open(f"sqlite:///{tmp_path / 'orders.sqlite'}")
-    yield store
-    store.close()
 
 
 def test_a_mail_that_replaces_answers_the_one_it_annuls(lite: Store) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -22,10 +21,8 @@ OTHER_INS = "277076322082910"
 
 
 @pytest.fixture
-def office(tmp_path: Path) -> Iterator[Office]:
-    store = Store.open(f"sqlite:///{tmp_path / 'orders.sqlite'}")
-    yield Office(store, mhd_url="https://share.test/fhir")
-    store.close()
+def office(lite: Store) -> Office:
+    return Office(lite, mhd_url="https://share.test/fhir")
 
 
 def doubted(patient: Resource) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -23,10 +22,8 @@ DOCTOR = "medecin.traitant@cabinet.mssante.fr"
 
 
 @pytest.fixture
-def office(tmp_path: Path) -> Iterator[Office]:
-    store = Store.open(f"sqlite:///{tmp_path / 'orders.sqlite'}")
-    yield Office(store, mhd_url="https://share.test/fhir", dmp_minors=True)
-    store.close()
+def office(lite: Store) -> Office:
+    return Office(lite, mhd_url="https://share.test/fhir", dmp_minors=True)
 
 
 def flags(office: Office, sent: Shipment) -> tuple[str, Flags]:

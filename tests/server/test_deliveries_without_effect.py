@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,10 +20,8 @@ DOCTOR = "medecin.traitant@cabinet.mssante.fr"
 
 
 @pytest.fixture
-def office(tmp_path: Path) -> Iterator[Office]:
-    store = Store.open(f"sqlite:///{tmp_path / 'orders.sqlite'}")
-    yield Office(store, mhd_url="https://share.test/fhir")
-    store.close()
+def office(lite: Store) -> Office:
+    return Office(lite, mhd_url="https://share.test/fhir")
 
 
 def told(task: Resource) -> tuple[str, str]:
