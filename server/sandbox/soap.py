@@ -302,17 +302,19 @@ def retrieve_response(repository: str, found: Sequence[tuple[str, str, str]], er
     )
 
 
-def existence_response(status: str, oid: str, matricule: str) -> str:
-    """A PRPA_IN201308UV02: `status` is active, terminated or absent."""
-    found = (
+def existence_response(statuses: Sequence[str], oid: str, matricule: str) -> str:
+    """A PRPA_IN201308UV02; a status is active, terminated or absent, and there is one of each patient told."""
+    found = "".join(
         '<subject typeCode="SUBJ"><registrationEvent classCode="REG" moodCode="EVN"><statusCode code="active"/>'
         f'<subject1 typeCode="SBJ"><patient classCode="PAT"><id root="{oid}" extension="{matricule}"/>'
         f'<statusCode code="{status}"/></patient></subject1></registrationEvent></subject>'
+        for status in statuses
+        if status != "absent"
     )
     return (
         f'<PRPA_IN201308UV02 xmlns="{_HL7}" ITSVersion="XML_1.0"><acknowledgement><typeCode code="AA"/>'
-        f'</acknowledgement><controlActProcess classCode="CACT" moodCode="EVN">{"" if status == "absent" else found}'
-        f'<queryAck><queryResponseCode code="{"NF" if status == "absent" else "OK"}"/></queryAck>'
+        f'</acknowledgement><controlActProcess classCode="CACT" moodCode="EVN">{found}'
+        f'<queryAck><queryResponseCode code="{"NF" if "absent" in statuses else "OK"}"/></queryAck>'
         "</controlActProcess></PRPA_IN201308UV02>"
     )
 

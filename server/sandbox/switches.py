@@ -19,7 +19,14 @@ from relais.server.sandbox.files import write_whole
 from relais.server.sandbox.hl7v2_platform import PlatformFault
 from relais.server.sandbox.imap_server import ImapFault
 from relais.server.sandbox.mail_server import MailFault
-from relais.server.sandbox.xds_server import RegistryFault, RepositoryFault
+from relais.server.sandbox.service_faults import (
+    EXISTENCE_FAULTS,
+    QUERY_FAULTS,
+    RETRIEVE_FAULTS,
+    UPDATE_FAULTS,
+    ServiceFault,
+)
+from relais.server.sandbox.xds_server import RepositoryFault
 
 NONE = "none"
 FILE = "faults.json"
@@ -29,12 +36,23 @@ _RULE = "sandbox fault"
 class _Counterpart(NamedTuple):
     """What one counterpart can do wrong, and what the usual words mean there."""
 
-    faults: type[enum.Enum]
+    faults: Iterable[enum.Enum]
     words: Mapping[str, enum.Enum]
 
     def named(self) -> dict[str, enum.Enum]:
         """Every fault by name: the usual words, then its own (`silent-after`)."""
         return {**self.words, **{fault.name.lower().replace("_", "-"): fault for fault in self.faults}}
+
+
+def _service(faults: Iterable[ServiceFault], wrong: ServiceFault) -> _Counterpart:
+    """A service of the DMP beside ITI-41."""
+    usual = {
+        "slow": ServiceFault.SLOW,
+        "refuse": ServiceFault.BUSY,
+        "drop": ServiceFault.DROPPED_AFTER,
+        "duplicate": ServiceFault.TWICE,
+    }
+    return _Counterpart(faults, {**usual, "wrong": wrong})
 
 
 COUNTERPARTS: Mapping[str, _Counterpart] = {
@@ -48,7 +66,10 @@ COUNTERPARTS: Mapping[str, _Counterpart] = {
             "wrong": RepositoryFault.WRONG_RELATION,
         },
     ),
-    "dmp-registry": _Counterpart(RegistryFault, {"refuse": RegistryFault.BUSY, "wrong": RegistryFault.BLIND}),
+    "dmp-registry": _service(QUERY_FAULTS, ServiceFault.BLIND),
+    "dmp-retrieve": _service(RETRIEVE_FAULTS, ServiceFault.OTHER_BYTES),
+    "dmp-update": _service(UPDATE_FAULTS, ServiceFault.WRONG_RELATION),
+    "dmp-patients": _service(EXISTENCE_FAULTS, ServiceFault.OTHER_PATIENT),
     "smtp": _Counterpart(
         MailFault,
         {

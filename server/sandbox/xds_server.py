@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import enum
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 from uuid import uuid4
 
 from relais.cda.xds_types import CX
@@ -25,6 +26,13 @@ from relais.server.sandbox.registry import (
     contributors,
 )
 from relais.server.sandbox.repository import TEST_PATIENT_DOMAINS, RefusedError, Repository
+from relais.server.sandbox.service_faults import (
+    EXISTENCE_FAULTS,
+    QUERY_FAULTS,
+    RETRIEVE_FAULTS,
+    UPDATE_FAULTS,
+    ServiceFault,
+)
 from relais.server.sandbox.soap import RegistryError, SoapFaultError, SoapRequest
 from relais.server.sandbox.updates import Update
 from relais.server.sandbox.vihf_checks import Caller, VihfChecks
@@ -36,6 +44,12 @@ SILENCE = 60.0
 """Seconds without an answer when a fault asks for silence; the end of the server cuts it short."""
 SLOWNESS = 2.0
 """Seconds before the answer when a fault asks for slowness."""
+
+_ASKED_FOR = "asked of the sandbox"
+_REGISTRY_BUSY = RegistryError("XDSRegistryBusy", _ASKED_FOR)
+_SOMEBODY_ELSE = "277076322082910"
+"""An INS of test."""
+ItemT = TypeVar("ItemT")
 
 _ACTIONS = {
     "repository": (soap.PROVIDE_AND_REGISTER, soap.RETRIEVE),
@@ -63,14 +77,6 @@ class RepositoryFault(enum.Enum):
     MALFORMED = "an answer that is not XML, stored"
     HALF_ANSWER = "an answer cut in its middle, stored"
     WRONG_RELATION = "an answer to another message, stored"
-
-
-class RegistryFault(enum.Enum):
-    """What the registry can do wrong with ITI-18."""
-
-    BUSY = "XDSRegistryBusy"
-    UNAVAILABLE = "HTTP 503"
-    BLIND = "Success without what was asked for"
 
 
 _STORING = (
@@ -119,7 +125,10 @@ class XdsServer:
         patient_domains: frozenset[str] = TEST_PATIENT_DOMAINS,
     ) -> None:
         self.faults: Faults[RepositoryFault] = Faults()
-        self.registry_faults: Faults[RegistryFault] = Faults()
+        self.registry_faults: Faults[ServiceFault] = Faults()
+        self.retrieve_faults: Faults[ServiceFault] = Faults()
+        self.update_faults: Faults[ServiceFault] = Faults()
+        self.patients_faults: Faults[ServiceFault] = Faults()
         self.patients = Patients()
         self._folder = folder
         self._patient_domains = patient_domains
@@ -217,7 +226,7 @@ class XdsServer:
 
     def _fail_before(self, fault: RepositoryFault, received: SoapRequest) -> Answer:
         if fault in _CODES:
-            return _said(received, soap.registry_response([RegistryError(_CODES[fault], "asked of the sandbox")]))
+            return _said(received, soap.registry_response([RegistryError(_CODES[fault], _ASKED_FOR)]))
         if fault is RepositoryFault.HTML_PAGE:
             return Answer(200, "text/html", b"<html><body>Maintenance</body></html>")
         if fault is RepositoryFault.SILENT_BEFORE:
@@ -242,6 +251,10 @@ class XdsServer:
 
     def _retrieve(self, received: SoapRequest, caller: Caller) -> Answer:
         _check_mode(caller)
+        fault = self.retrieve_faults.take(*RETRIEVE_FAULTS)
+        if fault is ServiceFault.BUSY:
+            busy = RegistryError("XDSRepositoryBusy", _ASKED_FOR)
+            return _said(received, soap.retrieve_response(REPOSITORY_ID, [], [busy]))
         found, parts, errors = [], [], []
         with self._repository.reading() as registry:
             visible = _visibility(caller, registry)
@@ -254,21 +267,20 @@ class XdsServer:
                 elif document is None or not visible(document) or document.status == DELETED:
                     errors.append(RegistryError("XDSDocumentUniqueIdError", "no such document", unique_id))
                 else:
-                    content_id = f"{uuid4()}@sandbox"
+                    content_id, data = f"{uuid4()}@sandbox", document.path.read_bytes()
                     found.append((unique_id, document.entry.mime_type, content_id))
-                    parts.append((content_id, document.entry.mime_type, document.path.read_bytes()))
+                    data = b"?" + data[1:] if fault is ServiceFault.OTHER_BYTES else data
+                    parts.append((content_id, document.entry.mime_type, data))
+        found = _repeated(found, fault)
         body = soap.retrieve_response(REPOSITORY_ID, found, errors)
-        return _multipart(soap.answer(received.action, received.message_id, body), parts)
+        return self._spoiled(fault, received, body, parts if found else ())
 
     # --- registry ---
 
     def _query(self, received: SoapRequest, caller: Caller) -> Answer:
-        fault = self.registry_faults.take(*RegistryFault)
-        if fault is RegistryFault.UNAVAILABLE:
-            return _unavailable()
-        if fault is RegistryFault.BUSY:
-            busy = RegistryError("XDSRegistryBusy", "asked of the sandbox")
-            return _said(received, soap.query_response([], [busy]))
+        fault = self.registry_faults.take(*QUERY_FAULTS)
+        if fault is ServiceFault.BUSY:
+            return _said(received, soap.query_response([], [_REGISTRY_BUSY]))
         if not any(query in str(received.payload.xpath("string(.//@id)")) for query in _OWN_QUERIES):
             _check_mode(caller)
         try:
@@ -276,9 +288,12 @@ class XdsServer:
                 found = stored_queries.answer(received.payload, registry, _visibility(caller, registry))
         except stored_queries.QueryError as error:
             return _said(received, soap.query_response([], [error.error]))
-        return _said(received, soap.query_response([] if fault is RegistryFault.BLIND else found))
+        return self._spoiled(fault, received, soap.query_response(_repeated(found, fault)))
 
     def _update(self, received: SoapRequest, caller: Caller) -> Answer:
+        fault = self.update_faults.take(*UPDATE_FAULTS)
+        if fault is ServiceFault.BUSY:
+            return _said(received, soap.registry_response([_REGISTRY_BUSY]))
         errors: tuple[RegistryError, ...] = ()
         try:
             update = Update.read(received.payload)
@@ -286,12 +301,13 @@ class XdsServer:
             if caller.mode != _READING and restricted:
                 errors = (RegistryError("LocalPolicyRestrictionError", "not in this mode of authentication"),)
             else:
-                self._repository.update(update, received.message_id, caller)
+                for _ in _repeated([update], fault):
+                    self._repository.update(update, received.message_id, caller)
         except ValueError as error:
             errors = (RegistryError("XDSMetadataUpdateError", str(error)),)
         except RefusedError as error:
             errors = error.errors
-        return _said(received, soap.registry_response(errors))
+        return self._spoiled(fault, received, soap.registry_response(errors))
 
     # --- patients ---
 
@@ -304,8 +320,31 @@ class XdsServer:
         patient = CX(value.get("extension", ""), value.get("root", ""), "NH")
         if str(patient) != caller.patient:
             raise SoapFaultError("the VIHF is about another patient")
+        fault = self.patients_faults.take(*EXISTENCE_FAULTS)
+        if fault is ServiceFault.BUSY:
+            raise SoapFaultError(_ASKED_FOR, code="Receiver")
         status = self.patients.status(patient, self._patient_domains)
-        return _said(received, soap.existence_response(status, patient.oid, patient.id))
+        matricule = _SOMEBODY_ELSE if fault is ServiceFault.OTHER_PATIENT else patient.id
+        body = soap.existence_response(_repeated([status], fault), patient.oid, matricule)
+        return self._spoiled(fault, received, body)
+
+    # --- faults of what is answered ---
+
+    def _spoiled(
+        self,
+        fault: ServiceFault | None,
+        received: SoapRequest,
+        body: str,
+        parts: Sequence[tuple[str, str, bytes]] = (),
+    ) -> Answer:
+        """The answer to what was done, late, cut off or to another message where a fault asks for it."""
+        if fault is ServiceFault.UNAVAILABLE:
+            return _unavailable()
+        if fault is ServiceFault.SLOW:
+            self._stopping.wait(SLOWNESS)
+        message_id = f"urn:uuid:{uuid4()}" if fault is ServiceFault.WRONG_RELATION else received.message_id
+        answer = _multipart(soap.answer(received.action, message_id, body), parts)
+        return replace(answer, is_cut=fault is ServiceFault.DROPPED_AFTER)
 
 
 def _check_mode(caller: Caller) -> None:
@@ -327,12 +366,18 @@ def _visibility(caller: Caller, registry: Registry) -> Callable[[StoredDocument]
     return visible
 
 
+def _repeated(found: Sequence[ItemT], fault: ServiceFault | None) -> list[ItemT]:
+    """What a service does or tells: once, twice, or not at all."""
+    times = {ServiceFault.TWICE: 2, ServiceFault.BLIND: 0, ServiceFault.UNAVAILABLE: 0}
+    return [*found] * (1 if fault is None else times.get(fault, 1))
+
+
 def _said(received: SoapRequest, body: str) -> Answer:
     return _multipart(soap.answer(received.action, received.message_id, body))
 
 
-def _multipart(envelope: bytes, parts: list[tuple[str, str, bytes]] | None = None, status: int = 200) -> Answer:
-    content_type, body = soap.multipart(envelope, parts or ())
+def _multipart(envelope: bytes, parts: Sequence[tuple[str, str, bytes]] = (), status: int = 200) -> Answer:
+    content_type, body = soap.multipart(envelope, parts)
     return Answer(status, content_type, body)
 
 

@@ -23,7 +23,8 @@ from relais.server.delivery.channel import DeliveryError, Shipment, UnsentError
 from relais.server.delivery.dmp import DmpChannel
 from relais.server.sandbox import Sandbox
 from relais.server.sandbox.repository import Repository
-from relais.server.sandbox.xds_server import RegistryFault, RepositoryFault
+from relais.server.sandbox.service_faults import ServiceFault
+from relais.server.sandbox.xds_server import RepositoryFault
 from support.dmp import dmp_settings, errors, raw_answer, raw_request, reason
 from support.documents import small_document
 from support.shipments import other_document, other_shipment, small_shipment, with_entry
@@ -333,7 +334,7 @@ def test_a_lost_answer_is_settled_by_asking_the_registry(sandbox: Sandbox, fault
 
 def test_when_the_registry_cannot_be_asked_the_next_attempt_settles_the_doubt(sandbox: Sandbox) -> None:
     sandbox.dmp.faults.play(RepositoryFault.HALF_ANSWER)
-    sandbox.dmp.registry_faults.play(RegistryFault.UNAVAILABLE)
+    sandbox.dmp.registry_faults.play(ServiceFault.UNAVAILABLE)
     channel = DmpChannel(dmp_settings(sandbox))
     with pytest.raises(DeliveryError, match="may have been stored") as caught:
         channel.send(small_shipment())
