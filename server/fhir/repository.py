@@ -48,7 +48,7 @@ def utc_now() -> datetime:
     return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 
-class Judge(Protocol):
+class WriteJudge(Protocol):
     """Judges resources that are R4 and about to be written, as (resource, FHIRPath) pairs."""
 
     def judge(self, resources: Iterable[tuple[Resource, str]], language: Language) -> list[Issue]:
@@ -124,7 +124,7 @@ class Repository(Reader):
         update_creates: bool = True,
         versioned_types: Iterable[str] = (),
         most_deleted: int = 1,
-        judge: Judge | None = None,
+        judge: WriteJudge | None = None,
         watcher: Watcher | None = None,
         terminology: TerminologySource | None = None,
         clock: Callable[[], datetime] = utc_now,
