@@ -7,9 +7,9 @@ raises DeliveryError. A patient is a matricule INS; its OID is that of the envir
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -23,11 +23,13 @@ from relais.cda.xds_registry import RegisteredEntry
 from relais.cda.xds_types import CX
 from relais.mappings.document_metadata import usual_content_type
 from relais.mappings.identity import may_leave
-from relais.server.delivery import dmp_web, lot_author, vihf
+from relais.server.delivery import dmp_web, lot_author, vihf, visibility
+from relais.server.delivery.channel import DeliveryError
 from relais.server.delivery.dmp_patients import DmpPatients, Existence
-from relais.server.delivery.dmp_soap import Dmp
+from relais.server.delivery.dmp_soap import Dmp, failure
 from relais.server.delivery.visibility import MASKS, Audience
 from relais.server.delivery.xds_client import DmpDocuments
+from relais.server.delivery.xds_errors import is_settled_by_looking
 from relais.server.delivery.xds_queries import Criteria
 from relais.server.private_files import write_private
 from relais.server.settings import Settings
@@ -101,8 +103,14 @@ def change_visibility(target: Target, unique_id: str, audiences: Sequence[Audien
     with closing(Dmp(target.settings)) as dmp:
         documents = _documents(dmp)
         entry = _entry(documents, target, unique_id)
-        documents.change_visibility(change_lot(target.settings, entry), entry, masks, hide=hide)
-        return _summary(_entry(documents, target, unique_id))
+        lot = change_lot(target.settings, entry)
+
+        def is_done(found: RegisteredEntry | None) -> bool:
+            hidden = visibility.hidden_by(found.entry.confidentiality) if found else frozenset()
+            return found is not None and (hidden >= set(audiences) if hide else hidden.isdisjoint(audiences))
+
+        made = _changed(documents, entry, lambda: documents.change_visibility(lot, entry, masks, hide=hide), is_done)
+        return _summary(made)
 
 
 def change_status(target: Target, unique_id: str, change: Change) -> dict[str, Any]:
@@ -112,10 +120,56 @@ def change_status(target: Target, unique_id: str, change: Change) -> dict[str, A
         entry = _entry(documents, target, unique_id)
         lot = change_lot(target.settings, entry)
         if change == "delete":
-            documents.delete(lot, entry)
-        else:
-            documents.archive(lot, entry, back=change == "unarchive")
-        return _summary(_entry(documents, target, unique_id))
+            _refuse_deletion_by_others(lot, entry)
+            found = _changed(
+                documents,
+                entry,
+                lambda: documents.delete(lot, entry),
+                lambda found: found is None or found.status == xds_registry.DELETED,
+            )
+            return _summary(replace(found, status=xds_registry.DELETED))
+        back = change == "unarchive"
+        status = xds_registry.APPROVED if back else xds_registry.ARCHIVED
+        found = _changed(
+            documents,
+            entry,
+            lambda: documents.archive(lot, entry, back=back),
+            lambda found: found is not None and found.status == status,
+        )
+        return _summary(found)
+
+
+def _refuse_deletion_by_others(lot: SubmissionSet, entry: RegisteredEntry) -> None:
+    """Who else may hide or archive a document (the patient's own doctor may) the DMP alone knows."""
+    if not lot_author.may_change(lot.author, entry.entry.authors):
+        message = (
+            "only the author of a document or the structure of the author deletes it: neither is that of the settings"
+            " (responsible_rpps, organization_finess)"
+        )
+        raise RelaisError(Issue("error", "business-rule", message, "authorInstitution", "SEL-MP-037: TD3.3c"))
+
+
+def _changed(
+    documents: DmpDocuments,
+    entry: RegisteredEntry,
+    change: Callable[[], object],
+    is_done: Callable[[RegisteredEntry | None], bool],
+) -> RegisteredEntry:
+    """The entry as it stands after a change, which the registry is asked for whatever it answered to the change.
+
+    Raises DeliveryError when the change is not made; `is_done` is asked of the entry that is shown.
+    """
+    refusal = failure("conflict", "the DMP says that it made the change, and shows the entry without it", rule="ITI-57")
+    try:
+        change()
+    except DeliveryError as error:
+        if not is_settled_by_looking(error):
+            raise
+        refusal = error
+    found = documents.current(entry.entry.patient_id, entry.entry.unique_id)
+    if not is_done(found):
+        raise refusal
+    return found or entry
 
 
 def change_lot(settings: Settings, entry: RegisteredEntry) -> SubmissionSet:

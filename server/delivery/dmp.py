@@ -7,18 +7,20 @@ that the document has arrived, other bytes that it never will.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from relais.cda import xds
 from relais.cda.xds import Association, DocumentEntry, Submission
 from relais.cda.xds_registry import APPROVED, DELETED, RegisteredEntry
 from relais.server.delivery import vihf, visibility
-from relais.server.delivery.channel import DeliveryError, Receipt, Shipment, check_integrity
+from relais.server.delivery.channel import DeliveryError, Receipt, Shipment, UnsentError, check_integrity
 from relais.server.delivery.dmp_patients import DmpPatients
 from relais.server.delivery.dmp_soap import Dmp, failure
 from relais.server.delivery.https import LostAnswerError
 from relais.server.delivery.xds_client import PROVIDE_AND_REGISTER, DmpDocuments
-from relais.server.delivery.xds_errors import CHANGE, DUPLICATE
+from relais.server.delivery.xds_errors import is_settled_by_looking
 from relais.server.settings import Settings
 
 _OID = "urn:oid:"
@@ -49,10 +51,11 @@ class DmpChannel:
         documents = DmpDocuments(self._dmp, who)
         if shipment.action == "withdraw":
             return self._withdraw(shipment, documents)
-        if self._settings.dmp_existence_check:
-            self._patients.check_open(lot.patient_id, who)
         try:
-            submission, remark = _replacing(shipment, documents)
+            with _asking_first():
+                if self._settings.dmp_existence_check:
+                    self._patients.check_open(lot.patient_id, who)
+                submission, remark = _replacing(shipment, documents)
             entry = submission.entries[0]
             warnings = documents.provide_and_register(submission, {entry.entry_id: shipment.document})
         except DeliveryError as error:
@@ -67,14 +70,27 @@ class DmpChannel:
     @staticmethod
     def _withdraw(shipment: Shipment, documents: DmpDocuments) -> Receipt:
         sent = shipment.submission.entries[0]
-        found = documents.current(sent.patient_id, sent.unique_id)
+        with _asking_first():
+            found = documents.current(sent.patient_id, sent.unique_id)
         if found is None:
             raise failure("not-found", "the registry shows no document to delete under this identifier", rule="TD3.1b")
         _check_same(sent, found)
         if found.status == DELETED:
             return Receipt("deleted already")
-        warnings = documents.delete(shipment.submission.submission_set, found)
+        try:
+            warnings = documents.delete(shipment.submission.submission_set, found)
+        except DeliveryError as error:
+            return _deleted_all_the_same(sent, documents, error)
         return Receipt("; ".join(["deleted in the registry", *warnings]))
+
+
+@contextmanager
+def _asking_first() -> Iterator[None]:
+    """What fails for now inside the block fails before anything was sent: the DMP surely does not have it."""
+    try:
+        yield
+    except DeliveryError as error:
+        raise UnsentError(error.issues) if error.retry else error from None
 
 
 def _replacing(shipment: Shipment, documents: DmpDocuments) -> tuple[Submission, list[str]]:
@@ -125,8 +141,7 @@ def _target(association: Association, patient: str, documents: DmpDocuments) -> 
 def _settled(sent: DocumentEntry, documents: DmpDocuments, error: DeliveryError) -> Receipt:
     """The receipt of a document that has arrived all the same. Raises DeliveryError when it has not, or not surely."""
     lost = isinstance(error, LostAnswerError)
-    rules = {issue.rule for issue in error.issues}
-    if not lost and not rules & {*DUPLICATE.codes, *CHANGE.codes}:
+    if not is_settled_by_looking(error):
         raise error
     try:
         found = documents.current(sent.patient_id, sent.unique_id)
@@ -139,6 +154,18 @@ def _settled(sent: DocumentEntry, documents: DmpDocuments, error: DeliveryError)
         raise failure("conflict", "the registry holds this document as deleted: its identifier is used up", "uniqueId")
     how = "the answer was lost" if lost else "an earlier attempt had stored it"
     return Receipt(f"the registry holds this document: {how}")
+
+
+def _deleted_all_the_same(sent: DocumentEntry, documents: DmpDocuments, error: DeliveryError) -> Receipt:
+    """The receipt of a deletion that is made though nobody says so. Raises `error` when it is not, or not surely."""
+    if is_settled_by_looking(error):
+        try:
+            found = documents.current(sent.patient_id, sent.unique_id)
+        except DeliveryError:
+            raise error from None
+        if found is not None and found.status == DELETED:
+            return Receipt("the registry holds this document as deleted, whatever it answered")
+    raise error
 
 
 def _in_doubt(error: DeliveryError) -> DeliveryError:

@@ -18,7 +18,7 @@ from lxml import etree
 from relais.cda import parsing
 from relais.cda.errors import Issue, UnreadableError
 from relais.server.delivery import dmp_identity, mtom, vihf
-from relais.server.delivery.channel import DeliveryError, quoted, record
+from relais.server.delivery.channel import DeliveryError, UnsentError, quoted, record
 from relais.server.delivery.https import Answer, Connections, LostAnswerError, Peer
 from relais.server.delivery.vihf import Requester
 from relais.server.settings import Settings
@@ -188,7 +188,7 @@ def _unavailable(answer: Answer, transaction: Transaction) -> DeliveryError:
     message = f"the DMP is not available (HTTP {answer.status})"
     if transaction.changes and answer.status in (502, 504):
         return LostAnswerError("timeout", message, rule="HTTP")
-    return failure("transient", message, retry=True, rule="HTTP")
+    return UnsentError(Issue("error", "transient", message, rule="HTTP"))
 
 
 def _unclear(answer: Answer, transaction: Transaction, message: str) -> DeliveryError:

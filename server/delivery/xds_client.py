@@ -176,7 +176,7 @@ class DmpDocuments:
         found = xds_registry.read_objects(objects)
         if any(_named(entry.entry.patient_id) != _named(patient) for entry in found.entries):
             raise failure("conflict", "the registry answers with a document of another patient", rule="ITI-18")
-        return found
+        return replace(found, entries=tuple({entry.entry_uuid: entry for entry in found.entries}.values()))
 
     # --- ITI-43 ---
 
@@ -197,9 +197,10 @@ class DmpDocuments:
             raise RETRIEVE.unclear("the answer holds no RetrieveDocumentSetResponse")
         xds_errors.check(response, partial=True)
         wanted = {entry.entry.unique_id: entry for entry in entries}
-        return [
+        read = [
             _retrieved(element, reply.parts, wanted) for element in reply.body.iterfind(f"{{{XDS}}}DocumentResponse")
         ]
+        return list({one.entry.entry_uuid: one for one in read}.values())
 
     # --- ITI-57 ---
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from lxml import etree
 
 from relais.cda.errors import Issue
-from relais.server.delivery.channel import DeliveryError, quoted
+from relais.server.delivery.channel import DeliveryError, UnsentError, quoted
 from relais.server.delivery.dmp_soap import failure
+from relais.server.delivery.https import LostAnswerError
 
 RS = "urn:oasis:names:tc:ebxml-regrep:xsd:rs:3.0"
 STATUS = "urn:oasis:names:tc:ebxml-regrep:ResponseStatusType:"
@@ -124,7 +125,8 @@ FAMILY_OF = {
 def check(response: etree._Element, *, partial: bool = False) -> list[str]:
     """The warnings of a response (any that holds status and RegistryErrorList) that reports success.
 
-    Raises DeliveryError for anything else; `partial` takes a partial success as one, its errors as warnings.
+    Raises DeliveryError for anything else, UnsentError for what may pass. `partial` takes a partial success as one, its
+    errors as warnings.
     """
     status = response.get("status", "")
     found = list(response.iterfind(f"{{{RS}}}RegistryErrorList/{{{RS}}}RegistryError"))
@@ -136,8 +138,15 @@ def check(response: etree._Element, *, partial: bool = False) -> list[str]:
         raise failure("processing", quoted(f"answer status {name} without an error"), rule="ITI TF-3 §4.2.4")
     families = [FAMILY_OF.get(error.get("errorCode", ""), OTHER) for error in errors]
     issues = [_issue(error, family) for error, family in zip(errors, families, strict=True)]
-    retry = status == f"{STATUS}Failure" and all(family.retry for family in families)
-    raise DeliveryError(issues, retry=retry)
+    if status == f"{STATUS}Failure" and all(family.retry for family in families):
+        raise UnsentError(issues)  # a failure means that nothing was done
+    raise DeliveryError(issues, retry=False)
+
+
+def is_settled_by_looking(error: DeliveryError) -> bool:
+    """Whether what was asked for may be done all the same: the answer was lost, or says that it was done before."""
+    known = {*DUPLICATE.codes, *CHANGE.codes}
+    return isinstance(error, LostAnswerError) or any(issue.rule in known for issue in error.issues)
 
 
 def _issue(error: etree._Element, family: Family) -> Issue:
