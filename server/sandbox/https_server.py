@@ -8,9 +8,11 @@ import ssl
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from http import HTTPStatus
 from http.client import HTTPMessage
 from http.server import BaseHTTPRequestHandler
+from uuid import uuid4
 
 from cryptography import x509
 from werkzeug.serving import DechunkedInput
@@ -30,13 +32,17 @@ _CHUNK = 262_144
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One POST; `url` is the address it was sent to, `client` the certificate of the connection."""
+    """One POST; `url` is the address it was sent to, `client` the certificate of the connection.
+
+    `connection` is a name for that one, unlike any other: requests of one connection come one after another.
+    """
 
     url: str
     path: str
     content_type: str
     body: bytes
     client: x509.Certificate
+    connection: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +122,7 @@ class _Conversation(BaseHTTPRequestHandler):
         self._handler = handler
         self._max_request = max_request
         self._client = x509.load_der_x509_certificate(connection.getpeercert(binary_form=True) or b"")
+        self._name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{uuid4().hex[:8]}"
         super().__init__(connection, connection.getpeername(), None)  # type: ignore[arg-type]  # needs no server
 
     def do_POST(self) -> None:
@@ -130,7 +137,7 @@ class _Conversation(BaseHTTPRequestHandler):
 
     def _answer(self, body: bytes) -> Answer:
         address = f"https://{self.headers.get('Host', '')}{self.path}"
-        request = Request(address, self.path, self.headers.get("Content-Type", ""), body, self._client)
+        request = Request(address, self.path, self.headers.get("Content-Type", ""), body, self._client, self._name)
         try:
             return self._handler(request)
         except Exception as error:  # noqa: BLE001 - the sandbox outlives any fault

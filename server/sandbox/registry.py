@@ -1,19 +1,19 @@
 """The objects of the sandbox registry: entries with all their versions, lots, associations.
 
-ebRIM 3.0 as ITI TF-3 §4.2 uses it. What was registered is kept as the XML that came, with what a registry adds (ids,
-version, status, hash, size, repository): a query gives it back, unknown slots included.
+ebRIM 3.0 as ITI TF-3 §4.2 uses it. What was registered is kept as the XML that came: a query gives it back, unknown
+slots included, with what a registry adds (ids, version, status, hash, size, repository).
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from uuid import uuid4
 
 from lxml import etree
 
+from relais.cda import parsing
 from relais.cda.xds import DocumentEntry, MetadataAuthor, SubmissionSet
 from relais.cda.xds_types import XCN, XON
 from relais.server.sandbox.lot_checks import is_signature
@@ -35,26 +35,39 @@ _ASSOCIATION = "urn:oasis:names:tc:ebxml-regrep:ObjectType:RegistryObject:Associ
 
 @dataclass(frozen=True, slots=True)
 class StoredDocument:
-    """One version of an entry, and the file of its document. `replaces` is the entryUUID of the one it replaces."""
+    """One version of an entry, and the file of its document. `replaces` is the entryUUID of the one it replaces.
+
+    The signature of a lot has no file of its own: `signature` are its bytes, `path` is that of the journal.
+    """
 
     entry_uuid: str
     entry: DocumentEntry
     path: Path
     replaces: str | None
     status: str  # key of STATUS_URNS
-    logical_id: str = ""
+    logical_id: str
+    submitted: bytes = field(repr=False, compare=False)  # rim:ExtrinsicObject
     version: int = 1
-    element: etree._Element | None = field(default=None, repr=False, compare=False)
+    signature: bytes | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
         """One line that names no patient."""
         return f"{self.status} {self.entry.type_code.code} {self.entry.title} {self.entry.unique_id} {self.path}"
 
+    def content(self) -> bytes:
+        """The document as it was received."""
+        return self.path.read_bytes() if self.signature is None else self.signature
+
     def registry_object(self) -> etree._Element:
         """The rim:ExtrinsicObject as a query answers it."""
-        element = copy.deepcopy(self.element)
-        assert element is not None  # noqa: S101 - every stored version has one
-        element.set("status", STATUS_URNS[self.status])
+        element = parsing.parse(self.submitted).getroot()
+        added = {"hash": self.entry.hash, "size": str(self.entry.size), "repositoryUniqueId": REPOSITORY_ID}
+        for name, value in added.items():
+            if element.find(f"{{{RIM}}}Slot[@name='{name}']") is None:
+                _set_slot(element, name, value)
+        _set_version(element, self.version)
+        element.set("lid", self.logical_id)
+        _set_identity(element, self.entry_uuid, self.status)
         return element
 
 
@@ -64,11 +77,13 @@ class StoredSet:
 
     entry_uuid: str
     submission_set: SubmissionSet
-    element: etree._Element = field(repr=False, compare=False)
+    submitted: bytes = field(repr=False, compare=False)  # rim:RegistryPackage
 
     def registry_object(self) -> etree._Element:
         """The rim:RegistryPackage as a query answers it."""
-        return copy.deepcopy(self.element)
+        element = parsing.parse(self.submitted).getroot()
+        _set_identity(element, self.entry_uuid, APPROVED)
+        return element
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,23 +164,10 @@ class Registry:
             self._versions[entry_uuid] = replace(self._versions[entry_uuid], status=status)
 
 
-def registered(
-    element: etree._Element, entry_uuid: str, logical_id: str, version: int, slots: Mapping[str, str]
-) -> etree._Element:
-    """A submitted ExtrinsicObject with what a registry adds to it."""
-    element = copy.deepcopy(element)
-    element.set("id", entry_uuid)
-    element.set("lid", logical_id)
-    for name, value in slots.items():
-        if element.find(f"{{{RIM}}}Slot[@name='{name}']") is None:
-            _set_slot(element, name, value)
-    _set_version(element, version)
-    link_children(element, entry_uuid)
-    return element
-
-
-def link_children(element: etree._Element, own_id: str) -> None:
-    """Let the children of an object name it by its id."""
+def _set_identity(element: etree._Element, own_id: str, status: str) -> None:
+    """Give an object its id, by which its children name it, and its status."""
+    element.set("id", own_id)
+    element.set("status", STATUS_URNS[status])
     for child in element:
         for link in ("classifiedObject", "registryObject"):
             if child.get(link) is not None:

@@ -1,18 +1,15 @@
 """The sandbox DMP behind its wire: decides on submissions and changes, keeps what it takes, forgets nothing.
 
 Each derived value is recomputed from the document itself; what is not shown to be right is refused (ITI TF-3 §4.2,
-CI-SIS volet Partage de documents de santé). A submission is one folder, which appears in one step: `<lot uniqueId>/
-submission.xml` as received, behind a processing instruction that says under which ids, `01.xml`… the documents bit for
-bit. A change (ITI-57) is a folder of the same form without documents. What is registered is what those folders say,
-read again in their order at a start.
+CI-SIS volet Partage de documents de santé). A document is the file `<uniqueId>.xml`, bit for bit. Submissions and
+changes (ITI-57) are records of a journal, metadata as received and under which ids they were registered; what is
+registered is what the journal says, read again at a start: a document without a record was never taken.
 Not checked here: CI-SIS schema and Schematron of the document; who sends is checked by `vihf_checks`.
 """
 
 from __future__ import annotations
 
-import copy
 import hashlib
-import json
 import re
 import threading
 from collections import Counter
@@ -22,6 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import uuid4
 
+import msgspec
 from lxml import etree
 
 from relais.cda import parsing, reader, xds
@@ -32,21 +30,17 @@ from relais.cda.xds_types import CX, XCN, XON, is_short_oid
 from relais.mappings import document_metadata
 from relais.server.sandbox import lot_checks
 from relais.server.sandbox.authority import Authority
-from relais.server.sandbox.files import UNFINISHED, write_new
+from relais.server.sandbox.journal import Journal
 from relais.server.sandbox.lot_checks import is_signature
 from relais.server.sandbox.registry import (
     APPROVED,
     DEPRECATED,
     HAS_MEMBER,
-    REPOSITORY_ID,
     RIM,
-    STATUS_URNS,
     Registry,
     StoredDocument,
     StoredSet,
     contributors,
-    link_children,
-    registered,
 )
 from relais.server.sandbox.soap import ProvideAndRegister, RegistryError
 from relais.server.sandbox.updates import Update, visibility_errors
@@ -55,7 +49,7 @@ from relais.server.sandbox.vihf_checks import Caller
 TEST_PATIENT_DOMAINS = frozenset({INS_NIR_TEST, INS_NIR_DEMO})
 """OIDs of the INS of test and demonstration: a sandbox takes no real person."""
 
-_SUBMISSION, _RECEIPT = "submission.xml", "receipt"
+_JOURNAL = "journal.jsonl"
 
 _METADATA_CODES = {
     ("xdm.patient", "conflict"): "XDSPatientIdDoesNotMatch",
@@ -72,6 +66,17 @@ class RefusedError(Exception):
     def __init__(self, errors: Iterable[RegistryError]) -> None:
         self.errors = tuple(errors)
         super().__init__(", ".join(error.code for error in self.errors))
+
+
+class _Record(msgspec.Struct, omit_defaults=True):
+    """A submission or a change that was taken: its metadata, the ids given to entries by those of the message."""
+
+    lot: str
+    message_id: str
+    entry_uuids: dict[str, str]
+    metadata: str
+    signatures: dict[str, bytes] = {}  # by their ids in the message
+    is_update: bool = False
 
 
 class Repository:
@@ -91,9 +96,13 @@ class Repository:
         self._lots: set[str] = set()
         self._registry = Registry()
         folder.mkdir(parents=True, exist_ok=True)
-        kept = [path for path in folder.iterdir() if not path.name.startswith(UNFINISHED)]
-        for lot in sorted(kept, key=lambda path: (path / _SUBMISSION).stat().st_mtime_ns):
-            self._load(lot)
+        for path in folder.iterdir():
+            if path.is_dir():
+                message = "not written by this version of the sandbox: empty the folder"
+                raise RelaisError(Issue("fatal", "structure", message, str(path), "sandbox"))
+        self._journal = Journal(folder / _JOURNAL, _Record)
+        for record in self._journal.read():
+            self._load(record)
 
     def documents(self) -> list[StoredDocument]:
         """Every document as it is now, oldest first; signatures of lots are left out."""
@@ -118,7 +127,7 @@ class Repository:
         with self._lock:
             _refuse(self._duplicate_errors(submission))
             _refuse(self._replacement_errors(submission))
-            self._store(submission, request)
+            self._store(submission, request, documents)
 
     def update(self, update: Update, message_id: str, caller: Caller) -> None:
         """Carry out a change of metadata, or raise RefusedError and change nothing."""
@@ -129,8 +138,8 @@ class Repository:
                 _refuse([RegistryError("XDSDuplicateUniqueIdInRegistry", f"lot {lot} is already registered", "lot")])
             _refuse(update.errors(self._registry))
             uuids = {one.symbolic_id: f"urn:uuid:{uuid4()}" for one in update.versions}
-            receipt = {"messageId": message_id, "entryUUID": uuids, "update": True}
-            self._load(self._keep(lot, update.request, {}, receipt))
+            self._journal.append(_Record(lot, message_id, uuids, _text(update.request), is_update=True))
+            self._apply(update, uuids)
 
     # --- what needs the repository's own knowledge ---
 
@@ -173,60 +182,62 @@ class Repository:
 
     # --- storage ---
 
-    def _store(self, submission: Submission, request: ProvideAndRegister) -> None:
-        documents = dict(request.documents)
+    def _store(self, submission: Submission, request: ProvideAndRegister, documents: Mapping[str, bytes]) -> None:
         uuids = {entry.entry_id: _entry_uuid(entry.entry_id) for entry in submission.entries}
-        files = {name: documents[entry.entry_id] for name, entry in _named(submission)}
-        receipt = {"messageId": request.message_id, "entryUUID": uuids}
-        folder = self._keep(submission.submission_set.unique_id, request.metadata, files, receipt)
-        self._register(submission, request.metadata, uuids, folder)
+        signatures = {}
+        for entry in submission.entries:
+            data = documents[entry.entry_id]
+            if is_signature(entry):
+                signatures[entry.entry_id] = data
+            else:
+                self._path(entry).write_bytes(data)
+        lot = submission.submission_set.unique_id
+        self._journal.append(_Record(lot, request.message_id, uuids, _text(request.metadata), signatures))
+        self._register(submission, request.metadata, uuids, signatures)
 
-    def _keep(
-        self, lot: str, metadata: etree._Element, files: Mapping[str, bytes], receipt: Mapping[str, object]
-    ) -> Path:
-        said = json.dumps(receipt).replace(">", "\\u003e")  # "?>" would end the instruction
-        new = self._folder / f"{UNFINISHED}{uuid4().hex}"
-        new.mkdir()
-        for name, data in files.items():
-            write_new(new / name, data)
-        write_new(new / _SUBMISSION, f"<?{_RECEIPT} {said}?>\n".encode(), etree.tostring(metadata, encoding="UTF-8"))
-        return new.rename(self._folder / lot)
+    def _path(self, entry: DocumentEntry) -> Path:
+        return self._folder / f"{entry.unique_id}.xml"
 
-    def _load(self, folder: Path) -> None:
-        request = parsing.parse((folder / _SUBMISSION).read_bytes()).getroot()
-        said = request.getprevious()
-        if not isinstance(said, etree._ProcessingInstruction) or said.target != _RECEIPT:
-            message = "holds no receipt: the folder was not written by this version of the sandbox, empty it"
-            raise RelaisError(Issue("fatal", "structure", message, str(folder / _SUBMISSION), "sandbox"))
-        receipt = json.loads(said.text or "")
-        if receipt.get("update"):
-            update = Update.read(request)
-            update.apply(self._registry, receipt["entryUUID"])
-            self._lots.add(update.submission_set.unique_id)
+    def _load(self, record: _Record) -> None:
+        """Register again what a record says."""
+        request = parsing.parse(record.metadata.encode()).getroot()
+        if record.is_update:
+            self._apply(Update.read(request), record.entry_uuids)
             return
         submission = xds.read_submission(request)
-        documents = {entry.entry_id: (folder / name).read_bytes() for name, entry in _named(submission)}
-        self._register(_measured(submission, documents), request, receipt["entryUUID"], folder)
+        files = {one.entry_id: self._path(one).read_bytes() for one in _documents_of(submission)}
+        submission = _measured(submission, {**files, **record.signatures})
+        self._register(submission, request, record.entry_uuids, record.signatures)
+
+    def _apply(self, update: Update, uuids: Mapping[str, str]) -> None:
+        update.apply(self._registry, uuids)
+        self._lots.add(update.submission_set.unique_id)
 
     def _register(
-        self, submission: Submission, request: etree._Element, uuids: Mapping[str, str], folder: Path
+        self,
+        submission: Submission,
+        request: etree._Element,
+        uuids: Mapping[str, str],
+        signatures: Mapping[str, bytes],
     ) -> None:
         elements = {one.get("id"): one for one in request.iter(f"{{{RIM}}}ExtrinsicObject")}
         replaced = {one.source: one.target for one in submission.associations if one.type == xds.REPLACE}
-        lot = self._register_lot(submission, request)
+        lot = f"urn:uuid:{uuid4()}"
+        [package] = request.iter(f"{{{RIM}}}RegistryPackage")
+        self._registry.add_set(StoredSet(lot, submission.submission_set, etree.tostring(package, with_tail=False)))
         self._lots.add(submission.submission_set.unique_id)
-        for name, entry in _named(submission):
-            entry_uuid = uuids[entry.entry_id]
-            added = {"hash": entry.hash, "size": str(entry.size), "repositoryUniqueId": REPOSITORY_ID}
+        for entry in submission.entries:
+            entry_uuid, signature = uuids[entry.entry_id], signatures.get(entry.entry_id)
             self._registry.add(
                 StoredDocument(
                     entry_uuid=entry_uuid,
                     entry=entry,
-                    path=folder / name,
+                    path=self._path(entry) if signature is None else self._journal.path,
                     replaces=replaced.get(entry.entry_id),
                     status=APPROVED,
                     logical_id=entry_uuid,
-                    element=registered(elements[entry.entry_id], entry_uuid, entry_uuid, 1, added),
+                    submitted=etree.tostring(elements[entry.entry_id], with_tail=False),
+                    signature=signature,
                 )
             )
             self._registry.associate(HAS_MEMBER, lot, entry_uuid)
@@ -235,15 +246,6 @@ class Repository:
             self._registry.associate(association.type, uuids[association.source], target)
             if association.type == xds.REPLACE:
                 self._registry.set_status(target, DEPRECATED)
-
-    def _register_lot(self, submission: Submission, request: etree._Element) -> str:
-        [package] = map(copy.deepcopy, request.iter(f"{{{RIM}}}RegistryPackage"))
-        own_id = f"urn:uuid:{uuid4()}"
-        package.set("id", own_id)
-        package.set("status", STATUS_URNS[APPROVED])
-        link_children(package, own_id)
-        self._registry.add_set(StoredSet(own_id, submission.submission_set, package))
-        return own_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,6 +384,5 @@ def _entry_uuid(entry_id: str) -> str:
     return entry_id if _UUID_URN.fullmatch(entry_id) else f"urn:uuid:{uuid4()}"
 
 
-def _named(submission: Submission) -> Iterator[tuple[str, DocumentEntry]]:
-    for number, entry in enumerate(submission.entries, 1):
-        yield f"{number:02}.xml", entry
+def _text(element: etree._Element) -> str:
+    return etree.tostring(element, encoding="unicode", with_tail=False)

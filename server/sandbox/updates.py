@@ -24,7 +24,6 @@ from relais.server.sandbox.registry import (
     Registry,
     StoredDocument,
     contributors,
-    registered,
 )
 from relais.server.sandbox.soap import RegistryError
 
@@ -131,16 +130,14 @@ class Update:
             former = _newest(registry, version.logical_id)
             if former is None:
                 continue
-            entry_uuid = uuids[version.symbolic_id]
-            number = former.version + 1
             confidentiality = xds.registered_entry(version.element).confidentiality
             registry.add(
                 replace(
                     former,
-                    entry_uuid=entry_uuid,
+                    entry_uuid=uuids[version.symbolic_id],
                     entry=replace(former.entry, confidentiality=confidentiality),
-                    version=number,
-                    element=registered(version.element, entry_uuid, version.logical_id, number, {}),
+                    version=former.version + 1,
+                    submitted=etree.tostring(version.element, with_tail=False),
                 )
             )
             registry.set_status(former.entry_uuid, DEPRECATED)

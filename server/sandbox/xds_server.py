@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import enum
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 from uuid import uuid4
@@ -14,8 +13,8 @@ from uuid import uuid4
 from relais.cda.xds_types import CX
 from relais.server.sandbox import soap, stored_queries
 from relais.server.sandbox.authority import Authority
+from relais.server.sandbox.exchanges import ExchangeLog
 from relais.server.sandbox.faults import Faults
-from relais.server.sandbox.files import write_whole
 from relais.server.sandbox.https_server import Answer, HttpsServer, Request
 from relais.server.sandbox.registry import (
     DELETED,
@@ -112,7 +111,7 @@ class Patients:
 class XdsServer:
     """The repository at `url`, registry and patients beside it; `folder` keeps `documents` and `exchanges`.
 
-    Each exchange is a MIME message of two parts, the request and the answer, with their own Content-Type.
+    The exchanges of a connection are one file (see `ExchangeLog`).
     """
 
     def __init__(
@@ -130,8 +129,8 @@ class XdsServer:
         self.update_faults: Faults[ServiceFault] = Faults()
         self.patients_faults: Faults[ServiceFault] = Faults()
         self.patients = Patients()
-        self._folder = folder
         self._patient_domains = patient_domains
+        self._exchanges = ExchangeLog(folder / "exchanges")
         self._repository = Repository(folder / "documents", patient_domains, authority)
         self._vihf = VihfChecks(authority)
         self._message_ids: set[str] = set()
@@ -186,10 +185,7 @@ class XdsServer:
         if service not in _ACTIONS:
             return Answer(404, "text/plain", b"Not Found")
         answer = self._answer(service, request)
-        name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{uuid4().hex[:8]}-{service}"
-        path = self._folder / "exchanges" / f"{name}.mime"
-        said = ((request.content_type, request.body), (answer.content_type, answer.body))
-        write_whole(path, *_multipart_mixed(name, said))
+        self._exchanges.add(request, answer)
         return answer
 
     def _answer(self, service: str, request: Request) -> Answer:
@@ -267,7 +263,7 @@ class XdsServer:
                 elif document is None or not visible(document) or document.status == DELETED:
                     errors.append(RegistryError("XDSDocumentUniqueIdError", "no such document", unique_id))
                 else:
-                    content_id, data = f"{uuid4()}@sandbox", document.path.read_bytes()
+                    content_id, data = f"{uuid4()}@sandbox", document.content()
                     found.append((unique_id, document.entry.mime_type, content_id))
                     data = b"?" + data[1:] if fault is ServiceFault.OTHER_BYTES else data
                     parts.append((content_id, document.entry.mime_type, data))
@@ -379,14 +375,6 @@ def _said(received: SoapRequest, body: str) -> Answer:
 def _multipart(envelope: bytes, parts: Sequence[tuple[str, str, bytes]] = (), status: int = 200) -> Answer:
     content_type, body = soap.multipart(envelope, parts)
     return Answer(status, content_type, body)
-
-
-def _multipart_mixed(boundary: str, parts: Iterable[tuple[str, bytes]]) -> Iterator[bytes]:
-    yield f'Content-Type: multipart/mixed; boundary="{boundary}"\r\n'.encode()
-    for content_type, body in parts:
-        yield f"\r\n--{boundary}\r\nContent-Type: {content_type}\r\n\r\n".encode()
-        yield body
-    yield f"\r\n--{boundary}--\r\n".encode()
 
 
 def _unavailable() -> Answer:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import resource
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from email import message_from_bytes
 from pathlib import Path
@@ -25,7 +27,7 @@ from relais.server.sandbox import Sandbox
 from relais.server.sandbox.repository import Repository
 from relais.server.sandbox.service_faults import ServiceFault
 from relais.server.sandbox.xds_server import RepositoryFault
-from support.dmp import dmp_settings, errors, raw_answer, raw_request, reason
+from support.dmp import dmp_settings, errors, post, raw_answer, raw_request, reason
 from support.documents import small_document
 from support.shipments import other_document, other_shipment, small_shipment, with_entry
 
@@ -45,12 +47,15 @@ def test_a_conforming_submission_is_stored_bit_for_bit(sandbox: Sandbox) -> None
     assert stored.status == "Approved"
 
 
-def test_a_folder_of_another_version_is_refused_by_name(tmp_path: Path) -> None:
+def test_what_another_version_has_written_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "2.25.1").mkdir()
-    (tmp_path / "2.25.1" / "submission.xml").write_text("<SubmitObjectsRequest/>")
-    with pytest.raises(RelaisError, match="holds no receipt") as caught:
+    with pytest.raises(RelaisError, match="not written by this version") as caught:
         Repository(tmp_path)
     assert "2.25.1" in caught.value.issues[0].path
+    (tmp_path / "2.25.1").rmdir()
+    (tmp_path / "journal.jsonl").write_text('{"lot":"2.25.1"}\n')
+    with pytest.raises(RelaisError, match="line 1 is no record"):
+        Repository(tmp_path)
 
 
 def test_what_is_stored_survives_a_restart(sandbox: Sandbox) -> None:
@@ -283,12 +288,50 @@ def test_only_its_author_replaces_a_document(sandbox: Sandbox) -> None:
 
 def test_a_submission_that_was_not_finished_is_forgotten(sandbox: Sandbox) -> None:
     raw_answer(sandbox, small_shipment())
-    [kept] = (sandbox.folder / "dmp" / "documents").iterdir()
+    raw_answer(sandbox, other_shipment(7))
     sandbox.stop()
-    kept.rename(kept.with_name(".new-abc"))
+    journal = sandbox.folder / "dmp" / "documents" / "journal.jsonl"
+    journal.write_bytes(journal.read_bytes()[:-1])
     with Sandbox(sandbox.folder) as again:
-        assert again.documents() == []
-        assert errors(raw_answer(again, small_shipment())) == []
+        assert [one.entry.unique_id for one in again.documents()] == [small_document().header.id.root]
+        assert errors(raw_answer(again, other_shipment(7))) == []
+        again.stop()
+        with Sandbox(sandbox.folder) as once_more:
+            assert len(once_more.documents()) == 2
+
+
+@contextmanager
+def full_disk(length: int) -> Iterator[None]:
+    """Inside the block no file grows beyond a length."""
+    former = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (length, former[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, former)
+
+
+def test_a_submission_for_which_there_is_no_room_is_not_taken(sandbox: Sandbox) -> None:
+    raw_answer(sandbox, small_shipment())
+    journal = sandbox.folder / "dmp" / "documents" / "journal.jsonl"
+    before = journal.read_bytes()
+    with full_disk(len(before) + 10):
+        assert "Internal Server Error" in raw_answer(sandbox, other_shipment(7))
+    assert journal.read_bytes() == before
+    assert len(sandbox.documents()) == 1
+    assert errors(raw_answer(sandbox, other_shipment(7))) == []
+
+
+def test_signatures_of_lots_are_kept_with_them(sandbox: Sandbox) -> None:
+    shipment = small_shipment()
+    content_type, body = raw_request(sandbox, shipment)
+    assert errors(post(sandbox, sandbox.dmp_url, content_type, body)) == []
+    sandbox.stop()
+    with Sandbox(sandbox.folder) as again, again.dmp._repository.reading() as registry:
+        document, signature = registry.versions()
+        assert document.content() == shipment.document
+        assert signature.content() in body
+        assert signature.content().startswith(b"<?xml")
 
 
 # --- faults ---
@@ -400,3 +443,18 @@ def test_every_exchange_is_recorded(sandbox: Sandbox) -> None:
     exchanges = [message_from_bytes(record.read_bytes()).get_payload() for record in records]
     assert [[part.get_content_type() for part in parts] for parts in exchanges] == [["multipart/related"] * 2] * 2
     assert b"XDSDuplicateUniqueIdInRegistry" in exchanges[1][1].as_bytes()
+
+
+def test_exchanges_of_one_connection_are_one_record(sandbox: Sandbox) -> None:
+    channel = DmpChannel(dmp_settings(sandbox))  # asks first whether the DMP is open
+    channel.send(small_shipment())
+    [record] = (sandbox.folder / "dmp" / "exchanges").iterdir()
+    message = message_from_bytes(record.read_bytes())
+    assert not message.defects
+    asked, _, sent, answer = message.get_payload()
+    assert [part["Content-Location"] for part in (asked, sent)] == [
+        sandbox.dmp_url.replace("repository", "patients"),
+        sandbox.dmp_url,
+    ]
+    assert small_shipment().document in sent.as_bytes()
+    assert b"ResponseStatusType:Success" in answer.as_bytes()
