@@ -13,7 +13,7 @@ from itertools import zip_longest
 from lxml import etree
 
 from relais.cda.errors import Issue
-from relais.cda.parsing import XSI, Places, local_name
+from relais.cda.parsing import XSI, Places, attribute_name, local_name
 
 _XML = etree._Element
 
@@ -132,7 +132,7 @@ _SCHEMA_LOCATIONS = ("xsi:schemaLocation", "xsi:noNamespaceSchemaLocation")
 
 def is_implied(element: _XML, name: str, value: str) -> bool:
     """Whether an attribute says of its element what the schema says anyway, or only where the schema is."""
-    local = local_name(name) if name.startswith("{") else name
+    local = attribute_name(name)
     if local == "xsi:type":
         value = _type(value)
     return local in _SCHEMA_LOCATIONS or local_name(element.tag) in _IMPLIED.get((local, value), ())
@@ -197,7 +197,7 @@ def _paired_by_tag(source: _XML, children: list[_XML], copies: list[_XML]) -> It
 def _attribute_losses(source: _XML, copy: _XML, places: Places) -> Iterator[Issue]:
     for name, value in ((str(name), str(value)) for name, value in source.items()):
         if not _is_attribute_kept(source, name, value, copy.get(name)):
-            local = local_name(name) if name.startswith("{") else name
+            local = attribute_name(name)
             yield _loss(f"{places.of(source)}/@{local}", "attribute")
 
 

@@ -62,9 +62,18 @@ def parse(data: bytes, max_size: int = MAX_SIZE) -> etree._ElementTree:
 
 @lru_cache(maxsize=1024)
 def local_name(tag: str) -> str:
-    """A tag or attribute in Clark notation as Relais writes it: no prefix in HL7 V3, `sdtc:`, `xsi:`, else Clark."""
-    namespace, _, name = tag[1:].partition("}") if tag.startswith("{") else (V3, "", tag)
-    return f"{_PREFIXES[namespace]}{name}" if namespace in _PREFIXES else tag
+    """The tag of an element as Relais writes it: no prefix in HL7 V3, `sdtc:`, `xsi:`, else Clark notation.
+
+    Without a namespace it is `{}name`, so that nobody takes it for one of HL7 V3.
+    """
+    namespace, _, name = tag[1:].partition("}") if tag.startswith("{") else ("", "", tag)
+    return f"{_PREFIXES[namespace]}{name}" if namespace in _PREFIXES else f"{{{namespace}}}{name}"
+
+
+@lru_cache(maxsize=1024)
+def attribute_name(name: str) -> str:
+    """The name of an attribute as Relais writes it: without a namespace, as those of HL7 V3 are, the name alone."""
+    return local_name(name) if name.startswith("{") else name
 
 
 class Places:

@@ -801,7 +801,7 @@ def _narrative(element: _XML, account: _Account) -> list[Node]:
 @lru_cache(maxsize=256)
 def _narrative_name(tag: str) -> str | None:
     """The name of a narrative element; None for an element that a narrative does not have."""
-    name = local_name(tag)  # gives names outside HL7 V3 a prefix
+    name = local_name(tag)  # one outside HL7 V3 has a prefix
     return name if is_name(name) else None
 
 

@@ -7,9 +7,9 @@ interpreter lock, so servers run this in processes of their own (`relais.cda.val
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from lxml import etree
 from saxonche import PySaxonApiError, PySaxonProcessor
 
 from relais.cda.errors import Issue
-from relais.cda.parsing import Places, local_name
+from relais.cda.parsing import Places, attribute_name
 from relais.cda.schematron_schema import (
     ALL_PHASES,
     Gap,
@@ -47,7 +47,6 @@ __all__ = [
 
 _ENTITIES = {"&amp;": "&#38;", "&lt;": "&#60;", "&gt;": "&#62;", "&quot;": "&#34;"}
 UNREADABLE = "the engine of the rules does not read this document: names or attributes beyond its limits"
-_STEP = re.compile(r"(?P<attribute>@?)(?:Q\{(?P<uri>[^}]*)\})?(?P<name>[^/\[{}]+)(?:\[(?P<index>\d+)\])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +96,6 @@ class Source:
     def __init__(self, processor: Processor, tree: etree._ElementTree) -> None:
         self.root = tree.getroot()
         self._places = Places()
-        self._children: dict[tuple[etree._Element, str], list[etree._Element]] = {}
         # ASCII with character references: independent of the locale. The root only: no DTD reaches Saxon.
         text = etree.tostring(self.root, with_tail=False).decode("ascii")
         for entity, character in _ENTITIES.items():  # Java counts the first kind, and stops at 100,000
@@ -107,20 +105,18 @@ class Source:
         except PySaxonApiError as error:  # more than 200 attributes, a name of more than 1,000 characters
             raise SchematronError(Issue("fatal", "too-costly", UNREADABLE)) from error
 
-    def place(self, path: str) -> tuple[str, int]:
-        """XPath and line number of the node that the XPath function `path` wrote so."""
-        element, attribute = self.root, ""
-        for step in list(_STEP.finditer(path))[1:]:
-            tag = f"{{{step['uri']}}}{step['name']}" if step["uri"] else step["name"]
-            if step["attribute"]:
-                attribute = f"/@{local_name(tag)}"
-            elif step["index"] and not tag.endswith(")"):
-                if (element, tag) not in self._children:
-                    self._children[element, tag] = element.findall(tag)
-                element = self._children[element, tag][int(step["index"]) - 1]
-        if path == "/":
-            return path, line_of(self.root)
-        return self._places.of(element) + attribute, line_of(element)
+    @cached_property
+    def _elements(self) -> list[etree._Element]:
+        return list(self.root.iter("*"))
+
+    def place(self, found: etree._Element) -> tuple[str, int]:
+        """XPath and line number of the node that an element of the stylesheet's result is about."""
+        number = int(found.get("element", ""))
+        if not number:
+            return "/", line_of(self.root)
+        element, attribute = self._elements[number - 1], found.get("attribute", "").removeprefix("{}")
+        path = self._places.of(element)
+        return f"{path}/@{attribute_name(attribute)}" if attribute else path, line_of(element)
 
 
 class Processor:
@@ -210,7 +206,7 @@ class CompiledSchema:
                 continue
             check = self._sheet.checks[int(item.get("check", ""))]
             context = collapse(self._sheet.rules[fired[-1]].context)
-            path, line = source.place(item.get("path", ""))
+            path, line = source.place(item)
             text = collapse(str(item.xpath("string()")))
             found = Finding(text, check.fixed_text, check.role, path, line, check.at, collapse(check.test), context)
             findings[check.kind].append(found)
@@ -225,7 +221,7 @@ class CompiledSchema:
 
     def _raised(self, item: etree._Element, source: Source) -> NotRun:
         check = self._sheet.checks[int(item.get("check", ""))]
-        path, line = source.place(item.get("path", ""))
+        path, line = source.place(item)
         return NotRun(check.at, collapse(item.text or ""), item.get("code", ""), path, line)
 
 

@@ -5,7 +5,8 @@ An abstract rule becomes one named template, whoever extends it, because copying
 only where it shares variables with the extending rule is it copied. `doc`, `doc-available` and `document` are
 replaced by functions that open files of the rules only, whatever path a document under test may suggest; documents
 given as the parameter `library`, by URI, are not read again, as Saxon would at every run. The search of a whole such
-document for an element with a given text becomes a key, whose index Saxon keeps with the document.
+document for an element with a given text becomes a key, whose index Saxon keeps with the document, and so does that of
+siblings that are alike (`relais.cda.schematron_siblings`).
 
 Matching costs more than testing: a pattern is cut into groups of rules that cannot take the same node, each applied
 to the few nodes that its contexts may match (`relais.cda.schematron_contexts`).
@@ -21,6 +22,7 @@ from typing import NamedTuple
 
 from lxml import etree
 
+from relais.cda import schematron_siblings as siblings
 from relais.cda.errors import Issue
 from relais.cda.schematron_contexts import Selection, groups
 from relais.cda.schematron_schema import Check, Extends, Gap, Let, Rule, Schema, SchematronError, Value, line_of
@@ -31,6 +33,12 @@ _XSL = "{http://www.w3.org/1999/XSL/Transform}"
 _NUMBER = f"{_OUT}expression"
 _ERROR = re.compile(r"on line (\d+) column \d+[^\n]*\n\s+(\w{4}\d{4}\s+[^\n]*)")
 _VARIABLE = re.compile(r"\$\s*([\w][\w.\-]*)")
+# Where a node is: its element as its number in document order, 0 above the root, and its Clark name as an attribute.
+# The function `path` would count siblings for each finding.
+_PLACE = {
+    "element": "{(ancestor-or-self::*[1]!accumulator-before('_out:elements'), 0)[1]}",
+    "attribute": "{self::attribute()!concat('{', namespace-uri(), '}', local-name())}",
+}
 _LITERAL = re.compile(r"\s*(?:'[^']*'|\"[^\"]*\"|\d+)\s*")
 _DOCUMENT_CALL = re.compile(r"(?<![\w:.\-$])(doc|doc-available|document)(?=\s*\()")
 _LOOKUP = re.compile(
@@ -50,6 +58,10 @@ _NAMESPACES = {
 _FUNCTIONS = """
 <_xsl:stylesheet version="3.0" %s>
   <_xsl:output method="xml" encoding="us-ascii" omit-xml-declaration="yes"/>
+  <_xsl:mode use-accumulators="_out:elements"/>
+  <_xsl:accumulator name="_out:elements" as="_xs:integer" initial-value="0">
+    <_xsl:accumulator-rule match="*" select="$value + 1"/>
+  </_xsl:accumulator>
   <_xsl:param name="_out:library" as="map(_xs:string, document-node())" select="_map:merge(())"/>
   <_xsl:function name="_out:uri" as="_xs:string">
     <_xsl:param name="uri" as="_xs:anyURI"/>
@@ -157,6 +169,7 @@ class _Generator:
         self.starts: dict[str, str] = {}
         self.keys: dict[str, str] = {}
         self.indexes: dict[str, str] = {}
+        self.siblings: dict[siblings.Key, str] = {}
         self.top = _functions(schema.namespaces)
         self.top.set("{http://www.w3.org/XML/1998/namespace}base", schema.path.as_uri())
         self.globals = self._globals()
@@ -196,6 +209,9 @@ class _Generator:
             etree.SubElement(self.top, f"{_XSL}key", name=f"_out:key-{number}", match=f"*[{use}]", use=use)
         for name, number in self.indexes.items():
             etree.SubElement(self.top, f"{_XSL}key", name=f"_out:index-{number}", match=name, use="text()")
+        for key in self.siblings:
+            name = self._sibling_key(key)
+            etree.SubElement(self.top, f"{_XSL}key", name=name, match=key.match, use=key.use, composite="yes")
         for start, number in self.starts.items():
             result.insert(0, etree.Element(f"{_XSL}variable", name=f"_out:start-{number}", select=start))
 
@@ -247,7 +263,7 @@ class _Generator:
                 case Let():
                     scope = self._let(parent, item, scope)
                 case Check():
-                    count += self._check(parent, item, scope)
+                    count += self._check(parent, item, items[:index], scope)
                 case Extends():
                     more, scope = self._extends(parent, item, items[index + 1 :], scope, extending)
                     count += more
@@ -316,8 +332,8 @@ class _Generator:
             _catch(attempt)
         return _Scope(local, scope.fallible | {let.name})
 
-    def _check(self, parent: etree._Element, check: Check, scope: _Scope) -> int:
-        """Write a check; 1, or 0 when its test does not compile."""
+    def _check(self, parent: etree._Element, check: Check, before: _Items, scope: _Scope) -> int:
+        """Write a check, which stands after those items; 1, or 0 when its test does not compile."""
         if reason := self.refused.get(Located(check.test, check.at)):
             self._gap(check.at, f"the test does not compile: {reason}")
             return 0
@@ -325,11 +341,12 @@ class _Generator:
         self.checks.append(check)
         attempt = etree.SubElement(parent, f"{_XSL}try")
         condition = etree.SubElement(attempt, f"{_XSL}if")
-        wanted = f"not(({check.test}))" if check.kind == "assert" else check.test
+        test = siblings.by_key(check.test, before, self._sibling_key)
+        wanted = f"not(({test}))" if check.kind == "assert" else test
         self._expression(condition, "test", check.test, check.at, scope.guard(wanted))
-        found = etree.SubElement(condition, f"{_OUT}found", check=number, path="{path()}")
+        found = etree.SubElement(condition, f"{_OUT}found", {"check": number, **_PLACE})
         self._message(found, check)
-        _catch(attempt, check=number, path="{path()}")
+        _catch(attempt, {"check": number, **_PLACE})
         return 1
 
     def _message(self, parent: etree._Element, check: Check) -> None:
@@ -354,6 +371,9 @@ class _Generator:
         number = self.indexes.setdefault(found["name"], str(len(self.indexes)))
         return f"{found['document']}/key('_out:index-{number}', {found['value']}, .)"
 
+    def _sibling_key(self, key: siblings.Key) -> str:
+        return f"_out:siblings-{self.siblings.setdefault(key, str(len(self.siblings)))}"
+
     def _gap(self, at: str, reason: str) -> None:
         self.gaps[Gap(at, reason)] = None
 
@@ -367,10 +387,12 @@ def _functions(namespaces: Mapping[str, str]) -> etree._Element:
     return top
 
 
-def _catch(attempt: etree._Element, **attributes: str) -> None:
+def _catch(attempt: etree._Element, attributes: Mapping[str, str] | None = None) -> None:
     """Turn an error into a `raised` element."""
     catch = etree.SubElement(attempt, f"{_XSL}catch")
-    raised = etree.SubElement(catch, f"{_OUT}raised", code="{local-name-from-QName($_err:code)}", attrib=attributes)
+    raised = etree.SubElement(
+        catch, f"{_OUT}raised", code="{local-name-from-QName($_err:code)}", attrib=dict(attributes or {})
+    )
     etree.SubElement(raised, f"{_XSL}value-of", select="$_err:description")
 
 

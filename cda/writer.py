@@ -67,7 +67,7 @@ from relais.cda.model import (
     Value,
 )
 from relais.cda.narrative import Element, Node, is_name
-from relais.cda.parsing import SDTC, V3, XSI, Places, local_name, parse
+from relais.cda.parsing import SDTC, V3, XSI, Places, attribute_name, parse
 
 _DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
 
@@ -112,7 +112,7 @@ def _marked_places(root: etree._Element) -> Iterator[str]:
         if any(_MARK in text for text in (element.text, *(child.tail for child in element)) if text):
             yield places.of(element)
         yield from (
-            f"{places.of(element)}/@{local_name(str(name))}" for name, value in element.items() if _MARK in value
+            f"{places.of(element)}/@{attribute_name(str(name))}" for name, value in element.items() if _MARK in value
         )
 
 
