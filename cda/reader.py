@@ -6,6 +6,7 @@ extensions of ANS. Comments, processing instructions and schema locations are no
 
 from __future__ import annotations
 
+import copy
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
@@ -73,7 +74,7 @@ from relais.cda.parsing import SDTC, V3, XSI, local_name, parse
 from relais.cda.style_sheets import document_of
 from relais.cda.writer import write
 
-__all__ = ["ReadDocument", "parse", "read"]
+__all__ = ["ReadDocument", "parse", "read", "read_header"]
 
 _XML = etree._Element
 _Part = TypeVar("_Part")
@@ -104,10 +105,7 @@ def read(data: bytes) -> ReadDocument:
     Raises UnreadableError for what is not XML (see `parse`) or not a ClinicalDocument.
     """
     tree = parse(data)
-    clinical = document_of(tree).getroot()
-    if clinical.tag != f"{{{V3}}}ClinicalDocument":
-        message = "not a CDA document: the root must be ClinicalDocument in the namespace urn:hl7-org:v3"
-        raise UnreadableError(Issue("fatal", "structure", message, f"/{etree.QName(clinical).localname}", "CDA R2"))
+    clinical = _clinical_document(tree)
     etree.strip_tags(clinical, etree.Comment, etree.ProcessingInstruction)
     account = _Account()
     document = _document(clinical, account)
@@ -115,6 +113,28 @@ def read(data: bytes) -> ReadDocument:
     if account.is_balanced(clinical) and not _may_hold_noncharacter(data):
         return ReadDocument(document, [])
     return ReadDocument(document, list(limited(losses(clinical, parse(write(document)).getroot()))))
+
+
+def read_header(tree: etree._ElementTree) -> Document:
+    """The document in a tree, which is left as it is, without its sections: for those who need only the header.
+
+    What the model cannot hold is not told. Raises UnreadableError for what is not a ClinicalDocument.
+    """
+    clinical = _clinical_document(tree)
+    if next(clinical.iter(etree.Comment, etree.ProcessingInstruction), None) is not None:
+        clinical = copy.deepcopy(clinical)
+        etree.strip_tags(clinical, etree.Comment, etree.ProcessingInstruction)
+    document = _document(clinical, _Account(), _fill_header)
+    document.self_displaying = tree.getroot().tag != clinical.tag
+    return document
+
+
+def _clinical_document(tree: etree._ElementTree) -> _XML:
+    clinical = document_of(tree).getroot()
+    if clinical.tag != f"{{{V3}}}ClinicalDocument":
+        message = "not a CDA document: the root must be ClinicalDocument in the namespace urn:hl7-org:v3"
+        raise UnreadableError(Issue("fatal", "structure", message, f"/{etree.QName(clinical).localname}", "CDA R2"))
+    return clinical
 
 
 def _may_hold_noncharacter(data: bytes) -> bool:
@@ -965,21 +985,16 @@ _section: _Read[Section] = _reader(
         )
     },
 )
-_BODY = {
-    "component": _inside(
-        {
-            "structuredBody": _inside({"component": _each("sections", _section)}),
-            "nonXMLBody": _inside({"text": _one("non_xml_body", _media)}),
-        }
-    )
-}
+_FILE = {"nonXMLBody": _inside({"text": _one("non_xml_body", _media)})}
+_SECTIONS = {"structuredBody": _inside({"component": _each("sections", _section)})}
 _ALWAYS = {"realmCode": {"code": "FR"}, "typeId": {"root": "2.16.840.1.113883.1.3", "extension": "POCD_HD000040"}}
-_fill_document = _filler(_HEADER | _BODY, supposed=_ALWAYS)
+_fill_document = _filler(_HEADER | {"component": _inside(_SECTIONS | _FILE)}, supposed=_ALWAYS)
+_fill_header = _filler(_HEADER | {"component": _inside(_FILE)}, supposed=_ALWAYS)
 
 
-def _document(clinical: _XML, account: _Account) -> Document:
+def _document(clinical: _XML, account: _Account, fill: _Fill = _fill_document) -> Document:
     found: _Fields = {}
-    _fill_document(found, clinical, account)
+    fill(found, clinical, account)
     found.setdefault("language", None)
     patient, *others = chain(*found.pop("record_targets", [[Patient()]]))
     body = {name: found.pop(name) for name in ("sections", "non_xml_body") if name in found}
