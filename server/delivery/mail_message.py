@@ -210,7 +210,7 @@ def _common(header: Header, settings: Settings) -> dict[str, str]:
 
 @lru_cache(maxsize=4)
 def _header(document: bytes) -> Header:
-    return reader.read(document).document.header
+    return reader.read_header(reader.parse(document)).header
 
 
 @lru_cache(maxsize=4)
