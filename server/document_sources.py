@@ -139,19 +139,26 @@ def gather(connection: Connection, base: str, carrier: str, selection: Selection
     return Sources(parsed[carrier], chosen, ResourceSet.of(parsed.values(), base), selection)
 
 
+def made_of(connection: Connection, base: str, carrier: str) -> set[str]:
+    """`Type/[id]` of all that a document is made of, without what Consents alone lead to. Raises as `gather`."""
+    return set(_gather(connection, base, carrier, EVERYTHING, frozenset({"Consent"})))
+
+
 def _refusal(code: str, message: str, path: str) -> RelaisError:
     return RelaisError(Issue("error", code, message, path))
 
 
-def _gather(connection: Connection, base: str, carrier: str, selection: Selection) -> dict[str, StoredVersion]:
+def _gather(
+    connection: Connection, base: str, carrier: str, selection: Selection, leading_nowhere: frozenset[str] = frozenset()
+) -> dict[str, StoredVersion]:
     kind, _, carrier_id = carrier.partition("/")
     found = {carrier: existing(read_current(connection, kind, carrier_id), kind, carrier_id)}
     if kind == "Patient":
         found |= _appointments(connection, base, carrier, selection)
     if kind != "CarePlan":  # whose consents are among what is recorded about its patient
         found |= _consents(connection, base, carrier, load(found[carrier].content or b""))
-    ends = _ENDS.get(kind, _ENDS["Appointment"])
-    waiting = list(found)
+    ends = _ENDS.get(kind, _ENDS["Appointment"]) | leading_nowhere
+    waiting = [name for name in found if name.partition("/")[0] not in leading_nowhere]
     while waiting:
         name = waiting.pop()
         for stored in _linked(connection, base, name, load(found[name].content or b""), plan=kind == "CarePlan"):

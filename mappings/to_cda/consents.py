@@ -13,8 +13,12 @@ from relais.mappings.to_cda.conversion import CONSENT_RULE, OPPOSITION_RULE, Con
 __all__ = [
     "OPPOSITION_RULE",
     "consents",
+    "decision",
+    "is_about_sharing",
     "is_directive",
     "is_directive_consent",
+    "names_instances",
+    "provisions",
     "read_oppositions",
     "sharing_consents",
 ]
@@ -38,6 +42,16 @@ def is_directive_consent(consent: Resource) -> bool:
     return "adr" in codes(consent.get("scope")) or is_directive(consent.get("category", []))
 
 
+def is_about_sharing(consent: Resource) -> bool:
+    """Whether a Consent stands and is about sharing, whatever it decides and for however long."""
+    scope = set(codes(consent.get("scope")))
+    return (
+        consent.get("status") == "active"
+        and not is_directive_consent(consent)
+        and scope.isdisjoint({"treatment", "research"})
+    )
+
+
 def consents(conversion: Conversion) -> list[tuple[Resource, str]]:
     """The Consents of the patient, with their paths. One of another patient is refused."""
     found = []
@@ -59,7 +73,7 @@ def sharing_consents(conversion: Conversion, composition: Resource) -> list[Reso
     permitted = [
         consent
         for consent, _ in known
-        if _decision(consent) == "permit"
+        if decision(consent) == "permit"
         and not _NOT_SHARING.intersection(code for concept in consent.get("category", ()) for code in codes(concept))
     ]
     if not permitted:
@@ -69,7 +83,7 @@ def sharing_consents(conversion: Conversion, composition: Resource) -> list[Reso
 
 def _opposed(conversion: Conversion, known: list[tuple[Resource, str]]) -> bool:
     """Whether a consent denies all sharing; it is said with OPPOSITION_RULE."""
-    denials = [path for consent, path in known if _decision(consent) == "deny"]
+    denials = [path for consent, path in known if decision(consent) == "deny"]
     for path in denials:
         conversion.warn(path, "the person opposes sharing: no authorization is written", OPPOSITION_RULE)
     return bool(denials)
@@ -83,31 +97,35 @@ def read_oppositions(conversion: Conversion) -> None:
     """
     for consent, path in _about_sharing(conversion):
         root = consent.get("provision", {})
-        for provision, place in _provisions(root, f"{path}.provision", conversion.today):
+        for provision, place in provisions(root, f"{path}.provision", conversion.today):
             if provision.get("type") != "deny":
                 continue
             data = provision.get("data", ())
             targets = [conversion.resources.resolve(one.get("reference"), consent) for one in data]
             conversion.opposed |= {id(target) for target in targets if target is not None}
-            only_instances = data and all(one.get("meaning") == "instance" for one in data)
-            if provision is not root and not only_instances:
+            if provision is not root and not names_instances(provision):
                 message = "an exception to the agreement that cannot be judged here: the person decides who receives"
                 conversion.warn(place, message, OPPOSITION_RULE)
 
 
-def _provisions(provision: Resource, path: str, on: date) -> Iterator[tuple[Resource, str]]:
+def names_instances(provision: Resource) -> bool:
+    """Whether a provision is about the very resources that it names, and nothing else."""
+    data = provision.get("data", ())
+    return bool(data) and all(one.get("meaning") == "instance" for one in data)
+
+
+def provisions(provision: Resource, path: str, on: date) -> Iterator[tuple[Resource, str]]:
     """A provision in force and those inside it."""
     if provision and identity.covers(provision.get("period", {}), on):
         yield provision, path
         for index, inner in enumerate(provision.get("provision", ())):
-            yield from _provisions(inner, f"{path}.provision[{index}]", on)
+            yield from provisions(inner, f"{path}.provision[{index}]", on)
 
 
 def _about_sharing(conversion: Conversion) -> Iterator[tuple[Resource, str]]:
     """The active consents of the patient about sharing, whatever they decide, whose period covers the present."""
     for consent, path in consents(conversion):
-        scope = set(codes(consent.get("scope")))
-        if consent.get("status") != "active" or is_directive_consent(consent) or scope & {"treatment", "research"}:
+        if not is_about_sharing(consent):
             continue
         if identity.covers(consent.get("provision", {}).get("period", {}), conversion.today):
             yield consent, path
@@ -115,8 +133,9 @@ def _about_sharing(conversion: Conversion) -> Iterator[tuple[Resource, str]]:
             conversion.inform(f"{path}.provision.period", "a consent out of its period: not taken", CONSENT_RULE)
 
 
-def _decision(consent: Resource) -> str | None:
+def decision(consent: Resource) -> str | None:
+    """What a Consent decides of all sharing: `permit`, `deny`; None when it does not say."""
     policy = codes(consent.get("policyRule"))
     default = "permit" if "OPTIN" in policy else "deny" if "OPTOUT" in policy else None
-    decision = consent.get("provision", {}).get("type", default)
-    return decision if isinstance(decision, str) else None
+    decided = consent.get("provision", {}).get("type", default)
+    return decided if isinstance(decided, str) else None

@@ -23,9 +23,11 @@ from relais.mappings.hl7v2.writing import compose
 from relais.mappings.to_cda.pps import APPROVAL_RULE, OPPOSITION_RULE
 from relais.server import documents
 from relais.server.delivery import (
+    document_subject,
     gate,
     hl7v2,
     lot_author,
+    oppositions,
     outbox,
     reissue,
     same_patient,
@@ -165,6 +167,7 @@ def transmit(
         content = stored_documents.content_of(transaction, resource)
         document = _registered(transaction, content, now)
         stored_documents.check_leaving(transaction, resource, document, qualified=_files_by_ins(wanted))
+        _refuse_opposed(transaction, patient_reference(resource), document, carrier)
         if "dmp" in wanted.channels:
             _refuse_unknown_replacement(transaction, document)
         wanted = _hiding_as_labelled(_as_before(transaction, wanted, document), resource)
@@ -187,14 +190,20 @@ def transmit(
 def transmit_document(
     transaction: Transaction, content: bytes, wanted: Wanted, settings: Settings, now: datetime
 ) -> Stored:
-    """Place an order for a CDA document made elsewhere; raises as `transmit`, UnreadableError for no CDA."""
+    """Place an order for a CDA document made elsewhere; raises as `transmit`, UnreadableError for no CDA.
+
+    Where this store knows the patient of its header, it is judged as an order that names that patient.
+    """
     wanted.check(settings)
     _refuse_reissue(wanted)
     document = _registered(transaction, content, now)
+    base, qualified = transaction.repository.base, _files_by_ins(wanted)
+    subject = document_subject.subject_of(transaction.connection, base, document, qualified=qualified)
+    _refuse_opposed(transaction, subject, document, "")
     if "dmp" in wanted.channels:
         _refuse_unknown_replacement(transaction, document)
     wanted = _as_before(transaction, wanted, document)
-    return _place(transaction, document, _Source(None, None, None), wanted, settings, now)
+    return _place(transaction, document, _Source(None, subject, None), wanted, settings, now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +265,18 @@ def _refuse_blocked(document: IssuedDocument) -> None:
         Issue("error", "business-rule", i.message, i.path, i.rule) for i in document.issues if i.rule in BLOCKING_RULES
     ]
     if refused:
+        raise RelaisError(refused)
+
+
+def _refuse_opposed(transaction: Transaction, subject: str | None, document: IssuedDocument, ordered: str) -> None:
+    """What a document made elsewhere says was not asked of the Consents here: they are asked as a whole."""
+    if subject is None:
+        return
+    today = transaction.now.astimezone(PARIS).date()
+    found = oppositions.objections(
+        transaction.connection, transaction.repository.base, subject, document, today, lambda: ordered
+    )
+    if refused := list(found):
         raise RelaisError(refused)
 
 

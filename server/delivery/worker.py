@@ -20,7 +20,16 @@ from relais.cda.datatypes import PARIS
 from relais.cda.errors import Issue, RelaisError
 from relais.cda.xds import REPLACE, Association
 from relais.server import documents
-from relais.server.delivery import acknowledgements, circuits, evidence, outbox, recipients, same_patient, story
+from relais.server.delivery import (
+    acknowledgements,
+    circuits,
+    evidence,
+    oppositions,
+    outbox,
+    recipients,
+    same_patient,
+    story,
+)
 from relais.server.delivery.alarms import Alarm
 from relais.server.delivery.channel import (
     Channel,
@@ -140,10 +149,11 @@ class Worker:
         return _Taken(leased, document, self._objections(connection, leased, document), needless)
 
     def _objections(self, connection: Connection, leased: Leased, document: IssuedDocument | None) -> tuple[Issue, ...]:
-        """What has changed since the order that forbids the attempt: the patient, the care team."""
+        """What has changed since the order that forbids the attempt: the patient, an opposition, the care team."""
         today, base = self._repository.clock().astimezone(PARIS).date(), self._repository.base
         departures = recipients.departures(connection, base, self._conduct.trust, leased, today)
-        return (*same_patient.changes(connection, base, leased, document), *departures)
+        opposed = oppositions.changes(connection, base, leased, document, today)
+        return (*same_patient.changes(connection, base, leased, document), *opposed, *departures)
 
     def _lease(self, connection: Connection) -> Leased | None:
         now, duration = self._repository.clock(), self._conduct.lease
