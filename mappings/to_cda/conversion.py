@@ -23,6 +23,10 @@ OPPOSITION_RULE = "what the person opposes is not shared"
 
 ONE_PATIENT_RULE = "CI-SIS Structuration minimale, recordTarget"
 _Made = TypeVar("_Made")
+
+Made = dict[Callable[..., Any], Any]
+"""What was made of something so far, by the function that made it."""
+
 _PERSONS = frozenset({"Patient", "RelatedPerson"})
 
 
@@ -42,7 +46,7 @@ class Conversion:
         self.opposed: set[int] = set()  # resources whose sharing the person opposes, by identity
         self._ids: set[tuple[str | None, str | None]] = set()
         self._roles: dict[int, list[Resource]] | None = None
-        self._made: dict[tuple[str | int, ...], tuple[Callable[[], Any], Any]] = {}
+        self._made: dict[int, tuple[Resource, Made]] = {}  # by identity of the resource
         self._times: dict[str, str] = {}  # TS by FHIR value
 
     @property
@@ -201,20 +205,23 @@ class Conversion:
         stated = [(one.get("system"), one.get("value")) for one in identifiers]
         return any(system and value and (system, value) in own for system, value in stated)
 
-    def once(self, key: tuple[str | int, ...], make: Callable[[], _Made]) -> _Made:
-        """What `make` makes under that key: made once, unless there are findings, which name the place.
+    def made_of(self, resource: Resource) -> Made:
+        """What was made of a resource so far, for `once`."""
+        known = self._made.get(id(resource))
+        if known is None:
+            known = self._made[id(resource)] = resource, {}  # kept, so that no other takes its identity
+        return known[1]
 
-        The key has the name of what is made, and the `id` of each object it is made of, to which `make` refers.
-        """
-        known = self._made.get(key)
-        if known is not None:
-            made: _Made = known[1]
-            return made
+    def once(self, made: Made, make: Callable[..., _Made], *of: object) -> _Made:
+        """`make(self, *of)`, kept in `made`: made once, unless there are findings, which name the place."""
+        if make in made:
+            known: _Made = made[make]
+            return known
         said = len(self.issues) + len(self.remarks)
-        made = make()
+        new = make(self, *of)
         if len(self.issues) + len(self.remarks) == said:
-            self._made[key] = make, made  # `make` keeps the objects, so that no others take their identities
-        return made
+            made[make] = new
+        return new
 
     # --- values ---------------------------------------------------------------------------------------------
 

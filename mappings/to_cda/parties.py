@@ -10,13 +10,12 @@ from collections.abc import Iterable
 from copy import copy
 
 import msgspec
-from msgspec.structs import replace
 
 from relais.cda.model import II, Address, AssignedEntity, Code, Device, Organization, PersonName, Telecom
 from relais.cda.templates import PS_IDNAT, STRUCT_IDNAT
 from relais.mappings import extensions, identity, terminology
 from relais.mappings.context import Deployment, Resource
-from relais.mappings.to_cda.conversion import Conversion
+from relais.mappings.to_cda.conversion import Conversion, Made
 from relais.mappings.to_cda.datatypes import (
     addresses,
     codings,
@@ -48,13 +47,15 @@ _NO_ROLE: Resource = {}
 
 class Party(msgspec.Struct, gc=False):
     """Who takes part: a person, a structure, or a person for a structure. `source` is the resource of the person,
-    or of the structure when there is no person; `role` the PractitionerRole, when there is one."""
+    or of the structure when there is no person; `role` the PractitionerRole, when there is one. A party mostly plays
+    several parts: what was `made` of it for one serves the others."""
 
     source: Resource
     path: str
     role: Resource = msgspec.field(default_factory=lambda: _NO_ROLE)
     structure: Resource | None = None
     display: str = ""
+    made: Made = {}
 
     @property
     def is_professional(self) -> bool:
@@ -74,26 +75,33 @@ def read_party(
     kind = target.get("resourceType") if target else None
     if target is None or kind not in ("Practitioner", "PractitionerRole", "Organization", "Device", "Patient"):
         return None
+    made = conversion.made_of(target)
     if kind == "Organization":
-        return Party(target, path, structure=target, display=target.get("name", ""))
+        return Party(target, path, structure=target, display=target.get("name", ""), made=made)
     if kind == "Patient":
         if not conversion.is_patient(target):
             conversion.refuse_other_patient(path)
             return None
         own = conversion.patient
-        return Party(own, path, display=display_name(current_name(own.get("name", ()))))
+        return Party(own, path, display=display_name(current_name(own.get("name", ()))), made=made)
     if kind == "Device":
-        return Party(target, path, structure=conversion.resolve(target.get("owner"), f"{path}.owner", target))
-    key = ("party", id(target), id(on_behalf_of))
-    party = conversion.once(key, lambda: _professional(conversion, target, path, on_behalf_of))
-    return replace(party, path=path)
+        owner = conversion.resolve(target.get("owner"), f"{path}.owner", target)
+        return Party(target, path, structure=owner, made=made)
+    role, person, display = conversion.once(made, _professional, target, path)
+    made = conversion.made_of(role or person)
+    structure = on_behalf_of or conversion.once(made, _structure, role, path)
+    return Party(person, path, role, structure, display, made)
 
 
-def _professional(conversion: Conversion, target: Resource, path: str, on_behalf_of: Resource | None) -> Party:
+def _professional(conversion: Conversion, target: Resource, path: str) -> tuple[Resource, Resource, str]:
+    """Role, person and the name that one reads."""
     role, person = _role_and_person(conversion, target, path)
-    structure = on_behalf_of or conversion.resolve(role.get("organization"), f"{path}.organization", role)
     name = extensions.value(role, extensions.ROLE_NAME) or current_name(person.get("name", ()))
-    return Party(person, path, role, structure, display_name(name) or role.get("practitioner", {}).get("display", ""))
+    return role, person, display_name(name) or role.get("practitioner", {}).get("display", "")
+
+
+def _structure(conversion: Conversion, role: Resource, path: str) -> Resource | None:
+    return conversion.resolve(role.get("organization"), f"{path}.organization", role)
 
 
 def _role_and_person(conversion: Conversion, target: Resource, path: str) -> tuple[Resource, Resource]:
@@ -108,7 +116,7 @@ def _role_and_person(conversion: Conversion, target: Resource, path: str) -> tup
 
 # --- what the elements need ---------------------------------------------------------------------------------------
 #
-# A party mostly plays several parts: what was made of it for one serves the others, so it is never changed.
+# What was made of a party for one element serves the others, so it is never changed.
 
 
 def assigned_entity(conversion: Conversion, party: Party, *, with_structure: bool = True) -> AssignedEntity:
@@ -116,12 +124,13 @@ def assigned_entity(conversion: Conversion, party: Party, *, with_structure: boo
 
     It is the caller's own: one may change it, but not what stands in it.
     """
-    structure = party.structure if with_structure else None
-    key = ("assigned", id(party.source), id(party.role), id(structure))
-    return copy(conversion.once(key, lambda: _assigned_entity(conversion, party, structure)))
+    assigned = copy(conversion.once(party.made, _assigned_entity, party))
+    if with_structure and party.structure:
+        assigned.organization = organization(conversion, party.structure, f"{party.path}.organization.resolve()")
+    return assigned
 
 
-def _assigned_entity(conversion: Conversion, party: Party, structure: Resource | None) -> AssignedEntity:
+def _assigned_entity(conversion: Conversion, party: Party) -> AssignedEntity:
     return AssignedEntity(
         ids=_party_ids(conversion, party, required=True),
         code=speciality(conversion, party),
@@ -129,7 +138,6 @@ def _assigned_entity(conversion: Conversion, party: Party, structure: Resource |
         telecoms=party_telecoms(conversion, party),
         person=party_name(conversion, party),
         device=_device(party, conversion.deployment),
-        organization=organization(conversion, structure, f"{party.path}.organization.resolve()") if structure else None,
     )
 
 
@@ -147,8 +155,7 @@ def _party_ids(conversion: Conversion, party: Party, *, required: bool) -> list[
     elif kind == "Device":
         found = _device_ids(party, conversion)
     else:
-        key = ("ids", id(party.source), id(party.role))
-        found = conversion.once(key, lambda: _professional_ids(conversion, party))
+        found = conversion.once(party.made, _professional_ids, party)
     if required and not found and not conversion.has_refused(f"{party.path}.identifier"):
         conversion.refuse(f"{party.path}.identifier", "an identifier: RPPS or another number of the person", RULE_ID)
     return found[:1]
@@ -194,8 +201,7 @@ def speciality(conversion: Conversion, party: Party) -> Code | None:
 
     A pair outside the list falls back to the profession, with a warning.
     """
-    key = ("speciality", id(party.source), id(party.role))
-    return conversion.once(key, lambda: _speciality(conversion, party))
+    return conversion.once(party.made, _speciality, party)
 
 
 def _speciality(conversion: Conversion, party: Party) -> Code | None:
@@ -232,8 +238,7 @@ def _composite(conversion: Conversion, profession: str, know_how: list[Resource]
 
 def party_name(conversion: Conversion, party: Party) -> PersonName | None:
     """The name a professional (or the patient) works under."""
-    key = ("name", id(party.source), id(party.role))
-    return conversion.once(key, lambda: _party_name(conversion, party))
+    return conversion.once(party.made, _party_name, party)
 
 
 def _party_name(conversion: Conversion, party: Party) -> PersonName | None:
@@ -250,16 +255,23 @@ def party_addresses(conversion: Conversion, party: Party) -> list[Address]:
     """Addresses of the person; a structure's own stand with the structure."""
     if not party.is_professional or "address" not in party.source:
         return []
-    return conversion.once(("addresses", id(party.source)), lambda: addresses(party.source["address"]))
+    return conversion.once(party.made, _party_addresses, party)
+
+
+def _party_addresses(_conversion: Conversion, party: Party) -> list[Address]:
+    return addresses(party.source["address"])
 
 
 def party_telecoms(conversion: Conversion, party: Party) -> list[Telecom]:
     """Contact points of the role, else of the person."""
     if party.source.get("resourceType") != "Practitioner":
         return []
+    return conversion.once(party.made, _party_telecoms, party)
+
+
+def _party_telecoms(conversion: Conversion, party: Party) -> list[Telecom]:
     contacts = party.role.get("telecom") or party.source.get("telecom", ())
-    key = ("telecom", id(contacts))
-    return conversion.once(key, lambda: telecoms(conversion, contacts, party.path, party.display))
+    return telecoms(conversion, contacts, party.path, party.display)
 
 
 def _device(party: Party, deployment: Deployment) -> Device | None:
@@ -291,11 +303,13 @@ def _device_ids(party: Party, conversion: Conversion) -> list[II]:
 
 def structure_ids(conversion: Conversion, structure: Resource, path: str) -> list[II]:
     """Ids of an Organization: Struct_IdNat first, else other domains known by OID or UUID."""
-    return conversion.once(("structure ids", id(structure)), lambda: _structure_ids(conversion, structure, path))
+    if "identifier" not in structure:
+        return []
+    return conversion.once(conversion.made_of(structure), _structure_ids, structure, path)
 
 
 def _structure_ids(conversion: Conversion, structure: Resource, path: str) -> list[II]:
-    identifiers = structure.get("identifier", ())
+    identifiers = structure["identifier"]
     found = national_ids(conversion, identifiers, path, identity.STRUCTURE)
     return (
         found
@@ -323,7 +337,7 @@ def configured_responsible(deployment: Deployment) -> list[Resource]:
 
 def organization(conversion: Conversion, structure: Resource, path: str) -> Organization:
     """An Organization resource as representedOrganization, scopingOrganization…"""
-    return conversion.once(("organization", id(structure)), lambda: _organization(conversion, structure, path))
+    return conversion.once(conversion.made_of(structure), _organization, structure, path)
 
 
 def _organization(conversion: Conversion, structure: Resource, path: str) -> Organization:
