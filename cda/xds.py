@@ -155,17 +155,22 @@ class ExaminedSubmission:
 
 
 def submit_objects_request(submission: Submission) -> etree._Element:
-    """The lcm:SubmitObjectsRequest element of a submission, as METADATA.XML and ITI-41 carry it.
+    """The lcm:SubmitObjectsRequest of a submission, as METADATA.XML and ITI-41 carry it. Raises as `written`."""
+    return etree.fromstring(written(submission))
+
+
+def written(submission: Submission) -> bytes:
+    """The same in UTF-8, with the namespaces it needs: an element that can stand in any other.
 
     Raises MetadataError listing everything that is missing or ill-formed: what is written passes `read_submission`.
     """
     if any(entry.action for entry in submission.entries):
         raise MetadataError(_issue("", "the extra-metadata action is only read, never sent", code="not-supported"))
-    root = _parsed(_request(submission))
+    text = _encoded(_request(submission))
     judge = _Judge(tolerant=False)
     judge.whole(submission)
     _refuse(judge.issues)
-    return root
+    return text
 
 
 def lot_request(submission_set: SubmissionSet) -> etree._Element:
@@ -187,10 +192,19 @@ def classify(element: etree._Element, own_id: str, scheme: str, code: CodedValue
 
 def _parsed(text: str) -> etree._Element:
     """The tree of what is written here: text that is parsed once costs half of a tree made element by element."""
-    try:
-        return etree.fromstring(text.encode())
-    except (etree.XMLSyntaxError, UnicodeEncodeError):
-        raise MetadataError(_issue("", "a value holds a control character that XML cannot carry")) from None
+    return etree.fromstring(_encoded(text))
+
+
+def _encoded(text: str) -> bytes:
+    """What is written here in UTF-8: marks are escaped, and a character that no XML holds is refused."""
+    data = text.encode(errors="surrogatepass")
+    if len(data.translate(None, _CONTROLS)) != len(data) or _NONCHARACTERS.search(data):
+        raise MetadataError(_issue("", "a value holds a control character that XML cannot carry"))
+    return data
+
+
+_CONTROLS = bytes(set(range(0x20)) - set(b"\t\n\r"))
+_NONCHARACTERS = re.compile(rb"\xed[\xa0-\xbf]|\xef\xbf[\xbe\xbf]")  # surrogates, U+FFFE, U+FFFF
 
 
 def _appended(parent: etree._Element, text: str) -> etree._Element:
@@ -310,22 +324,22 @@ def _classification(parent: str, own_id: str, inside: str, **attributes: str) ->
 
 
 def _slot(name: str, values: Iterable[object]) -> str:
-    held = "".join(f"<rim:Value>{_escaped(_collapsed(str(value)))}</rim:Value>" for value in values)
+    held = "".join(f"<rim:Value>{escaped(_collapsed(str(value)))}</rim:Value>" for value in values)
     return held and f'<rim:Slot name="{name}"><rim:ValueList>{held}</rim:ValueList></rim:Slot>'
 
 
 def _localized(tag: str, text: str | None) -> str:
     if not text:
         return ""
-    value = _escaped(_collapsed(text))
+    value = escaped(_collapsed(text))
     return f'<rim:{tag}><rim:LocalizedString charset="UTF-8" value="{value}" xml:lang="FR"/></rim:{tag}>'
 
 
 def _attributes(**values: str) -> str:
-    return "".join([f' {name}="{_escaped(value)}"' for name, value in values.items()])
+    return "".join([f' {name}="{escaped(value)}"' for name, value in values.items()])
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """`text` as it stands in an attribute or between tags."""
     return _SPECIAL.sub(lambda found: f"&#{ord(found[0])};", text) if _SPECIAL.search(text) else text
 

@@ -42,8 +42,9 @@ class DmpPatients:
 
     def status(self, patient: str, who: Requester) -> Existence:
         """The state of the DMP of `patient` (CX). Raises DeliveryError."""
-        body = self._dmp.call(EXISTENCE, request(CX.parse(patient), self._dmp.settings), who, patient).body
-        return read_status(body, CX.parse(patient))
+        asked = CX.parse(patient)
+        payload = etree.tostring(request(asked, self._dmp.settings))
+        return read_status(self._dmp.call(EXISTENCE, payload, who, patient).body, asked)
 
     def check_open(self, patient: str, who: Requester) -> None:
         """Raises DeliveryError (no retry) when the patient has no DMP, or a closed one."""

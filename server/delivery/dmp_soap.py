@@ -17,6 +17,7 @@ from lxml import etree
 
 from relais.cda import parsing
 from relais.cda.errors import Issue, UnreadableError
+from relais.cda.xds import escaped
 from relais.server.delivery import dmp_identity, mtom, vihf
 from relais.server.delivery.channel import DeliveryError, UnsentError, quoted, record
 from relais.server.delivery.https import Answer, Connections, LostAnswerError, Peer
@@ -85,7 +86,7 @@ class Dmp:
     def call(
         self,
         transaction: Transaction,
-        payload: etree._Element,
+        payload: bytes,
         who: Requester,
         patient: str,
         attachments: Sequence[mtom.Attachment] = (),
@@ -94,6 +95,7 @@ class Dmp:
     ) -> Reply:
         """Send `payload` in the name of `who` on the DMP of `patient` (CX) and give the body of the answer.
 
+        The payload is an element in UTF-8, with the namespaces it needs and without XML declaration.
         Raises DeliveryError; LostAnswerError when the request may have been carried out all the same.
         """
         url = self.address(transaction.endpoint)
@@ -135,11 +137,11 @@ class Dmp:
 
 def message(
     action: str,
-    payload: etree._Element,
+    payload: bytes,
     attachments: Sequence[mtom.Attachment],
     url: str,
     message_id: str,
-    assertion: etree._Element,
+    assertion: bytes,
 ) -> tuple[str, list[bytes]]:
     """Content-Type and body of a request: MTOM when something is attached to it, plain SOAP otherwise."""
     envelope = _envelope(payload, action, url, message_id, assertion)
@@ -148,18 +150,24 @@ def message(
     return f'{mtom.SOAP_TYPE}; charset=UTF-8; action="{action}"', [envelope]
 
 
-def _envelope(payload: etree._Element, action: str, url: str, message_id: str, assertion: etree._Element) -> bytes:
-    envelope = etree.Element(f"{{{SOAP}}}Envelope", nsmap={"soap": SOAP, "wsa": WSA})
-    header = etree.SubElement(envelope, f"{{{SOAP}}}Header")
-    for name, text in (("Action", action), ("MessageID", message_id), ("To", url)):
-        etree.SubElement(header, f"{{{WSA}}}{name}").text = text
-    header[0].set(f"{{{SOAP}}}mustUnderstand", "true")
-    reply_to = etree.SubElement(header, f"{{{WSA}}}ReplyTo")
-    etree.SubElement(reply_to, f"{{{WSA}}}Address").text = f"{WSA}/anonymous"
-    security = etree.SubElement(header, f"{{{WSSE}}}Security", nsmap={"wsse": WSSE})
-    security.append(assertion)
-    etree.SubElement(envelope, f"{{{SOAP}}}Body").append(payload)
-    return etree.tostring(envelope, xml_declaration=True, encoding="UTF-8")
+def _envelope(payload: bytes, action: str, url: str, message_id: str, assertion: bytes) -> bytes:
+    head = (
+        "<?xml version='1.0' encoding='UTF-8'?>\n"
+        f'<soap:Envelope xmlns:soap="{SOAP}" xmlns:wsa="{WSA}"><soap:Header>'
+        f'<wsa:Action soap:mustUnderstand="true">{action}</wsa:Action><wsa:MessageID>{message_id}</wsa:MessageID>'
+        f"<wsa:To>{escaped(url)}</wsa:To>"
+        f"<wsa:ReplyTo><wsa:Address>{WSA}/anonymous</wsa:Address></wsa:ReplyTo>"
+        f'<wsse:Security xmlns:wsse="{WSSE}">'
+    )
+    return b"".join(
+        (
+            head.encode(),
+            assertion,
+            b"</wsse:Security></soap:Header><soap:Body>",
+            payload,
+            b"</soap:Body></soap:Envelope>",
+        )
+    )
 
 
 def _read(answer: Answer, message_id: str, limit: int, transaction: Transaction) -> Reply:

@@ -6,18 +6,20 @@ INDIRECTE_RENFORCEE). XML Signature: enveloped, exclusive canonicalisation, RSA 
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from uuid import uuid4
 
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from lxml import etree
-from signxml.algorithms import CanonicalizationMethod, DigestAlgorithm, SignatureConstructionMethod, SignatureMethod
-from signxml.signer import XMLSigner
 
 from relais.cda.errors import Issue
 from relais.cda.identifiers import is_struct_idnat
-from relais.cda.xds import CodedValue, MetadataAuthor
+from relais.cda.xds import CodedValue, MetadataAuthor, escaped
 from relais.cda.xds_attributes import PRODUCER_SYSTEM, SECTOR_SYSTEM
 from relais.cda.xds_registry import HIDDEN_FROM_REPRESENTATIVES
 from relais.cda.xds_types import XCN, XON, unescape
@@ -54,8 +56,6 @@ DOCTOR, PHARMACIST = "10", "21"  # of TRE_G15
 AUTOMATON = CodedValue("AUTOMATE", "Automate", PRODUCER_SYSTEM)
 
 _SYSTEM_NAMES = {NORMAL_ACCESS.system: "mode acces VIHF 1.0"}
-_CODE_NAMESPACES: dict[str, str] = {None: HL7, "xsi": XSI}  # type: ignore[dict-item]  # missing from lxml-stubs
-
 _VERSION = version("relais")  # which is read from files each time that it is asked for
 
 VALIDITY = timedelta(minutes=5)
@@ -163,89 +163,100 @@ def _own_roles(settings: Settings) -> tuple[CodedValue, ...]:
     return tuple(CodedValue(*parts) for parts in roles)
 
 
-def assertion(who: Requester, patient: str, signer: Signer, settings: Settings, now: datetime) -> etree._Element:
+def assertion(who: Requester, patient: str, signer: Signer, settings: Settings, now: datetime) -> bytes:
     """The signed assertion for one request on the DMP of `patient` (CX); `now` is aware. Its id is new each time.
 
-    Raises DeliveryError when the settings do not say what it must hold.
+    An element in UTF-8 with the namespaces it needs, which can stand in any other. Raises DeliveryError when the
+    settings do not say what it must hold.
     """
     if not settings.dmp_homologation:
         issue = Issue("error", "required", "the DMP takes no request without it", "dmp_homologation", "VIHF")
         raise DeliveryError(issue, retry=False)
-    now = now.astimezone(UTC)
-    root = etree.Element(f"{{{SAML}}}Assertion", nsmap={"saml": SAML})
-    root.set("ID", f"VIHF-{uuid4()}")
-    root.set("Version", "2.0")
-    root.set("IssueInstant", _instant(now))
-    _add(root, "Issuer", signer.name, Format=ISSUER_FORMAT)
-    etree.SubElement(root, f"{{{DS}}}Signature", Id="placeholder", nsmap={"ds": DS})
-    _add(_add(root, "Subject"), "NameID", who.identifier)
-    _add(root, "Conditions", NotBefore=_instant(now - SKEW), NotOnOrAfter=_instant(now + VALIDITY))
-    statement = _add(root, "AuthnStatement", AuthnInstant=_instant(now))
-    context = _add(statement, "AuthnContext")
-    _add(context, "AuthnContextClassRef", AUTHENTICATION + settings.dmp_authentication)
-    if settings.dmp_mode == REINFORCED and settings.dmp_authentication_context:
-        _add(context, "AuthnContextDecl", settings.dmp_authentication_context)
-    _attributes(_add(root, "AttributeStatement"), who, patient, settings)
-    signed = XMLSigner(
-        method=SignatureConstructionMethod.enveloped,
-        signature_algorithm=SignatureMethod.RSA_SHA256,
-        digest_algorithm=DigestAlgorithm.SHA256,
-        c14n_algorithm=CanonicalizationMethod.EXCLUSIVE_XML_CANONICALIZATION_1_0,
-    ).sign(root, key=signer.key, key_info=_key_info(signer))
-    # Its text is final: a change of namespaces around it must not show.
-    return etree.fromstring(etree.tostring(signed))
+    now, own_id = now.astimezone(UTC), f"VIHF-{uuid4()}"
+    issuer = (
+        f'<saml:Assertion xmlns:saml="{SAML}" ID="{own_id}" Version="2.0" IssueInstant="{_instant(now)}">'
+        f'<saml:Issuer Format="{ISSUER_FORMAT}">{escaped(signer.name)}</saml:Issuer>'
+    )
+    statements = (
+        f"<saml:Subject><saml:NameID>{escaped(who.identifier)}</saml:NameID></saml:Subject>"
+        f'<saml:Conditions NotBefore="{_instant(now - SKEW)}" NotOnOrAfter="{_instant(now + VALIDITY)}"/>'
+        f'<saml:AuthnStatement AuthnInstant="{_instant(now)}"><saml:AuthnContext>{_authentication(settings)}'
+        "</saml:AuthnContext></saml:AuthnStatement>"
+        f"<saml:AttributeStatement>{_attributes(who, patient, settings)}</saml:AttributeStatement></saml:Assertion>"
+    )
+    return f"{issuer}{_signature(own_id, issuer + statements, signer)}{statements}".encode()
 
 
-def _key_info(signer: Signer) -> etree._Element:
-    """The ds:KeyInfo with the certificate and its chain."""
+def _signature(own_id: str, signed: str, signer: Signer) -> str:
+    """The enveloped ds:Signature of an assertion, which is `signed` when the signature is taken out of it."""
+    canonical = etree.tostring(etree.fromstring(signed), method="c14n", exclusive=True)
+    digest = base64.b64encode(hashlib.sha256(canonical).digest()).decode()
+    info = (  # in its canonical form already
+        f'<ds:SignedInfo xmlns:ds="{DS}">'
+        f'<ds:CanonicalizationMethod Algorithm="{_EXCLUSIVE}"></ds:CanonicalizationMethod>'
+        f'<ds:SignatureMethod Algorithm="{_RSA_SHA256}"></ds:SignatureMethod>'
+        f'<ds:Reference URI="#{own_id}"><ds:Transforms><ds:Transform Algorithm="{DS}enveloped-signature">'
+        f'</ds:Transform><ds:Transform Algorithm="{_EXCLUSIVE}"></ds:Transform></ds:Transforms>'
+        f'<ds:DigestMethod Algorithm="{_SHA256}"></ds:DigestMethod><ds:DigestValue>{digest}</ds:DigestValue>'
+        "</ds:Reference></ds:SignedInfo>"
+    )
+    value = base64.b64encode(signer.key.sign(info.encode(), PKCS1v15(), hashes.SHA256())).decode()
     certificates = "".join(f"<ds:X509Certificate>{one.base64}</ds:X509Certificate>" for one in signer.certificates)
-    return etree.fromstring(f'<ds:KeyInfo xmlns:ds="{DS}"><ds:X509Data>{certificates}</ds:X509Data></ds:KeyInfo>')
+    return (
+        f'<ds:Signature xmlns:ds="{DS}">{info}<ds:SignatureValue>{value}</ds:SignatureValue>'
+        f"<ds:KeyInfo><ds:X509Data>{certificates}</ds:X509Data></ds:KeyInfo></ds:Signature>"
+    )
 
 
-def _attributes(statement: etree._Element, who: Requester, patient: str, settings: Settings) -> None:
-    values: list[tuple[str, str | tuple[str, tuple[CodedValue, ...]]]] = [
-        ("VIHF_Version", VERSION),
-        ("Authentification_Mode", settings.dmp_mode),
-        ("Identifiant_Structure", who.structure),
-        ("Secteur_Activite", f"{who.sector}^{SECTOR_SYSTEM}"),
-        ("urn:oasis:names:tc:xspa:1.0:subject:subject-id", who.name),
-        ("urn:oasis:names:tc:xacml:2.0:subject:role", ("Role", who.roles)),
-        ("urn:oasis:names:tc:xacml:2.0:resource:resource-id", patient),
-        ("Ressource_URN", "urn:dmp"),
-        ("urn:oasis:names:tc:xspa:1.0:subject:purposeofuse", ("PurposeOfUse", (NORMAL_ACCESS,))),
-        ("LPS_Nom", "Relais"),
-        ("LPS_Version", _VERSION),
-        ("LPS_ID_HOMOLOGATION_DMP", settings.dmp_homologation),
+_EXCLUSIVE = "http://www.w3.org/2001/10/xml-exc-c14n#"
+_RSA_SHA256 = "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256"
+_SHA256 = "http://www.w3.org/2001/04/xmlenc#sha256"
+
+
+def _authentication(settings: Settings) -> str:
+    """How the user was authenticated: the class, and what the reinforced mode declares beside it."""
+    used = escaped(AUTHENTICATION + settings.dmp_authentication)
+    declared = settings.dmp_authentication_context if settings.dmp_mode == REINFORCED else ""
+    more = declared and f"<saml:AuthnContextDecl>{escaped(declared)}</saml:AuthnContextDecl>"
+    return f"<saml:AuthnContextClassRef>{used}</saml:AuthnContextClassRef>{more}"
+
+
+def _attributes(who: Requester, patient: str, settings: Settings) -> str:
+    roles = [_coded("Role", role) for role in who.roles]
+    values = [
+        ("VIHF_Version", [VERSION]),
+        ("Authentification_Mode", [escaped(settings.dmp_mode)]),
+        ("Identifiant_Structure", [escaped(who.structure)]),
+        ("Secteur_Activite", [escaped(f"{who.sector}^{SECTOR_SYSTEM}")]),
+        ("urn:oasis:names:tc:xspa:1.0:subject:subject-id", [escaped(who.name)]),
+        ("urn:oasis:names:tc:xacml:2.0:subject:role", roles),
+        ("urn:oasis:names:tc:xacml:2.0:resource:resource-id", [escaped(patient)]),
+        ("Ressource_URN", ["urn:dmp"]),
+        ("urn:oasis:names:tc:xspa:1.0:subject:purposeofuse", [_coded("PurposeOfUse", NORMAL_ACCESS)]),
+        ("LPS_Nom", ["Relais"]),
+        ("LPS_Version", [_VERSION]),
+        ("LPS_ID_HOMOLOGATION_DMP", [escaped(settings.dmp_homologation)]),
     ]
     if settings.dmp_installation:
-        values.append(("LPS_ID", settings.dmp_installation))
+        values.append(("LPS_ID", [escaped(settings.dmp_installation)]))
     if who.secret:
-        values.append((CONFIDENTIALITY, ("ConfidentialityCode", (HIDDEN_FROM_REPRESENTATIVES,))))
-    for name, value in values:
-        attribute = _add(statement, "Attribute", Name=name)
-        if isinstance(value, str):
-            _add(attribute, "AttributeValue", value)
-            continue
-        tag, codes = value
-        for code in codes:
-            _coded(_add(attribute, "AttributeValue"), tag, code)
+        values.append((CONFIDENTIALITY, [_coded("ConfidentialityCode", HIDDEN_FROM_REPRESENTATIVES)]))
+    return "".join(
+        f'<saml:Attribute Name="{name}">{"".join(map(_value, held))}</saml:Attribute>' for name, held in values
+    )
 
 
-def _coded(parent: etree._Element, tag: str, code: CodedValue) -> None:
+def _value(inside: str) -> str:
+    return f"<saml:AttributeValue>{inside}</saml:AttributeValue>"
+
+
+def _coded(tag: str, code: CodedValue) -> str:
     """An HL7 V3 CE, as the VIHF carries roles and purposes."""
-    element = etree.SubElement(parent, f"{{{HL7}}}{tag}", nsmap=_CODE_NAMESPACES)
-    element.set(f"{{{XSI}}}type", "CE")
-    element.set("code", code.code)
-    element.set("codeSystem", code.system)
-    if code.system in _SYSTEM_NAMES:
-        element.set("codeSystemName", _SYSTEM_NAMES[code.system])
-    element.set("displayName", code.display)
-
-
-def _add(parent: etree._Element, tag: str, text: str | None = None, **attributes: str) -> etree._Element:
-    element = etree.SubElement(parent, f"{{{SAML}}}{tag}", attributes)
-    element.text = text
-    return element
+    name = f' codeSystemName="{_SYSTEM_NAMES[code.system]}"' if code.system in _SYSTEM_NAMES else ""
+    return (
+        f'<{tag} xmlns="{HL7}" xmlns:xsi="{XSI}" xsi:type="CE" code="{escaped(code.code)}"'
+        f' codeSystem="{escaped(code.system)}"{name} displayName="{escaped(code.display)}"/>'
+    )
 
 
 def _instant(time: datetime) -> str:

@@ -18,7 +18,7 @@ from lxml import etree
 
 from relais.cda import xds, xds_registry
 from relais.cda.errors import UnreadableError
-from relais.cda.xds import LCM, RIM, CodedValue, Submission, SubmissionSet
+from relais.cda.xds import RIM, CodedValue, Submission, SubmissionSet
 from relais.cda.xds_registry import APPROVED, ARCHIVED, DELETED, DEPRECATED, RegisteredEntry, RegistryObjects
 from relais.cda.xds_types import CX
 from relais.server.delivery import dmp_identity, lot_signature, mtom, visibility, xds_errors, xds_queries
@@ -168,7 +168,7 @@ class DmpDocuments:
         )
 
     def _query(self, query: str, slots: Slots, patient: str) -> RegistryObjects:
-        response = self._call(STORED_QUERY, xds_queries.request(query, slots), patient)
+        response = self._call(STORED_QUERY, etree.tostring(xds_queries.request(query, slots)), patient)
         xds_errors.check(response, partial=True)
         objects = response.find(f"{{{RIM}}}RegistryObjectList")
         if response.tag != f"{{{QUERY}}}AdhocQueryResponse" or objects is None:
@@ -191,7 +191,7 @@ class DmpDocuments:
             request = etree.SubElement(payload, f"{{{XDS}}}DocumentRequest")
             etree.SubElement(request, f"{{{XDS}}}RepositoryUniqueId").text = entry.repository_id
             etree.SubElement(request, f"{{{XDS}}}DocumentUniqueId").text = entry.entry.unique_id
-        reply = self._dmp.call(RETRIEVE, payload, self._who, patient, limit=MAX_RETRIEVED)
+        reply = self._dmp.call(RETRIEVE, etree.tostring(payload), self._who, patient, limit=MAX_RETRIEVED)
         response = reply.body.find(f"{{{xds_errors.RS}}}RegistryResponse")
         if reply.body.tag != f"{{{XDS}}}RetrieveDocumentSetResponse" or response is None:
             raise RETRIEVE.unclear("the answer holds no RetrieveDocumentSetResponse")
@@ -222,12 +222,13 @@ class DmpDocuments:
         refused = visibility.contradictions(visibility.hidden_by(codes), to_patient=False, place="confidentialityCode")
         if issues := list(refused) if hide else []:
             raise DeliveryError(issues, retry=False)
-        payload = xds_registry.visibility_change(lot, entry, codes)
-        return xds_errors.check(self._call(UPDATE, payload, lot.patient_id))
+        return self._update(lot, xds_registry.visibility_change(lot, entry, codes))
 
     def _change_status(self, lot: SubmissionSet, entry: RegisteredEntry, status: str) -> list[str]:
-        payload = xds_registry.status_change(lot, entry, status)
-        return xds_errors.check(self._call(UPDATE, payload, lot.patient_id))
+        return self._update(lot, xds_registry.status_change(lot, entry, status))
+
+    def _update(self, lot: SubmissionSet, request: etree._Element) -> list[str]:
+        return xds_errors.check(self._call(UPDATE, etree.tostring(request), lot.patient_id))
 
     # --- common ---
 
@@ -239,7 +240,7 @@ class DmpDocuments:
     def _call(
         self,
         transaction: Transaction,
-        payload: etree._Element,
+        payload: bytes,
         patient: str,
         attachments: Sequence[mtom.Attachment] = (),
     ) -> etree._Element:
@@ -249,24 +250,27 @@ class DmpDocuments:
         return body
 
 
-def provide_and_register(
-    submission: Submission, documents: Mapping[str, bytes]
-) -> tuple[etree._Element, list[mtom.Attachment]]:
+def provide_and_register(submission: Submission, documents: Mapping[str, bytes]) -> tuple[bytes, list[mtom.Attachment]]:
     """The ITI-41 request and its attachments; each document travels as its own part, byte for byte.
 
     Raises MetadataError when the metadata are not fit to be sent.
     """
     entries = tuple(replace(entry, uri=None) for entry in submission.entries)  # no names of files in an archive
-    payload = etree.Element(
-        f"{{{XDS}}}ProvideAndRegisterDocumentSetRequest", nsmap={"xds": XDS, "rim": RIM, "lcm": LCM}
+    attachments = [
+        mtom.Attachment(f"{uuid4()}@relais", entry.mime_type, documents[entry.entry_id]) for entry in entries
+    ]
+    request = xds.written(replace(submission, entries=entries))
+    named = "".join(
+        f'<xds:Document id="{xds.escaped(entry.entry_id)}">'
+        f"{etree.tostring(mtom.include(part.content_id), encoding='unicode')}</xds:Document>"
+        for entry, part in zip(entries, attachments, strict=True)
     )
-    payload.append(xds.submit_objects_request(replace(submission, entries=entries)))
-    attachments = []
-    for entry in entries:
-        part = mtom.Attachment(f"{uuid4()}@relais", entry.mime_type, documents[entry.entry_id])
-        etree.SubElement(payload, f"{{{XDS}}}Document", id=entry.entry_id).append(mtom.include(part.content_id))
-        attachments.append(part)
-    return payload, attachments
+    return b"".join(
+        (f'<{_REQUEST} xmlns:xds="{XDS}">'.encode(), request, f"{named}</{_REQUEST}>".encode())
+    ), attachments
+
+
+_REQUEST = "xds:ProvideAndRegisterDocumentSetRequest"
 
 
 def _retrieved(

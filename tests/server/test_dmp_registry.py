@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from lxml import etree
 
 from relais.cda import xds
 from relais.cda.xds import Association, CodedValue
@@ -277,7 +278,8 @@ def test_queries_that_cannot_be_answered(
     sandbox: Sandbox, settings: Settings, query: str, slots: list[tuple[str, str]], code: str
 ) -> None:
     url = sandbox.dmp_url.replace("/repository", "/registry")
-    message = raw_message(settings, STORED_QUERY.action, xds_queries.request(query, slots), PATIENT_ID, url)
+    payload = etree.tostring(xds_queries.request(query, slots))
+    message = raw_message(settings, STORED_QUERY.action, payload, PATIENT_ID, url)
     assert errors(post(sandbox, url, *message)) == [code]
 
 
@@ -285,7 +287,7 @@ def test_references_instead_of_objects(sandbox: Sandbox, settings: Settings, doc
     sent(settings, 7)
     url = sandbox.dmp_url.replace("/repository", "/registry")
     slots = [("$XDSDocumentEntryUniqueId", "('2.25.7')")]
-    payload = xds_queries.request(xds_queries.GET_DOCUMENTS, slots, "ObjectRef")
+    payload = etree.tostring(xds_queries.request(xds_queries.GET_DOCUMENTS, slots, "ObjectRef"))
     answer = post(sandbox, url, *raw_message(settings, STORED_QUERY.action, payload, PATIENT_ID, url))
     assert re.search(rf'ObjectRef [^>]*id="{only(documents).entry_uuid}"', answer)
     assert "ExtrinsicObject" not in answer

@@ -43,7 +43,8 @@ def settings(sandbox: Sandbox) -> Settings:
 
 def made(settings: Settings, now: datetime | None = None) -> etree._Element:
     signer = dmp_identity.signer(settings)
-    return vihf.assertion(vihf.requester(settings), PATIENT_ID, signer, settings, now or datetime.now(UTC))
+    data = vihf.assertion(vihf.requester(settings), PATIENT_ID, signer, settings, now or datetime.now(UTC))
+    return etree.fromstring(data)
 
 
 def attribute(assertion: etree._Element, name: str) -> list[Any]:
@@ -101,7 +102,7 @@ def test_a_secret_connection_of_a_minor(settings: Settings) -> None:
         "urn:oasis:names:tc:xspa:1.0:resource:patient:hl7:confidentiality-code",
     )
     assert attribute(made(settings), name) == []
-    assertion = vihf.assertion(who, PATIENT_ID, signer, settings, datetime.now(UTC))
+    assertion = etree.fromstring(vihf.assertion(who, PATIENT_ID, signer, settings, datetime.now(UTC)))
     [code] = attribute(assertion, name)
     assert (code["code"], code["codeSystem"]) == ("INVISIBLE_REPRESENTANTS_LEGAUX", "1.2.250.1.213.1.1.4.13")
     with recording() as exchanges, pytest.raises(DeliveryError, match="no document to delete"):

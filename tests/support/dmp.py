@@ -72,7 +72,7 @@ def raw_request(
 def raw_message(
     settings: Settings,
     action: str,
-    payload: etree._Element,
+    payload: bytes,
     patient: str,
     url: str,
     attachments: list[mtom.Attachment] | None = None,
@@ -82,9 +82,15 @@ def raw_message(
     who = vihf.requester(settings)
     assertion = vihf.assertion(who, patient, dmp_identity.signer(settings), settings, datetime.now(UTC))
     if change is not None:
-        assertion = change(assertion) or assertion
+        assertion = _changed(assertion, change)
     content_type, body = dmp_soap.message(action, payload, attachments or [], url, f"urn:uuid:{uuid4()}", assertion)
     return content_type, b"".join(body)
+
+
+def _changed(assertion: bytes, change: Assertion) -> bytes:
+    tree = etree.fromstring(assertion)
+    other = change(tree)
+    return etree.tostring(tree if other is None else other)
 
 
 def post(sandbox: Sandbox, url: str, content_type: str, body: bytes) -> str:
