@@ -473,7 +473,7 @@ def check_agreement(entry: DocumentEntry, document: Document, data: bytes) -> li
         issues.append(_mismatch("size"))
     if entry.hash and entry.hash.lower() != _sha1(data):
         issues.append(_mismatch("hash"))
-    return issues + _check_header(entry, document)
+    return issues + check_header(entry, document)
 
 
 def check_archive(archive: Archive) -> list[Issue]:
@@ -491,7 +491,7 @@ def check_archive(archive: Archive) -> list[Issue]:
                 issues += [replace(issue, path=packed.path, rule="xdm.not-cda") for issue in error.issues]
             continue
         found = [] if announced else [_mismatch("mimeType")]
-        found += _check_header(packed.entry, document)
+        found += check_header(packed.entry, document)
         issues += [replace(issue, path=f"{packed.path}#{issue.path}") for issue in found]
     return issues
 
@@ -537,7 +537,8 @@ def _allowed(row: dict[str, str], dmp: bool) -> bool:
     return not dmp or row["dmp"] == "yes"
 
 
-def _check_header(entry: DocumentEntry, document: Document) -> list[Issue]:
+def check_header(entry: DocumentEntry, document: Document) -> list[Issue]:
+    """The same without size and hash, where they were compared before."""
     derived = _Derivation(document, "mss").values
     issues = [
         _mismatch(attribute, severity)

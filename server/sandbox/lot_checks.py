@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from lxml import etree
@@ -16,10 +16,11 @@ from signxml.algorithms import DigestAlgorithm, SignatureMethod
 from signxml.exceptions import SignXMLException
 from signxml.verifier import SignatureConfiguration, XMLVerifier
 
-from relais.cda import parsing, xds
+from relais.cda import xds
 from relais.cda.errors import UnreadableError
 from relais.cda.xds import DocumentEntry, Submission
 from relais.server.sandbox.authority import Authority, load_certificate
+from relais.server.sandbox.documents import Documents
 from relais.server.sandbox.soap import RegistryError
 
 SIGNATURE_CLASS = "urn:oid:1.3.6.1.4.1.19376.1.2.1.1.1"
@@ -44,9 +45,7 @@ def is_signature(entry: DocumentEntry) -> bool:
     return entry.class_code.code == SIGNATURE_CLASS
 
 
-def errors(
-    submission: Submission, documents: Mapping[str, bytes], authority: Authority | None
-) -> Iterator[RegistryError]:
+def errors(submission: Submission, documents: Documents, authority: Authority | None) -> Iterator[RegistryError]:
     """What is wrong with the signature of a submission; with no `authority`, who signed is not looked at."""
     found = [entry for entry in submission.entries if is_signature(entry)]
     if len(found) != 1:
@@ -74,10 +73,10 @@ def _entry_problems(entry: DocumentEntry) -> Iterator[str]:
 
 
 def _signature_problems(
-    submission: Submission, entry: DocumentEntry, documents: Mapping[str, bytes], authority: Authority | None
+    submission: Submission, entry: DocumentEntry, documents: Documents, authority: Authority | None
 ) -> Iterator[str]:
     try:
-        root = parsing.parse(documents[entry.entry_id]).getroot()
+        root = documents.tree(entry.entry_id).getroot()
     except UnreadableError as error:
         yield error.issues[0].message
         return
@@ -89,10 +88,10 @@ def _signature_problems(
     if root.find(".//xades:SignedSignatureProperties/xades:SigningTime", _NAMES) is None:
         yield "no signing time"
     yield from _manifest_problems(root, submission, documents)
-    yield from _value_problems(root, authority)
+    yield from _value_problems(root, documents[entry.entry_id], authority)
 
 
-def _manifest_problems(root: etree._Element, submission: Submission, documents: Mapping[str, bytes]) -> Iterator[str]:
+def _manifest_problems(root: etree._Element, submission: Submission, documents: Documents) -> Iterator[str]:
     expected = {f"urn:oid:{submission.submission_set.unique_id}": b"\0"}
     references = root.findall("ds:Object/ds:Manifest[@Id='IHEManifest']/ds:Reference", _NAMES)
     algorithms = {one.get("Algorithm", "") for one in root.iterfind(".//ds:Manifest//ds:DigestMethod", _NAMES)}
@@ -102,7 +101,7 @@ def _manifest_problems(root: etree._Element, submission: Submission, documents: 
     digest = _DIGESTS[algorithms.pop()]
     for entry in submission.entries:
         if not is_signature(entry):
-            canonical = etree.tostring(parsing.parse(documents[entry.entry_id]), method="c14n", with_comments=True)
+            canonical = etree.tostring(documents.tree(entry.entry_id), method="c14n", with_comments=True)
             expected[f"urn:oid:{entry.unique_id}"] = hashlib.new(digest, canonical).digest()
     given = {one.get("URI", ""): base64.b64decode(one.findtext("ds:DigestValue", "", _NAMES)) for one in references}
     if given != expected:
@@ -113,7 +112,8 @@ def _manifest_problems(root: etree._Element, submission: Submission, documents: 
             yield "a document of the manifest is not digested in canonical form with comments"
 
 
-def _value_problems(root: etree._Element, authority: Authority | None) -> Iterator[str]:
+def _value_problems(root: etree._Element, data: bytes, authority: Authority | None) -> Iterator[str]:
+    """`root` is that of the signature, `data` its bytes: signxml would write a tree anew to read it again."""
     uris = [one.get("URI") for one in root.iterfind("ds:SignedInfo/ds:Reference", _NAMES)]
     properties = root.find(".//xades:SignedProperties", _NAMES)
     if properties is None or uris != ["#IHEManifest", f"#{properties.get('Id')}"]:
@@ -131,7 +131,7 @@ def _value_problems(root: etree._Element, authority: Authority | None) -> Iterat
             signature_methods=frozenset([SignatureMethod.RSA_SHA256, SignatureMethod.RSA_SHA1]),
             digest_algorithms=frozenset([DigestAlgorithm.SHA256, DigestAlgorithm.SHA1]),
         )
-        XMLVerifier().verify(root, x509_cert=certificate, expect_config=config, validate_schema=False)
+        XMLVerifier().verify(data, x509_cert=certificate, expect_config=config, validate_schema=False)
     except (SignXMLException, ValueError) as error:
         yield f"the signature does not verify ({type(error).__name__})"
 

@@ -30,6 +30,7 @@ from relais.cda.xds_types import CX, XCN, XON, is_short_oid
 from relais.mappings import document_metadata
 from relais.server.sandbox import lot_checks
 from relais.server.sandbox.authority import Authority
+from relais.server.sandbox.documents import Documents
 from relais.server.sandbox.journal import Journal
 from relais.server.sandbox.lot_checks import is_signature
 from relais.server.sandbox.registry import (
@@ -118,16 +119,18 @@ class Repository:
         submission = _read_metadata(request.metadata)
         _refuse(_sender_errors(submission.submission_set, caller))
         _refuse(_pair_errors(submission, request.documents))
-        documents = dict(request.documents)
-        for check in (_byte_errors, _identifier_errors, _association_errors, _code_errors, _content_errors):
-            _refuse(check(submission, documents))
+        documents = Documents(request.documents)
+        measured = _measured(submission, documents)
+        _refuse(_byte_errors(submission, measured))
+        for check in (_identifier_errors, _association_errors, _code_errors):
+            _refuse(check(submission))
+        _refuse(_content_errors(submission, documents))
         _refuse(lot_checks.errors(submission, documents, self._authority))
         _refuse(self._patient_errors(submission))
-        submission = _measured(submission, documents)
         with self._lock:
-            _refuse(self._duplicate_errors(submission))
-            _refuse(self._replacement_errors(submission))
-            self._store(submission, request, documents)
+            _refuse(self._duplicate_errors(measured))
+            _refuse(self._replacement_errors(measured))
+            self._store(measured, request, documents)
 
     def update(self, update: Update, message_id: str, caller: Caller) -> None:
         """Carry out a change of metadata, or raise RefusedError and change nothing."""
@@ -182,7 +185,7 @@ class Repository:
 
     # --- storage ---
 
-    def _store(self, submission: Submission, request: ProvideAndRegister, documents: Mapping[str, bytes]) -> None:
+    def _store(self, submission: Submission, request: ProvideAndRegister, documents: Documents) -> None:
         uuids = {entry.entry_id: _entry_uuid(entry.entry_id) for entry in submission.entries}
         signatures = {}
         for entry in submission.entries:
@@ -205,9 +208,9 @@ class Repository:
             self._apply(Update.read(request), record.entry_uuids)
             return
         submission = xds.read_submission(request)
-        files = {one.entry_id: self._path(one).read_bytes() for one in _documents_of(submission)}
-        submission = _measured(submission, {**files, **record.signatures})
-        self._register(submission, request, record.entry_uuids, record.signatures)
+        files = [(one.entry_id, self._path(one).read_bytes()) for one in _documents_of(submission)]
+        measured = _measured(submission, Documents([*files, *record.signatures.items()]))
+        self._register(measured, request, record.entry_uuids, record.signatures)
 
     def _apply(self, update: Update, uuids: Mapping[str, str]) -> None:
         update.apply(self._registry, uuids)
@@ -307,20 +310,20 @@ def _pair_errors(submission: Submission, documents: Iterable[tuple[str, bytes]])
         yield RegistryError("XDSRepositoryMetadataError", "two documents have the same id", name)
 
 
-def _byte_errors(submission: Submission, documents: Mapping[str, bytes]) -> Iterator[RegistryError]:
+def _byte_errors(submission: Submission, measured: Submission) -> Iterator[RegistryError]:
     """Size and SHA-1 are recomputed; a sender may leave them out, but not give wrong ones."""
-    for given, measured in zip(submission.entries, _measured(submission, documents).entries, strict=True):
-        if given.size and given.size != measured.size:
+    for given, found in zip(submission.entries, measured.entries, strict=True):
+        if given.size and given.size != found.size:
             yield RegistryError(
                 "XDSRepositoryMetadataError", "size differs from the document", f"{given.entry_id}/size"
             )
-        elif given.hash and given.hash.lower() != measured.hash:
+        elif given.hash and given.hash.lower() != found.hash:
             yield RegistryError(
                 "XDSRepositoryMetadataError", "hash differs from the document", f"{given.entry_id}/hash"
             )
 
 
-def _measured(submission: Submission, documents: Mapping[str, bytes]) -> Submission:
+def _measured(submission: Submission, documents: Documents) -> Submission:
     """The submission with the size and SHA-1 its documents really have."""
     entries = tuple(
         replace(entry, size=len(data), hash=hashlib.sha1(data, usedforsecurity=False).hexdigest())
@@ -330,14 +333,14 @@ def _measured(submission: Submission, documents: Mapping[str, bytes]) -> Submiss
     return replace(submission, entries=entries)
 
 
-def _identifier_errors(submission: Submission, _: Mapping[str, bytes]) -> Iterator[RegistryError]:
+def _identifier_errors(submission: Submission) -> Iterator[RegistryError]:
     """The DMP takes no extension after the OID of a document."""
     for entry in submission.entries:
         if not is_short_oid(entry.unique_id):
             yield RegistryError("XDSRegistryMetadataError", "uniqueId is not an OID", f"{entry.entry_id}/uniqueId")
 
 
-def _association_errors(submission: Submission, _: Mapping[str, bytes]) -> Iterator[RegistryError]:
+def _association_errors(submission: Submission) -> Iterator[RegistryError]:
     """Beyond membership and signature, only the replacement of a registered document by one of the message."""
     entries = {entry.entry_id for entry in _documents_of(submission)}
     for association in submission.associations:
@@ -349,7 +352,7 @@ def _association_errors(submission: Submission, _: Mapping[str, bytes]) -> Itera
             )
 
 
-def _code_errors(submission: Submission, _: Mapping[str, bytes]) -> Iterator[RegistryError]:
+def _code_errors(submission: Submission) -> Iterator[RegistryError]:
     """Codes must be of the value sets of the DMP."""
     without_signature = replace(submission, entries=_documents_of(submission))
     for issue in document_metadata.check_codes(without_signature, dmp=True):
@@ -359,19 +362,20 @@ def _code_errors(submission: Submission, _: Mapping[str, bytes]) -> Iterator[Reg
         yield from visibility_errors(entry, entry.entry_id)
 
 
-def _content_errors(submission: Submission, documents: Mapping[str, bytes]) -> Iterator[RegistryError]:
-    """The metadata must say what the document says."""
+def _content_errors(submission: Submission, documents: Documents) -> Iterator[RegistryError]:
+    """The metadata must say what the header of the document says."""
     for entry in _documents_of(submission):
-        for issue in _disagreements(entry, documents[entry.entry_id]):
+        for issue in _disagreements(entry, documents):
             if issue.severity in ("fatal", "error"):
                 yield RegistryError("InvalidDocumentContent", issue.message, f"{entry.entry_id}/{issue.path}")
 
 
-def _disagreements(entry: DocumentEntry, data: bytes) -> Iterable[Issue]:
+def _disagreements(entry: DocumentEntry, documents: Documents) -> Iterable[Issue]:
     try:
-        return document_metadata.check_agreement(entry, reader.read(data).document, data)
+        document = reader.read_header(documents.tree(entry.entry_id))
     except RelaisError as error:
         return error.issues
+    return document_metadata.check_header(entry, document)
 
 
 def _documents_of(submission: Submission) -> tuple[DocumentEntry, ...]:
