@@ -114,7 +114,7 @@ class Consignment:
     """What is fixed when an order is accepted and the same on every attempt (see `channel.Shipment`).
 
     `looked_up_for` is the carrier (`Type/[id]`) in whose care team the mailbox was found; empty where it was named.
-    `secret`, `visibility_only`, `as_before` and `dmp_is_fed` as there.
+    `secret`, `visibility_only`, `as_before` and `dmp_is_fed` as there. `feeds_dmp`: it asks a platform to feed the DMP.
     """
 
     submission: Submission
@@ -127,6 +127,7 @@ class Consignment:
     visibility_only: bool = False
     as_before: bool = False
     dmp_is_fed: bool = False
+    feeds_dmp: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from relais.cda.datatypes import PARIS
 from relais.cda.errors import Issue, RelaisError
 from relais.cda.model import Document
 from relais.cda.reader import read
-from relais.cda.xds import CodedValue, MetadataAuthor, Submission
+from relais.cda.xds import REPLACE, Association, CodedValue, MetadataAuthor, Submission
 from relais.cda.xds_attributes import SECTOR_SYSTEM
 from relais.mappings.context import Resource
 from relais.mappings.document_metadata import Destination, document_entry, submission_set, usual_content_type
@@ -29,6 +29,7 @@ from relais.server.delivery import (
     lot_author,
     oppositions,
     outbox,
+    platform_feed,
     reissue,
     same_patient,
     stored_documents,
@@ -376,7 +377,8 @@ def _place(
     boxes = _reached(transaction, document) if wanted.intent == "withdraw" else tuple(mailboxes)
     annulled = _annulled(transaction, document)
     dmp_is_fed = "dmp" in wanted.channels or bool(outbox.sent(transaction.connection, document.lineage, "dmp"))
-    maker = _Maker(document, model, wanted, settings, now, annulled, mailboxes, source.shown_anew, dmp_is_fed)
+    fed = platform_feed.documents(transaction.connection, document.lineage)
+    maker = _Maker(document, model, wanted, settings, now, annulled, mailboxes, source.shown_anew, dmp_is_fed, fed)
     receivers = list(_receivers(wanted, boxes))
     consignments = [(channel, key, maker.consignment(channel, boxes)) for channel, key, boxes in receivers]
     order = Order(
@@ -482,6 +484,9 @@ def _duplicates(
             yield _sent_already(
                 sent[document.key], f"by {channel}", "channel", hint=_anew(transaction, document, wanted, channel)
             )
+        elif channel == "dmp" and document.key in platform_feed.documents(transaction.connection, document.lineage):
+            message = "the platform was asked to feed the DMP with this version (hl7v2): it is there, or on its way"
+            yield Issue("error", "duplicate", message, "channel", platform_feed.RULE)
         versions = [known.version for key in sent if (known := documents.issued(transaction.connection, key))]
         if max(versions, default=0) > document.version:
             message = f"a later version of the document has been sent by {channel}"
@@ -539,6 +544,7 @@ class _Maker:
     looked_up: Mapping[str, str]  # the carrier in whose care team, by mailbox
     shown_anew: frozenset[str]  # channels to which only the visibility changes
     dmp_is_fed: bool  # by Relais: the platform is not asked to do so again
+    fed_by_platform: Sequence[str]  # versions that the DMP has from a platform, newest first
 
     def consignment(self, channel: str, mailboxes: tuple[str, ...]) -> Consignment:
         """What one receiver is sent. Raises RelaisError for what the HL7 v2 volet does not let a message say."""
@@ -564,7 +570,7 @@ class _Maker:
         domain = self.settings.mss_sender.rpartition("@")[2] or "relais.invalid"
         asked = self.wanted.acknowledgements
         made = Consignment(
-            Submission(lot, (entry,)),
+            Submission(lot, (entry,), self._replacing(channel, entry.entry_id)),
             mailboxes,
             f"<{uuid.uuid4()}@{domain}>",
             EVERY_ACKNOWLEDGEMENT if asked is None else asked,
@@ -576,6 +582,13 @@ class _Maker:
             dmp_is_fed=self.dmp_is_fed,
         )
         return self._as_platform_answers(made) if channel == "hl7v2" else made
+
+    def _replacing(self, channel: str, entry_id: str) -> tuple[Association, ...]:
+        """To the DMP: the replacement of the version that it has from a platform; the worker knows those of Relais."""
+        former = next((key for key in self.fed_by_platform if key != self.document.key), None)
+        if channel != "dmp" or self.wanted.intent == "withdraw" or former is None:
+            return ()
+        return (Association(REPLACE, entry_id, f"urn:oid:{former}"),)
 
     def _sender(self, channel: str, authors: Sequence[MetadataAuthor]) -> MetadataAuthor:
         """Who sends the lot: the DMP takes none without the settings that say who answers for what others wrote."""
@@ -610,7 +623,8 @@ class _Maker:
         if "mss" not in self.wanted.channels and self.wanted.intent != "withdraw" and not set(named) <= set(given):
             message = "nobody can say so: the message goes to no mailbox, and reading is said by mailboxes alone"
             raise RelaisError(Issue("error", "business-rule", message, "acknowledgement", "HL7v2 volet: Z01, Z02, Z03"))
-        made = replace(made, acknowledgements=tuple(one for one in made.acknowledgements if one in given))
+        kept = tuple(one for one in made.acknowledgements if one in given)
+        made = replace(made, acknowledgements=kept, feeds_dmp=flags.to_dmp)
         order = self._order_of(made)
         if self.settings.hl7v2_strict and not is_listed(order.flags):
             message = "not a combination of destinations and visibility that the HL7 v2 volet lists"

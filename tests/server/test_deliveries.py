@@ -372,12 +372,11 @@ def test_what_was_sent_in_error_is_withdrawn_though_its_carrier_is_deleted_or_in
     plan = office.post(PLANS["full"], "CarePlan")
     patient = office.read(plan)["subject"]["reference"]
     reference = stored_document(office, patient, document_of(office, plan))
+    office.order(plan, "dmp")
     office.order(reference, "hl7v2")
     office.work()
     office.change(reference, status="entered-in-error", docStatus="entered-in-error")
     assert office.order(reference, "hl7v2", intent="withdraw", dryRun=True)["for"]["reference"] == patient
-    office.order(plan, "dmp")
-    office.work()
     office.call("DELETE", plan)
     task = office.order(plan, "dmp", intent="withdraw")
     office.work()
