@@ -7,11 +7,13 @@ can each render the same issue; `path` is a FHIRPath, an XPath or an archive pat
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 Severity = Literal["fatal", "error", "warning", "information"]
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +39,30 @@ MOST_ALIKE = 1_000
 
 def limited(issues: Iterable[Issue]) -> Iterator[Issue]:
     """The issues, those of one rule and severity up to MOST_ALIKE; then how many more there are of each."""
-    counts = Counter[tuple[Severity, str, str]]()
-    for issue in issues:
-        key = (issue.severity, issue.code, issue.rule)
+    return first_alike(
+        issues,
+        lambda issue: (issue.severity, issue.code, issue.rule),
+        lambda issue, more: Issue(issue.severity, issue.code, more, rule=issue.rule),
+    )
+
+
+def first_alike(
+    findings: Iterable[Found], kind: Callable[[Found], Hashable], standing_for: Callable[[Found, str], Found]
+) -> Iterator[Found]:
+    """The first MOST_ALIKE findings of each kind; then, for the rest of a kind, one that is made of the first of them
+    and of a message that says how many they are.
+    """
+    counts = Counter[Hashable]()
+    beyond: dict[Hashable, Found] = {}
+    for finding in findings:
+        key = kind(finding)
         counts[key] += 1
         if counts[key] <= MOST_ALIKE:
-            yield issue
-    for (severity, code, rule), count in counts.items():
-        if count > MOST_ALIKE:
-            yield Issue(severity, code, f"{count - MOST_ALIKE} more findings of this kind", rule=rule)
+            yield finding
+        else:
+            beyond.setdefault(key, finding)
+    for key, finding in beyond.items():
+        yield standing_for(finding, f"{counts[key] - MOST_ALIKE} more findings of this kind")
 
 
 class RelaisError(Exception):

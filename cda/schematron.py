@@ -179,6 +179,8 @@ class CompiledSchema:
         self.processor, self.schema = processor, schema
         self.unreachable = schema.unreachable
         self._sheet, self._executable = sheet, executable
+        self._contexts = [collapse(rule.context) for rule in sheet.rules]
+        self._said = [(check.fixed_text, collapse(check.test)) for check in sheet.checks]
 
     @property
     def gaps(self) -> tuple[Gap, ...]:
@@ -204,11 +206,12 @@ class CompiledSchema:
             if item.tag == f"{{{OUT}}}fired":
                 fired.append(int(item.get("rule", "")))
                 continue
-            check = self._sheet.checks[int(item.get("check", ""))]
-            context = collapse(self._sheet.rules[fired[-1]].context)
+            number = int(item.get("check", ""))
+            check, (fixed_text, test) = self._sheet.checks[number], self._said[number]
             path, line = source.place(item)
             text = collapse(str(item.xpath("string()")))
-            found = Finding(text, check.fixed_text, check.role, path, line, check.at, collapse(check.test), context)
+            context = self._contexts[fired[-1]]
+            found = Finding(text, fixed_text, check.role, path, line, check.at, test, context)
             findings[check.kind].append(found)
         raised = [self._raised(item, source) for item in output.iter(f"{{{OUT}}}raised")]
         return Result(

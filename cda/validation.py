@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from lxml import etree
 
 from relais.cda import consistency, style_sheets, templates
 from relais.cda.datatypes import is_oid
-from relais.cda.errors import MOST_ALIKE, Issue, Severity
+from relais.cda.errors import MOST_ALIKE, Issue, Severity, first_alike
 from relais.cda.parsing import V3, XSI, Places, local_name, parse
 from relais.cda.rule_sets import (
     CAVEATS,
@@ -58,6 +58,8 @@ _CONTRADICTION = "expected for PPS-PAERPA: its profile requires this code, which
 # No anyURI for XML Schema 1.0 (RFC 2396 §3), but one for libxml2: a scheme or `//` with nothing after it.
 _EMPTY_ADDRESS = re.compile(r"\s*(?:[A-Za-z][A-Za-z0-9+.\-]*:(?://)?|//)\s*(?:#.*)?", re.DOTALL)
 _ADDRESSES = etree.XPath("//v3:telecom | //v3:reference | //v3:value[@xsi:type = 'TEL']", namespaces=_NS)
+# In its paths libxml2 counts the siblings that are written alike, prefix included, whatever namespace that stands for.
+_PREFIXED_STEP = re.compile(r"(?<=/)([^/\[@*:]+:[^/\[]+)")
 # How libxml2 quotes a value of the document in a schema error.
 _QUOTED_VALUE = re.compile(
     r"(?<=The value )'.*?'(?= (?:is|has) )|'.*'(?= is not a valid value)|(?<=key-sequence )\[.*\]"
@@ -303,10 +305,10 @@ class Validator:
             fired=result.fired,
             checked=result.checked,
             problems=(
-                *(_problem(finding, contradicted) for finding in result.failed),
-                *(_problem(finding, contradicted, is_report=True) for finding in result.reports),
+                *_first_problems((_problem(finding, contradicted) for finding in result.failed), tree),
+                *_first_problems((_problem(finding, contradicted, is_report=True) for finding in result.reports), tree),
             ),
-            not_run=result.not_run,
+            not_run=_first_not_run(result.not_run),
             limits=tuple(self._limits(profile, tree)),
         )
 
@@ -342,14 +344,11 @@ class Validator:
 
 
 def _found(tree: etree._ElementTree, path: str | None) -> etree._Element:
-    """The element at a path that libxml2 wrote, with the prefixes of the document; the root where there is none."""
+    """The element at a path that libxml2 wrote; the root where there is none."""
     if not path:
         return tree.getroot()
-    bound = {}
-    if ":" in path:
-        bound = {prefix: uri for element in tree.getroot().iter() for prefix, uri in element.nsmap.items() if prefix}
     try:
-        found: Any = tree.xpath(path, namespaces=bound)
+        found: Any = tree.xpath(_PREFIXED_STEP.sub("*[name()='\\1']", path))
     except etree.XPathError:
         return tree.getroot()
     return found[0] if found else tree.getroot()
@@ -369,13 +368,30 @@ def _misleading_code_systems(tree: etree._ElementTree) -> tuple[NotRun, ...]:
     found = (element for element in tree.iterfind(".//*[@codeSystem]") if not is_oid(element.get("codeSystem", "")))
     places = Places()
     reason = "the profile opens a file named by codeSystem, which is not an OID here"
-    return tuple(NotRun("relais-code-system", reason, "", places.of(element), line_of(element)) for element in found)
+    return _first_not_run(
+        NotRun("relais-code-system", reason, "", places.of(element), line_of(element)) for element in found
+    )
 
 
 def _is_looked_up(element: etree._Element) -> bool:
     """Whether the terminologies profile has a rule for this coded element."""
     is_value = element.tag == f"{{{V3}}}value" and element.get(f"{{{XSI}}}type") in ("CD", "CE")
     return is_value or element.tag == f"{{{V3}}}code"
+
+
+def _first_problems(problems: Iterable[Problem], tree: etree._ElementTree) -> Iterator[Problem]:
+    """The problems, those of one rule up to MOST_ALIKE; the root stands for where the others are."""
+
+    def others(problem: Problem, more: str) -> Problem:
+        root = tree.getroot()
+        return replace(problem, text=more, fixed_text=more, path=Places().of(root), line=line_of(root))
+
+    return first_alike(problems, lambda problem: (problem.rule, problem.severity, problem.expected), others)
+
+
+def _first_not_run(items: Iterable[NotRun]) -> tuple[NotRun, ...]:
+    """The same of what could not be run."""
+    return tuple(first_alike(items, lambda item: (item.rule, item.code), lambda item, more: NotRun(item.rule, more)))
 
 
 def _problem(finding: Finding, contradicted: frozenset[str], *, is_report: bool = False) -> Problem:

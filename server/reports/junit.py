@@ -55,9 +55,8 @@ def _case(suite: etree._Element, check: Check, name: str, words: Words) -> None:
         error.text = "\n".join(_line(finding, words) for finding in check.not_run)
     elif check.outcome == "nothing applies":
         etree.SubElement(case, "skipped", message=words("nothing applies"))
-    others = [
-        finding for finding in (*in_order(check.findings), *check.not_run, *check.limits) if finding not in errors
-    ]
+    remarks = (finding for finding in in_order(check.findings) if not finding.is_error)
+    others = [*remarks, *check.not_run, *check.limits]
     if others:
         etree.SubElement(case, "system-out").text = "\n".join(_line(finding, words) for finding in others)
 

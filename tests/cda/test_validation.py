@@ -10,7 +10,7 @@ import pytest
 from lxml import etree
 
 from relais.cda import templates
-from relais.cda.errors import UnreadableError
+from relais.cda.errors import MOST_ALIKE, UnreadableError
 from relais.cda.parsing import parse
 from relais.cda.rule_sets import MODEL_PROFILES, OF_2023_12, STRUCTURE, RulesError, RuleSet
 from relais.cda.validation import Problem, ProfileResult, Report, Validator
@@ -538,3 +538,37 @@ def test_processing_instructions_and_comments_do_not_matter(
     tree.getroot().insert(0, etree.Comment("comment"))
     tree.getroot().insert(0, etree.ProcessingInstruction("target", "x"))
     assert rules(validator.validate(etree.tostring(tree))) == rules(verdict(UNSTRUCTURED))
+
+
+# --- many findings --------------------------------------------------------------------------------------------
+
+
+def test_very_many_wrong_template_ids_have_their_verdict(validator: Validator, cisis: Path) -> None:
+    many = MOST_ALIKE + 9_000  # looking at the siblings of each would take minutes
+    document = example(cisis, UNSTRUCTURED)
+    report = validator.validate(
+        document.replace(b"<templateId", b'<templateId root="1.2.3"/>' * many + b"<templateId", 1)
+    )
+    problems = profile(report, STRUCTURE).problems
+    alike = [problem for problem in problems if problem.rule == f"{TYPES}/DTr1_II.sch:44"]
+    assert [problem.path for problem in alike[:MOST_ALIKE]] == [
+        f"/ClinicalDocument/templateId[{number}]" for number in range(1, MOST_ALIKE + 1)
+    ]
+    [rest] = alike[MOST_ALIKE:]
+    assert (rest.text, rest.fixed_text) == ("9000 more findings of this kind",) * 2
+    assert (rest.path, rest.severity) == ("/ClinicalDocument", "error")
+    assert not report.conformant
+
+
+def test_of_codes_that_cannot_be_looked_up_the_first_are_listed(validator: Validator, cisis: Path) -> None:
+    code = b'<entry><observation classCode="OBS" moodCode="EVN"><code code="x" codeSystem="no"/></observation></entry>'
+    document = example(cisis, DISCHARGE_LETTER).replace(b"<entry", code * (MOST_ALIKE + 5) + b"<entry", 1)
+    not_run = profile(validator.validate(document), "terminologies").not_run
+    assert len(not_run) == MOST_ALIKE + 1
+    assert not_run[-1].reason == "5 more findings of this kind"
+
+
+def test_prefixes_bound_anywhere_name_the_place_of_a_schema_error(validator: Validator, cisis: Path) -> None:
+    wrong = b'<x:id xmlns:x="urn:hl7-org:v3" extention="1"/><setId'
+    report = validator.validate(example(cisis, UNSTRUCTURED).replace(b"<setId", wrong, 1))
+    assert [problem.path for problem in report.schema_problems] == ["/ClinicalDocument/id[2]"]
