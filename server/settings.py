@@ -232,7 +232,7 @@ class Settings:
     dmp_role: str = field(
         default="",
         metadata={
-            "doc": "VIHF role of who answers here, as `code^label^OID`, a doctor's know-how after `~`; empty: AUTOMATE."
+            "doc": "VIHF role of who answers here, as `code^label^OID`, know-how after `~`; empty: software, AUTOMATE."
         },
     )
     dmp_lot_digest: str = field(

@@ -53,6 +53,7 @@ OTHER_PROFESSIONS = {
 CONFIDENTIALITY = "urn:oasis:names:tc:xspa:1.0:resource:patient:hl7:confidentiality-code"
 NORMAL_ACCESS = CodedValue("normal", "Accès normal", "1.2.250.1.213.1.1.4.248")
 DOCTOR, PHARMACIST = "10", "21"  # of TRE_G15
+SOFTWARE = "Relais"
 AUTOMATON = CodedValue("AUTOMATE", "Automate", PRODUCER_SYSTEM)
 
 _SYSTEM_NAMES = {NORMAL_ACCESS.system: "mode acces VIHF 1.0"}
@@ -67,6 +68,7 @@ SKEW = timedelta(minutes=2)
 class Requester:
     """Who acts: `identifier` PS_IdNat of the (responsible) person, `structure` Struct_IdNat, `sector` code SAxx.
 
+    `name` is that of the person, or that of the software where nothing tells what the person is (role AUTOMATE alone).
     `secret`: by a secret connection, which the legal representatives of a minor do not see.
     """
 
@@ -87,10 +89,11 @@ def requester(settings: Settings) -> Requester:
             [Issue("error", "required", "needed to say who asks the DMP", name, "VIHF") for name in missing],
             retry=False,
         )
+    roles = _own_roles(settings)
     return Requester(
         identifier=f"8{settings.responsible_rpps}",
-        name=f"{settings.responsible_family} {settings.responsible_given}".strip(),
-        roles=_own_roles(settings),
+        name=_name(f"{settings.responsible_family} {settings.responsible_given}", roles),
+        roles=roles,
         structure=f"1{settings.organization_finess}",
         sector=settings.facility_type,
     )
@@ -112,13 +115,19 @@ def sender(author: MetadataAuthor, settings: Settings) -> Requester:
         raise DeliveryError(issue, retry=False)
     if person.type not in ("IDNPS", "EI"):
         return requester(settings)
+    roles = _roles(author, settings)
     return Requester(
         identifier=person.id,
-        name=f"{person.family} {person.given}".strip(),
-        roles=_roles(author, settings),
+        name=_name(f"{person.family} {person.given}", roles),
+        roles=roles,
         structure=own or structures[0],
         sector=settings.facility_type,
     )
+
+
+def _name(person: str, roles: tuple[CodedValue, ...]) -> str:
+    """The subject-id: the person, or the software where it acts by itself under the number of who answers for it."""
+    return f"{SOFTWARE} {_VERSION}" if roles == (AUTOMATON,) else person.strip()
 
 
 def _roles(author: MetadataAuthor, settings: Settings) -> tuple[CodedValue, ...]:
@@ -233,7 +242,7 @@ def _attributes(who: Requester, patient: str, settings: Settings) -> str:
         ("urn:oasis:names:tc:xacml:2.0:resource:resource-id", [escaped(patient)]),
         ("Ressource_URN", ["urn:dmp"]),
         ("urn:oasis:names:tc:xspa:1.0:subject:purposeofuse", [_coded("PurposeOfUse", NORMAL_ACCESS)]),
-        ("LPS_Nom", ["Relais"]),
+        ("LPS_Nom", [SOFTWARE]),
         ("LPS_Version", [_VERSION]),
         ("LPS_ID_HOMOLOGATION_DMP", [escaped(settings.dmp_homologation)]),
     ]

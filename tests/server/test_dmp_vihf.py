@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def test_every_attribute(settings: Settings) -> None:
         "Authentification_Mode": ["INDIRECTE_RENFORCEE"],
         "Identifiant_Structure": ["1750099996"],
         "Secteur_Activite": ["SA07^1.2.250.1.71.4.2.4"],
-        "urn:oasis:names:tc:xspa:1.0:subject:subject-id": ["LEMOINE Hélène"],
+        "urn:oasis:names:tc:xspa:1.0:subject:subject-id": [f"Relais {version('relais')}"],
         "urn:oasis:names:tc:xacml:2.0:subject:role": [
             {ce: "CE", "code": "AUTOMATE", "codeSystem": "1.2.250.1.213.1.1.4.6", "displayName": "Automate"}
         ],
@@ -188,11 +189,26 @@ def test_a_doctor_who_answers_here_has_two_roles(settings: Settings) -> None:
         ("10", "1.2.250.1.71.1.2.7"),
         ("SM26", "1.2.250.1.71.4.2.5"),
     ]
+    assert attribute(assertion, "urn:oasis:names:tc:xspa:1.0:subject:subject-id") == ["LEMOINE Hélène"]
+
+
+@pytest.mark.parametrize("specialty", ["", "Coordination^sans code^"])
+def test_a_software_is_no_person(settings: Settings, specialty: str) -> None:
+    """Nothing tells what the author is: the software acts, under the number of who answers for it."""
+    who = vihf.sender(replace(AUTHOR, specialties=(specialty,) if specialty else ()), settings)
+    assert (who.identifier, who.name) == ("810101234564", f"Relais {version('relais')}")
+    assert [role.code for role in who.roles] == ["AUTOMATE"]
+    named = vihf.sender(AUTHOR, replace(settings, dmp_role="60^Infirmier^1.2.250.1.71.1.2.7"))
+    assert [role.code for role in named.roles] != ["AUTOMATE"]
+    assert named.name == "LEMOINE Hélène"
 
 
 def test_who_answers_for_a_software_is_named_in_its_place(settings: Settings) -> None:
     software = "1750099996/9^Relais^1^^^^^^&1.2.250.1.71.4.2.1&ISO^U^^^RI"
     who = vihf.sender(MetadataAuthor(software, AUTHOR.institutions), settings)
+    assert (who.identifier, who.name) == ("810101234564", f"Relais {version('relais')}")
+    role = "60^Infirmier^1.2.250.1.71.1.2.7"
+    who = vihf.sender(MetadataAuthor(software, AUTHOR.institutions), replace(settings, dmp_role=role))
     assert (who.identifier, who.name) == ("810101234564", "LEMOINE Hélène")
 
 
@@ -240,7 +256,7 @@ def test_xmlsec1_verifies_the_assertion_inside_its_envelope(
     options = ("--id-attr:ID", f"{vihf.SAML}:Assertion")
     xml = etree.tostring(envelope)
     assert verified_by_xmlsec1(xml, tmp_path, sandbox.ca_file, *options) == "OK"
-    changed = xml.replace(b"LEMOINE", b"AUTRE")
+    changed = xml.replace(b"1750099996", b"1750099997")
     assert verified_by_xmlsec1(changed, tmp_path, sandbox.ca_file, *options) != "OK"
 
 
