@@ -197,14 +197,21 @@ def _parsed(text: str) -> etree._Element:
 
 def _encoded(text: str) -> bytes:
     """What is written here in UTF-8: marks are escaped, and a character that no XML holds is refused."""
-    data = text.encode(errors="surrogatepass")
-    if len(data.translate(None, _CONTROLS)) != len(data) or _NONCHARACTERS.search(data):
-        raise MetadataError(_issue("", "a value holds a control character that XML cannot carry"))
+    try:
+        data = text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair
+        raise _uncarried() from None
+    if len(data.translate(None, _CONTROLS)) != len(data) or any(one in data for one in _NONCHARACTERS):
+        raise _uncarried()
     return data
 
 
+def _uncarried() -> MetadataError:
+    return MetadataError(_issue("", "a value holds a control character that XML cannot carry"))
+
+
 _CONTROLS = bytes(set(range(0x20)) - set(b"\t\n\r"))
-_NONCHARACTERS = re.compile(rb"\xed[\xa0-\xbf]|\xef\xbf[\xbe\xbf]")  # surrogates, U+FFFE, U+FFFF
+_NONCHARACTERS = ("\ufffe".encode(), "\uffff".encode())
 
 
 def _appended(parent: etree._Element, text: str) -> etree._Element:
