@@ -31,6 +31,7 @@ _FHIR_TIME = re.compile(
     re.ASCII,
 )
 _FIRST_INSTANT = "00000101000000"  # completes a TS of lower precision to a whole instant
+_WHOLE_MINUTES = len("2026-01-12T09:00:00+01:00")  # an offset with seconds makes a time longer
 _NO_PUNCTUATION = str.maketrans("", "", "-:T")
 _UUID5_FIELDS, _UUID5_BITS = 0xF000_C000_0000_0000_0000, 0x5000_8000_0000_0000_0000  # version, variant
 _VARIANTS = "89ab"  # first digit of the variant of RFC 9562, by the two bits that it leaves free
@@ -183,8 +184,10 @@ def ts_from_datetime(instant: datetime) -> str:
     """
     if instant.tzinfo is None:
         raise ValueError("a time without offset is not an instant")
-    local = _with_whole_minutes(instant.astimezone(PARIS)).isoformat()
-    return f"{local[:19].translate(_NO_PUNCTUATION)}{local[-6:].replace(':', '')}"
+    local = instant.astimezone(PARIS).isoformat(timespec="seconds")
+    if len(local) > _WHOLE_MINUTES:
+        local = instant.astimezone(UTC).isoformat(timespec="seconds")
+    return f"{local[:19].translate(_NO_PUNCTUATION)}{local[19:22]}{local[23:]}"
 
 
 def ts_from_fhir(value: str) -> str:

@@ -56,7 +56,7 @@ def is_place_code(code: str) -> bool:
 def ins_is_valid(ins: str) -> bool:
     """Whether `ins` is 15 characters of the right form whose key agrees."""
     body, key = ins[:13], ins[13:]
-    return _INS_BODY.fullmatch(body) is not None and key == ins_key(body)
+    return len(key) == 2 and _INS_BODY.fullmatch(body) is not None and key == ins_key(body)
 
 
 def spelled_ins(text: str) -> list[str]:

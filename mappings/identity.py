@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -51,12 +52,18 @@ def identifier_domain(identifier: Resource) -> str | None:
     return root_from_urn((identifier.get("system") or "").strip())
 
 
+@lru_cache(maxsize=1024)
+def _is_of_persons(system: str | None) -> bool:
+    """Whether that system of identifiers is one of national numbers of persons."""
+    return root_from_urn((system or "").strip()) in _PERSON_NUMBER_ROOTS
+
+
 def is_person_number(identifier: Resource) -> bool:
     """Whether an Identifier is an INS or a social security number.
 
     By its domain, by its type, or by a value that has the form and the key of an INS, whatever the domain.
     """
-    if identifier_domain(identifier) in _PERSON_NUMBER_ROOTS:
+    if _is_of_persons(identifier.get("system")):
         return True
     if "type" in identifier and not _PERSON_NUMBER_TYPES.isdisjoint(codes(identifier["type"])):
         return True

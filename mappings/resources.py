@@ -30,12 +30,13 @@ class ResourceSet:
         self._by_name: dict[str, Resource] = {}
         self._all: list[Resource] = []
         self._by_type: defaultdict[str | None, list[Resource]] = defaultdict(list)
-        self._bases: dict[int, str] = {}  # server of each resource, contained or not, by identity
+        self._bases: dict[int, str] = {}  # server of each resource, contained or not, that is not `home`, by identity
         self._holders: dict[int, Resource] = {}  # by identity of the contained resource
+        self._placed: dict[str | None, list[tuple[Resource, str]]] = {}  # by type
         self._places: dict[str | None, dict[int, str]] = {}  # by type, then by identity
         issues: list[Issue] = []
         for index, (full_url, resource) in enumerate(entries):
-            issues += self._add(index, full_url, resource)
+            self._add(index, full_url, resource, issues)
         if issues:
             raise MappingError(issues)
 
@@ -53,9 +54,9 @@ class ResourceSet:
         root = f"{home}/" if home else ""
         return cls(((f"{root}{resource['resourceType']}/{resource['id']}", resource) for resource in resources), home)
 
-    def _add(self, index: int, full_url: str | None, resource: Resource) -> list[Issue]:
-        """Take a resource in under its fullUrl; without a server's address, under `Type/id` too: what is wrong."""
-        kind, issues = resource.get("resourceType"), []
+    def _add(self, index: int, full_url: str | None, resource: Resource, issues: list[Issue]) -> None:
+        """Take a resource in under its fullUrl; without a server's address, under `Type/id` too."""
+        kind = resource.get("resourceType")
         own = f"{kind}/{resource['id']}" if "id" in resource else None
         restful = _RESTFUL.fullmatch(full_url) if full_url else None
         base = (restful["base"] or "") if restful else ""
@@ -68,11 +69,10 @@ class ResourceSet:
                 self._by_name[name] = resource
         self._all.append(resource)
         self._by_type[kind].append(resource)
-        self._bases[id(resource)] = base
-        for contained in resource.get("contained", ()):
-            self._holders[id(contained)] = resource
-            self._bases[id(contained)] = base
-        return issues
+        contained = resource.get("contained", ())
+        self._holders |= {id(one): resource for one in contained}
+        if base != self._home:
+            self._bases |= dict.fromkeys(map(id, (resource, *contained)), base)
 
     def __iter__(self) -> Iterator[Resource]:
         return iter(self._all)
@@ -81,9 +81,11 @@ class ResourceSet:
         """Every resource of that type, in the order given."""
         return list(self._by_type.get(resource_type, ()))
 
-    def placed(self, resource_type: str | None) -> Iterator[tuple[Resource, str]]:
+    def placed(self, resource_type: str | None) -> list[tuple[Resource, str]]:
         """Every resource of that type with its place."""
-        return places(self._by_type.get(resource_type, ()))
+        if resource_type not in self._placed:
+            self._placed[resource_type] = list(places(self._by_type.get(resource_type, ())))
+        return self._placed[resource_type]
 
     def place(self, resource: Resource) -> str:
         """The place of one of the resources among those of its type."""
@@ -107,7 +109,7 @@ class ResourceSet:
         if name.startswith("#"):
             contained = self._holders.get(id(container), container or {}).get("contained", ())
             return next((resource for resource in contained if resource.get("id") == name[1:]), None)
-        base = self._bases.get(id(container), self._home)
+        base = self._bases.get(id(container), self._home) if self._bases else self._home
         if base and (restful := _RESTFUL.fullmatch(name)) and not restful["base"]:
             name = f"{base}/{name}"
         return self._by_name.get(name)
@@ -124,15 +126,10 @@ def _wrong_address(index: int, code: str, message: str) -> Issue:
     return Issue("error", code, message, f"Bundle.entry[{index}].fullUrl", RULE)
 
 
-def asked_version(reference: Resource | str | None) -> str | None:
-    """The version that a Reference (or its `reference` string) asks for, if it asks for one."""
+def is_other_version(reference: Resource | str | None, resource: Resource) -> bool:
+    """Whether a Reference (or its string) asks for a version that `resource` is not, or does not say it is."""
     target = reference.get("reference") if isinstance(reference, dict) else reference
     if not isinstance(target, str) or _VERSION not in target:
-        return None
-    return target.partition(_VERSION)[2] or None
-
-
-def is_other_version(reference: Resource | str | None, resource: Resource) -> bool:
-    """Whether a Reference asks for a version that `resource` is not, or does not say it is."""
-    version = asked_version(reference)
-    return version is not None and resource.get("meta", {}).get("versionId") != version
+        return False
+    version = target.partition(_VERSION)[2]
+    return version != "" and resource.get("meta", {}).get("versionId") != version

@@ -247,9 +247,8 @@ class Conversion:
         of the entry itself, so that it comes back when the document is imported.
         """
         own = _own_ids(resource)
-        name = (str(resource.get("resourceType", "")), self._name(resource) or path, "")
         if role:
-            main = own[0] if own else self.expected_id(*name)
+            main = own[0] if own else self.expected_id(*_entry_name(resource, path))
             return self.computed_id("part", main.root or "", main.extension or "", role)
         for ii in own:
             if self._claim(ii):
@@ -260,13 +259,13 @@ class Conversion:
                 "identifier borne by several resources: each entry gets its own id",
                 "docs/mapping-pps.md, Identifiers",
             )
-        return self.computed_id(*name)
+        return self.computed_id(*_entry_name(resource, path))
 
     def shared_id(self, resource: Resource, path: str, part: str) -> II:
         """The id of one of several entries made from the same resource: one root, `part` as extension."""
         own = next(iter(_own_ids(resource)), None)
         root = own.root if own and own.extension is None else None
-        parts = ("shared", *self._scope, self._name(resource) or path)
+        parts = ("shared", *self._scope, _name(resource) or path)
         ii = II(root or uuid_oid(*parts), part)
         return ii if self._claim(ii) else self.computed_id(*parts, part)
 
@@ -294,14 +293,19 @@ class Conversion:
         self._ids.add(key)
         return True
 
-    @staticmethod
-    def _name(resource: Resource) -> str:
-        for identifier in resource.get("identifier", ()):
-            if identifier.get("value"):
-                return f"{identifier.get('system', '')}|{identifier['value']}"
-        return str(resource.get("id", ""))
-
 
 def _own_ids(resource: Resource) -> list[II]:
     """The business identifiers of a resource that may name something."""
     return [ii for ii in map(identity.ii_of, resource.get("identifier", ())) if ii]
+
+
+def _entry_name(resource: Resource, path: str) -> tuple[str, str, str]:
+    """What the id of an entry is computed from, when no business identifier serves."""
+    return str(resource.get("resourceType", "")), _name(resource) or path, ""
+
+
+def _name(resource: Resource) -> str:
+    for identifier in resource.get("identifier", ()):
+        if identifier.get("value"):
+            return f"{identifier.get('system', '')}|{identifier['value']}"
+    return str(resource.get("id", ""))

@@ -27,6 +27,7 @@ _TELECOM_USES = {"home": "H", "work": "WP", "mobile": "MC"}
 _TELECOM_SCHEMES = {"phone": "tel", "fax": "fax", "email": "mailto", "pager": "tel", "sms": "tel"}
 _FIXED_USES = {"pager": "PG", "sms": "MC"}
 _URL_SCHEMES = ("tel", "fax", "mailto", "http", "ftp", "mllp")
+_INS_LENGTH = 15
 _PHONE_NOISE = str.maketrans("", "", " .-()\u00a0\u202f")
 _COUNTRIES = dict.fromkeys(("FR", "FRA", "99100"), "FRANCE")  # ISO 3166, and TRE_R20 of the Annuaire Santé
 
@@ -112,7 +113,7 @@ def addresses(elements: Iterable[Resource]) -> list[Address]:
 
 def address(element: Resource) -> Address | None:
     """AD with components; None when the element holds nothing CDA can carry."""
-    if null_flavor := NULL_FLAVORS.get(extensions.value(element, DATA_ABSENT_REASON) or ""):
+    if null_flavor := _null_flavor(element):
         return Address(null_flavor=null_flavor)
     result = Address(use=_ADDRESS_USES.get(element.get("use", "")))
     filled = _fill_street(result, element)
@@ -179,13 +180,14 @@ def telecoms(conversion: Conversion, elements: Iterable[Resource], path: str, ow
                 f"{path}.telecom[{index}].period", "not in use today: not written", "FHIR R4 ContactPoint"
             )
             continue
-        if _spells_another_ins(conversion, element):
+        content = (element.get("value") or "").strip()
+        if _spells_another_ins(conversion, content):
             conversion.warn(f"{path}.telecom[{index}]", "it spells an INS that may not leave: left out", INS_RULE)
-        elif null_flavor := NULL_FLAVORS.get(extensions.value(element, DATA_ABSENT_REASON) or ""):
+        elif null_flavor := _null_flavor(element):
             result.append(Telecom(null_flavor=null_flavor))
-        elif one := _telecom(element):
+        elif one := _telecom(element, content):
             result.append(one)
-        elif content := (element.get("value") or "").strip():
+        elif content:
             conversion.inform(
                 f"{path}.telecom[{index}]", "no CDA form: narrative only", "CI-SIS Structuration minimale, telecom"
             )
@@ -193,20 +195,27 @@ def telecoms(conversion: Conversion, elements: Iterable[Resource], path: str, ow
     return result
 
 
-def _spells_another_ins(conversion: Conversion, element: Resource) -> bool:
+def _null_flavor(element: Resource) -> str | None:
+    """The nullFlavor of an Address or ContactPoint that says why it is absent."""
+    return NULL_FLAVORS.get(extensions.value(element, DATA_ABSENT_REASON) or "") if "extension" in element else None
+
+
+def _spells_another_ins(conversion: Conversion, content: str) -> bool:
     """Whether a contact point gives away an INS other than the one that the document bears.
 
     A citizen mailbox is made of one, whatever stands before the @.
     """
-    content = unquote(element.get("value") or "").strip()
+    if len(content) < _INS_LENGTH:
+        return False
+    content = unquote(content).strip()
     spelled = spelled_ins(content)
     if content.lower().endswith(f"@{PATIENT_DOMAIN}"):
         spelled.append("".join(content.rpartition("@")[0].rpartition(":")[2].split()))
     return any(ins != conversion.ins for ins in spelled)
 
 
-def _telecom(element: Resource) -> Telecom | None:
-    system, content = element.get("system", ""), (element.get("value") or "").strip()
+def _telecom(element: Resource, content: str) -> Telecom | None:
+    system = element.get("system", "")
     use = _FIXED_USES.get(system) or _TELECOM_USES.get(element.get("use", ""))
     scheme, _, rest = content.partition(":")
     if not content:

@@ -167,13 +167,13 @@ def _hang_actions(conversion: Conversion, rows: list[Row], actions: list[Action]
     """Each action under its goals; else under the goals of the same problem; else under a row of its own."""
     orphans = []
     for action in actions:
-        targets = [row for row in rows if any(goal is row.goal for goal in action.goals)]
+        goals = [id(goal) for goal in action.goals]
+        targets = [row for row in rows if id(row.goal) in goals]
         if action.goals and not targets:
             conversion.inform(f"{action.path}.goal", "the goal is not one of the plan", RULE)
         if not targets:
-            targets = [
-                row for row in rows if any(one is other for one in action.conditions for other in row.conditions)
-            ]
+            reasons = {id(condition) for condition in action.conditions}
+            targets = [row for row in rows if not reasons.isdisjoint(map(id, row.conditions))]
         for row in targets:
             row.actions.append(action)
         if not targets:

@@ -21,7 +21,7 @@ from relais.mappings.to_cda.directives import directive_section
 from relais.mappings.to_cda.goals import Row, is_given_up, plan_section, read_rows
 from relais.mappings.to_cda.header import Carrier, header
 from relais.mappings.to_cda.kept import kept_sections
-from relais.mappings.to_cda.problems import Problem, is_ald, problem_section, read_problem
+from relais.mappings.to_cda.problems import Problem, problem_section, read_problem
 from relais.mappings.to_cda.prose import french_date, lines, marked, remarks_block
 from relais.mappings.to_cda.social import social_section
 from relais.mappings.to_cda.unwritten import say_unwritten
@@ -43,7 +43,7 @@ STATUSES = {
 """CarePlan.status → status of the document (SNOMED CT); other statuses have no document."""
 
 _APPROVED, _CLOSED = "9571008", "29179001"
-_CLINICAL_DETAILS = ("note", "severity", "bodySite", "stage")
+_CLINICAL_DETAILS = frozenset({"note", "severity", "bodySite", "stage"})
 
 
 def pps_document(
@@ -174,8 +174,11 @@ def _body(conversion: Conversion, plan: Resource, approved: tuple[str, str] | No
     goals = [row.goal for row in rows if row.goal]
     if not rows and not conversion.has_refused("CarePlan.goal") and not conversion.has_refused("CarePlan.activity"):
         conversion.refuse("CarePlan.goal", "at least one goal or activity", "CI-SIS PPS-PAERPA 2022.01, section 4")
+    addressed = {id(condition) for row in rows for condition in row.conditions}
     clinical = [
-        problem for problem in problems.values() if problem is not None and not _only_names_a_goal(problem, rows)
+        problem
+        for problem in problems.values()
+        if problem is not None and not (id(problem.resource) in addressed and _only_names_a_goal(problem))
     ]
     plan_of_care = plan_section(conversion, rows)
     found = [
@@ -191,13 +194,10 @@ def _body(conversion: Conversion, plan: Resource, approved: tuple[str, str] | No
     return [section for section in found if section is not None]
 
 
-def _only_names_a_goal(problem: Problem, rows: list[Row]) -> bool:
-    """Whether a Condition says nothing but the problem of a goal, which the goal carries itself."""
-    condition = problem.resource
-    addressed = any(condition is one for row in rows for one in row.conditions)
-    clinical = problem.others or is_ald(problem) or any(name in condition for name in _CLINICAL_DETAILS)
-    dated = any(name.startswith(("onset", "abatement")) for name in condition)
-    return addressed and not clinical and not dated
+def _only_names_a_goal(problem: Problem) -> bool:
+    """Whether a Condition that a goal addresses says nothing but that problem, which the goal carries itself."""
+    clinical = problem.others or problem.is_ald or not _CLINICAL_DETAILS.isdisjoint(problem.resource)
+    return not clinical and not [name for name in problem.resource if name.startswith(("onset", "abatement"))]
 
 
 def _synthesis(conversion: Conversion, plan: Resource) -> Section | None:

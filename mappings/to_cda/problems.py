@@ -51,11 +51,9 @@ class Problem(msgspec.Struct, gc=False):
     text: str
     pps: Code | None  # problem code of the volet
     others: list[Code]  # clinical codes
-
-    @property
-    def doubt(self) -> str | None:
-        """Why it is no established fact, in words; None when it is one."""
-        return next((DOUBTS[one] for one in codes(self.resource.get("verificationStatus")) if one in DOUBTS), None)
+    doubt: str | None  # why it is no established fact, in words
+    is_ald: bool  # an *affection longue durée*, by its category or its code
+    is_coded_ald: bool  # by its code
 
     @property
     def label(self) -> str:
@@ -68,7 +66,8 @@ class Problem(msgspec.Struct, gc=False):
 
 def read_problem(conversion: Conversion, condition: Resource, path: str) -> Problem | None:
     """The problem that a Condition records, or None when it is refuted, an error, or another patient's."""
-    if _NOT_A_FACT.intersection(codes(condition.get("verificationStatus"))):
+    verification = codes(condition.get("verificationStatus"))
+    if not _NOT_A_FACT.isdisjoint(verification):
         conversion.inform(path, "refuted or entered in error: not written", RULE)
         return None
     if not conversion.same_patient(condition, "subject", path):
@@ -81,7 +80,10 @@ def read_problem(conversion: Conversion, condition: Resource, path: str) -> Prob
         conversion.inform(f"{path}.code.coding.system", "code system without OID: only the words are written", RULE)
     if not text and not pps:
         conversion.refuse(f"{path}.code.text", "the problem in words or coded", RULE)
-    return Problem(condition, path, text, pps, others)
+    doubt = next((DOUBTS[one] for one in verification if one in DOUBTS), None)
+    coded_ald = ALD in [code.code for code in others if code.system == TERMINOLOGIE_CISIS]
+    ald = coded_ald or "ald" in [code for category in condition.get("category", ()) for code in codes(category)]
+    return Problem(condition, path, text, pps, others, doubt, ald, coded_ald)
 
 
 def goal_code(conversion: Conversion, problem: Problem | None, narrative_id: str) -> Code:
@@ -109,7 +111,7 @@ def problem_section(conversion: Conversion, problems: list[Problem]) -> Section 
     if not problems:
         return None
     rows, entries = [], []
-    ald = sum(1 for problem in problems if is_ald(problem) and not _is_ald_itself(problem))
+    ald = len([problem for problem in problems if problem.is_ald and not problem.is_coded_ald])
     for number, problem in enumerate(problems, 1):
         entry, row = _problem_entry(conversion, problem, number, ald)
         entries.append(entry)
@@ -117,15 +119,6 @@ def problem_section(conversion: Conversion, problems: list[Problem]) -> Section 
     text = [table(("Problème", "Statut", "Début", "Fin", "ALD", "Commentaire"), rows)]
     section_id = conversion.computed_id("section", "problems")
     return sections.section(sections.ACTIVE_PROBLEMS, section_id, [*text], entries)
-
-
-def is_ald(problem: Problem) -> bool:
-    """Whether the problem is an *affection longue durée*: category `ald`, or coded so."""
-    return _is_ald_itself(problem) or any("ald" in codes(one) for one in problem.resource.get("category", ()))
-
-
-def _is_ald_itself(problem: Problem) -> bool:
-    return any(code.system == TERMINOLOGIE_CISIS and code.code == ALD for code in problem.others)
 
 
 def _problem_entry(
@@ -138,7 +131,7 @@ def _problem_entry(
     high = conversion.time(abatement, f"{path}.abatement")
     observed = conversion.entry_id(condition, path)
     comments = _comments(conversion, condition, number)
-    if _is_ald_itself(problem) and not comments and ald:
+    if problem.is_coded_ald and not comments and ald:
         comments = [content(str(ald), id="nombre-ALD")]
     entry = sections.problem_concern(
         conversion.entry_id(condition, path, "concern"),
@@ -158,7 +151,7 @@ def _problem_entry(
         [_STATUS_WORDS[status]],
         [french_date(onset) or measure(condition, "onset")],
         [french_date(abatement) or measure(condition, "abatement")],
-        ["Oui" if is_ald(problem) else ""],
+        ["Oui" if problem.is_ald else ""],
         [*comments],
     ]
 
@@ -199,7 +192,7 @@ def _kind(condition: Resource) -> Code:
 def _value(conversion: Conversion, problem: Problem, narrative_id: str) -> Code:
     """What the problem is: its clinical code, the problem code of the volet when that is all there is."""
     known = list(problem.others)
-    if is_ald(problem) and not _is_ald_itself(problem):
+    if problem.is_ald and not problem.is_coded_ald:
         known.append(terminology.coded("pps", ALD))
     if problem.doubt and (stated := [*known, *([problem.pps] if problem.pps else [])]):
         return _outside(narrative_id, stated)  # a reader of codes takes a value for a fact

@@ -102,7 +102,7 @@ _IN_USE = frozenset({"Organization", "Practitioner", "PractitionerRole"})
 def say_unwritten(conversion: Conversion, *, imported: bool) -> None:
     """Note what of the resources no mapping writes. The original of an imported document is among its resources."""
     for resource in conversion.resources:
-        kind = str(resource.get("resourceType"))
+        kind = resource.get("resourceType", "")
         known = id(resource) in conversion.reached
         if kind in WRITTEN and (known or kind not in _SELECTED):
             _say(conversion, resource, kind, resource)
@@ -113,22 +113,25 @@ def say_unwritten(conversion: Conversion, *, imported: bool) -> None:
         elif kind not in _AROUND | _CHOSEN:
             message = "this type of resource has no place in the document"
             conversion.inform(_path(conversion, resource), message, RULE)
-        for index, contained in enumerate(resource.get("contained", ())):
-            if contained.get("resourceType") in WRITTEN:
-                _say(conversion, contained, contained["resourceType"], resource, f".contained[{index}]")
+        if "contained" in resource:
+            for index, contained in enumerate(resource["contained"]):
+                if contained.get("resourceType") in WRITTEN:
+                    _say(conversion, contained, contained["resourceType"], resource, f".contained[{index}]")
 
 
 def _say(conversion: Conversion, element: Resource, kind: str, resource: Resource, below: str = "") -> None:
     """Say what of an element is not written: of a resource, or of a part of it, which stands at `below`."""
-    if not element.keys() <= WRITTEN[kind]:
-        for name in sorted(element.keys() - WRITTEN[kind]):
+    written = WRITTEN[kind]
+    if not written.issuperset(element):
+        for name in sorted(element.keys() - written):
             _say_element(conversion, name, _path(conversion, resource, f"{below}.{name}"))
-    if element.get("active") is False and kind in _IN_USE:
+    if kind in _IN_USE and element.get("active") is False:
         conversion.warn(_path(conversion, resource, f"{below}.active"), "the record is no longer in use", RULE)
-    for index, extension in enumerate(element.get("extension", ())):
-        if extension.get("url") not in _KNOWN_EXTENSIONS:
-            path = _path(conversion, resource, f"{below}.extension[{index}]")
-            conversion.inform(path, "this extension has no place in the document", RULE)
+    if "extension" in element:
+        for index, extension in enumerate(element["extension"]):
+            if extension.get("url") not in _KNOWN_EXTENSIONS:
+                path = _path(conversion, resource, f"{below}.extension[{index}]")
+                conversion.inform(path, "this extension has no place in the document", RULE)
     for name in _PARTS.get(kind, ()):
         part = element.get(name, ())
         if isinstance(part, dict):
