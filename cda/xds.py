@@ -456,6 +456,8 @@ class _Judge:
     def __init__(self, *, tolerant: bool) -> None:
         self.tolerant = tolerant
         self.issues: list[Issue] = []
+        self._judged: dict[tuple[Check, str], tuple[str, ...]] = {}
+        """What is wrong with values: patient and author come again in every object."""
 
     def report(self, path: str, message: str, **details: Any) -> None:
         """Note one issue."""
@@ -568,7 +570,7 @@ class _Judge:
         self, given: Sequence[tuple[str, str, list[str]]], spec: Coded, path: str
     ) -> CodedValue | tuple[CodedValue, ...]:
         path = f"{path}.{spec.name}"
-        found = tuple(self._code(*one, spec, path) for one in given)
+        found = tuple([self._code(*one, spec, path) for one in given])
         if spec.required and not found:
             self._missing(path)
         if spec.repeats:
@@ -599,11 +601,8 @@ class _Judge:
         values: dict[str, Any] = {}
         for spec in specs:
             found = slots.get(spec.name, [])
-            if spec.problems is utc_time:
-                found = [self._in_utc(text, f"{path}.{spec.name}") for text in found]
-            self._check_values(found, spec.problems, f"{path}.{spec.name}", spec.required, spec.repeats)
-            for message in () if spec.doubts is nothing else {one for text in found for one in spec.doubts(text)}:
-                self.report(f"{path}.{spec.name}", message, severity="warning")
+            if found or spec.required:
+                found = self._checked_slot(found, spec, f"{path}.{spec.name}")
             if spec.repeats:
                 values[spec.field] = tuple(found)
             elif found or spec.required:
@@ -612,6 +611,15 @@ class _Judge:
             self.report(path, "a slot that these metadata do not know is left aside", severity="warning")
         return values
 
+    def _checked_slot(self, found: list[str], spec: Slot, path: str) -> list[str]:
+        """The values of a slot that has some or should."""
+        if spec.problems is utc_time:
+            found = [self._in_utc(text, path) for text in found]
+        self._check_values(found, spec.problems, path, spec.required, spec.repeats)
+        for message in () if spec.doubts is nothing else {one for text in found for one in spec.doubts(text)}:
+            self.report(path, message, severity="warning")
+        return found
+
     def _check_values(
         self, values: Sequence[str], problems: Check, path: str, required: bool = False, repeats: bool = False
     ) -> None:
@@ -619,8 +627,13 @@ class _Judge:
             self._missing(path)
         if len(values) > 1 and not repeats:
             self.report(path, "is given more than once")
-        for text in filter(None, values):
-            for message in problems(text):
+        for text in values:
+            if not text:
+                continue
+            found = self._judged.get((problems, text))
+            if found is None:
+                found = self._judged[problems, text] = tuple(problems(text))
+            for message in found:
                 self.report(path, message)
 
     def _in_utc(self, text: str, path: str) -> str:
@@ -680,13 +693,13 @@ class _Reader(_Judge):
         return found[0]
 
     def _check_ids(self, objects: etree._Element) -> None:
-        self.ids(element.get("id") for element in objects.iter(*_IDENTIFIED))
+        self.ids([element.get("id") for element in objects.iter(*_IDENTIFIED)])
         if any(child.tag not in _REGISTRY_OBJECTS for child in objects.iterchildren(tag=etree.Element)):
             self.report("", "an object that these metadata do not know is left aside", severity="warning")
         for parent in objects.iter(f"{{{RIM}}}RegistryPackage", f"{{{RIM}}}ExtrinsicObject"):
-            links = [child.get("classifiedObject") for child in parent.iterchildren(_CLASSIFICATION)]
-            links += [child.get("registryObject") for child in parent.iterchildren(_EXTERNAL_IDENTIFIER)]
-            if any(link != parent.get("id") for link in links):
+            links = {child.get("classifiedObject") for child in parent.iterchildren(_CLASSIFICATION)}
+            links |= {child.get("registryObject") for child in parent.iterchildren(_EXTERNAL_IDENTIFIER)}
+            if links - {parent.get("id")}:
                 name = etree.QName(parent).localname
                 self._dangling(name, "its classifications or identifiers name another object as their own")
 
@@ -735,60 +748,80 @@ class _Reader(_Judge):
         return self.entry(parts, element.get("id", ""), element.get("mimeType", ""), number)
 
     def _parts(self, element: etree._Element, form: ObjectForm, path: str) -> _Parts:
+        children = _by_tag(element)
         authors: list[dict[str, list[str]]] = []
         codes: dict[str, list[tuple[str, str, list[str]]]] = {}
         names = {coded.scheme: f"{path}.{coded.name}" for coded in form.codes}
-        for classification in element.iterchildren(_CLASSIFICATION):
+        for classification in children.get(_CLASSIFICATION, ()):
             scheme = classification.get("classificationScheme", "")
             if scheme == form.author_scheme:
-                authors.append(self._read_slots(classification, f"{path}.author[{len(authors) + 1}]"))
+                slots = _by_tag(classification).get(_SLOT, ())
+                authors.append(self._read_slots(slots, f"{path}.author[{len(authors) + 1}]"))
             elif scheme:  # the class node has none
                 codes.setdefault(scheme, []).append(self._read_code(classification, names.get(scheme, path)))
         identifiers: dict[str, list[str]] = {}
-        for external in element.iterchildren(_EXTERNAL_IDENTIFIER):
+        for external in children.get(_EXTERNAL_IDENTIFIER, ()):
             identifiers.setdefault(external.get("identificationScheme", ""), []).append(external.get("value", ""))
         return _Parts(
-            self._read_slots(element, path),
-            self._localized(element, _NAME),
-            self._localized(element, _DESCRIPTION),
+            self._read_slots(children.get(_SLOT, ()), path),
+            _localized_in(children.get(_NAME, ())),
+            _localized_in(children.get(_DESCRIPTION, ())),
             authors,
             codes,
             identifiers,
         )
 
     def _read_code(self, classification: etree._Element, path: str) -> tuple[str, str, list[str]]:
+        children = _by_tag(classification)
         systems = [
             value
-            for slot in classification.iterchildren(_SLOT)
+            for slot in children.get(_SLOT, ())
             if slot.get("name") == "codingScheme"
             for value in self._slot_values(slot, path)
         ]
-        return classification.get("nodeRepresentation", ""), self._localized(classification, _NAME), systems
+        return classification.get("nodeRepresentation", ""), _localized_in(children.get(_NAME, ())), systems
 
-    def _read_slots(self, element: etree._Element, path: str) -> dict[str, list[str]]:
+    def _read_slots(self, given: Iterable[etree._Element], path: str) -> dict[str, list[str]]:
         slots: dict[str, list[str]] = {}
-        for slot in element.iterchildren(_SLOT):
-            name = ACTION if slot.get("name", "").endswith(f":{ACTION}") else slot.get("name", "")
+        for slot in given:
+            name = slot.get("name", "")
+            if name.endswith(f":{ACTION}"):
+                name = ACTION
             if name in slots:
                 self.report(path, "a slot is given twice", code="structure")
-            slots.setdefault(name, []).extend(self._slot_values(slot, path))
+                slots[name] += self._slot_values(slot, path)
+            else:
+                slots[name] = self._slot_values(slot, path)
         return slots
 
     def _slot_values(self, slot: etree._Element, path: str) -> list[str]:
         """The values of a slot, white space collapsed; empty ones are no values."""
-        raw = [_text(value) for held in slot.iterchildren(_VALUE_LIST) for value in held.iterchildren(_VALUE)]
-        values = [_collapsed(text) for text in raw]
+        raw = [_text(value) for held in slot if held.tag == _VALUE_LIST for value in held if value.tag == _VALUE]
+        values = [" ".join(text.split()) for text in raw]
         if raw != values:
             name = slot.get("name", "")
             self.report(f"{path}.{name}", "superfluous white space in a value", severity="warning")
-        return [value for value in values if value]
+        return values if all(values) else [value for value in values if value]
 
-    @staticmethod
-    def _localized(element: etree._Element, tag: str) -> str:
-        for named in element.iterchildren(tag):
-            for localized in named.iterchildren(_LOCALIZED_STRING):
+
+def _by_tag(element: etree._Element) -> dict[str, list[etree._Element]]:
+    """The children of an element: gone through once, however many kinds there are."""
+    found: dict[str, list[etree._Element]] = {}
+    for child in element:
+        tag = child.tag
+        if tag in found:
+            found[tag].append(child)
+        else:
+            found[tag] = [child]
+    return found
+
+
+def _localized_in(names: Iterable[etree._Element]) -> str:
+    for named in names:
+        for localized in named:
+            if localized.tag == _LOCALIZED_STRING:
                 return _collapsed(localized.get("value", ""))
-        return ""
+    return ""
 
 
 _NAME, _DESCRIPTION, _LOCALIZED_STRING, _SLOT, _VALUE_LIST, _VALUE = (
