@@ -153,7 +153,10 @@ def _leaf(name: str, text: str | None, attributes: str = "") -> str:
 
 
 def _each(write_one: Callable[..., str], name: str, parts: Sequence[Any]) -> str:
-    return "".join([write_one(name, part) for part in parts]) if parts else ""
+    said = ""
+    for part in parts:
+        said += write_one(name, part)
+    return said
 
 
 # --- data types -----------------------------------------------------------------------------------------------
@@ -162,16 +165,18 @@ def _each(write_one: Callable[..., str], name: str, parts: Sequence[Any]) -> str
 def _ii(name: str, ii: II | None) -> str:
     if ii is None:
         return ""
-    said = _attribute("root", ii.root)
+    said = _attribute("nullFlavor", ii.null_flavor) if ii.null_flavor else ""
+    said += _attribute("root", ii.root)
     if ii.extension:
         said += _attribute("extension", ii.extension)
-    if ii.null_flavor:
-        said = _attribute("nullFlavor", ii.null_flavor) + said
     return f"<{name}{said}/>" if said else ""
 
 
 def _template_ids(ids: Sequence[II]) -> str:
-    return "".join([_template_id(ii.root, ii.extension, ii.null_flavor) for ii in ids])
+    said = ""
+    for ii in ids:
+        said += _template_id(ii.root, ii.extension, ii.null_flavor)
+    return said
 
 
 @lru_cache(maxsize=256)
@@ -217,7 +222,7 @@ def _text(name: str, text: Text | None, attributes: str = "") -> str:
     content = _escape_text(text.value) if text.value else ""
     if text.reference or text.reference_null_flavor:
         content += _moment("reference", text.reference, text.reference_null_flavor)
-    said = _attribute("nullFlavor", text.null_flavor)
+    said = _attribute("nullFlavor", text.null_flavor) if text.null_flavor else ""
     return _tag(name, content, attributes + said) if said or content else ""
 
 
@@ -230,9 +235,11 @@ def _moment(name: str, value: str | None, null_flavor: str | None = None) -> str
 def _interval(name: str, interval: Interval | None, attributes: str = "") -> str:
     if interval is None:
         return ""
+    said = _attribute("nullFlavor", interval.null_flavor) if interval.null_flavor else ""
+    if interval.value:
+        said += _attribute("value", interval.value)
     content = _moment("low", interval.low, interval.low_null_flavor)
     content += _moment("high", interval.high, interval.high_null_flavor)
-    said = _attribute("nullFlavor", interval.null_flavor) + _attribute("value", interval.value)
     return _tag(name, content, attributes + said) if said or content else ""
 
 
@@ -249,19 +256,20 @@ def _name(name: str, person: PersonName | None) -> str:
 
 
 def _name_part(name: str, part: NamePart) -> str:
-    return _leaf(name, part.text, _attribute("qualifier", part.qualifier)) if part.text else ""
+    if not part.text:
+        return ""
+    return f"<{name}{_attribute('qualifier', part.qualifier)}>{_escape_text(part.text)}</{name}>"
 
 
 def _address(name: str, address: Address | None) -> str:
     if address is None:
         return ""
-    components = zip(_ADDRESS_PARTS, _address_parts(address), strict=True)
-    return _tag(
-        name,
-        "".join([f"<{component}>{_escape_text(text)}</{component}>" for component, text in components if text])
-        + _each(_leaf, "streetAddressLine", address.lines),
-        _attribute("nullFlavor", address.null_flavor) + _attribute("use", address.use),
-    )
+    content = ""
+    for component, text in zip(_ADDRESS_PARTS, _address_parts(address), strict=True):
+        if text:
+            content += f"<{component}>{_escape_text(text)}</{component}>"
+    content += _each(_leaf, "streetAddressLine", address.lines)
+    return _tag(name, content, _attribute("nullFlavor", address.null_flavor) + _attribute("use", address.use))
 
 
 _ADDRESS_PARTS = {
@@ -283,8 +291,8 @@ _address_parts = attrgetter(*_ADDRESS_PARTS.values())
 
 
 def _telecom(name: str, telecom: Telecom) -> str:
-    said = _attribute("nullFlavor", telecom.null_flavor) + _attribute("use", telecom.use)
-    said += _attribute("value", telecom.value)
+    said = _attribute("nullFlavor", telecom.null_flavor) if telecom.null_flavor else ""
+    said += _attribute("use", telecom.use) + _attribute("value", telecom.value)
     return f"<{name}{said}/>" if said else ""
 
 
@@ -644,7 +652,10 @@ def _section(name: str, section: Section) -> str:
 
 
 def _narrative(nodes: Iterable[Node]) -> str:
-    return "".join([_escape_text(node) if isinstance(node, str) else _narrative_element(node) for node in nodes])
+    said = ""
+    for node in nodes:
+        said += _escape_text(node) if isinstance(node, str) else _narrative_element(node)
+    return said
 
 
 def _narrative_element(element: Element) -> str:
@@ -700,7 +711,7 @@ def _statement(statement: Statement) -> str:
         content += _each(_informant, "informant", statement.informants)
     if statement.participants:
         content += _each(_entry_participant, "participant", statement.participants)
-    related = "".join([_relationship(kind, relationship) for relationship in statement.relationships])
+    related = _each(_relationship, kind, statement.relationships)
     notes = _each(_reference, "reference", statement.references)
     notes += _each(_precondition, "precondition", statement.criteria)
     return _tag(kind, content + (notes + related if kind == "organizer" else related + notes), attributes)
