@@ -6,16 +6,14 @@ INDIRECTE_RENFORCEE). XML Signature: enveloped, exclusive canonicalisation, RSA 
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from uuid import uuid4
 
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from lxml import etree
+from signxml.algorithms import CanonicalizationMethod, DigestAlgorithm, SignatureConstructionMethod, SignatureMethod
+from signxml.signer import XMLSigner
 
 from relais.cda.errors import Issue
 from relais.cda.identifiers import is_struct_idnat
@@ -181,45 +179,30 @@ def assertion(who: Requester, patient: str, signer: Signer, settings: Settings, 
     if not settings.dmp_homologation:
         issue = Issue("error", "required", "the DMP takes no request without it", "dmp_homologation", "VIHF")
         raise DeliveryError(issue, retry=False)
-    now, own_id = now.astimezone(UTC), f"VIHF-{uuid4()}"
-    issuer = (
-        f'<saml:Assertion xmlns:saml="{SAML}" ID="{own_id}" Version="2.0" IssueInstant="{_instant(now)}">'
+    now = now.astimezone(UTC)
+    assertion = (
+        f'<saml:Assertion xmlns:saml="{SAML}" ID="VIHF-{uuid4()}" Version="2.0" IssueInstant="{_instant(now)}">'
         f'<saml:Issuer Format="{ISSUER_FORMAT}">{escaped(signer.name)}</saml:Issuer>'
-    )
-    statements = (
+        f'<ds:Signature xmlns:ds="{DS}" Id="placeholder"/>'
         f"<saml:Subject><saml:NameID>{escaped(who.identifier)}</saml:NameID></saml:Subject>"
         f'<saml:Conditions NotBefore="{_instant(now - SKEW)}" NotOnOrAfter="{_instant(now + VALIDITY)}"/>'
         f'<saml:AuthnStatement AuthnInstant="{_instant(now)}"><saml:AuthnContext>{_authentication(settings)}'
         "</saml:AuthnContext></saml:AuthnStatement>"
         f"<saml:AttributeStatement>{_attributes(who, patient, settings)}</saml:AttributeStatement></saml:Assertion>"
     )
-    return f"{issuer}{_signature(own_id, issuer + statements, signer)}{statements}".encode()
+    signed = XMLSigner(
+        method=SignatureConstructionMethod.enveloped,
+        signature_algorithm=SignatureMethod.RSA_SHA256,
+        digest_algorithm=DigestAlgorithm.SHA256,
+        c14n_algorithm=CanonicalizationMethod.EXCLUSIVE_XML_CANONICALIZATION_1_0,
+    ).sign(etree.fromstring(assertion), key=signer.key, key_info=_key_info(signer))
+    return etree.tostring(signed, encoding="UTF-8", xml_declaration=False)
 
 
-def _signature(own_id: str, signed: str, signer: Signer) -> str:
-    """The enveloped ds:Signature of an assertion, which is `signed` when the signature is taken out of it."""
-    canonical = etree.tostring(etree.fromstring(signed), method="c14n", exclusive=True)
-    digest = base64.b64encode(hashlib.sha256(canonical).digest()).decode()
-    info = (  # in its canonical form already
-        f'<ds:SignedInfo xmlns:ds="{DS}">'
-        f'<ds:CanonicalizationMethod Algorithm="{_EXCLUSIVE}"></ds:CanonicalizationMethod>'
-        f'<ds:SignatureMethod Algorithm="{_RSA_SHA256}"></ds:SignatureMethod>'
-        f'<ds:Reference URI="#{own_id}"><ds:Transforms><ds:Transform Algorithm="{DS}enveloped-signature">'
-        f'</ds:Transform><ds:Transform Algorithm="{_EXCLUSIVE}"></ds:Transform></ds:Transforms>'
-        f'<ds:DigestMethod Algorithm="{_SHA256}"></ds:DigestMethod><ds:DigestValue>{digest}</ds:DigestValue>'
-        "</ds:Reference></ds:SignedInfo>"
-    )
-    value = base64.b64encode(signer.key.sign(info.encode(), PKCS1v15(), hashes.SHA256())).decode()
+def _key_info(signer: Signer) -> etree._Element:
+    """The ds:KeyInfo with the certificate and its chain."""
     certificates = "".join(f"<ds:X509Certificate>{one.base64}</ds:X509Certificate>" for one in signer.certificates)
-    return (
-        f'<ds:Signature xmlns:ds="{DS}">{info}<ds:SignatureValue>{value}</ds:SignatureValue>'
-        f"<ds:KeyInfo><ds:X509Data>{certificates}</ds:X509Data></ds:KeyInfo></ds:Signature>"
-    )
-
-
-_EXCLUSIVE = "http://www.w3.org/2001/10/xml-exc-c14n#"
-_RSA_SHA256 = "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256"
-_SHA256 = "http://www.w3.org/2001/04/xmlenc#sha256"
+    return etree.fromstring(f'<ds:KeyInfo xmlns:ds="{DS}"><ds:X509Data>{certificates}</ds:X509Data></ds:KeyInfo>')
 
 
 def _authentication(settings: Settings) -> str:
