@@ -46,7 +46,7 @@ class StoredDocument:
     replaces: str | None
     status: str  # key of STATUS_URNS
     logical_id: str
-    submitted: bytes = field(repr=False, compare=False)  # rim:ExtrinsicObject
+    request: str = field(repr=False, compare=False)  # lcm:SubmitObjectsRequest, where it has the id of `entry`
     version: int = 1
     signature: bytes | None = field(default=None, repr=False)
 
@@ -60,7 +60,7 @@ class StoredDocument:
 
     def registry_object(self) -> etree._Element:
         """The rim:ExtrinsicObject as a query answers it."""
-        element = parsing.parse(self.submitted).getroot()
+        element = _submitted(self.request, "ExtrinsicObject", self.entry.entry_id)
         added = {"hash": self.entry.hash, "size": str(self.entry.size), "repositoryUniqueId": REPOSITORY_ID}
         for name, value in added.items():
             if element.find(f"{{{RIM}}}Slot[@name='{name}']") is None:
@@ -77,11 +77,11 @@ class StoredSet:
 
     entry_uuid: str
     submission_set: SubmissionSet
-    submitted: bytes = field(repr=False, compare=False)  # rim:RegistryPackage
+    request: str = field(repr=False, compare=False)  # lcm:SubmitObjectsRequest
 
     def registry_object(self) -> etree._Element:
         """The rim:RegistryPackage as a query answers it."""
-        element = parsing.parse(self.submitted).getroot()
+        element = _submitted(self.request, "RegistryPackage")
         _set_identity(element, self.entry_uuid, APPROVED)
         return element
 
@@ -162,6 +162,12 @@ class Registry:
         """Give a version another status."""
         if entry_uuid in self._versions:
             self._versions[entry_uuid] = replace(self._versions[entry_uuid], status=status)
+
+
+def _submitted(request: str, name: str, own_id: str | None = None) -> etree._Element:
+    """The object of a request that has that name and id."""
+    objects = parsing.parse(request.encode()).getroot().iter(f"{{{RIM}}}{name}")
+    return next(one for one in objects if own_id in (None, one.get("id")))
 
 
 def _set_identity(element: etree._Element, own_id: str, status: str) -> None:

@@ -37,7 +37,6 @@ from relais.server.sandbox.registry import (
     APPROVED,
     DEPRECATED,
     HAS_MEMBER,
-    RIM,
     Registry,
     StoredDocument,
     StoredSet,
@@ -195,8 +194,9 @@ class Repository:
             else:
                 self._path(entry).write_bytes(data)
         lot = submission.submission_set.unique_id
-        self._journal.append(_Record(lot, request.message_id, uuids, _text(request.metadata), signatures))
-        self._register(submission, request.metadata, uuids, signatures)
+        record = _Record(lot, request.message_id, uuids, _text(request.metadata), signatures)
+        self._journal.append(record)
+        self._register(submission, record)
 
     def _path(self, entry: DocumentEntry) -> Path:
         return self._folder / f"{entry.unique_id}.xml"
@@ -210,27 +210,19 @@ class Repository:
         submission = xds.read_submission(request)
         files = [(one.entry_id, self._path(one).read_bytes()) for one in _documents_of(submission)]
         measured = _measured(submission, Documents([*files, *record.signatures.items()]))
-        self._register(measured, request, record.entry_uuids, record.signatures)
+        self._register(measured, record)
 
     def _apply(self, update: Update, uuids: Mapping[str, str]) -> None:
         update.apply(self._registry, uuids)
         self._lots.add(update.submission_set.unique_id)
 
-    def _register(
-        self,
-        submission: Submission,
-        request: etree._Element,
-        uuids: Mapping[str, str],
-        signatures: Mapping[str, bytes],
-    ) -> None:
-        elements = {one.get("id"): one for one in request.iter(f"{{{RIM}}}ExtrinsicObject")}
+    def _register(self, submission: Submission, record: _Record) -> None:
         replaced = {one.source: one.target for one in submission.associations if one.type == xds.REPLACE}
-        lot = f"urn:uuid:{uuid4()}"
-        [package] = request.iter(f"{{{RIM}}}RegistryPackage")
-        self._registry.add_set(StoredSet(lot, submission.submission_set, etree.tostring(package, with_tail=False)))
-        self._lots.add(submission.submission_set.unique_id)
+        lot, uuids = f"urn:uuid:{uuid4()}", record.entry_uuids
+        self._registry.add_set(StoredSet(lot, submission.submission_set, record.metadata))
+        self._lots.add(record.lot)
         for entry in submission.entries:
-            entry_uuid, signature = uuids[entry.entry_id], signatures.get(entry.entry_id)
+            entry_uuid, signature = uuids[entry.entry_id], record.signatures.get(entry.entry_id)
             self._registry.add(
                 StoredDocument(
                     entry_uuid=entry_uuid,
@@ -239,7 +231,7 @@ class Repository:
                     replaces=replaced.get(entry.entry_id),
                     status=APPROVED,
                     logical_id=entry_uuid,
-                    submitted=etree.tostring(elements[entry.entry_id], with_tail=False),
+                    request=record.metadata,
                     signature=signature,
                 )
             )

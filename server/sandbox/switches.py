@@ -127,8 +127,8 @@ class Switches:
         faults.standing = partial(self._standing, counterpart)
 
     def _standing(self, counterpart: str) -> enum.Enum | None:
-        fault = self._read().get(counterpart, NONE)
-        return COUNTERPARTS[counterpart].named().get(fault)
+        fault = self._read().get(counterpart)
+        return COUNTERPARTS[counterpart].named().get(fault) if fault else None
 
     def _read(self) -> dict[str, str]:
         try:

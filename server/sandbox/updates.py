@@ -126,6 +126,7 @@ class Update:
         """Carry the change out; `uuids` are the entryUUIDs of new versions by symbolic id."""
         for change in self.statuses:
             registry.set_status(change.entry_uuid, change.new)
+        request = etree.tostring(self.request, encoding="unicode", with_tail=False)
         for version in self.versions:
             former = _newest(registry, version.logical_id)
             if former is None:
@@ -135,9 +136,9 @@ class Update:
                 replace(
                     former,
                     entry_uuid=uuids[version.symbolic_id],
-                    entry=replace(former.entry, confidentiality=confidentiality),
+                    entry=replace(former.entry, entry_id=version.symbolic_id, confidentiality=confidentiality),
                     version=former.version + 1,
-                    submitted=etree.tostring(version.element, with_tail=False),
+                    request=request,
                 )
             )
             registry.set_status(former.entry_uuid, DEPRECATED)
