@@ -309,7 +309,8 @@ def _transaction(smtp: _Session, envelope: Envelope, message: bytes, max_size: i
     }
     refused = {number: reply for number, reply in replies.items() if reply[0] not in (250, 251)}
     if len(refused) == len(replies):
-        raise DeliveryError(_refusals(refused), retry=any(code < 500 for code, _ in refused.values()))
+        why = _refusals(refused)
+        raise UnsentError(why) if any(code < 500 for code, _ in refused.values()) else DeliveryError(why, retry=False)
     answer = smtp.transfer(message)
     detail = quoted(
         f"taken by the mail server for {len(replies) - len(refused)} of {len(replies)} recipients: {answer}"

@@ -19,6 +19,7 @@ from relais.mappings.context import Resource
 from relais.mappings.extensions import CANONICAL_BASE
 from relais.server.delivery.acknowledgements import Awaited
 from relais.server.delivery.outbox import Attempt, Delivery, Order
+from relais.server.delivery.words import french
 from relais.server.fhir.repository import instant
 
 CODE_SYSTEM = f"{CANONICAL_BASE}/CodeSystem/relais-transmission"
@@ -56,8 +57,8 @@ def task_of(
     if order.subject:
         task["for"] = {"reference": order.subject}
     if status in ("failed", "cancelled", "completed"):
-        told = [f"{_name(delivery)}: {delivery.reason}" for delivery in deliveries if delivery.reason]
-        task |= {"statusReason": {"text": "; ".join(told)}} if told else {}
+        told = [f"{_name(delivery)} : {french(delivery.reason)}" for delivery in deliveries if delivery.reason]
+        task |= {"statusReason": {"text": " ; ".join(told)}} if told else {}
     if flag := _flag(deliveries, said):
         task["businessStatus"] = _concept(*flag)
     return task
@@ -132,10 +133,10 @@ def _document(order: Order) -> Resource:
 def _attempt(delivery: Delivery, attempt: Attempt) -> Resource:
     outcome = attempt.outcome or "under-way"
     text = f"{_name(delivery)}, tentative {attempt.number}"
-    line = f"{instant(attempt.ended or attempt.started)} {outcome}"
+    line = f"{instant(attempt.ended or attempt.started)} {french(outcome)}"
     return {
         "type": _concept("attempt", "Tentative", text),
-        "valueString": f"{line}: {attempt.detail}" if attempt.detail else line,
+        "valueString": f"{line} : {french(attempt.detail)}" if attempt.detail else line,
     }
 
 
@@ -143,10 +144,10 @@ def _acknowledgement(delivery: Delivery, awaited: Awaited) -> Resource:
     text = f"{_name(delivery)}, {_ACKNOWLEDGEMENTS[awaited.kind].lower()}"
     since = "since" if awaited.state == "overdue" else "until"
     waiting = f"{awaited.state} {since} {instant(awaited.due)}"
-    line = f"{instant(awaited.received)} {awaited.state}" if awaited.received else waiting
+    line = french(f"{instant(awaited.received)} {awaited.state}" if awaited.received else waiting)
     return {
         "type": _concept("acknowledgement", "Accusé", text),
-        "valueString": f"{line}: {awaited.detail}" if awaited.detail else line,
+        "valueString": f"{line} : {french(awaited.detail)}" if awaited.detail else line,
     }
 
 
@@ -161,7 +162,7 @@ def refused_order(
         "resourceType": "Task",
         "id": str(uuid.uuid5(_REFUSED, " ".join((focus, *channels)))),
         "status": "rejected",
-        "statusReason": {"text": "; ".join(map(str, issues))},
+        "statusReason": {"text": french("; ".join(map(str, issues)))},
         "intent": "order",
         "code": _concept(*_KINDS["send"]),
         "focus": {"reference": focus},

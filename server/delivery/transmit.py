@@ -198,6 +198,8 @@ def transmit_document(
     wanted.check(settings)
     _refuse_reissue(wanted)
     document = _registered(transaction, content, now)
+    if kept_in := _kept_in(read(content).document, wanted, settings):
+        raise RelaisError(kept_in)
     base, qualified = transaction.repository.base, _files_by_ins(wanted)
     subject = document_subject.subject_of(transaction.connection, base, document, qualified=qualified)
     _refuse_opposed(transaction, subject, document, "")
@@ -352,12 +354,7 @@ def _place(
     transaction.exclusively(f"lineage {document.lineage}")
     model = read(document.content).document
     mailboxes = _unserved(transaction, document, _mailboxes(transaction, model, source, wanted, settings, now))
-    issues = [
-        issue
-        for channel in gate.CHANNELS
-        if channel in wanted.channels
-        for issue in gate.refusals(model, channel, settings)
-    ]
+    issues = _kept_in(model, wanted, settings)
     issues += _wrong_mailboxes(model, mailboxes, settings)
     labelled = source.carrier is not None and visibility.hidden_by_labels(source.carrier)
     issues += visibility.contradictions(
@@ -395,6 +392,12 @@ def _place(
     placed = outbox.order(transaction.connection, order.task)
     assert placed is not None  # noqa: S101 - written one line above
     return story.write_order(transaction, *placed, settings.organization_name)
+
+
+def _kept_in(model: Document, wanted: Wanted, settings: Settings) -> list[Issue]:
+    """Why the document may not leave by channels of the order."""
+    named = [channel for channel in gate.CHANNELS if channel in wanted.channels]
+    return [issue for channel in named for issue in gate.refusals(model, channel, settings)]
 
 
 def _usual_priority(carrier: Resource | None) -> Priority:

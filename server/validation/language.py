@@ -1,5 +1,5 @@
-"""What Relais says of its own, in French: the table `french.tsv`, by the English text. Official messages stay as they
-are published.
+"""What Relais says of its own, in French: the table `french.tsv` of a package, by the English text. Official messages
+stay as they are published.
 
 `{}` in a text stands for whatever was filled in.
 """
@@ -14,11 +14,11 @@ from importlib.resources import files
 from relais.profiles.messages import Language
 
 
-def translated(text: str, language: Language) -> str:
-    """The text in a language; as it is where the table does not know it."""
+def translated(text: str, language: Language, package: str = "relais.server.validation") -> str:
+    """The text in a language; as it is where the table of the package does not know it."""
     if language == "en" or not text:
         return text
-    exact, patterns = _table()
+    exact, patterns = _table(package)
     if text in exact:
         return exact[text]
     for pattern, french in patterns:
@@ -28,8 +28,8 @@ def translated(text: str, language: Language) -> str:
 
 
 @cache
-def _table() -> tuple[dict[str, str], list[tuple[re.Pattern[str], str]]]:
-    text = files("relais.server.validation").joinpath("french.tsv").read_text(encoding="utf-8")
+def _table(package: str) -> tuple[dict[str, str], list[tuple[re.Pattern[str], str]]]:
+    text = files(package).joinpath("french.tsv").read_text(encoding="utf-8")
     rows = list(csv.DictReader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE))
     exact = {row["en"]: row["fr"] for row in rows if "{}" not in row["en"]}
     filled = [row for row in rows if "{}" in row["en"]]

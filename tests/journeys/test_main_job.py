@@ -117,7 +117,7 @@ def site(running: Site) -> Site:
 
 def _outcomes(task: Resource) -> list[str]:
     attempts = [output for output in task["output"] if output["type"]["coding"][0]["code"] == "attempt"]
-    return [output["valueString"].split(" ")[1].rstrip(":") for output in attempts]
+    return [output["valueString"].split(" ")[1].rstrip(",") for output in attempts]
 
 
 def test_a_plan_arrives_on_both_channels_and_the_official_rules_accept_it(site: Site, validator: Validator) -> None:
@@ -126,7 +126,7 @@ def test_a_plan_arrives_on_both_channels_and_the_official_rules_accept_it(site: 
     assert validator.validate(document).conformant
     task = site.order(plan, "mss", "dmp")
     assert task["status"] == "completed"
-    assert _outcomes(task) == ["delivered", "delivered"]
+    assert _outcomes(task) == ["remis", "remis"]
     assert site.mailed()[-1] == document
     assert site.deposited()[-1] == document
 
@@ -216,7 +216,7 @@ def test_what_passes_by_itself_is_tried_again_and_delivered_once(site: Site) -> 
     before = len(site.mailed()), len(site.deposited())
     task = site.order(plan, "dmp", "mss")
     assert task["status"] == "completed", task.get("statusReason")
-    assert sorted(_outcomes(task)) == ["delivered", "delivered", "retry", "retry", "retry"]
+    assert sorted(_outcomes(task)) == ["remis", "remis", "échec", "échec", "échec"]
     assert (len(site.mailed()), len(site.deposited())) == (before[0] + 1, before[1] + 1)
 
 
@@ -251,7 +251,7 @@ def test_half_an_answer_never_makes_a_second_document(site: Site) -> None:
     task = site.order(plan, "dmp")
     assert len(site.deposited()) == before + 1
     assert task["status"] == "completed"
-    assert any("the registry holds this document" in output.get("valueString", "") for output in task["output"])
+    assert any("le DMP détient ce document" in output.get("valueString", "") for output in task["output"])
 
 
 def test_what_was_registered_without_an_answer_is_replaced_by_the_next_version(site: Site) -> None:

@@ -73,7 +73,7 @@ def test_who_has_left_the_care_team_gets_nothing_and_the_others_do(lite: Store, 
     assert states[DOCTOR] == ("delivered", "")
     assert (states[NURSE][0], "care team" in states[NURSE][1]) == ("dead", True)
     told = office.task(task)
-    assert (told["status"], f"MSSanté {NURSE}: " in told["statusReason"]["text"]) == ("failed", True)
+    assert (told["status"], f"MSSanté {NURSE} : " in told["statusReason"]["text"]) == ("failed", True)
 
 
 def test_between_two_attempts_too(lite: Store) -> None:

@@ -40,7 +40,7 @@ def test_a_withdrawal_of_what_never_arrived_says_so_and_nothing_leaves(office: O
     assert told(office.task(sent)) == ("failed", "")
     task = office.task(withdrawn)
     assert told(task) == ("completed", "remark")
-    assert "never reached the receiver" in task["statusReason"]["text"]
+    assert "n'est jamais parvenu au destinataire" in task["statusReason"]["text"]
     [event] = office.read(f"AuditEvent?entity=Task/{withdrawn['id']}")["entry"]
     assert "never reached the receiver" in event["resource"]["outcomeDesc"]
     with office.backstage.transaction() as transaction:

@@ -231,13 +231,13 @@ def test_reception_is_what_every_mailbox_says_and_no_other(quick_office: Office,
         with quick_office.repository.transaction() as transaction:
             reception.take_zam(transaction, acknowledgement(trigger, name, mailbox, positive=positive))
         [line, *_] = [one for one in said(quick_office, task) if "Z0" in one and "Z03" not in one]
-        return next(word for word in line.replace(":", " ").split() if word in ("awaited", "positive", "negative"))
+        return next(word for word in line.replace(":", " ").split() if word in ("attendu", "positif", "négatif"))
 
-    assert take("Z01") == "awaited"
-    assert take("Z02", NURSE.upper()) == "awaited"
-    assert take("Z02", PROFESSIONAL, positive=False) == "negative"
-    assert take("Z02", NURSE) == "negative"
-    assert take("Z02", PROFESSIONAL) == "positive"
+    assert take("Z01") == "attendu"
+    assert take("Z02", NURSE.upper()) == "attendu"
+    assert take("Z02", PROFESSIONAL, positive=False) == "négatif"
+    assert take("Z02", NURSE) == "négatif"
+    assert take("Z02", PROFESSIONAL) == "positif"
     with pytest.raises(RelaisError, match="did not go to this mailbox"):
         take("Z03", "autre@cabinet.mssante.fr")
 
@@ -250,10 +250,10 @@ def test_reading_is_what_mailboxes_say_that_took_the_message(quick_office: Offic
         with quick_office.repository.transaction() as transaction:
             reception.take_zam(transaction, acknowledgement(trigger, name, mailbox, positive=positive))
         words = [line.replace(":", " ").split() for line in said(quick_office, task)]
-        return [next(word for word in line if word in ("awaited", "positive", "negative")) for line in words]
+        return [next(word for word in line if word in ("attendu", "positif", "négatif")) for line in words]
 
-    assert take("Z02", PROFESSIONAL, positive=False) == ["awaited", "negative"]
-    assert take("Z03", NURSE) == ["positive", "negative"]
+    assert take("Z02", PROFESSIONAL, positive=False) == ["attendu", "négatif"]
+    assert take("Z03", NURSE) == ["positif", "négatif"]
 
 
 def test_nobody_reads_what_every_mailbox_refused(quick_office: Office, tmp_path: Path) -> None:
