@@ -61,7 +61,7 @@ def ins_is_valid(ins: str) -> bool:
 
 def spelled_ins(text: str) -> list[str]:
     """The INS (15 characters, right key) that a text spells, without blanks."""
-    found = ("".join(char for char in match[0] if char.isalnum()) for match in MATRICULE.finditer(text))
+    found = ["".join(filter(str.isalnum, match[0])) for match in MATRICULE.finditer(text)]
     return [ins for ins in found if ins_is_valid(ins)]
 
 

@@ -6,7 +6,6 @@ only CDA has, as the ANS document guides use them), ISO 21090 address parts. `RE
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from relais.mappings.context import Resource
@@ -70,10 +69,10 @@ ADDRESS_PARTS = {
 }
 
 
-def extensions(element: Resource, url: str) -> Iterator[Resource]:
+def extensions(element: Resource, url: str) -> list[Resource]:
     """Every extension of `element` with that URL."""
     stated = element.get("extension")
-    return (extension for extension in stated if extension.get("url") == url) if stated else iter(())
+    return [extension for extension in stated if extension.get("url") == url] if stated else []
 
 
 def value(element: Resource, url: str) -> Any:

@@ -53,7 +53,7 @@ def identifier_domain(identifier: Resource) -> str | None:
 
 
 @lru_cache(maxsize=1024)
-def _is_of_persons(system: str | None) -> bool:
+def is_of_persons(system: str | None) -> bool:
     """Whether that system of identifiers is one of national numbers of persons."""
     return root_from_urn((system or "").strip()) in _PERSON_NUMBER_ROOTS
 
@@ -63,7 +63,7 @@ def is_person_number(identifier: Resource) -> bool:
 
     By its domain, by its type, or by a value that has the form and the key of an INS, whatever the domain.
     """
-    if _is_of_persons(identifier.get("system")):
+    if is_of_persons(identifier.get("system")):
         return True
     if "type" in identifier and not _PERSON_NUMBER_TYPES.isdisjoint(codes(identifier["type"])):
         return True

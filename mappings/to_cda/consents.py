@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import date
 
-from relais.mappings import extensions, identity, terminology
+from relais.mappings import extensions, identity
 from relais.mappings.context import Resource
 from relais.mappings.identity import codes
 from relais.mappings.to_cda.conversion import CONSENT_RULE, OPPOSITION_RULE, Conversion
+from relais.mappings.to_cda.datatypes import from_jdv
 
 __all__ = [
     "OPPOSITION_RULE",
@@ -30,11 +31,7 @@ _NOT_SHARING = frozenset({"info-non-opposition", "accord-plan"})
 
 def is_directive(concepts: list[Resource]) -> bool:
     """Whether a category or code names an advance directive (value set 1.2.250.1.213.1.1.5.136)."""
-    return any(
-        terminology.concept("directive", coding.get("code"), coding.get("system") or "")
-        for concept in concepts
-        for coding in concept.get("coding", ())
-    )
+    return from_jdv("directive", concepts) is not None
 
 
 def is_directive_consent(consent: Resource) -> bool:

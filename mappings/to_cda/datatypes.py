@@ -27,6 +27,7 @@ _TELECOM_USES = {"home": "H", "work": "WP", "mobile": "MC"}
 _TELECOM_SCHEMES = {"phone": "tel", "fax": "fax", "email": "mailto", "pager": "tel", "sms": "tel"}
 _FIXED_USES = {"pager": "PG", "sms": "MC"}
 _URL_SCHEMES = ("tel", "fax", "mailto", "http", "ftp", "mllp")
+_CITIZENS = f"@{PATIENT_DOMAIN}"
 _INS_LENGTH = 15
 _PHONE_NOISE = str.maketrans("", "", " .-()\u00a0\u202f")
 _COUNTRIES = dict.fromkeys(("FR", "FRA", "99100"), "FRANCE")  # ISO 3166, and TRE_R20 of the Annuaire Santé
@@ -115,22 +116,24 @@ def address(element: Resource) -> Address | None:
     """AD with components; None when the element holds nothing CDA can carry."""
     if null_flavor := _null_flavor(element):
         return Address(null_flavor=null_flavor)
-    result = Address(use=_ADDRESS_USES.get(element.get("use", "")))
-    filled = _fill_street(result, element)
-    country = element.get("country")
-    for part, content in (
-        ("postal_code", element.get("postalCode")),
-        ("city", element.get("city")),
-        ("state", element.get("state")),
-        ("county", insee_code(element)),
-        ("country", _COUNTRIES.get(country.strip().upper(), country.upper()) if country else None),
-    ):
-        if content and content.strip():
-            setattr(result, part, content.strip())
-            filled = True
+    country = _stripped(element, "country").upper()
+    result = Address(
+        postal_code=_stripped(element, "postalCode") or None,
+        city=_stripped(element, "city") or None,
+        state=_stripped(element, "state") or None,
+        county=insee_code(element) or None,
+        country=_COUNTRIES.get(country, country) or None,
+        use=_ADDRESS_USES.get(element.get("use", "")),
+    )
+    has_place = result.postal_code or result.city or result.state or result.county or result.country
+    filled = _fill_street(result, element) or bool(has_place)
     if not filled and element.get("text"):
         result.lines = [line.strip() for line in element["text"].splitlines() if line.strip()][:7]
     return result if filled or result.lines else None
+
+
+def _stripped(element: Resource, name: str) -> str:
+    return (element.get(name) or "").strip()
 
 
 def insee_code(element: Resource) -> str | None:
@@ -138,7 +141,7 @@ def insee_code(element: Resource) -> str | None:
     coding = extensions.value(element, extensions.INSEE_CODE)
     if coding and coding.get("code"):
         return str(coding["code"]).strip()
-    district = (element.get("district") or "").strip().upper()
+    district = _stripped(element, "district").upper()
     is_code = len(district) == 5 and district.isalnum() and district[0].isdigit() and district[2:].isdigit()
     return district if is_code else None
 
@@ -209,9 +212,9 @@ def _spells_another_ins(conversion: Conversion, content: str) -> bool:
         return False
     content = unquote(content).strip()
     spelled = spelled_ins(content)
-    if content.lower().endswith(f"@{PATIENT_DOMAIN}"):
+    if content.lower().endswith(_CITIZENS):
         spelled.append("".join(content.rpartition("@")[0].rpartition(":")[2].split()))
-    return any(ins != conversion.ins for ins in spelled)
+    return bool(spelled) and set(spelled) != {conversion.ins}
 
 
 def _telecom(element: Resource, content: str) -> Telecom | None:

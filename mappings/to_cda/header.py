@@ -264,13 +264,15 @@ def _members(conversion: Conversion, carrier: Carrier) -> Iterator[Member]:
             target = conversion.resolve(participant.get("member"), f"{place}.member", team)
             structure = conversion.resolve(participant.get("onBehalfOf"), f"{place}.onBehalfOf", team)
             party = read_party(conversion, target, f"{place}.member.resolve()", structure)
-            _say_roles(conversion, participant.get("role", ()), target, party)
+            functions, others = _read_roles(participant.get("role", ()))
+            if others:
+                _say_roles(conversion, others, target, party)
             if party is None or party.source.get("resourceType") == "Patient":
                 _check_relative(conversion, target, participant, place)
                 continue
             known.add(_key(party))
             time = period(conversion, participant.get("period"), f"{place}.period")
-            yield Member(party, _functions(participant.get("role", ())), time)
+            yield Member(party, functions, time)
     for reference, path in carrier.contributors:
         party = read_party(conversion, conversion.resolve(reference, path, carrier.resource), f"{path}.resolve()")
         if party and party.source.get("resourceType") in ("Practitioner", "Organization") and _key(party) not in known:
@@ -279,11 +281,8 @@ def _members(conversion: Conversion, carrier: Carrier) -> Iterator[Member]:
             conversion.say_named(reference, path, "Contributeur")
 
 
-def _say_roles(conversion: Conversion, roles: Iterable[Resource], target: Resource | None, party: Party | None) -> None:
+def _say_roles(conversion: Conversion, unknown: list[str], target: Resource | None, party: Party | None) -> None:
     """Put in words the roles in a team that JDV_J47 does not hold."""
-    unknown = [words for role in roles if not _functions([role]) and (words := readable(role))]
-    if not unknown:
-        return
     names = (target or {}).get("name", ())
     name = party.display if party else display_name(current_name(names)) if isinstance(names, list) else names
     conversion.remarks += [f"{name} : {words}" if name else words for words in unknown]
@@ -304,15 +303,18 @@ def _key(party: Party) -> tuple[int, int]:
     return id(party.source), id(party.structure)
 
 
-def _functions(roles: list[Resource]) -> list[Code]:
-    """Every function of JDV_J47 among the roles, each once."""
-    found: list[Code] = []
+def _read_roles(roles: Iterable[Resource]) -> tuple[list[Code], list[str]]:
+    """Every function of JDV_J47 among the roles, each once; the words of the roles that are none."""
+    functions: dict[str, Code] = {}
+    others = []
     for role in roles:
+        known = None
         for coding in role.get("coding", ()):
-            concept = terminology.concept("J47", coding.get("code"), coding.get("system") or "")
-            if concept and all(one.code != concept.code for one in found):
-                found.append(concept.as_code())
-    return found
+            if found := terminology.concept("J47", coding.get("code"), coding.get("system") or ""):
+                known = functions.setdefault(found.code, found.as_code())
+        if known is None and (words := readable(role)):
+            others.append(words)
+    return list(functions.values()), others
 
 
 def _answering(conversion: Conversion, carrier: Carrier, composition: Resource) -> Party | None:
@@ -455,7 +457,7 @@ def _participants(
     for parts, path in stated:
         party = read_party(conversion, conversion.resolve(parts.get("party"), path, composition), f"{path}.resolve()")
         if party is not None:
-            functions = _functions([parts["function"]]) if parts.get("function") else []
+            functions, _ = _read_roles([parts["function"]] if parts.get("function") else [])
             member = Member(party, functions, period(conversion, parts.get("time"), path))
             type_code = from_jdv("J144", [parts["type"]]) if parts.get("type") else None
             yield _participant(

@@ -90,9 +90,8 @@ def _ids(conversion: Conversion, patient: Resource) -> list[II]:
 
 def _say_left_out(conversion: Conversion, patient: Resource) -> None:
     """Numbers that look like an INS or a social security number, and stand under a domain that is for neither."""
-    known = identity.INS_TYPE_CODES.keys() | identity.NOT_PATIENT_ROOTS
     for index, identifier in enumerate(patient.get("identifier", ())):
-        if identity.is_person_number(identifier) and identity.identifier_domain(identifier) not in known:
+        if identity.is_person_number(identifier) and not identity.is_of_persons(identifier.get("system")):
             message = "an INS or a social security number under another domain: left out"
             conversion.warn(f"Patient.identifier[{index}]", message, INS_RULE)
 

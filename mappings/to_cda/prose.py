@@ -90,7 +90,7 @@ def french_date(value: str | None) -> str:
         ts = ts_from_fhir(value)
     except ValueError:
         return ""
-    day = "/".join([part for part in (ts[6:8], ts[4:6], ts[:4]) if part])
+    day = f"{ts[6:8]}/{ts[4:6]}/{ts[:4]}".lstrip("/")
     return f"{day} à {ts[8:10]}:{ts[10:12]}{_which_hour(ts)}" if len(ts) > 8 else day
 
 
@@ -136,9 +136,9 @@ def quantity(value: Resource) -> str:
 
 def measure(element: Resource, prefix: str) -> str:
     """A `prefix`[x] element (Quantity, Range, CodeableConcept, string, boolean, integer, Ratio…) in words."""
-    for name, value in element.items():
+    for name in element:
         if name.startswith(prefix) and name != prefix:
-            return _words(value)
+            return _words(element[name])
     return ""
 
 

@@ -121,7 +121,7 @@ def _provision(conversion: Conversion, code: str, element: Resource, source: Res
     result = Provision(code, source=source, path=path)
     flag = element.get("valueBoolean")
     text = (element.get("valueString") or concept_text(element.get("valueCodeableConcept"))).strip()
-    has_value = any(name.startswith("value") for name in element)
+    has_value = [name for name in element if name.startswith("value")] != []
     if code == _GIR or (code == _AID and flag is None and has_value):
         result.gir = _gir(conversion, element, path)
     elif code in _TEXTS:
