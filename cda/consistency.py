@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from lxml import etree
 
-from relais.cda import media, templates
+from relais.cda import media, pdf_content, templates
 from relais.cda.datatypes import datetime_from_ts
 from relais.cda.errors import Issue, Severity, limited
 from relais.cda.identifiers import (
@@ -240,17 +240,46 @@ def _body(root: etree._Element) -> Iterator[_Finding]:
 
 def _attached_files(root: etree._Element) -> Iterator[_Finding]:
     for element in _find(root, "//*[@representation = 'B64']"):
+        media_type = element.get("mediaType")
         try:
             data = base64.b64decode("".join((element.text or "").split()), validate=True)
         except (binascii.Error, ValueError):
             data = b""
         if not data:
             yield _Finding(element, "relais-base64", "the content is empty or not Base64", "structure")
-        elif media.contradicts(element.get("mediaType"), data):
+        elif media.contradicts(media_type, data):
             yield _Finding(element, "relais-media-content", "the content is not of the type that mediaType tells")
-        elif element.get("mediaType") == media.PDF and media.is_cut_short(data):
-            message = "the PDF has no end marker: it is cut short"
+        elif media.is_cut_short(data, media_type):
+            kind = media.extension(media_type).upper()
+            message = f"the {kind} has no end marker: it is cut short"
             yield _Finding(element, "relais-media-end", message, "incomplete")
+        elif media_type == media.PLAIN_TEXT:
+            yield from _text(element, data)
+        elif media_type == media.PDF:
+            yield from _pdf(element, data)
+
+
+def _text(element: etree._Element, data: bytes) -> Iterator[_Finding]:
+    if media.has_controls(data):
+        message = "a plain text holds no control characters but tabs, line and page breaks"
+        yield _Finding(element, "relais-media-text", message)
+    elif not media.is_utf_8(data):
+        message = "a plain text is encoded in UTF-8 (IHE XDS-SD)"
+        yield _Finding(element, "relais-media-encoding", message, severity="warning")
+
+
+def _pdf(element: etree._Element, data: bytes) -> Iterator[_Finding]:
+    """An unstructured body is PDF/A-1, as its format code says (IHE XDS-SD); of an attached PDF nothing is demanded."""
+    is_body = etree.QName(element.getparent()).localname == "nonXMLBody"
+    content = pdf_content.examine(data)
+    for rule, message in content.forbidden():
+        yield _Finding(element, rule, message, "business-rule", "error" if is_body else "warning")
+    if content.unread:
+        message = "not all of the PDF could be looked into for scripts, other files and encryption"
+        yield _Finding(element, "relais-pdf-unread", message, "incomplete", "warning")
+    if is_body and not pdf_content.claims_pdf_a_1(data):
+        message = "the PDF does not declare PDF/A-1, which its format code designates"
+        yield _Finding(element, "relais-pdf-a-1", message, severity="warning")
 
 
 _RULES: tuple[Callable[[etree._Element], Iterator[_Finding]], ...] = (

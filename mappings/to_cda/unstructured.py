@@ -6,11 +6,11 @@ CI-SIS volet Structuration minimale, IHE XDS-SD. The file is usually the PDF tha
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from relais.cda import media, templates
+from relais.cda import media, pdf_content, templates
 from relais.cda.datatypes import uuid_oid
 from relais.cda.errors import Issue, MappingError, Severity
 from relais.cda.model import II, Document, Header, Media, RelatedDocument
@@ -22,7 +22,6 @@ MAX_BODY = 5_000_000
 
 _KIND = "unstructured"
 _BODY_PATH = "/ClinicalDocument/component/nonXMLBody/text"
-_PDF_A_1 = re.compile(rb"pdfaid:part(?:>|\s*=\s*[\"'])\s*1\b")  # XMP, which PDF/A-1 forbids to compress
 
 
 def unstructured(
@@ -74,9 +73,16 @@ def body_issues(body: bytes, media_type: str, max_size: int = MAX_BODY) -> list[
         issues.append(_issue("the bytes are not of the media type declared"))
     elif media_type == media.PDF and media.is_cut_short(body):
         issues.append(_issue("the PDF has no end: it is cut short"))
-    elif media_type == media.PDF and not _PDF_A_1.search(body):
-        issues.append(_issue("the PDF does not declare PDF/A-1, which its format code designates", severity="warning"))
+    elif media_type == media.PDF:
+        issues += _pdf_issues(body)
     return issues
+
+
+def _pdf_issues(body: bytes) -> Iterator[Issue]:
+    for _, message in pdf_content.examine(body).forbidden():
+        yield _issue(message, "business-rule")
+    if not pdf_content.claims_pdf_a_1(body):
+        yield _issue("the PDF does not declare PDF/A-1, which its format code designates", severity="warning")
 
 
 def _issue(message: str, code: str = "value", severity: Severity = "error", path: str = _BODY_PATH) -> Issue:

@@ -12,7 +12,7 @@ from relais.cda.errors import Severity
 from relais.cda.parsing import parse
 from support.rules import CANCER_PPS, UNSTRUCTURED, example
 
-PDF = b64encode(b"%PDF-1.4 invented %%EOF").decode()
+PDF = b64encode(b"%PDF-1.4 <pdfaid:part>1</pdfaid:part> %%EOF").decode()
 INS = '<recordTarget><patientRole><id root="1.2.250.1.213.1.4.10" extension="{}"/></patientRole></recordTarget>'
 ENTRY = '<entry><observation><id root="{}" extension="{}"/></observation></entry>'
 INTERNAL_REFERENCE = (

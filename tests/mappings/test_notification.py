@@ -312,7 +312,7 @@ def test_documents_are_attached_or_referred_to() -> None:
     kind, media = (one.statement for one in letter.relationships)
     assert media.values == [Media("application/pdf", PDF)]
     assert (kind.time, media.xml_id) == (Interval(value="20260228"), "media-1")
-    assert trace.relationships[1].statement.values == [Media("text/plain", b"\x00\x01\xff")]
+    assert trace.relationships[1].statement.values == [Media("text/plain", "Tracé".encode("cp1252"))]
     assert trace.relationships[0].statement.time == Interval(null_flavor="NA")
     reference = plan.references[0].text
     assert reference is not None
