@@ -45,7 +45,7 @@ def task_of(
         "authoredOn": instant(order.placed),
         "lastModified": instant(_last_change(order, deliveries, said)),
         "input": [_channel(channel) for channel in dict.fromkeys(delivery.channel for delivery in deliveries)]
-        + [_recipient(delivery.recipient) for delivery in deliveries if delivery.recipient],
+        + [recipient_input(delivery.recipient) for delivery in deliveries if delivery.recipient],
         "output": [_document(order)]
         + [_attempt(d, a) for d in deliveries for a in d.attempts]
         + [_acknowledgement(delivery, one) for delivery, one in said],
@@ -112,7 +112,8 @@ def _channel(channel: str) -> Resource:
     return {"type": _concept("channel", "Canal"), "valueCode": channel}
 
 
-def _recipient(mailbox: str) -> Resource:
+def recipient_input(mailbox: str) -> Resource:
+    """Task.input that names a mailbox."""
     return {"type": _concept("recipient", "Destinataire"), "valueString": mailbox}
 
 

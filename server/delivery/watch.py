@@ -3,7 +3,8 @@
 The setting `triggers` names events and channels (`validated-plan=dmp+mss,moved-appointment=mss`): a CarePlan that is
 active and approved, an Appointment whose time changes or that is cancelled, a Communication that is completed. The
 order is placed in the transaction of the write; mails go to the care team. An order that the rules refuse does not
-hold the write up, nor does what one channel refuses hold the others up: a Task with status `rejected` says why.
+hold the write up, nor does what one channel refuses hold the others up: a Task with status `rejected` says why. Who
+took part in an appointment and does not any more is told by people: a Task asks them to.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ from relais.cda.errors import Issue, RelaisError
 from relais.mappings.context import Resource
 from relais.mappings.to_cda.pps import APPROVAL_RULE
 from relais.server.delivery import gate, outbox
+from relais.server.delivery.former_recipients import ask_to_tell
 from relais.server.delivery.recipients import patient_reference
 from relais.server.delivery.story import RECORD
 from relais.server.delivery.task import refused_order
 from relais.server.delivery.transmit import Wanted, transmit
+from relais.server.delivery.trust_space import TrustSpace
 from relais.server.fhir import references
 from relais.server.fhir.json_format import load
 from relais.server.fhir.outcome import FhirError
@@ -62,6 +65,10 @@ class DeliveryWatch:
         for event, carrier in happened:
             if event in self._triggers:
                 self._order(transaction, carrier, self._triggers[event])
+        if "mss" in self._triggers.get("moved-appointment", ()):
+            for stored, former in written:
+                if stored.type == "Appointment" and stored.content and former is not None:
+                    ask_to_tell(transaction, load(stored.content), TrustSpace.of(self._settings))
 
     def _order(self, transaction: Transaction, carrier: str, channels: tuple[str, ...]) -> None:
         """One order by all channels; where the rules refuse it, one by each, and a Task for each reason."""
