@@ -8,11 +8,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-from relais.cda import xdm
+from relais.cda import reader, xdm
 from relais.cda.datatypes import PARIS, uuid_oid
 from relais.cda.errors import Issue, RelaisError
 from relais.cda.pdf import to_pdf
-from relais.cda.reader import read
 from relais.cda.rendering import to_html
 from relais.cda.validation import Validator
 from relais.cda.xds import CodedValue
@@ -91,13 +90,13 @@ def store_document(data: bytes, settings: Settings) -> Filed:
 
 def render(data: bytes, form: Literal["html", "pdf"]) -> bytes:
     """A CDA document as people read it. Raises RelaisError."""
-    document = read(data).document
+    document = reader.read(data).document
     return to_pdf(document) if form == "pdf" else to_html(document).encode()
 
 
 def pack(contents: Sequence[bytes], settings: Settings, now: datetime) -> bytes:
     """IHE_XDM.ZIP of CDA documents of one patient, sent by who would send them by mail. Raises RelaisError."""
-    models = [read(content).document for content in contents]
+    models = [reader.read(content).document for content in contents]
     _refuse_errors([issue for model in models for issue in gate.refusals(model, "mss", settings)])
     entries = [
         document_entry(model, content, entry_id=f"Document{n:02}", uri=f"DOC{n:05}.XML", destination="mss")
@@ -182,7 +181,7 @@ def departure_check(settings: Settings) -> Check:
     verdicts = Verdicts(lambda: _warm_validators(settings), _forbidding) if settings.rules_folder else None
 
     def check(content: bytes, channel: str) -> list[Issue]:
-        document = read(content).document
+        document = reader.read_header(reader.parse(content))
         refused = [
             issue for name in gate.CHANNELS if name == channel for issue in gate.refusals(document, name, settings)
         ]

@@ -89,14 +89,44 @@ class Kept:
     response: bytes | None
 
 
-def keep(connection: Connection, delivery: int, attempt: int, exchanges: Sequence[Exchange]) -> None:
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """One exchange as it will be kept: what it was, the hashes of its bytes, and its bytes, deflated."""
+
+    step: str
+    endpoint: str
+    started: datetime
+    ended: datetime
+    request_hash: str
+    response_hash: str | None
+    request: bytes
+    response: bytes | None
+
+
+def packed(exchanges: Iterable[Exchange]) -> list[Packed]:
+    """What `keep` writes: made before the transaction, which others wait for."""
+    return [
+        Packed(
+            one.step,
+            one.endpoint,
+            one.started,
+            one.ended,
+            _digest(one.pieces),
+            None if one.response is None else hashlib.sha256(one.response).hexdigest(),
+            _deflated(one.pieces),
+            None if one.response is None else zlib.compress(one.response, 1),
+        )
+        for one in exchanges
+    ]
+
+
+def keep(connection: Connection, delivery: int, attempt: int, exchanges: Sequence[Packed]) -> None:
     """Write the exchanges of an attempt, each sealed onto the one before."""
     if not exchanges:
         return
     last = _LAST_SEAL.first(connection, {"delivery": delivery}) if attempt > 1 else None
     seal = last[0] if last else FIRST_SEAL
     for number, exchange in enumerate(exchanges, 1):
-        response = exchange.response
         row: dict[str, Any] = {
             "delivery": delivery,
             "attempt": attempt,
@@ -105,15 +135,11 @@ def keep(connection: Connection, delivery: int, attempt: int, exchanges: Sequenc
             "endpoint": exchange.endpoint,
             "started": to_microseconds(exchange.started),
             "ended": to_microseconds(exchange.ended),
-            "request_hash": _digest(exchange.pieces),
-            "response_hash": None if response is None else hashlib.sha256(response).hexdigest(),
+            "request_hash": exchange.request_hash,
+            "response_hash": exchange.response_hash,
         }
         seal = _seal(seal, row)
-        stored = {
-            "request": _deflated(exchange.pieces),
-            "response": None if response is None else zlib.compress(response, 1),
-        }
-        _INSERT.run(connection, row | {"seal": seal} | stored)
+        _INSERT.run(connection, row | {"seal": seal, "request": exchange.request, "response": exchange.response})
 
 
 def _digest(pieces: Iterable[bytes]) -> str:

@@ -134,7 +134,7 @@ class Worker:
         if taken is None:
             return False
         with recording() as exchanges:
-            settlement = _doubted(self._try(taken), exchanges)
+            settlement = _seen(self._try(taken), exchanges)
         self._taken = self._record(taken.leased, settlement, exchanges)
         return True
 
@@ -243,9 +243,10 @@ class Worker:
 
         The next delivery, when there is one and the worker goes on.
         """
+        kept = evidence.packed(exchanges) if self._conduct.evidence else []
         while True:
             try:
-                following = self._settle(leased, settlement, exchanges)
+                following = self._settle(leased, settlement, kept)
             except StoreError as error:
                 if self._stop.is_set():
                     raise
@@ -256,7 +257,7 @@ class Worker:
         log.info("delivery %d, attempt %d on %s: %s", leased.key, leased.attempt, leased.channel, settlement.outcome)
         return following
 
-    def _settle(self, leased: Leased, settlement: _Settlement, exchanges: Sequence[Exchange]) -> _Taken | None:
+    def _settle(self, leased: Leased, settlement: _Settlement, kept: Sequence[evidence.Packed]) -> _Taken | None:
         """One transaction: the outcome, its evidence, what resources tell of it, and the lease of the next delivery."""
         with self._repository.transaction() as transaction:
             connection, now = transaction.connection, self._repository.clock()
@@ -271,9 +272,8 @@ class Worker:
                     due=settlement.due,
                     remark=settlement.remark,
                 )
-                if self._conduct.evidence:
-                    evidence.keep(connection, leased.key, leased.attempt, exchanges)
-            self._tell_circuit(connection, leased, settlement, exchanges, now)
+                evidence.keep(connection, leased.key, leased.attempt, kept)
+            self._tell_circuit(connection, leased, settlement, now)
             if mine and settlement.state == "delivered" and leased.channel in ACKNOWLEDGING:
                 wanted = leased.consignment.acknowledgements if leased.action == "send" else ()
                 acknowledgements.expect(connection, leased.key, wanted, now + self._conduct.acknowledgement)
@@ -282,19 +282,12 @@ class Worker:
             goes_on = self._goes_on and not self._stop.is_set() and not self._is_house_due()
             return self._take(connection) if goes_on else None
 
-    def _tell_circuit(
-        self,
-        connection: Connection,
-        leased: Leased,
-        settlement: _Settlement,
-        exchanges: Sequence[Exchange],
-        now: datetime,
-    ) -> None:
+    def _tell_circuit(self, connection: Connection, leased: Leased, settlement: _Settlement, now: datetime) -> None:
         destination = self._destinations[leased.channel]
         if settlement.trouble:
             if circuits.failed(connection, destination, settlement.detail, now, self._conduct.circuit):
                 log.warning("%s: too many failures, its circuit is open", destination)
-        elif any(exchange.response for exchange in exchanges):
+        elif settlement.answered:
             circuits.worked(connection, destination)
 
     # --- housekeeping -------------------------------------------------------------------------------------------------
@@ -340,7 +333,7 @@ class _Settlement:
     """How an attempt ended and what the delivery owes next.
 
     `trouble`: because of the destination. `unanswered`: the document may have arrived. `unsent`: the last exchange, if
-    there is one, never left.
+    there is one, never left. `answered`: the destination said something.
     """
 
     outcome: outbox.Outcome
@@ -351,6 +344,7 @@ class _Settlement:
     unanswered: bool = False
     unsent: bool = False
     remark: str = ""
+    answered: bool = False
 
 
 _NOTHING = "nothing to withdraw: the document never reached the receiver, and was not asked back"
@@ -390,10 +384,13 @@ def _last_state(leased: Leased, error: DeliveryError) -> outbox.State:
     return "unconfirmed" if lost or leased.doubtful or repeated else "dead"
 
 
-def _doubted(settlement: _Settlement, exchanges: Sequence[Exchange]) -> _Settlement:
-    """The settlement, `unanswered` where a request that went out got no answer, or none that says how it ended."""
+def _seen(settlement: _Settlement, exchanges: Sequence[Exchange]) -> _Settlement:
+    """The settlement with what the exchanges show: whether the destination answered.
+
+    `unanswered` where a request that went out got no answer, or none that says how it ended.
+    """
     made = exchanges[:-1] if settlement.unsent else exchanges
     silent = any(exchange.response is None for exchange in made)
-    if settlement.outcome == "retry" and (silent or settlement.unanswered):
-        return replace(settlement, outcome="unanswered")
-    return settlement
+    doubted = settlement.outcome == "retry" and (silent or settlement.unanswered)
+    outcome: outbox.Outcome = "unanswered" if doubted else settlement.outcome
+    return replace(settlement, outcome=outcome, answered=any(exchange.response for exchange in exchanges))

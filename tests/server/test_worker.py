@@ -583,7 +583,7 @@ def test_seals_of_a_delivery_chain_over_its_attempts(lite: Office) -> None:
     with lite.store.transaction() as transaction:
         for attempt in (1, 2):
             exchange = Exchange("FAKE", "fake://x", NOW, NOW, (b"sa", b"me"), b"same")
-            evidence.keep(transaction.connection, delivery.key, attempt, [exchange, exchange])
+            evidence.keep(transaction.connection, delivery.key, attempt, evidence.packed([exchange, exchange]))
         kept = evidence.of_delivery(transaction.connection, delivery.key)
     assert len({one.seal for one in kept}) == 4
     assert evidence.broken(kept) == []

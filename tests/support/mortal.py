@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from relais.cda.errors import Issue
-from relais.cda.reader import read
+from relais.cda.reader import parse, read_header
 from relais.server.delivery import gate, outbox, service
 from relais.server.delivery.worker import Worker
 from relais.server.fhir.repository import Repository
@@ -98,7 +98,7 @@ def check_of(settings: Settings) -> Any:
     """What may leave at all, without the official rules: they are not what is tried here."""
 
     def check(content: bytes, channel: str) -> list[Issue]:
-        document = read(content).document
+        document = read_header(parse(content))
         return [found for name in gate.CHANNELS if name == channel for found in gate.refusals(document, name, settings)]
 
     return check
