@@ -69,10 +69,16 @@ class ResourceSet:
                 self._by_name[name] = resource
         self._all.append(resource)
         self._by_type[kind].append(resource)
-        contained = resource.get("contained", ())
-        self._holders |= {id(one): resource for one in contained}
         if base != self._home:
-            self._bases |= dict.fromkeys(map(id, (resource, *contained)), base)
+            self._bases[id(resource)] = base
+        if "contained" in resource:
+            self._add_contained(resource, base)
+
+    def _add_contained(self, resource: Resource, base: str) -> None:
+        for contained in resource["contained"]:
+            self._holders[id(contained)] = resource
+            if base != self._home:
+                self._bases[id(contained)] = base
 
     def __iter__(self) -> Iterator[Resource]:
         return iter(self._all)
@@ -102,11 +108,11 @@ class ResourceSet:
         version found is the one asked for.
         """
         name = reference.get("reference") if isinstance(reference, dict) else reference
-        if not name or not isinstance(name, str):
+        if not isinstance(name, str):
             return None
         if _VERSION in name:
             name = name.partition(_VERSION)[0]
-        if name.startswith("#"):
+        if name[:1] == "#":
             contained = self._holders.get(id(container), container or {}).get("contained", ())
             return next((resource for resource in contained if resource.get("id") == name[1:]), None)
         base = self._bases.get(id(container), self._home) if self._bases else self._home

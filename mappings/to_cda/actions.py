@@ -118,6 +118,14 @@ _AMOUNTS = {"quantity": "Quantité", "dailyAmount": "Quantité par jour"}
 _PRIORITIES = {"urgent": "urgente", "asap": "dès que possible", "stat": "immédiate"}
 """Elements without place in the volet, in the words of the narrative; a priority `routine` goes without saying."""
 
+_DETAILED = frozenset(
+    {
+        *("priority", "asNeededBoolean", "asNeededCodeableConcept", "quantityQuantity", "quantityRatio"),
+        *("quantityRange", *_DETAILS, *_AMOUNTS),
+    }
+)
+"""Every name of such an element: most actions have none of them."""
+
 _TIMES = (("occurrenceDateTime", "occurrenceTiming"), ("scheduledDateTime", "scheduledTiming"))
 """Elements that say when, other than by a Period."""
 
@@ -205,7 +213,7 @@ def _read(conversion: Conversion, source: Resource, path: str, container: Resour
     action.time, action.extra = _time(conversion, source, path)
     if state := STATUS_WORDS.get(action.status):
         action.extra.insert(0, f"{STATUS}{state}")
-    for place in (*source.get("locationCode", ()), *source.get("locationReference", ()), source.get("location")):
+    for place in _places(source):
         if words := _place(conversion, place, path, container):
             action.extra.append(words)
     for reference, place in _performers(source, path):
@@ -239,13 +247,22 @@ def _listed(element: Any) -> list[Resource]:
 
 def _text(conversion: Conversion, source: Resource, what: list[Resource], container: Resource) -> str:
     """The action in words: description or code, then notes and instructions."""
-    concepts = (concept_text(_without_action_code(concept)) for concept in what)
-    notes = (annotation(conversion, note, container) for note in source.get("note", ()))
-    instructions = [source.get("patientInstruction", ""), *notes]
-    instructions += [dosage(one) for one in source.get("dosageInstruction", ())]
-    instructions += [_diet(source["oralDiet"])] if "oralDiet" in source else []
-    named = source.get("description") or next(filter(None, concepts), "")
-    return " – ".join(part.strip() for part in (named, *instructions) if part and part.strip())
+    said = [source.get("description") or _named(what), source.get("patientInstruction", "")]
+    if "note" in source:
+        said += [annotation(conversion, note, container) for note in source["note"]]
+    if "dosageInstruction" in source:
+        said += [dosage(one) for one in source["dosageInstruction"]]
+    if "oralDiet" in source:
+        said.append(_diet(source["oralDiet"]))
+    return " – ".join([part.strip() for part in said if part and part.strip()])
+
+
+def _named(concepts: list[Resource]) -> str:
+    """The first words of the concepts, that of the code for any action apart."""
+    for concept in concepts:
+        if words := concept_text(_without_action_code(concept)):
+            return words
+    return ""
 
 
 def _details(source: Resource) -> Iterator[str]:
@@ -253,6 +270,8 @@ def _details(source: Resource) -> Iterator[str]:
     kinds = [one for one in _listed(source.get("category")) if from_jdv("pps_care_kind", [one]) is None]
     if kinds and (words := ", ".join(filter(None, map(readable, kinds)))):
         yield f"Catégorie : {words}"
+    if _DETAILED.isdisjoint(source):
+        return
     if urgency := _PRIORITIES.get(source.get("priority", "")):
         yield f"Priorité : {urgency}"
     if condition := as_needed(source):
@@ -303,6 +322,15 @@ def _bounds(source: Resource) -> Resource | None:
         return {name: source[name] for name in ("start", "end") if name in source}
     periods = (source.get(name) for name in ("occurrencePeriod", "scheduledPeriod", "executionPeriod"))
     return next(filter(None, periods), None) or dict(source.get("restriction", {}).get("period", {}))
+
+
+def _places(source: Resource) -> Iterator[Any]:
+    """Where, whatever the element is called."""
+    for name in ("locationCode", "locationReference"):
+        if name in source:
+            yield from source[name]
+    if "location" in source:
+        yield source["location"]
 
 
 def _place(conversion: Conversion, place: Any, path: str, container: Resource) -> str:

@@ -170,7 +170,7 @@ class Conversion:
     def same_patient(self, resource: Resource, element: str, path: str) -> bool:
         """Refuse a resource of another patient (one document has one patient); absent is not another."""
         reference = resource.get(element)
-        if not reference:
+        if not reference or self.resources.resolve(reference, resource) is self.patient:
             return True
         if self.designates_patient(reference, resource):
             return True

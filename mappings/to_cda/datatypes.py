@@ -26,7 +26,8 @@ _ADDRESS_USES = {"home": "H", "work": "WP", "temp": "TMP"}
 _TELECOM_USES = {"home": "H", "work": "WP", "mobile": "MC"}
 _TELECOM_SCHEMES = {"phone": "tel", "fax": "fax", "email": "mailto", "pager": "tel", "sms": "tel"}
 _FIXED_USES = {"pager": "PG", "sms": "MC"}
-_URL_SCHEMES = ("tel", "fax", "mailto", "http", "ftp", "mllp")
+_NOT_CALLED = frozenset({"http", "ftp", "mllp"})
+_URL_SCHEMES = _NOT_CALLED | {"tel", "fax", "mailto"}
 _CITIZENS = f"@{PATIENT_DOMAIN}"
 _INS_LENGTH = 15
 _PHONE_NOISE = str.maketrans("", "", " .-()\u00a0\u202f")
@@ -218,15 +219,16 @@ def _spells_another_ins(conversion: Conversion, content: str) -> bool:
 
 
 def _telecom(element: Resource, content: str) -> Telecom | None:
-    system = element.get("system", "")
-    use = _FIXED_USES.get(system) or _TELECOM_USES.get(element.get("use", ""))
-    scheme, _, rest = content.partition(":")
     if not content:
         return None
-    if rest and scheme.lower() in _URL_SCHEMES:
-        if scheme.lower() in ("http", "ftp", "mllp") and system in ("phone", "fax", "email", "pager", "sms"):
+    system = element.get("system", "")
+    use = _FIXED_USES.get(system) or _TELECOM_USES.get(element.get("use", ""))
+    before, _, rest = content.partition(":")
+    scheme = before.lower()
+    if rest and scheme in _URL_SCHEMES:
+        if scheme in _NOT_CALLED and system in _TELECOM_SCHEMES:
             return None
-        scheme, content = scheme.lower(), rest
+        content = rest
     elif system in _TELECOM_SCHEMES:
         scheme = _TELECOM_SCHEMES[system]
     else:

@@ -405,7 +405,8 @@ def _assessments(conversion: Conversion, row: Row, stated: list[tuple[Resource, 
     goal, path = row.goal, row.path
     seen: list[Resource] = []
     for observation, place in stated:
-        if any(conversion.resources.resolve(focus, observation) is goal for focus in observation.get("focus", ())):
+        focused = [id(conversion.resources.resolve(focus, observation)) for focus in observation.get("focus", ())]
+        if id(goal) in focused:
             yield from _observed(conversion, observation, place, seen)
     for reference, outcome, place in conversion.references(goal, "outcomeReference", path):
         if outcome is not None and outcome.get("resourceType") == "Observation":

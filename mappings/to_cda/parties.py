@@ -365,10 +365,11 @@ def emitter(deployment: Deployment) -> Organization | None:
 
 def practice_setting(structure: Resource) -> Code | None:
     """Cadre d'exercice (JDV_J04): a type of that system, else derived from the secteur d'activité."""
-    for code in _types(structure):
+    types = _types(structure)
+    for code in types:
         if code.system == PRACTICE_SETTING and (found := terminology.concept("J04", code.code, code.system)):
             return found.as_code()
-    sector = sector_of(structure)
+    sector = _sector(types)
     setting = PRACTICE_SETTINGS.get((sector.code if sector else None) or "")
     return terminology.coded("J04", setting) if setting else None
 
@@ -381,7 +382,11 @@ def configured_setting(deployment: Deployment) -> Code | None:
 
 def sector_of(structure: Resource | None) -> Code | None:
     """Secteur d'activité (JDV_J02) among the types of an Organization."""
-    for code in _types(structure or {}):
+    return _sector(_types(structure)) if structure else None
+
+
+def _sector(types: list[Code]) -> Code | None:
+    for code in types:
         if code.system == SECTOR and (found := terminology.concept("J02", code.code, code.system)):
             return found.as_code()
     return None
