@@ -8,9 +8,9 @@ more than can be judged here. A denial that names resources stops the documents 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import date
+from datetime import date, datetime
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, bindparam, literal_column, select
 
 from relais.cda.datatypes import PARIS
 from relais.cda.errors import Issue, RelaisError
@@ -23,12 +23,25 @@ from relais.server.document_sources import CARRIERS, made_of
 from relais.server.documents import IssuedDocument
 from relais.server.fhir import references
 from relais.server.fhir.json_format import load
-from relais.server.search import search
-from relais.server.store.store import StoredVersion
+from relais.server.search.sharing import index_names
+from relais.server.store.schema import reference_index, resource
+from relais.server.store.statements import Statement
+from relais.server.store.store import to_datetime
 
 _MAY_DENY = (b'"deny"', b"OPTOUT")
 """One of these is in the JSON of every Consent that denies anything."""
-_MOST = ("_count", "1000")
+_CONSENTS = Statement(
+    select(resource.c.id, resource.c.last_updated, resource.c.content)
+    .distinct()
+    .join(reference_index, reference_index.c.resource_key == resource.c.key)
+    .where(
+        reference_index.c.parameter.in_([literal_column(f"'{name}'") for name in index_names("Consent", "patient")]),
+        reference_index.c.target == bindparam("patient"),
+        reference_index.c.target_type == literal_column("'Patient'"),
+        resource.c.content.is_not(None),
+    )
+)
+"""As a search does, but made once: it is asked before every attempt."""
 
 
 def changes(
@@ -53,45 +66,45 @@ def objections(
     `ordered` says of what (`Type/[id]`): a DocumentReference may be denied by name. What a document was made without,
     because the denial stood then, is not in it.
     """
-    for stored in search(connection, base, "Consent", [("patient", subject), _MOST]).matches:
-        content = stored.content or b""
+    for consent_id, updated, content in _CONSENTS.all(connection, {"patient": subject.partition("/")[2]}):
         if not any(word in content for word in _MAY_DENY):
             continue
         consent = load(content)
         if is_about_sharing(consent) and covers(consent.get("provision", {}).get("period", {}), today):
-            yield from _denials(connection, base, stored, consent, document, today, ordered)
+            consent["id"] = consent_id
+            yield from _denials(connection, base, consent, to_datetime(updated), document, today, ordered)
 
 
 def _denials(
     connection: Connection,
     base: str,
-    stored: StoredVersion,
     consent: Resource,
+    updated: datetime,
     document: IssuedDocument,
     today: date,
     ordered: Callable[[], str],
 ) -> Iterator[Issue]:
-    place, root = f"Consent/{stored.id}.provision", consent.get("provision", {})
+    place = f"Consent/{consent['id']}.provision"
     if decision(consent) == "deny":
         yield _opposition(place, "the person opposes sharing")
         return
     issued = document.issued.astimezone(PARIS).date()
-    for provision, path in provisions(root, place, today):
+    for provision, path in provisions(consent.get("provision", {}), place, today):
         if provision.get("type") != "deny":
             continue
         if not names_instances(provision):
             yield _opposition(path, "an exception to the agreement that cannot be judged here: the person decides")
             continue
-        stood_already = stored.last_updated <= document.issued and covers(provision.get("period", {}), issued)
+        stood_already = updated <= document.issued and covers(provision.get("period", {}), issued)
         named = {_name(one.get("reference", {}), base) for one in provision["data"]}
         if ordered() in named or (not stood_already and named & _sources_of(connection, base, document)):
             yield _opposition(path, "the person opposes the sharing of what the document was made of")
 
 
 def _name(reference: Resource, base: str) -> str:
-    """`Type/[id]` of a resource of this server; empty for any other."""
+    """`Type/[id]` of a resource of this server; of any other nothing that a document could be ordered of."""
     target = references.restful(reference.get("reference", ""))
-    return f"{target[1]}/{target[2]}" if target and target[0] in ("", base) else ""
+    return f"{target[1]}/{target[2]}" if target and target[0] in ("", base) else "/"
 
 
 def _sources_of(connection: Connection, base: str, document: IssuedDocument) -> set[str]:

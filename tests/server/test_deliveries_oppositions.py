@@ -82,7 +82,8 @@ def test_an_opposition_after_the_order_stops_what_has_not_left(office: Office, c
 
 
 @pytest.mark.parametrize("kind", CARRIERS)
-def test_it_stops_the_document_of_every_carrier(office: Office, kind: str) -> None:
+def test_it_stops_the_document_of_every_carrier(store: Store, kind: str) -> None:
+    office = Office(store)
     carrier = office.post(CARRIERS[kind], kind)
     office.order(carrier, "hl7v2")
     record(office, patient_of(office, carrier), provision={"type": "deny"})
