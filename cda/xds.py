@@ -616,8 +616,9 @@ class _Judge:
         if spec.problems is utc_time:
             found = [self._in_utc(text, path) for text in found]
         self._check_values(found, spec.problems, path, spec.required, spec.repeats)
-        for message in () if spec.doubts is nothing else {one for text in found for one in spec.doubts(text)}:
-            self.report(path, message, severity="warning")
+        if spec.doubts is not nothing:
+            for message in {one for text in found for one in self._judgement(spec.doubts, text)}:
+                self.report(path, message, severity="warning")
         return found
 
     def _check_values(
@@ -628,13 +629,14 @@ class _Judge:
         if len(values) > 1 and not repeats:
             self.report(path, "is given more than once")
         for text in values:
-            if not text:
-                continue
-            found = self._judged.get((problems, text))
-            if found is None:
-                found = self._judged[problems, text] = tuple(problems(text))
-            for message in found:
+            for message in self._judgement(problems, text) if text else ():
                 self.report(path, message)
+
+    def _judgement(self, check: Check, text: str) -> tuple[str, ...]:
+        found = self._judged.get((check, text))
+        if found is None:
+            found = self._judged[check, text] = tuple(check(text))
+        return found
 
     def _in_utc(self, text: str, path: str) -> str:
         normalised = without_offset(text)

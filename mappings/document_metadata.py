@@ -401,12 +401,17 @@ def _patient_info(patient: Patient) -> tuple[str, ...]:
     fields = (
         ("PID-3", "~".join(str(_cx(identifier)) for identifier in _named(patient.ids))),
         ("PID-5", "~".join(_patient_names(patient))),
-        ("PID-7", (patient.birth_time or "")[:8]),
-        ("PID-8", {"M": "M", "F": "F", "UN": "U"}.get((patient.gender and patient.gender.code) or "", "")),
+        *_traits(patient),
         ("PID-11", "~".join(_patient_addresses(patient))),
         ("PID-13", _patient_phone(patient.telecoms)),
     )
     return tuple(f"{name}|{value}" for name, value in fields if value)
+
+
+def _traits(patient: Patient) -> tuple[tuple[str, str], ...]:
+    """Date of birth and sex."""
+    sex = {"M": "M", "F": "F", "UN": "U"}.get((patient.gender and patient.gender.code) or "", "")
+    return ("PID-7", (patient.birth_time or "")[:8]), ("PID-8", sex)
 
 
 def _patient_names(patient: Patient) -> list[str]:
@@ -550,9 +555,8 @@ def check_header(entry: DocumentEntry, document: Document) -> list[Issue]:
         issues.append(_mismatch("patientId"))
     if _cx_key(entry.source_patient_id) not in {_key(identifier) for identifier in _named(patient.ids)}:
         issues.append(_mismatch("sourcePatientId"))
-    expected = dict(field.split("|", 1) for field in _patient_info(patient))
     stated = dict(field.split("|", 1) for field in entry.source_patient_info if "|" in field)
-    if any(stated[name] != expected.get(name) for name in ("PID-7", "PID-8") if name in stated):
+    if any(stated[name] != (value or None) for name, value in _traits(patient) if name in stated):
         issues.append(_mismatch("sourcePatientInfo"))
     return issues
 

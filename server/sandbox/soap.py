@@ -8,6 +8,7 @@ framing cannot pass unseen.
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -135,7 +136,8 @@ def _read_message(content_type: str, body: bytes) -> tuple[etree._Element, dict[
     return _parse(data), {name.strip("<>"): data for name, (_, data) in parts.items()}, action
 
 
-def _content_type(text: str) -> tuple[str, dict[str, str]]:
+@functools.lru_cache(maxsize=32)
+def _content_type(text: str) -> tuple[str, Mapping[str, str]]:
     """The media type and its parameters by their names in lower case, the first of each."""
     message = Message()
     message["Content-Type"] = text

@@ -1,6 +1,6 @@
 """Faults that are switched on and off while the sandbox runs: `counterpart=fault`, kept in a file of its folder.
 
-The file is read again in each exchange, so that another process (`relais sandbox-fault`) can change it.
+The file is looked at in each exchange, so that another process (`relais sandbox-fault`) can change it.
 """
 
 from __future__ import annotations
@@ -108,6 +108,8 @@ class Switches:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / FILE
+        self._last: tuple[tuple[int, int, int], dict[str, str]] = (0, 0, 0), {}
+        """What tells one file from the next, and what it says."""
 
     def set(self, asked: Iterable[str], *, anew: bool = False) -> dict[str, str]:
         """Switch to each `counterpart=fault` (`none`: no more), besides what stands unless `anew`; what stands then.
@@ -132,12 +134,16 @@ class Switches:
 
     def _read(self) -> dict[str, str]:
         try:
-            return msgspec.json.decode(self._path.read_bytes(), type=dict[str, str])
+            found = self._path.stat()
+            seen = (found.st_ino, found.st_mtime_ns, found.st_size)  # every change is a new file
+            if seen != self._last[0]:
+                self._last = seen, msgspec.json.decode(self._path.read_bytes(), type=dict[str, str])
         except FileNotFoundError:
             return {}
         except msgspec.MsgspecError as error:
             message = f"{FILE} is not what relais sandbox-fault writes"
             raise RelaisError(Issue("fatal", "structure", message, rule=_RULE)) from error
+        return self._last[1].copy()
 
 
 def _parsed(asked: str) -> tuple[str, str]:
