@@ -109,7 +109,7 @@ class ProcessPool(Generic[Job, Answer]):
         """End the processes, for good. A validation under way fails."""
         self._closed = True
         for worker in self._workers:
-            worker.kill()
+            worker.close()
         for worker in [self._idle.get() for _ in self._workers]:
             worker.stop()
             self._idle.put(worker)
@@ -148,6 +148,7 @@ class _Worker(Generic[Job, Answer]):
         self.process: subprocess.Popen[bytes] | None = None
         self._connection: Connection[Any, Any] | None = None
         self._started = 0.0
+        self._closed = False
         self.is_ready = False
 
     def launch(self) -> Connection[Any, Any]:
@@ -160,6 +161,8 @@ class _Worker(Generic[Job, Answer]):
                 code = f"from {__name__} import serve; serve({theirs.fileno()})"
                 command = [sys.executable, "-P", "-c", code]
                 self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])  # noqa: S603
+            if self._closed:  # meanwhile, when there was no process yet to end
+                self.kill()
             self._started = time.monotonic()
             _log.info("validation process %d starts: it compiles the official rules, a few seconds", self.process.pid)
             self._connection.send(self._start)
@@ -208,6 +211,11 @@ class _Worker(Generic[Job, Answer]):
             raise
         finally:
             timer.cancel()
+
+    def close(self) -> None:
+        """End the process for good, also one that another thread is just starting."""
+        self._closed = True
+        self.kill()
 
     def kill(self) -> None:
         """End the process at once; `stop` then forgets it."""

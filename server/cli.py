@@ -250,7 +250,8 @@ def unpack(archive: Path, output: Path, as_json: bool) -> None:
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @validate_command.options
 def validate(paths: tuple[Path, ...], as_json: bool, **asked: Any) -> None:
-    """Check CDA documents, IHE_XDM archives, HL7 v2 messages and FHIR resources: files, and folders of them.
+    """Check CDA documents, IHE_XDM archives, HL7 v2 messages and FHIR resources: files, folders of them, and `-` for
+    standard input.
 
     Each is recognised by its content. Exit code: 0 conformant, 1 not conformant, 2 refused (wrong usage, nothing to
     validate, a report that cannot be written), 3 conformant to the published rules with errors in Relais' own checks,

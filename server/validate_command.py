@@ -20,7 +20,7 @@ from relais.profiles.messages import Language
 from relais.server.reports.formats import FORMS
 from relais.server.reports.words import Words, writable
 from relais.server.settings import Settings
-from relais.server.validation.files import find, judge_files, judge_pool, needs_rules
+from relais.server.validation.files import Input, find, judge_files, judge_pool, needs_rules
 from relais.server.validation.report import Report, Verdict, worst
 
 EXIT_CODES: dict[Verdict, int] = {"conformant": 0, "not-conformant": 1, "doubtful": 3, "not-judged": 4}
@@ -94,7 +94,7 @@ def _refuse_unknown(settings: Settings, named: Iterable[str]) -> None:
             RuleSet.load(settings.rules_folder, name)
 
 
-def _write(reports: Iterable[Report], files: Sequence[Path], asked: Asked) -> Verdict:
+def _write(reports: Iterable[Report], files: Sequence[Input], asked: Asked) -> Verdict:
     form = FORMS[asked.form]
     verdicts: list[Verdict] = []
     if asked.output is not None and (asked.output.is_dir() or (len(files) > 1 and not asked.output.suffix)):
@@ -118,12 +118,13 @@ def _write(reports: Iterable[Report], files: Sequence[Path], asked: Asked) -> Ve
     return worst(verdicts)
 
 
-def _names(files: Sequence[Path], extension: str) -> list[str]:
+def _names(files: Sequence[Input], extension: str) -> list[str]:
     """A name for the report of each file, never twice the same: below the folder that they share."""
-    shared = Path(os.path.commonpath([file.absolute().parent for file in files]))
+    places = [Path(str(file)).absolute() for file in files]
+    shared = Path(os.path.commonpath([place.parent for place in places]))
     names: list[str] = []
-    for file in files:
-        stem = "_".join(file.absolute().relative_to(shared).parts)
+    for place in places:
+        stem = "_".join(place.relative_to(shared).parts)
         number = sum(name == f"{stem}.{extension}" or name.startswith(f"{stem}~") for name in names)
         names.append(f"{stem}~{number}.{extension}" if number else f"{stem}.{extension}")
     return names

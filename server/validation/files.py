@@ -6,8 +6,10 @@ A file that cannot be read, a process that dies or takes too long give a report 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -36,21 +38,42 @@ class Job(NamedTuple):
 
 JudgePool = ProcessPool[Job, Report]
 
+STANDARD_INPUT = Path("-")
+"""Stands on a command line for what comes through standard input."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piped:
+    """What came through standard input, one byte more than LARGEST at most."""
+
+    data: bytes
+
+    def __str__(self) -> str:
+        """Its name in reports."""
+        return "stdin"
+
+
+Input = Path | Piped
+"""What is judged under one name: a file, a folder that is an IHE_XDM archive, standard input."""
+
 
 class Found(NamedTuple):
-    """The files to judge, among them folders that are an IHE_XDM archive, and those that are left out because they are
-    of a form that is none of ours.
-    """
+    """What to judge, and the files that are left out because they are of a form that is none of ours."""
 
-    files: list[Path]
+    files: list[Input]
     left_out: list[Path]
 
 
 def find(paths: Sequence[Path]) -> Found:
-    """The files of some paths: those named, and those in named folders, by name, links to folders not followed."""
+    """The files of some paths: those named, and those in named folders, by name, links to folders not followed.
+
+    STANDARD_INPUT is read, to its end. Raises RelaisError when it is closed.
+    """
     found = Found([], [])
     for path in paths:
-        if not path.is_dir():
+        if path == STANDARD_INPUT:
+            found.files.append(_piped())
+        elif not path.is_dir():
             found.files.append(path)
         elif xdm_folder.archive_folder(path) in (None, path.resolve()):
             _walk(path, found)
@@ -72,6 +95,12 @@ def _walk(path: Path, found: Found) -> None:
             (found.left_out if is_foreign(_head(file), file.name) else found.files).append(file)
 
 
+def _piped() -> Piped:
+    if sys.stdin is None:  # as Python has it when the descriptor is closed
+        raise RelaisError(Issue("error", "not-found", "standard input is closed", "", "relais-file"))
+    return Piped(sys.stdin.buffer.read(LARGEST + 1))
+
+
 def judge_pool(
     settings: Settings,
     rule_sets: Sequence[str] = (),
@@ -84,13 +113,13 @@ def judge_pool(
     return ProcessPool(partial(_start, settings, tuple(rule_sets), tuple(profiles), warm), processes)
 
 
-def needs_rules(files: Sequence[Path]) -> bool:
+def needs_rules(files: Sequence[Input]) -> bool:
     """Whether some of the files will be checked by the official rules."""
-    return any(file.is_dir() or recognise(_head(file)) in _NEED_RULES for file in files)
+    return any(_is_folder(file) or recognise(_head(file)) in _NEED_RULES for file in files)
 
 
 def judge_files(
-    files: Sequence[Path], pool: JudgePool, processes: int, language: Language, timeout: float
+    files: Sequence[Input], pool: JudgePool, processes: int, language: Language, timeout: float
 ) -> Iterator[Report]:
     """The reports, in the order of the files. Whoever stops before the end closes the pool."""
     with ThreadPoolExecutor(processes) as executor:
@@ -109,7 +138,7 @@ def could_not_be_run(name: str, data: bytes | Mapping[str, bytes], error: Relais
     return Report(name, (Part("", "xdm", xdm_folder.digest(data), sum(map(len, data.values())), checks),))
 
 
-def _judge_file(file: Path, pool: JudgePool, language: Language, timeout: float) -> Report:
+def _judge_file(file: Input, pool: JudgePool, language: Language, timeout: float) -> Report:
     try:
         data = _read(file)
     except ArchiveError as error:
@@ -122,19 +151,31 @@ def _judge_file(file: Path, pool: JudgePool, language: Language, timeout: float)
         return could_not_be_run(str(file), data, error, language)
 
 
-def _read(file: Path) -> bytes | Mapping[str, bytes]:
+def _is_folder(file: Input) -> bool:
+    return isinstance(file, Path) and file.is_dir()
+
+
+def _read(file: Input) -> bytes | Mapping[str, bytes]:
     """The bytes of a file, or the files of an archive. Raises RelaisError for what cannot be read, or is too large."""
+    if isinstance(file, Piped):
+        if len(file.data) > LARGEST:
+            raise _too_large()
+        return file.data
     try:
         if folder := file.is_dir() and xdm_folder.archive_folder(file):
             return xdm_folder.read_folder(folder)
         if not file.is_file():
             raise RelaisError(Issue("fatal", "not-found", "not a file", "", "relais-file"))
         if file.stat().st_size > LARGEST:
-            raise RelaisError(Issue("fatal", "too-costly", f"larger than {LARGEST} bytes", "", "relais-file"))
+            raise _too_large()
         return file.read_bytes()
     except OSError as error:
         reason = f"cannot be read: {error.strerror}"
         raise RelaisError(Issue("fatal", "exception", reason, "", "relais-file")) from error
+
+
+def _too_large() -> RelaisError:
+    return RelaisError(Issue("fatal", "too-costly", f"larger than {LARGEST} bytes", "", "relais-file"))
 
 
 def _not_run(error: RelaisError, language: Language) -> Check:
@@ -156,7 +197,9 @@ def _start(
     return answer
 
 
-def _head(file: Path) -> bytes:
+def _head(file: Input) -> bytes:
+    if isinstance(file, Piped):
+        return file.data
     if not file.is_file():  # opening a pipe would wait for who writes to it
         return b""
     try:

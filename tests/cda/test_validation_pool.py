@@ -7,9 +7,12 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,6 +78,33 @@ def test_closed_pool_has_no_process_and_refuses(pool: ValidationPool) -> None:
     with pytest.raises(ValidationUnavailableError, match="closed"):
         pool.run(b"<x/>")
     assert pool.pids == []
+
+
+def test_process_that_starts_while_the_pool_is_closed_is_ended(
+    echoes: ProcessPool[bytes, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started, closing = threading.Event(), threading.Event()
+    [worker] = echoes._workers
+    open_process, kill = subprocess.Popen, worker.kill
+
+    def opening(*arguments: Any, **options: Any) -> Any:
+        process = open_process(*arguments, **options)
+        started.set()
+        assert closing.wait(60)
+        return process
+
+    def killing() -> None:
+        kill()
+        closing.set()
+
+    monkeypatch.setattr(subprocess, "Popen", opening)
+    monkeypatch.setattr(worker, "kill", killing)
+    with ThreadPoolExecutor() as executor:
+        running = executor.submit(echoes.run, b"one", 600.0)
+        assert started.wait(60)
+        echoes.close()
+        with pytest.raises(ValidationUnavailableError, match="closed"):
+            running.result(60)
 
 
 def test_absent_rules_are_told(tmp_path: Path) -> None:
