@@ -11,7 +11,7 @@ import base64
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import NamedTuple
 from xml.sax.saxutils import escape
 
@@ -161,7 +161,7 @@ class _Signature:
         )
 
     def _properties(self, time: str) -> str:
-        instant = datetime.strptime(time, "%Y%m%d%H%M%S").replace(tzinfo=UTC)
+        instant = datetime.fromisoformat(f"{time[:8]}T{time[8:]}Z")
         certificates = "".join(map(self._certificate, self._signer.certificates))
         return (
             f'<xades:SignedProperties Id="{_PROPERTIES}"><xades:SignedSignatureProperties>'

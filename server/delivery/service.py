@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -37,6 +38,7 @@ def run(settings: Settings, check: Check, stop: threading.Event, *, lease: timed
     try:
         conformance.settle(repository.store)
         workers = [worker(repository, settings, check, lease=lease) for _ in range(max(1, settings.worker_threads))]
+        gc.freeze()  # what was read to begin with stays: no full collection goes through it, with every worker waiting
         others = [threading.Thread(target=one.run, args=(stop,), name="worker") for one in workers[1:]]
         for thread in others:
             thread.start()
