@@ -41,6 +41,7 @@ MAX_MESSAGE = 10_000_000
 TRUST_SPACE = ".mssante.fr"
 BEHAVIOURS = {
     "inconnu": "refused at once",
+    "plein": "refused for now: its quota is used up",
     "retour": "taken, then bounced",
     "lecteur": "answers that it has integrated the mail",
     "refus": "answers that the patient is unknown (902)",
@@ -251,6 +252,8 @@ class MailServer:
             return "550 5.7.1 Recipient outside the trust space"
         if address in self.unknown or _behaviour(address) == "inconnu":
             return NO_MAILBOX
+        if _behaviour(address) == "plein":
+            return "452 4.2.2 Mailbox full"
         envelope.rcpt_tos.append(address)
         envelope.rcpt_options.extend(options)
         return "250 2.1.5 OK"

@@ -7,13 +7,15 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from relais.cda.errors import RelaisError
 from relais.server import reception
-from relais.server.delivery.channel import Channel, DeliveryError
+from relais.server.delivery import circuits
+from relais.server.delivery.channel import Channel, DeliveryError, UnsentError
 from relais.server.delivery.dmp import DmpChannel
 from relais.server.delivery.hl7v2 import Hl7v2Channel
 from relais.server.delivery.mail_inbox import MailInbox
@@ -160,3 +162,12 @@ def test_the_command_changes_the_sandbox_of_another_process(switched: Sandbox) -
         channel.send(small_shipment())
     refused = subprocess.run([*command, "dmp=nothing"], capture_output=True, timeout=120, check=False)
     assert (refused.returncode, b"Traceback" in refused.stderr) == (1, False)
+
+
+def test_a_mailbox_that_is_full_is_tried_again_and_holds_no_other_one_up(switched: Sandbox) -> None:
+    with channel_to("smtp", switched) as channel:
+        full = replace(small_shipment(), recipients=("plein.medecin@cabinet.mssante.fr",))
+        with pytest.raises(UnsentError, match="Mailbox full") as caught:
+            channel.send(full)
+        assert not circuits.is_trouble(caught.value.issues)
+        assert channel.send(small_shipment())
