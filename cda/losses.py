@@ -130,12 +130,12 @@ _SAME_BOOLEAN = {"1": "true", "0": "false"}
 _SCHEMA_LOCATIONS = ("xsi:schemaLocation", "xsi:noNamespaceSchemaLocation")
 
 
-def is_implied(element: _XML, name: str, value: str) -> bool:
-    """Whether an attribute says of its element what the schema says anyway, or only where the schema is."""
+def is_implied(tag: str, name: str, value: str) -> bool:
+    """Whether an attribute says of an element of that tag what the schema says anyway, or only where the schema is."""
     local = attribute_name(name)
     if local == "xsi:type":
         value = _type(value)
-    return local in _SCHEMA_LOCATIONS or local_name(element.tag) in _IMPLIED.get((local, value), ())
+    return local in _SCHEMA_LOCATIONS or local_name(tag) in _IMPLIED.get((local, value), ())
 
 
 def losses(source: _XML, copy: _XML) -> Iterator[Issue]:
@@ -203,7 +203,7 @@ def _attribute_losses(source: _XML, copy: _XML, places: Places) -> Iterator[Issu
 
 def _is_attribute_kept(source: _XML, name: str, value: str, copied: str | None) -> bool:
     if copied is None:
-        return is_implied(source, name, value)
+        return is_implied(source.tag, name, value)
     if name == _XSI_TYPE:
         return _type(copied) == _type(value)
     return copied in (value, _SAME_BOOLEAN.get(value))

@@ -16,6 +16,7 @@ from relais.cda import reader
 from relais.cda.model import Media
 from relais.cda.parsing import SDTC, V3, XSI
 from relais.cda.reader import ReadDocument, read
+from relais.cda.reader_tables import Account
 from relais.cda.writer import write
 from relais.mappings.to_cda import convert
 from support.documents import small_document, small_pps
@@ -44,7 +45,7 @@ DOCUMENTS = {
 
 def _compared(data: bytes) -> ReadDocument:
     """The document as read, whose losses are found by writing it again, whatever the account says."""
-    with patch.object(reader._Account, "is_balanced", return_value=False):
+    with patch.object(Account, "is_balanced", return_value=False):
         return read(data)
 
 
