@@ -30,6 +30,7 @@ SAML = "urn:oasis:names:tc:SAML:2.0:assertion"
 TOLERANCE = timedelta(minutes=5)
 MODES = ("DIRECTE", "INDIRECTE", "INDIRECTE_RENFORCEE")
 
+_VALUE = f"{{{SAML}}}AttributeValue"
 _NAMES = {"saml": SAML, "ds": "http://www.w3.org/2000/09/xmldsig#", "h": "urn:hl7-org:v3"}
 _TRANSFORMS = ["http://www.w3.org/2000/09/xmldsig#enveloped-signature", "http://www.w3.org/2001/10/xml-exc-c14n#"]
 _ISSUER_FORMAT = "urn:oasis:names:tc:SAML:1.1:nameid-format:X509SubjectName"
@@ -188,7 +189,7 @@ def _check_attributes(assertion: etree._Element) -> dict[str, str]:
     texts: dict[str, str] = {}
     for attribute in attributes:
         name = attribute.get("Name", "")
-        values = attribute.findall("saml:AttributeValue", _NAMES)
+        values = [one for one in attribute if one.tag == _VALUE]
         if name in _CODED | _SECRET:
             _check_codes(name, values)
             continue
