@@ -16,12 +16,11 @@ from relais.mappings.to_cda.datatypes import (
     concept_text,
     current_name,
     display_name,
-    from_jdv,
     insee_code,
     person_name,
     telecoms,
 )
-from relais.mappings.to_cda.relatives import contacts, is_guardian, relationships
+from relais.mappings.to_cda.relatives import contacts, is_guardian, protection_measure, relationships
 
 RULE = "CI-SIS Structuration minimale, recordTarget"
 LUNAR_DATE = f"{extensions.FR_CORE}fr-core-lunar-date"
@@ -255,8 +254,8 @@ def _guardian(
     if result.person is None and result.organization is None:
         conversion.refuse(f"{path}.name", "the name of the guardian, person or organisation", RULE)
         return
-    measure = from_jdv("J11", source.get("relationship", ()))
-    if measure and measure.system == terminology.LEGAL_PROTECTION and measure.display:
+    measure = protection_measure(source.get("relationship", ()))
+    if measure is not None:
         conversion.remarks.append(f"Mesure de protection : {measure.display} ({owner})")
     elif text := concept_text(source.get("relationship", [{}])[0]):
         conversion.remarks.append(f"Représentant légal : {owner} ({text})")

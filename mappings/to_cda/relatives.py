@@ -22,6 +22,10 @@ _CLASSES = {"ECON": "ECON", "QUAL": "NOK", "NOK": "NOK", "CAREGIVER": "CAREGIVER
 
 _V3_ROLE_CLASS = "http://terminology.hl7.org/CodeSystem/v3-RoleClass"  # of one OID with TRE_R260, but QUAL differs
 _CONTACT_RELATIONSHIP = "https://hl7.fr/ig/fhir/core/CodeSystem/fr-core-cs-contact-relationship"
+_GUARDIANS = frozenset({(ROLE_CLASS, "GUARD"), (ROLE_CODE, "GUARD"), (ROLE_CODE, "RESPRSN")})
+"""Legal representatives in TRE_R260, v3-RoleCode and TRE_R216; every code of TRE_R217 is one as well."""
+_PROTECTION = {"GRD": "TUTEUR", "CURTL": "CURATEUR", "SVG": "MSVG", "CUR": None, "WRD": None}
+"""Those of fr-core contact-relationship, with the protection measure of TRE_R217 that each names, if it does."""
 
 
 def relationships(conversion: Conversion) -> Iterator[tuple[Resource, str]]:
@@ -60,8 +64,7 @@ def role_classes(concepts: Iterable[Resource]) -> list[str]:
         for coding in concept.get("coding", ()):
             if role := _role_class(coding):
                 found.append(role)
-            system, code = terminology.oid_of(coding.get("system")), coding.get("code")
-            guardian = guardian or _is_guardian_code(system, code)
+            guardian = guardian or _is_guardian_code(coding)
     if not found and not guardian:
         found.append("CON")
     return list(dict.fromkeys(found))
@@ -80,16 +83,27 @@ def _role_class(coding: Resource) -> str | None:
 
 
 def is_guardian(concepts: Iterable[Resource]) -> bool:
-    """Whether the relationship codes name a legal representative: GUARD, or a protection measure."""
-    return any(
-        _is_guardian_code(terminology.oid_of(coding.get("system")), coding.get("code"))
-        for concept in concepts
-        for coding in concept.get("coding", ())
-    )
+    """Whether the relationship codes name a legal representative, or the protection measure that one carries out."""
+    return any(_is_guardian_code(coding) for concept in concepts for coding in concept.get("coding", ()))
 
 
-def _is_guardian_code(system: str | None, code: str | None) -> bool:
-    return (system == ROLE_CLASS and code == "GUARD") or system == terminology.LEGAL_PROTECTION
+def _is_guardian_code(coding: Resource) -> bool:
+    if coding.get("system") == _CONTACT_RELATIONSHIP:
+        return coding.get("code") in _PROTECTION
+    system = terminology.oid_of(coding.get("system"))
+    return system == terminology.LEGAL_PROTECTION or (system, coding.get("code")) in _GUARDIANS
+
+
+def protection_measure(concepts: Iterable[Resource]) -> Code | None:
+    """The protection measure of TRE_R217 that the relationship codes name, if any."""
+    for concept in concepts:
+        for coding in concept.get("coding", ()):
+            system, code = terminology.oid_of(coding.get("system")), coding.get("code")
+            if coding.get("system") == _CONTACT_RELATIONSHIP:
+                system, code = terminology.LEGAL_PROTECTION, _PROTECTION.get(code or "")
+            if system == terminology.LEGAL_PROTECTION and (found := terminology.concept("J11", code, system)):
+                return found.as_code()
+    return None
 
 
 def kinship(concepts: Iterable[Resource]) -> Code | None:
@@ -99,7 +113,7 @@ def kinship(concepts: Iterable[Resource]) -> Code | None:
             system, code = terminology.oid_of(coding.get("system")), coding.get("code")
             if found := terminology.concept("J11", code, system):
                 return found.as_code()
-            if system == ROLE_CODE and code:
+            if system == ROLE_CODE and code and not _is_guardian_code(coding):
                 near = terminology.concept("kinship", code)
                 return terminology.coded("J11", near.display if near else "FRND")
     return None
@@ -109,7 +123,7 @@ def _is_said_by_code(coding: Resource) -> bool:
     """Whether relatedEntity or guardian has a code for that relationship."""
     system, code = terminology.oid_of(coding.get("system")), coding.get("code")
     coded = _role_class(coding) or terminology.concept("J11", code, system)
-    return coded is not None or _is_guardian_code(system, code)
+    return coded is not None or _is_guardian_code(coding)
 
 
 def _say_relations(conversion: Conversion, relations: Iterable[Resource], path: str, name: str) -> None:
