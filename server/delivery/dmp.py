@@ -7,7 +7,7 @@ that the document has arrived, other bytes that it never will.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -15,15 +15,17 @@ from relais.cda import xds
 from relais.cda.xds import Association, DocumentEntry, Submission
 from relais.cda.xds_registry import APPROVED, DELETED, RegisteredEntry
 from relais.server.delivery import vihf, visibility
-from relais.server.delivery.channel import DeliveryError, Receipt, Shipment, UnsentError, check_integrity
+from relais.server.delivery.channel import DeliveryError, Receipt, Shipment, UnsentError, check_integrity, entry_uuid
 from relais.server.delivery.dmp_patients import DmpPatients
 from relais.server.delivery.dmp_soap import Dmp, failure
 from relais.server.delivery.https import LostAnswerError
 from relais.server.delivery.xds_client import PROVIDE_AND_REGISTER, DmpDocuments
-from relais.server.delivery.xds_errors import is_settled_by_looking
+from relais.server.delivery.xds_errors import DUPLICATE, is_settled_by_looking
 from relais.server.settings import Settings
 
 _OID = "urn:oid:"
+_IS_THERE = frozenset({"XDSRegistryDeprecatedDocumentError", *DUPLICATE.codes})
+"""What a registry says only of a document that it holds."""
 
 
 class DmpChannel:
@@ -55,12 +57,11 @@ class DmpChannel:
             with _asking_first():
                 if self._settings.dmp_existence_check:
                     self._patients.check_open(lot.patient_id, who)
-                submission, remark = _replacing(shipment, documents)
-            entry = submission.entries[0]
-            warnings = documents.provide_and_register(submission, {entry.entry_id: shipment.document})
+                submission, unseen, remarks = _replacing(shipment, documents)
+            warnings = _provide(submission, unseen, shipment.document, documents, remarks)
         except DeliveryError as error:
             return _settled(shipment.submission.entries[0], documents, error)
-        return Receipt("; ".join(["stored by the repository", *remark, *warnings]), "; ".join(remark))
+        return Receipt("; ".join(["stored by the repository", *remarks, *warnings]), "; ".join(remarks))
 
     def _check_size(self, shipment: Shipment) -> None:
         if len(shipment.document) > self._settings.dmp_max_size:
@@ -93,20 +94,42 @@ def _asking_first() -> Iterator[None]:
         raise UnsentError(error.issues) if error.retry else error from None
 
 
-def _replacing(shipment: Shipment, documents: DmpDocuments) -> tuple[Submission, list[str]]:
-    """The submission whose replacements name entries in force, and what there is to say about them.
+def _provide(
+    submission: Submission,
+    unseen: Sequence[Association],
+    content: bytes,
+    documents: DmpDocuments,
+    remarks: list[str],
+) -> list[str]:
+    """Send the document; as a new one, with a remark, where the registry refuses to replace what it does not show."""
+    contents = {submission.entries[0].entry_id: content}
+    try:
+        return documents.provide_and_register(submission, contents)
+    except DeliveryError as error:
+        if not unseen or error.retry or any(issue.rule in _IS_THERE for issue in error.issues):
+            raise
+    seen = tuple(one for one in submission.associations if one not in unseen)
+    warnings = documents.provide_and_register(replace(submission, associations=seen), contents)
+    remarks.append("the document it replaces is not in the registry: sent as a new one")
+    return warnings
 
-    What was hidden on the DMP since the last order stays hidden, unless the order says from whom.
+
+def _replacing(shipment: Shipment, documents: DmpDocuments) -> tuple[Submission, list[Association], list[str]]:
+    """The submission whose replacements name entries in force, those that are not shown, what there is to say.
+
+    What is not shown may be there, hidden from who asks: it is named as it was sent. What was hidden on the DMP since
+    the last order stays hidden, unless the order says from whom.
     """
     submission = shipment.submission
-    associations, entries, remarks = [], submission.entries, []
+    associations, unseen, entries, remarks = [], [], submission.entries, []
     for association in submission.associations:
         if association.type != xds.REPLACE:
             associations.append(association)
             continue
         found = _target(association, submission.submission_set.patient_id, documents)
         if found is None:
-            remarks.append("the document it replaces is not in the registry: sent as a new one")
+            unseen.append(replace(association, target=_as_sent(association.target)))
+            associations.append(unseen[-1])
         elif found.status != APPROVED:
             message = "the document to replace is no longer in force in the registry"
             raise failure("conflict", message, association.source, rule="XDSRegistryDeprecatedDocumentError")
@@ -116,7 +139,12 @@ def _replacing(shipment: Shipment, documents: DmpDocuments) -> tuple[Submission,
                 entries = tuple(_as_hidden(entry, found.entry) for entry in entries)
     if entries != submission.entries:
         remarks.append("hidden on the DMP from whom the version before it is")
-    return replace(submission, entries=entries, associations=tuple(associations)), remarks
+    return replace(submission, entries=entries, associations=tuple(associations)), unseen, remarks
+
+
+def _as_sent(target: str) -> str:
+    """The entryUUID under which Relais sends the document that an association names."""
+    return entry_uuid(target.removeprefix(_OID)) if target.startswith(_OID) else target
 
 
 def _as_hidden(entry: DocumentEntry, former: DocumentEntry) -> DocumentEntry:

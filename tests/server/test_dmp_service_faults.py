@@ -132,12 +132,24 @@ def test_late_answers_and_answers_that_come_double_do_no_harm(
     assert len(sandbox.documents()) == before + 1
 
 
-def test_a_registry_that_shows_nothing_to_replace_is_told_of(office: Office, sandbox: Sandbox) -> None:
+def test_what_the_registry_does_not_show_is_replaced_all_the_same(office: Office, sandbox: Sandbox) -> None:
     plan = sent(office)
     office.change(plan, title="Plan revu")
     switch_faults(sandbox.folder, ["dmp-registry=wrong"])
-    state, reason, _ = ended(office, office.order(plan, "dmp"))
-    assert (state, reason) == ("delivered", "the document it replaces is not in the registry: sent as a new one")
+    assert ended(office, office.order(plan, "dmp"))[:2] == ("delivered", "")
+    former, current = sandbox.documents()[-2:]
+    assert (former.status, current.status, current.replaces) == ("Deprecated", "Approved", former.entry_uuid)
+
+
+def test_what_others_wrote_and_was_hidden_is_replaced_though_it_is_not_shown_here(
+    lite: Store, sandbox: Sandbox
+) -> None:
+    office = Office(lite, **dict(sandbox.settings), sender_timeout=20, organization_finess="750000013")
+    office.channels["dmp"] = DmpChannel(office.settings)  # type: ignore[assignment]
+    plan, before = plan_of(office), len(sandbox.documents())
+    for parameters in ({"hideFrom": "professionals"}, {"intent": "reissue", "hideFrom": "none"}):
+        assert ended(office, office.order(plan, "dmp", **parameters))[:2] == ("delivered", "")
+    assert [one.status for one in sandbox.documents()[before:]] == ["Deprecated", "Approved"]
 
 
 @pytest.mark.parametrize(
