@@ -86,7 +86,7 @@ class Elements:
 
 def _clark(step: str) -> str:
     if step.startswith("{"):
-        return step
+        return step.removeprefix("{}")
     prefix, _, name = step.rpartition(":")
     return f"{{{_PREFIXES.get(prefix, V3)}}}{name}"
 

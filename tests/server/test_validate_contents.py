@@ -411,6 +411,19 @@ def test_document_whose_names_have_a_prefix_is_refused_with_its_places(judge: Ju
     report = judge.judge(data.replace(b"<title>", b"<c:title>").replace(b"</title>", b"</c:title>"))
     [finding] = [found for _, _, found in report.findings() if found.rule.endswith("CDA_extended.xsd")]
     assert (report.verdict, finding.line > 20) == ("not-conformant", True)
+    assert (finding.path, finding.excerpt) == ("/ClinicalDocument/{}realmCode", '<realmCode code="FR">')
+
+
+def test_place_without_a_namespace_is_found_by_the_xpath_of_svrl(judge: Judge, cisis: Path) -> None:
+    data = example(cisis, UNSTRUCTURED).replace(b"<title>", b'<title xmlns=""/><title xmlns=""/><title>', 1)
+    report = judge.judge(data)
+    [finding] = [found for _, _, found in report.findings() if found.rule.endswith("CDA_extended.xsd")]
+    assert (finding.path, finding.excerpt) == ("/ClinicalDocument/{}title[1]", "<title>")
+    assert finding.line == data[: data.index(b"<title")].count(b"\n") + 1
+    failed = etree.fromstring(FORMS["svrl"].write([report], "en")).find("{*}failed-assert")
+    assert failed is not None
+    document = etree.fromstring(data)
+    assert document.xpath(failed.get("location", ""), namespaces={"hl7": "urn:hl7-org:v3"}) == [document.find("title")]
 
 
 @pytest.mark.parametrize("encoding", ["UTF-16", "UTF-16-LE", "UTF-16-BE"])
