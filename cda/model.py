@@ -2,10 +2,13 @@
 
 Mappings produce and consume it; only `writer` and `reader` know XML. Names follow HL7 CDA R2 in Python spelling
 (`recordTarget` is `record_target`). Times are HL7 TS strings (`20260112090000+0100`) so that precision is kept as
-received; `datatypes` converts them. Absent means `None` or an empty list, never an empty string.
+received; `datatypes` converts them. Absent means `None` or nothing in a list, never an empty string. What most parts of
+a document lack is the empty tuple, which costs nothing, where others have lists of their own.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import msgspec
 
@@ -50,8 +53,8 @@ class Code(Part):
     system_version: str | None = None
     null_flavor: str | None = None
     original_text: Text | None = None
-    translations: list[Code] = []
-    qualifiers: list[Qualifier] = []
+    translations: Sequence[Code] = ()
+    qualifiers: Sequence[Qualifier] = ()
 
 
 class Qualifier(Part):
@@ -160,7 +163,7 @@ class Address(Part):
     state: str | None = None
     county: str | None = None
     country: str | None = None
-    lines: list[str] = []
+    lines: Sequence[str] = ()
     use: str | None = None
     null_flavor: str | None = None
 
@@ -486,25 +489,25 @@ class Statement(Part):
     mood_code: str | None = None
     negation: bool | None = None
     xml_id: str | None = None
-    template_ids: list[II] = []
-    ids: list[II] = []
+    template_ids: Sequence[II] = ()
+    ids: Sequence[II] = ()
     code: Code | None = None
     text: Text | None = None
     status: str | None = None
     time: Interval | None = None
     priority: Code | None = None
     language: str | None = None
-    values: list[Value] = []
-    interpretations: list[Code] = []
-    methods: list[Code] = []
-    target_sites: list[Code] = []
-    performers: list[Performer] = []
-    authors: list[EntryAuthor] = []
-    informants: list[Informant] = []
-    participants: list[EntryParticipant] = []
-    relationships: list[Relationship] = []
-    references: list[ExternalReference] = []
-    criteria: list[Text] = []
+    values: Sequence[Value] = ()
+    interpretations: Sequence[Code] = ()
+    methods: Sequence[Code] = ()
+    target_sites: Sequence[Code] = ()
+    performers: Sequence[Performer] = ()
+    authors: Sequence[EntryAuthor] = ()
+    informants: Sequence[Informant] = ()
+    participants: Sequence[EntryParticipant] = ()
+    relationships: Sequence[Relationship] = ()
+    references: Sequence[ExternalReference] = ()
+    criteria: Sequence[Text] = ()
     product: Product | None = None
 
 

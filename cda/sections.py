@@ -101,8 +101,8 @@ def simple_observation(
         status="completed",
         time=time or Interval(null_flavor=UNKNOWN_TIME),
         values=values,
-        relationships=relationships or [],
-        criteria=criteria or [],
+        relationships=relationships or (),
+        criteria=criteria or (),
     )
 
 
@@ -127,8 +127,8 @@ def advance_directive(
         text=pointer(text),
         status="completed",
         time=time or Interval(null_flavor=UNKNOWN_TIME),
-        values=[Boolean(exists)] if media is None else [],
-        relationships=[Relationship("SUBJ", media)] if media is not None else [],
+        values=[Boolean(exists)] if media is None else (),
+        relationships=[Relationship("SUBJ", media)] if media is not None else (),
     )
 
 
@@ -217,10 +217,10 @@ def request(
         status=status,
         time=time or Interval(null_flavor="NAV"),
         values=[value],
-        methods=methods or [],
-        authors=authors or [],
-        participants=participants or [],
-        relationships=relationships or [],
+        methods=methods or (),
+        authors=authors or (),
+        participants=participants or (),
+        relationships=relationships or (),
     )
 
 

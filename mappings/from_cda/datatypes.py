@@ -118,7 +118,7 @@ def address(element: Address) -> Resource:
         found["use"] = use
     lines = _street_lines(element)
     if lines or element.lines:
-        found["line"] = [" ".join(parts.values()) for parts in lines] + element.lines
+        found["line"] = [*(" ".join(parts.values()) for parts in lines), *element.lines]
     if lines:
         found["_line"] = [{"extension": _parts(parts)} for parts in lines] + [None] * len(element.lines)
     for name, content in (("city", element.city), ("state", element.state), ("postalCode", element.postal_code)):

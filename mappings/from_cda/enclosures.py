@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from relais.cda.datatypes import uuid_oid
@@ -108,5 +109,5 @@ def _number(ids: list[II], url: str | None) -> Resource | None:
     return _identifier(ids)
 
 
-def _identifier(ids: list[II]) -> Resource | None:
+def _identifier(ids: Sequence[II]) -> Resource | None:
     return next((found for found in map(identity.identifier_of, ids) if found), None)

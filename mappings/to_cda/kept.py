@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from msgspec.structs import replace
+
 from relais.cda.errors import UnreadableError
-from relais.cda.model import II, Code, Section
+from relais.cda.model import II, Section
 from relais.cda.narrative import Node
 from relais.mappings.context import Resource
 from relais.mappings.to_cda.conversion import Conversion
@@ -65,11 +67,10 @@ def _section(conversion: Conversion, stated: Resource, path: str) -> Section:
     conversion.inform(path, "no resource holds it: written as narrative, without template nor entries", RULE)
     for name in sorted(stated.keys() - _STATED):
         conversion.inform(f"{path}.{name}", "not written: the section is narrative only", RULE)
-    code, *translations = codings(stated.get("code")) or [Code()]
-    code.translations = translations
+    codes = codings(stated.get("code"))
     return Section(
         id=section_id,
-        code=None if code == Code() else code,
+        code=replace(codes[0], translations=codes[1:]) if codes else None,
         title=stated.get("title") or concept_text(stated.get("code")) or None,
         text=_narrative(conversion, stated.get("text", {}), section_id, path),
         sections=[

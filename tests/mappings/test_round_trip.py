@@ -135,7 +135,7 @@ def test_care_plan(full: Resource) -> None:
     (before,), (after,) = resources(PLANS["full"], "CarePlan"), resources(full, "CarePlan")
     for element in ("identifier", "status", "intent", "title", "description", "period", "created"):
         assert after[element] == before[element]
-    assert extensions.value(next(extensions.extensions(after, extensions.APPROVAL)), "date") == "2026-02-01"
+    assert extensions.value(extensions.extensions(after, extensions.APPROVAL)[0], "date") == "2026-02-01"
     assert len(after["goal"]) == len(before["goal"])
     assert len(after["activity"]) == len(before["activity"])
     assert len(after["addresses"]) == len(before["addresses"])
