@@ -134,7 +134,8 @@ class XdsServer:
         self._repository = Repository(folder / "documents", patient_domains, authority)
         self._vihf = VihfChecks(authority)
         self._message_ids: set[str] = set()
-        self._lock = threading.Lock()
+        # One request at a time is worked on: threads that hand the interpreter to each other cost as much again.
+        self._working = threading.Lock()
         self._stopping = threading.Event()
         self._server = HttpsServer(
             self._answer_and_record,
@@ -184,8 +185,9 @@ class XdsServer:
         service = request.path.removeprefix(f"{SERVICES}/")
         if service not in _ACTIONS:
             return Answer(404, "text/plain", b"Not Found")
-        answer = self._answer(service, request)
-        self._exchanges.add(request, answer)
+        with self._working:
+            answer = self._answer(service, request)
+            self._exchanges.add(request, answer)
         return answer
 
     def _answer(self, service: str, request: Request) -> Answer:
@@ -202,10 +204,17 @@ class XdsServer:
             return _multipart(soap.fault_response(refused), status=400 if refused.code == "Sender" else 500)
 
     def _refuse_replay(self, message_id: str) -> None:
-        with self._lock:
-            if message_id in self._message_ids:
-                raise SoapFaultError("this wsa:MessageID was received before", relates_to=message_id)
-            self._message_ids.add(message_id)
+        if message_id in self._message_ids:
+            raise SoapFaultError("this wsa:MessageID was received before", relates_to=message_id)
+        self._message_ids.add(message_id)
+
+    def _wait(self, seconds: float) -> None:
+        """Let others work until the time is over, or the server stops."""
+        self._working.release()
+        try:
+            self._stopping.wait(seconds)
+        finally:
+            self._working.acquire()
 
     # --- repository ---
 
@@ -226,15 +235,15 @@ class XdsServer:
         if fault is RepositoryFault.HTML_PAGE:
             return Answer(200, "text/html", b"<html><body>Maintenance</body></html>")
         if fault is RepositoryFault.SILENT_BEFORE:
-            self._stopping.wait(SILENCE)
+            self._wait(SILENCE)
         return replace(_unavailable(), is_cut=fault is RepositoryFault.DROPPED_BEFORE)
 
     def _fail_after(self, fault: RepositoryFault | None, received: SoapRequest) -> Answer:
         """The answer to a submission that is stored: success, or the success spoiled by a fault."""
         if fault is RepositoryFault.SILENT_AFTER:
-            self._stopping.wait(SILENCE)
+            self._wait(SILENCE)
         if fault is RepositoryFault.SLOW:
-            self._stopping.wait(SLOWNESS)
+            self._wait(SLOWNESS)
         message_id = f"urn:uuid:{uuid4()}" if fault is RepositoryFault.WRONG_RELATION else received.message_id
         envelope = soap.answer(received.action, message_id, soap.registry_response())
         if fault is RepositoryFault.MALFORMED:
@@ -337,7 +346,7 @@ class XdsServer:
         if fault is ServiceFault.UNAVAILABLE:
             return _unavailable()
         if fault is ServiceFault.SLOW:
-            self._stopping.wait(SLOWNESS)
+            self._wait(SLOWNESS)
         message_id = f"urn:uuid:{uuid4()}" if fault is ServiceFault.WRONG_RELATION else received.message_id
         answer = _multipart(soap.answer(received.action, message_id, body), parts)
         return replace(answer, is_cut=fault is ServiceFault.DROPPED_AFTER)

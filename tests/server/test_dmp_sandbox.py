@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import resource
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from email import message_from_bytes
 from pathlib import Path
@@ -373,6 +374,24 @@ def test_a_lost_answer_is_settled_by_asking_the_registry(sandbox: Sandbox, fault
     channel = DmpChannel(dmp_settings(sandbox, sender_timeout=1))
     assert "the registry holds this document: the answer was lost" in channel.send(small_shipment()).detail
     assert len(sandbox.documents()) == 1
+
+
+def test_a_request_that_is_not_answered_holds_up_no_other(sandbox: Sandbox) -> None:
+    sandbox.dmp.faults.play(RepositoryFault.SILENT_AFTER)
+    content_type, body = raw_request(sandbox, small_shipment())
+
+    def send() -> None:
+        with suppress(OSError):
+            post(sandbox, sandbox.dmp_url, content_type, body)
+
+    silent = threading.Thread(target=send)
+    silent.start()
+    while not sandbox.documents():
+        time.sleep(0.01)
+    assert errors(raw_answer(sandbox, other_shipment(7))) == []
+    assert silent.is_alive()
+    sandbox.stop()
+    silent.join()
 
 
 def test_when_the_registry_cannot_be_asked_the_next_attempt_settles_the_doubt(sandbox: Sandbox) -> None:
