@@ -107,6 +107,12 @@ def probe(connection: Connection, destination: str, until: datetime) -> None:
     connection.execute(update(circuit_table).where(*mine).values(retry_at=to_microseconds(until)))
 
 
+def spared(connection: Connection, destination: str, now: datetime) -> None:
+    """What left as the probe never got there: another may go at once."""
+    mine = (circuit_table.c.destination == destination, circuit_table.c.retry_at > to_microseconds(now))
+    connection.execute(update(circuit_table).where(*mine).values(retry_at=to_microseconds(now)))
+
+
 def worked(connection: Connection, destination: str) -> None:
     """The destination answered: its circuit closes."""
     _CLOSE.run(connection, {"of": destination})

@@ -289,6 +289,8 @@ class Worker:
                 log.warning("%s: too many failures, its circuit is open", destination)
         elif settlement.answered:
             circuits.worked(connection, destination)
+        elif settlement.untried:
+            circuits.spared(connection, destination, now)
 
     # --- housekeeping -------------------------------------------------------------------------------------------------
 
@@ -333,7 +335,7 @@ class _Settlement:
     """How an attempt ended and what the delivery owes next.
 
     `trouble`: because of the destination. `unanswered`: the document may have arrived. `unsent`: the last exchange, if
-    there is one, never left. `answered`: the destination said something.
+    there is one, never left. `answered`: the destination said something. `untried`: it was asked nothing.
     """
 
     outcome: outbox.Outcome
@@ -345,6 +347,7 @@ class _Settlement:
     unsent: bool = False
     remark: str = ""
     answered: bool = False
+    untried: bool = False
 
 
 _NOTHING = "nothing to withdraw: the document never reached the receiver, and was not asked back"
@@ -393,4 +396,5 @@ def _seen(settlement: _Settlement, exchanges: Sequence[Exchange]) -> _Settlement
     silent = any(exchange.response is None for exchange in made)
     doubted = settlement.outcome == "retry" and (silent or settlement.unanswered)
     outcome: outbox.Outcome = "unanswered" if doubted else settlement.outcome
-    return replace(settlement, outcome=outcome, answered=any(exchange.response for exchange in exchanges))
+    answered = any(exchange.response for exchange in exchanges)
+    return replace(settlement, outcome=outcome, answered=answered, untried=not exchanges)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass, field
 
 INBOX = "INBOX"
@@ -19,9 +20,12 @@ class Message:
 
 @dataclass(slots=True)
 class Folder:
-    """A folder; a new `validity` says that uids known so far mean nothing any more (RFC 3501 §2.3.1.1)."""
+    """A folder; a new `validity` says that uids known so far mean nothing any more (RFC 3501 §2.3.1.1).
 
-    validity: int = 1
+    The folders of an earlier run are gone, and their uids are given again.
+    """
+
+    validity: int = field(default_factory=lambda: int(time.time()))
     next_uid: int = 1
     messages: list[Message] = field(default_factory=list)
 

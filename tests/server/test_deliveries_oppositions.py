@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from relais.server.delivery.transmit import Wanted, transmit_document
 from relais.server.store import Store
 from support.appointments import AGENDAS
 from support.notifications import NOTICES
-from support.orders import Office, document_of, refused, stored_document
+from support.orders import Office, document_of, refused, stored_document, trouble
 from support.plans import PLANS
 
 DOCTOR = "medecin.traitant@cabinet.mssante.fr"
@@ -154,6 +155,26 @@ def test_what_was_denied_by_name_before_was_left_out_and_stops_nothing(office: O
     task = office.order(plan, "dmp")
     office.work()
     assert office.task(task)["status"] == "completed"
+
+
+def test_a_probe_that_may_not_leave_holds_no_other_one_up(office: Office) -> None:
+    office.channels["dmp"].failures = [trouble() for _ in range(3)]
+    plans = [plan_of(office, number) for number in range(5)]
+    tasks = [office.order(plan, "dmp") for plan in plans]
+    assert office.work() == 3  # the circuit is open
+    for plan in plans[:4]:
+        record(office, patient_of(office, plan), provision={"type": "deny"})
+    office.wait(seconds=80)
+    office.work()
+    assert [office.task(task)["status"] for task in tasks] == [*["failed"] * 4, "completed"]
+
+
+def plan_of(office: Office, number: int) -> str:
+    """A plan with a number of its own, of a patient with a record of its own."""
+    bundle = copy.deepcopy(PLANS["full"])
+    plan = next(e["resource"] for e in bundle["entry"] if e["resource"]["resourceType"] == "CarePlan")
+    plan["identifier"] = [{"system": "urn:oid:1.2.250.1.999.42.2", "value": f"PPS-{number}"}]
+    return office.post(bundle, "CarePlan")
 
 
 def test_a_withdrawal_is_not_held_up(office: Office) -> None:

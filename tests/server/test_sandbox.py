@@ -30,6 +30,7 @@ from relais.server.sandbox.mail_checks import Mail, check, one_patient
 from relais.server.sandbox.mail_judge import UNJUDGED, Judge
 from relais.server.sandbox.mail_queue import MailQueue, Taken
 from relais.server.sandbox.mail_server import MailServer
+from relais.server.sandbox.mailboxes import Mailboxes
 from relais.server.settings import Settings
 from support.documents import small_document
 from support.mails import message_of
@@ -396,3 +397,9 @@ def test_a_recipient_outside_the_trust_space_is_refused(sandbox: Sandbox) -> Non
     with pytest.raises(DeliveryError, match="outside the trust space") as caught:
         MssChannel(settings(sandbox)).send(small_shipment(recipients=("quelquun@exemple.fr",)))
     assert not caught.value.retry
+
+
+def test_uids_of_an_earlier_run_mean_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = Mailboxes().folders("a@b.mssante.fr")["INBOX"].validity
+    monkeypatch.setattr("time.time", lambda: first + 60.0)
+    assert Mailboxes().folders("a@b.mssante.fr")["INBOX"].validity > first
