@@ -129,6 +129,9 @@ _DETAILED = frozenset(
 _TIMES = (("occurrenceDateTime", "occurrenceTiming"), ("scheduledDateTime", "scheduledTiming"))
 """Elements that say when, other than by a Period."""
 
+_PERIODS = ("occurrencePeriod", "scheduledPeriod", "executionPeriod")
+"""A Period that says when, whatever it is called."""
+
 _SUBJECTS = {"Task": "for", "NutritionOrder": "patient"}
 """Element that names the patient, where it is not `subject`."""
 
@@ -320,8 +323,10 @@ def _bounds(source: Resource) -> Resource | None:
     """The Period in which the action takes place, whatever the element is called."""
     if source.get("resourceType") == "Appointment":
         return {name: source[name] for name in ("start", "end") if name in source}
-    periods = (source.get(name) for name in ("occurrencePeriod", "scheduledPeriod", "executionPeriod"))
-    return next(filter(None, periods), None) or dict(source.get("restriction", {}).get("period", {}))
+    for name in _PERIODS:
+        if stated := source.get(name):
+            return dict(stated)
+    return dict(source.get("restriction", {}).get("period", {}))
 
 
 def _places(source: Resource) -> Iterator[Any]:

@@ -271,7 +271,7 @@ class Conversion:
 
     def computed_id(self, *parts: str) -> II:
         """An id under 2.25 computed from the document lineage and `parts`; unique in the document."""
-        ii = self.expected_id(*parts)
+        ii = II(self._entries.oid(*parts))
         while not self._claim(ii):
             ii = II(uuid_oid("next", ii.root or ""))
         return ii
@@ -287,11 +287,9 @@ class Conversion:
         return [first, *(ii for ii in own if ii != first and self._claim(ii))]
 
     def _claim(self, ii: II) -> bool:
-        key = (ii.root, ii.extension)
-        if key in self._ids:
-            return False
-        self._ids.add(key)
-        return True
+        known = len(self._ids)
+        self._ids.add((ii.root, ii.extension))
+        return len(self._ids) > known
 
 
 def _own_ids(resource: Resource) -> list[II]:

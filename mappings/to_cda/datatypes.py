@@ -268,9 +268,11 @@ def concept_text(concept: Resource | None) -> str:
 
 def from_jdv(name: str, concepts: Iterable[Resource]) -> Code | None:
     """The first Coding, in any of the CodeableConcepts, that belongs to that value set, with its published label."""
+    known = terminology.value_set(name)
     for concept in concepts:
         for coding in concept.get("coding", ()):
-            if found := terminology.concept(name, coding.get("code"), coding.get("system") or ""):
+            found = known.get(coding.get("code"))
+            if found is not None and terminology.oid_of(coding.get("system")) == found.system:
                 return found.as_code()
     return None
 

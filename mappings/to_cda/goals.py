@@ -245,18 +245,21 @@ def _goal_cell(conversion: Conversion, row: Row, goal_id: str, status: str) -> l
         said.append(f"Exprimé par {who}")
     if kinds := ", ".join(filter(None, map(readable, goal.get("category", ())))):
         said.append(f"{CATEGORY}{kinds}")
-    return [marked(text, goal_id), *(paragraph(one) for one in said)]
+    return [marked(text, goal_id), *map(paragraph, said)]
 
 
 def _status_reason(goal: Resource) -> str:
     """Why a goal has its status, when neither an assessment nor the list of what was not reached says so."""
-    told = is_given_up(goal) or "achievementStatus" in goal
-    return "" if told else (goal.get("statusReason") or "").strip()
+    if "statusReason" not in goal or "achievementStatus" in goal or is_given_up(goal):
+        return ""
+    return (goal["statusReason"] or "").strip()
 
 
 def _status_date(row: Row) -> str:
     """Since when a goal has its status, when no assessment says so."""
-    date = row.goal.get("statusDate")
+    if "statusDate" not in row.goal:
+        return ""
+    date = row.goal["statusDate"]
     told = any(one.source is row.goal and one.time == date for one in row.assessments)
     return "" if told else french_date(date)
 

@@ -132,7 +132,9 @@ def _say(conversion: Conversion, element: Resource, kind: str, resource: Resourc
             if extension.get("url") not in _KNOWN_EXTENSIONS:
                 path = _path(conversion, resource, f"{below}.extension[{index}]")
                 conversion.inform(path, "this extension has no place in the document", RULE)
-    for name in _PARTS.get(kind, ()):
+    if kind not in _PARTS:
+        return
+    for name in _PARTS[kind]:
         part = element.get(name, ())
         if isinstance(part, dict):
             _say(conversion, part, f"{kind}.{name}", resource, f"{below}.{name}")
