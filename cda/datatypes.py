@@ -34,7 +34,7 @@ _FIRST_INSTANT = "00000101000000"  # completes a TS of lower precision to a whol
 _WHOLE_MINUTES = len("2026-01-12T09:00:00+01:00")  # an offset with seconds makes a time longer
 _NO_PUNCTUATION = str.maketrans("", "", "-:T")
 _UUID5_FIELDS, _UUID5_BITS = 0xF000_C000_0000_0000_0000, 0x5000_8000_0000_0000_0000  # version, variant
-_VARIANTS = "89ab"  # first digit of the variant of RFC 9562, by the two bits that it leaves free
+_VARIANTS = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))  # its first digit leaves two bits free (RFC 9562)
 _PROJECT_NAMESPACE = bytes.fromhex("99e0cf503b614fad8b1cb979d2f64210")
 _BEGUN = hashlib.sha1(_PROJECT_NAMESPACE, usedforsecurity=False)
 
@@ -66,6 +66,7 @@ def root_from_urn(urn: str) -> str | None:
     return None
 
 
+@lru_cache(maxsize=1024)
 def urn_from_root(root: str) -> str | None:
     """`urn:oid:…` or `urn:uuid:…` (lower case) for an II root, or None when it is neither OID nor UUID."""
     if is_oid(root):
@@ -116,8 +117,7 @@ def _uuid5(parts: tuple[str, ...], begun: hashlib._Hash = _BEGUN) -> int:
 def _uuid_text(hashed: hashlib._Hash) -> str:
     """The UUIDv5 of a hash: the digits of its version and variant are not those of the hash."""
     digits = hashed.hexdigest()
-    variant = _VARIANTS[int(digits[16], 16) & 3]
-    return f"{digits[:8]}-{digits[8:12]}-5{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:32]}"
+    return f"{digits[:8]}-{digits[8:12]}-5{digits[13:16]}-{_VARIANTS[digits[16]]}{digits[17:20]}-{digits[20:32]}"
 
 
 def _hashed(parts: tuple[str, ...], begun: hashlib._Hash = _BEGUN) -> hashlib._Hash:
@@ -217,14 +217,16 @@ def fhir_from_ts(ts: str) -> str:
     FHIR demands. A time without offset is read in Europe/Paris. Raises ValueError.
     """
     digits, start = _read_ts(ts)
-    if len(digits) <= 10:
-        return "-".join(part for part in (digits[:4], digits[4:6], digits[6:8]) if part)
-    return _with_whole_minutes(start).isoformat()
+    return _fhir_date(digits) if len(digits) <= 10 else _with_whole_minutes(start).isoformat()
 
 
 def fhir_date_from_ts(ts: str) -> str:
     """A TS as a FHIR date: year, month or day as precise as it is; the time of day is left out. Raises ValueError."""
-    return fhir_from_ts(_read_ts(ts).digits[:8])
+    return _fhir_date(_read_ts(ts).digits)
+
+
+def _fhir_date(digits: str) -> str:
+    return "-".join([part for part in (digits[:4], digits[4:6], digits[6:8]) if part])
 
 
 def dtm_from_ts(ts: str) -> str:

@@ -35,13 +35,14 @@ def to_bundle(document: Document, data: bytes) -> Imported:
     head["section"] = _sections(reading, head, original, team)
     target = reading.add("Composition", (), head)
     provenance(reading, target, original, head)
-    first, *others = sorted(reading.entries(), key=lambda entry: entry["fullUrl"] != target["reference"])
+    entries = {entry["fullUrl"]: entry for entry in reading.entries()}
+    first = entries.pop(target["reference"])
     bundle: Resource = {
         "resourceType": "Bundle",
         "type": "document",
         "identifier": identity.identifier_of(document.header.id),
         "timestamp": instant(document.header.effective_time),
-        "entry": [first, *others],
+        "entry": [first, *entries.values()],
     }
     return Imported(bundle, list(dict.fromkeys(reading.issues)))
 

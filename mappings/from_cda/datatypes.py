@@ -82,17 +82,21 @@ def human_names(name: PersonName | None) -> list[Resource]:
         return []
     born = [part.text for part in name.families if part.qualifier == "BR"]
     used = [part.text for part in name.families if part.qualifier != "BR"]
-    found: Resource = {
-        "text": name.text,
-        "family": " ".join(used or born),
-        "given": list(dict.fromkeys(part.text for part in name.givens)),
-        "prefix": [name.prefix] if name.prefix else [],
-        "suffix": [name.suffix] if name.suffix else [],
-    }
-    names = [{part: content for part, content in found.items() if content}]
+    found: Resource = {}
+    if name.text:
+        found["text"] = name.text
+    if family := " ".join(used or born):
+        found["family"] = family
+    if name.givens:
+        found["given"] = list(dict.fromkeys([part.text for part in name.givens]))
+    if name.prefix:
+        found["prefix"] = [name.prefix]
+    if name.suffix:
+        found["suffix"] = [name.suffix]
+    names = [found] if found else []
     if used and born and born != used:
         names.append({"use": "maiden", "family": " ".join(born)})
-    return [one for one in names if one]
+    return names
 
 
 # --- addresses ------------------------------------------------------------------------------------------------------

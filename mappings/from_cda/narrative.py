@@ -19,11 +19,12 @@ XHTML = "http://www.w3.org/1999/xhtml"
 _TAGS = {
     "paragraph": "p",
     "item": "li",
+    "list": "ul",
     "linkHtml": "a",
     **{tag: tag for tag in ("br", "sub", "sup", "table", "caption", "col", "colgroup")},
     **{tag: tag for tag in ("thead", "tfoot", "tbody", "tr", "th", "td")},
 }
-"""XHTML element of each narrative element; `list` and styled `content` depend on attributes, any other is a `span`."""
+"""XHTML element of each narrative element: any other is a `span`, an ordered list an `ol`."""
 
 _STYLES = {"Bold": "b", "Italics": "i"}
 _UNDERLINED = "text-decoration: underline"
@@ -83,32 +84,29 @@ def _shows_something(nodes: Iterable[Node]) -> bool:
 
 
 def _markup(nodes: Sequence[Node]) -> str:
-    if len(nodes) == 1 and isinstance(nodes[0], str):
-        return escape(nodes[0])
-    return "".join([escape(node) if isinstance(node, str) else _element(node) for node in nodes])
+    return "".join([_escaped(node) if isinstance(node, str) else _element(node) for node in nodes])
+
+
+def _escaped(text: str) -> str:
+    return escape(text) if _NEEDS_ESCAPE(text) else text
 
 
 def _element(node: Element) -> str:
-    content = _markup(node.children)
-    tag, attributes = _TAGS.get(node.tag) or _tag(node), ""
+    tag, attributes, content = _TAGS.get(node.tag, "span"), "", _markup(node.children)
     if node.tag == "renderMultiMedia":
         content = escape(f"[Document joint : {node.attributes.get('referencedObject', '')}] ") + content
     if node.attributes:
         for style in node.attributes.get("styleCode", "").split():
             if styled := _STYLES.get(style):
                 content = f"<{styled}>{content}</{styled}>"
+        if node.tag == "list" and node.attributes.get("listType") == "ordered":
+            tag = "ol"
         attributes = "".join([f" {name}={_quoted(value)}" for name, value in _attributes(node).items()])
     return f"<{tag}{attributes}>{content}</{tag}>" if content else f"<{tag}{attributes}/>"
 
 
 def _quoted(value: str) -> str:
     return quoteattr(value) if _NEEDS_ESCAPE(value) else f'"{value}"'
-
-
-def _tag(node: Element) -> str:
-    if node.tag == "list":
-        return "ol" if node.attributes.get("listType") == "ordered" else "ul"
-    return "span"
 
 
 def _attributes(node: Element) -> dict[str, str]:
@@ -187,12 +185,16 @@ class Words:
         """The items of all lists."""
         self._sections = sections
         self._by_id: dict[str, list[Node]] = {}
+        self._found: dict[str, str | None] = {}  # the words at an ID, once they have been asked for
         self._holders: dict[str, list[Node]] = {}  # what the cell or item holds in which that ID stands
         self._index(sections)
 
     def find(self, reference: str) -> str | None:
         """The words at `#ID`, also when the `#` is missing; None when there is no such ID, or nothing at it."""
-        return words(self._by_id.get(reference.removeprefix("#"), ())) or None
+        name = reference.removeprefix("#")
+        if name not in self._found:
+            self._found[name] = words(self._by_id.get(name, ())) or None
+        return self._found[name]
 
     def beside(self, reference: str) -> str:
         """The words that follow those at `#ID` in the same cell or item, up to the next ID."""

@@ -262,7 +262,7 @@ def _id_key(ids: Iterable[II]) -> tuple[str, ...]:
 
 
 def _key(*parts: str | None) -> str:
-    return "|".join((part or "").upper() for part in parts)
+    return "|".join([(part or "").upper() for part in parts])
 
 
 def _name_key(name: PersonName | None) -> str:

@@ -61,8 +61,10 @@ def _relative(reading: Reading, words: str) -> Resource | None:
     """The relative whose name, with the relation or without, is `words`."""
     for reference, resource in reading.of_type("RelatedPerson"):
         name = display_name(current_name(resource.get("name", ())))
-        relation = kinship(resource.get("relationship", ()))
-        if words in (name, f"{name} ({relation.display})" if relation else name):
+        if words == name:
+            return reference
+        relation = kinship(resource.get("relationship", ())) if words.startswith(name) else None
+        if relation and words == f"{name} ({relation.display})":
             return reference
     return None
 

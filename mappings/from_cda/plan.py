@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from operator import attrgetter
@@ -37,10 +37,9 @@ class Plan:
     conditions: dict[str, Resource] = field(default_factory=dict)  # References, by code and words
 
 
-def has_template(statement: Statement, templates: Iterable[str]) -> bool:
+def has_template(statement: Statement, templates: Sequence[str]) -> bool:
     """Whether the entry bears the CI-SIS template, the last of `templates`."""
-    *_, cisis = templates
-    return any(ii.root == cisis for ii in statement.template_ids)
+    return templates[-1] in [ii.root for ii in statement.template_ids]
 
 
 def subentries(statement: Statement, path: str, type_code: str | None = None) -> Iterable[tuple[Statement, str]]:

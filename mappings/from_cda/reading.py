@@ -47,9 +47,12 @@ class Reading:
 
     def add(self, resource_type: str, key: tuple[str, ...], elements: Resource) -> Resource:
         """Add a resource and give the Reference to it; a resource of the same type and key is not made twice."""
-        url = self._urls.get((resource_type, key)) or self._name(resource_type, key)
-        if url not in self._resources:
-            resource = {"resourceType": resource_type, "id": url.removeprefix("urn:uuid:")}
+        name = (resource_type, key)
+        url = self._urls.get(name)
+        if url is None:
+            number = self._names.uuid(resource_type, *key)
+            url = self._urls[name] = f"urn:uuid:{number}"
+            resource = {"resourceType": resource_type, "id": number}
             resource |= {name: content for name, content in elements.items() if content or content == 0}
             self._resources[url] = resource
             self._by_type.setdefault(resource_type, []).append((url, resource))
@@ -73,11 +76,6 @@ class Reading:
         """(Reference, resource) of every resource of that type."""
         for url, resource in self._by_type.get(resource_type, ()):
             yield {"reference": url}, resource
-
-    def _name(self, resource_type: str, key: tuple[str, ...]) -> str:
-        url = f"urn:uuid:{self._names.uuid(resource_type, *key)}"
-        self._urls[resource_type, key] = url
-        return url
 
     # --- values ---------------------------------------------------------------------------------------------
 
