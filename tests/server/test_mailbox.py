@@ -460,7 +460,7 @@ def test_receipts_find_their_order(office: Office) -> None:
     office.read()
     assert office.states() == ["report", "report"]
     said = " ".join(acknowledged(office, task))
-    assert ("delivered: 2.0.0" in said, "processed" in said) == (True, True)
+    assert ("remis : 2.0.0" in said, "intégré" in said) == (True, True)
 
 
 @pytest.mark.parametrize("form", MdnForm)
@@ -472,7 +472,7 @@ def test_bounces_and_refusals_find_their_order(quick_office: Office, form: MdnFo
     quick_office.post.mail.acknowledge(stored.message_id, NURSE, "902^Identifiant de patient inconnu", form)
     quick_office.read()
     said = " ".join(acknowledged(quick_office, task))
-    assert ("failed: 5.1.1" in said, "902" in said) == (True, True)
+    assert ("non remis : 5.1.1" in said, "902" in said) == (True, True)
 
 
 def receipt(form: str, sender: str, recipient: str, message_id: str, action: str) -> bytes:
@@ -512,7 +512,7 @@ def test_what_could_not_be_delivered_stays_so(quick_office: Office) -> None:
     for uid, action in enumerate(("failed", "delivered"), 1):
         content = receipt("DSN", "MAILER-DAEMON@sandbox.mssante.fr", NURSE.upper(), sent.message_id, action)
         assert inbox.take(Mail(SENDER, 1, uid, content)) == "report"
-    assert any("failed: 5.1.1" in line for line in acknowledged(quick_office, task))
+    assert any("non remis : 5.1.1" in line for line in acknowledged(quick_office, task))
 
 
 @pytest.mark.parametrize(
