@@ -209,7 +209,7 @@ def test_a_directive_as_document() -> None:
     section = some_section(PLANS["directive-document"], DIRECTIVES)
     document, ventilation = section.entries
     (media,) = related(document, "SUBJ")
-    assert document.values == []
+    assert not document.values
     assert document.time == Interval(low="20250101")
     assert media.values == [Media("application/pdf", b"%PDF-1.4\n%%EOF\n")]
     assert ventilation.code is not None
@@ -538,7 +538,7 @@ def test_assessments_oldest_first_with_the_criterion_on_the_first() -> None:
     assert [one.time for one in (first, second)] == [Interval(value="20260215"), Interval(value="20260228")]
     assert said(section, value_of(first).original_text) == "Sort de l'immeuble accompagnée"
     assert [said(section, one) for one in first.criteria] == ["Distance parcourue : 500 m"]
-    assert second.criteria == []
+    assert not second.criteria
     assert first.negation is None
 
 
