@@ -115,6 +115,7 @@ def _check_prolog(data: bytes) -> None:
     def root(*_: object) -> None:
         nonlocal inside
         inside = True
+        prolog.StartElementHandler = None  # the first says it all
 
     prolog.StartDoctypeDeclHandler = doctype
     prolog.StartElementHandler = root

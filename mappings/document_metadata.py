@@ -67,9 +67,14 @@ def document_entry(
     derived = _Derivation(document, destination)
     if derived.issues:
         raise MappingError(derived.issues)
-    mime_type = CDA_MIME_TYPES[document.self_displaying]
     return DocumentEntry(
-        entry_id=entry_id, mime_type=mime_type, hash=_sha1(data), size=len(data), uri=uri, **derived.values
+        entry_id=entry_id,
+        mime_type=CDA_MIME_TYPES[document.self_displaying],
+        hash=_sha1(data),
+        size=len(data),
+        uri=uri,
+        source_patient_info=_patient_info(document.header.patient),
+        **derived.values,
     )
 
 
@@ -189,7 +194,6 @@ class _Derivation:
                 self._refuse(path, problem, "value")
         self.values["patient_id"] = str(_cx(chosen))
         self.values["source_patient_id"] = str(_cx(local or chosen))
-        self.values["source_patient_info"] = _patient_info(patient)
 
     def _name_authors(self) -> None:
         authors = self.header.authors
