@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from lxml import etree
 
@@ -25,6 +25,7 @@ from relais.cda.xds_model import (
     Association,
     CodedValue,
     DocumentEntry,
+    MetadataAuthor,
     MetadataError,
     Submission,
     SubmissionSet,
@@ -64,7 +65,9 @@ def add_association(
 
 def classify(element: etree._Element, own_id: str, scheme: str, code: CodedValue) -> etree._Element:
     """Append the Classification of a code to an object of the registry."""
-    return _appended(element, _classification_of(str(element.get("id")), own_id, scheme, code))
+    attributes, inside = _code(code, scheme)
+    named = f'id="{escaped(own_id)}" classifiedObject="{escaped(str(element.get("id")))}" {attributes}'
+    return _appended(element, f"<rim:Classification {named}>{inside}</rim:Classification>")
 
 
 def _parsed(text: str) -> etree._Element:
@@ -115,39 +118,56 @@ def _list_of(objects: str) -> str:
 
 def _package(submission_set: SubmissionSet) -> str:
     inside = _inside(SET_ID, SUBMISSION_SET, submission_set)
-    return f"<rim:RegistryPackage{_attributes(id=SET_ID)}>{inside}</rim:RegistryPackage>"
+    return f'<rim:RegistryPackage id="{SET_ID}">{inside}</rim:RegistryPackage>'
 
 
 def _extrinsic_object(entry: DocumentEntry) -> str:
-    named = _attributes(id=entry.entry_id, mimeType=entry.mime_type, objectType=STABLE_DOCUMENT)
-    return f"<rim:ExtrinsicObject{named}>{_inside(entry.entry_id, DOCUMENT_ENTRY, entry)}</rim:ExtrinsicObject>"
+    named = f'id="{escaped(entry.entry_id)}" mimeType="{escaped(entry.mime_type)}" objectType="{STABLE_DOCUMENT}"'
+    return f"<rim:ExtrinsicObject {named}>{_inside(entry.entry_id, DOCUMENT_ENTRY, entry)}</rim:ExtrinsicObject>"
 
 
 def _inside(own_id: str, form: ObjectForm, values: SubmissionSet | DocumentEntry) -> str:
     """The children in the order of the schema: slots, name, description, classifications, identifiers."""
-    parts = [_slot(slot.name, _slot_values(slot, values)) for slot in form.slots]
+    parts = [_slot(slot.name, held) for slot in form.slots if (held := _slot_values(slot, values))]
     parts += (_localized("Name", values.title), _localized("Description", values.comments))
-    ids = iter(_classification_ids(own_id, form, values))
-    for author in _as_tuple(getattr(values, form.author_field)):
-        slots = "".join(_slot(slot.name, _as_tuple(getattr(author, slot.field))) for slot in AUTHOR_SLOTS)
-        parts.append(
-            _classification(own_id, next(ids), slots, classificationScheme=form.author_scheme, nodeRepresentation="")
-        )
-    for coded in form.codes:
-        for code in _as_tuple(getattr(values, coded.field)):
-            parts.append(_classification_of(own_id, next(ids), coded.scheme, code))
+    classifications = [
+        *(_author(author, form.author_scheme) for author in _as_tuple(getattr(values, form.author_field))),
+        *(_code(code, coded.scheme) for coded in form.codes for code in _as_tuple(getattr(values, coded.field))),
+    ]
     if form is SUBMISSION_SET:
-        parts.append(_classification(own_id, next(ids), "", classificationNode=SUBMISSION_SET_CLASS))
-    for its_id, identifier in zip(_identifier_ids(own_id, form), form.identifiers, strict=True):
-        named = _attributes(
-            id=its_id,
-            registryObject=own_id,
-            identificationScheme=identifier.scheme,
-            value=getattr(values, identifier.field),
-        )
-        name = _localized("Name", f"{form.name}.{identifier.name}")
-        parts.append(f"<rim:ExternalIdentifier{named}>{name}</rim:ExternalIdentifier>")
+        classifications.append(_Classification(f'classificationNode="{SUBMISSION_SET_CLASS}"', ""))
+    named, symbol = escaped(own_id), escaped(_symbol(own_id))
+    parts += [
+        f'<rim:Classification id="{symbol}_c{number:02}" classifiedObject="{named}" {attributes}>{inside}'
+        "</rim:Classification>"
+        for number, (attributes, inside) in enumerate(classifications, 1)
+    ]
+    parts += [
+        f'<rim:ExternalIdentifier id="{symbol}_e{number:02}" registryObject="{named}"'
+        f' identificationScheme="{one.scheme}" value="{escaped(getattr(values, one.field))}">'
+        f"{_localized('Name', f'{form.name}.{one.name}')}</rim:ExternalIdentifier>"
+        for number, one in enumerate(form.identifiers, 1)
+    ]
     return "".join(parts)
+
+
+class _Classification(NamedTuple):
+    """What one says of its object, as text: `attributes` beside its ids, and what is `inside`."""
+
+    attributes: str
+    inside: str
+
+
+def _author(author: MetadataAuthor, scheme: str) -> _Classification:
+    slots = [_slot(slot.name, held) for slot in AUTHOR_SLOTS if (held := _as_tuple(getattr(author, slot.field)))]
+    return _Classification(f'classificationScheme="{scheme}" nodeRepresentation=""', "".join(slots))
+
+
+def _code(code: CodedValue, scheme: str) -> _Classification:
+    return _Classification(
+        f'classificationScheme="{scheme}" nodeRepresentation="{escaped(code.code)}"',
+        _slot("codingScheme", (code.system,)) + _localized("Name", code.display),
+    )
 
 
 def _classification_ids(own_id: str, form: ObjectForm, values: SubmissionSet | DocumentEntry) -> Iterator[str]:
@@ -186,30 +206,17 @@ def _slot_values(slot: Slot, values: SubmissionSet | DocumentEntry) -> tuple[obj
 
 
 def _association(own_id: str, association: Association, slots: Mapping[str, str]) -> str:
-    named = _attributes(
-        id=own_id,
-        objectType=ASSOCIATION_TYPE,
-        associationType=association.type,
-        sourceObject=association.source,
-        targetObject=association.target,
-    )
     inside = "".join(_slot(name, (value,)) for name, value in slots.items())
-    return f"<rim:Association{named}>{inside}</rim:Association>"
-
-
-def _classification_of(parent: str, own_id: str, scheme: str, code: CodedValue) -> str:
-    inside = _slot("codingScheme", (code.system,)) + _localized("Name", code.display)
-    return _classification(parent, own_id, inside, classificationScheme=scheme, nodeRepresentation=code.code)
-
-
-def _classification(parent: str, own_id: str, inside: str, **attributes: str) -> str:
-    named = _attributes(id=own_id, classifiedObject=parent, **attributes)
-    return f"<rim:Classification{named}>{inside}</rim:Classification>"
+    return (
+        f'<rim:Association id="{escaped(own_id)}" objectType="{ASSOCIATION_TYPE}"'
+        f' associationType="{escaped(association.type)}" sourceObject="{escaped(association.source)}"'
+        f' targetObject="{escaped(association.target)}">{inside}</rim:Association>'
+    )
 
 
 def _slot(name: str, values: Iterable[object]) -> str:
-    held = "".join(f"<rim:Value>{escaped(collapsed(str(value)))}</rim:Value>" for value in values)
-    return held and f'<rim:Slot name="{name}"><rim:ValueList>{held}</rim:ValueList></rim:Slot>'
+    held = "".join([f"<rim:Value>{escaped(collapsed(str(value)))}</rim:Value>" for value in values])
+    return f'<rim:Slot name="{name}"><rim:ValueList>{held}</rim:ValueList></rim:Slot>'
 
 
 def _localized(tag: str, text: str | None) -> str:
@@ -217,10 +224,6 @@ def _localized(tag: str, text: str | None) -> str:
         return ""
     value = escaped(collapsed(text))
     return f'<rim:{tag}><rim:LocalizedString charset="UTF-8" value="{value}" xml:lang="FR"/></rim:{tag}>'
-
-
-def _attributes(**values: str) -> str:
-    return "".join([f' {name}="{escaped(value)}"' for name, value in values.items()])
 
 
 def escaped(text: str) -> str:
