@@ -238,8 +238,11 @@ def _interval(name: str, interval: Interval | None, attributes: str = "") -> str
     said = _attribute("nullFlavor", interval.null_flavor) if interval.null_flavor else ""
     if interval.value:
         said += _attribute("value", interval.value)
-    content = _moment("low", interval.low, interval.low_null_flavor)
-    content += _moment("high", interval.high, interval.high_null_flavor)
+    content = ""
+    if interval.low or interval.low_null_flavor:
+        content = _moment("low", interval.low, interval.low_null_flavor)
+    if interval.high or interval.high_null_flavor:
+        content += _moment("high", interval.high, interval.high_null_flavor)
     return _tag(name, content, attributes + said) if said or content else ""
 
 
@@ -247,7 +250,8 @@ def _name(name: str, person: PersonName | None) -> str:
     if person is None:
         return ""
     content = _escape_text(person.text) if person.text else ""
-    content += _each(_name_part, "family", person.families) + _each(_name_part, "given", person.givens)
+    if person.families or person.givens:
+        content += _each(_name_part, "family", person.families) + _each(_name_part, "given", person.givens)
     if person.prefix:
         content += _leaf("prefix", person.prefix)
     if person.suffix:
@@ -268,7 +272,8 @@ def _address(name: str, address: Address | None) -> str:
     for component, text in zip(_ADDRESS_PARTS, _address_parts(address), strict=True):
         if text:
             content += f"<{component}>{_escape_text(text)}</{component}>"
-    content += _each(_leaf, "streetAddressLine", address.lines)
+    if address.lines:
+        content += _each(_leaf, "streetAddressLine", address.lines)
     return _tag(name, content, _attribute("nullFlavor", address.null_flavor) + _attribute("use", address.use))
 
 
@@ -676,12 +681,8 @@ def _checked_name(name: str) -> str:
 
 def _statement(statement: Statement) -> str:
     kind = statement.kind
-    attributes = (
-        _attribute("ID", statement.xml_id)
-        + _attribute("classCode", statement.class_code)
-        + _attribute("moodCode", statement.mood_code)
-        + _boolean("negationInd", statement.negation)
-    )
+    attributes = _attribute("ID", statement.xml_id) if statement.xml_id else ""
+    attributes += _kind_of_act(statement.class_code, statement.mood_code, statement.negation)
     content = _template_ids(statement.template_ids) + _each(_ii, "id", statement.ids) + _code("code", statement.code)
     if statement.text is not None:
         content += _text("sdtc:text" if kind == "organizer" else "text", statement.text)
@@ -712,9 +713,16 @@ def _statement(statement: Statement) -> str:
     if statement.participants:
         content += _each(_entry_participant, "participant", statement.participants)
     related = _each(_relationship, kind, statement.relationships)
-    notes = _each(_reference, "reference", statement.references)
-    notes += _each(_precondition, "precondition", statement.criteria)
+    notes = _each(_reference, "reference", statement.references) if statement.references else ""
+    if statement.criteria:
+        notes += _each(_precondition, "precondition", statement.criteria)
     return _tag(kind, content + (notes + related if kind == "organizer" else related + notes), attributes)
+
+
+@lru_cache(maxsize=256)
+def _kind_of_act(class_code: str | None, mood_code: str | None, negation: bool | None) -> str:
+    """The attributes of a statement that its template fixes."""
+    return _attribute("classCode", class_code) + _attribute("moodCode", mood_code) + _boolean("negationInd", negation)
 
 
 _UNTYPED_TIME = {"substanceAdministration": ' xsi:type="IVL_TS"', "supply": ' xsi:type="IVL_TS"'}
