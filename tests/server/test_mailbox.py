@@ -442,6 +442,7 @@ def ordered(office: Office) -> str:
         wanted = Wanted(("mss",), (NURSE,))
         task = transmit_document(transaction, small_shipment().document, wanted, office.settings, transaction.now)
     assert worker(office.repository, office.settings, lambda *_: []).step()
+    office.post.mail.settle()
     return task.id
 
 
