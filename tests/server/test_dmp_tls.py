@@ -227,7 +227,8 @@ def test_a_connection_that_grew_old_is_not_used_again(
 
 def test_an_envelope_without_attachments_is_plain_soap(sandbox: Sandbox) -> None:
     DmpChannel(dmp_settings(sandbox)).send(small_shipment())
-    [exchange] = (sandbox.folder / "dmp" / "exchanges").glob("*-patients.mime")
-    request, _ = message_from_bytes(exchange.read_bytes()).get_payload()
+    [record] = (sandbox.folder / "dmp" / "exchanges").iterdir()
+    request, *_ = message_from_bytes(record.read_bytes()).get_payload()  # whether the DMP is open
+    assert request["Content-Location"].endswith("patients")
     assert request["Content-Type"].startswith("application/soap+xml; charset=UTF-8; action=")
     assert etree.fromstring(request.get_payload(decode=True)).tag.endswith("Envelope")
