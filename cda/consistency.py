@@ -42,6 +42,10 @@ _STATEMENTS = (
 )
 _INTERNAL_REFERENCE = "1.3.6.1.4.1.19376.1.5.3.1.4.4.1"
 _ABSOLUTE_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:")
+_NARRATIVE_REFERENCES = (("renderMultiMedia", "referencedObject"), ("footnoteRef", "IDREF"))
+"""Elements of a narrative (CDA R2 §4.3.5) and their attribute of type IDREF or IDREFS, that nobody verifies."""
+_IGNORED = re.compile(r"[\x00-\x20]+")  # by browsers, within the scheme of an address
+_SCRIPT = re.compile(r"(?:javascript|vbscript|data):", re.IGNORECASE)
 _WHOLE_TIME = re.compile(r"\d{14}(\.\d+)?[+-]\d{4}")
 _TIME = re.compile(r"(?P<digits>\d{4,14})(?:\.\d+)?(?P<offset>[+-]\d{4})?")
 
@@ -127,6 +131,16 @@ def _references(root: etree._Element) -> Iterator[_Finding]:
         elif not _ABSOLUTE_URL.match(value):
             message = "a reference inside the document begins with #; this one leads nowhere"
             yield _Finding(reference, "relais-reference-fragment", message, severity="warning")
+    for name, attribute in _NARRATIVE_REFERENCES:
+        for reference in _find(root, f"//v3:{name}[@{attribute}]"):
+            if not targets.issuperset(reference.get(attribute, "").split()):
+                yield _Finding(reference, "relais-reference", "no element has the ID this refers to", "not-found")
+
+
+def _links(root: etree._Element) -> Iterator[_Finding]:
+    for link in _find(root, "//v3:linkHtml[@href]"):
+        if _SCRIPT.match(_IGNORED.sub("", link.get("href", ""))):
+            yield _Finding(link, "relais-link", "a link of the narrative runs a script when it is followed", "security")
 
 
 def _unique_narrative_ids(root: etree._Element) -> Iterator[_Finding]:
@@ -223,6 +237,11 @@ def _header_times(root: etree._Element) -> Iterator[_Finding]:
             yield _Finding(element, "relais-header-time", message, severity="warning")
 
 
+def _version(root: etree._Element) -> Iterator[_Finding]:
+    for version in _find(root, "/*/v3:versionNumber[@value < 1]"):
+        yield _Finding(version, "relais-version", "versions are numbered from 1 on")
+
+
 def _replacement(root: etree._Element) -> Iterator[_Finding]:
     for version in _find(root, "/*[not(v3:relatedDocument[@typeCode = 'RPLC'])]/v3:versionNumber[@value > 1]"):
         message = "from version 2 on, relatedDocument (RPLC) names the version this one replaces"
@@ -230,6 +249,10 @@ def _replacement(root: etree._Element) -> Iterator[_Finding]:
 
 
 def _body(root: etree._Element) -> Iterator[_Finding]:
+    unstructured = f"v3:templateId/@root = '{templates.UNSTRUCTURED}'"
+    for body in _find(root, f"/*[{unstructured}]/v3:component/v3:structuredBody"):
+        message = f"the template {templates.UNSTRUCTURED} is that of a document without sections"
+        yield _Finding(body, "relais-body-template", message, "structure")
     for body in _find(root, "/*/v3:component/v3:nonXMLBody/v3:text"):
         if body.get("mediaType") not in media.BODY_TYPES:
             message = f"a body has one of the types {', '.join(media.BODY_TYPES)}"
@@ -284,6 +307,7 @@ def _pdf(element: etree._Element, data: bytes) -> Iterator[_Finding]:
 
 _RULES: tuple[Callable[[etree._Element], Iterator[_Finding]], ...] = (
     _references,
+    _links,
     _unique_narrative_ids,
     _unique_entry_ids,
     _one_patient,
@@ -292,6 +316,7 @@ _RULES: tuple[Callable[[etree._Element], Iterator[_Finding]], ...] = (
     _intervals,
     _order_of_times,
     _header_times,
+    _version,
     _replacement,
     _body,
     _attached_files,

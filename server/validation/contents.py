@@ -19,7 +19,7 @@ STYLE_SHEET = b"http://www.w3.org/1999/XSL/Transform"
 
 _CONTENT = b"urn:asip-sante:ci-sis"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_UTF_16 = (b"\xff\xfe", b"\xfe\xff", b"<\x00", b"\x00<")
+_WIDE = re.compile(rb"(?:\xff\xfe(?:\x00\x00)?)?(?:[ \t\r\n]\x00)*<\x00|(?:\xfe\xff)?(?:\x00[ \t\r\n])*\x00<")
 _BLANK = b" \t\r\n"
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 _MLLP_START = b"\x0b"
@@ -71,7 +71,7 @@ def is_foreign(head: bytes, name: str) -> bool:
 
 def is_xml(data: bytes) -> bool:
     """Whether the bytes begin as XML does."""
-    return data.startswith(_UTF_16) or data.removeprefix(_BYTE_ORDER_MARK).lstrip(_BLANK).startswith(b"<")
+    return _WIDE.match(data) is not None or data.removeprefix(_BYTE_ORDER_MARK).lstrip(_BLANK).startswith(b"<")
 
 
 def _is_self_displaying(data: bytes) -> bool:

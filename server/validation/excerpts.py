@@ -66,7 +66,7 @@ class Elements:
         return line_of(element) if element is not None else self._around.get(path, 0)
 
     def _element(self, path: str) -> etree._Element | None:
-        element: etree._Element | None = None
+        element = self._root if path == "/" else None
         for step in _STEP.finditer(path):
             tag = _clark(step["tag"])
             if element is None:

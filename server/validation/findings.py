@@ -23,11 +23,16 @@ def nowhere(_path: str) -> tuple[int, str]:
     return 0, ""
 
 
+def stated_line(text: str) -> int:
+    """The number of the line that a path or a message states; 0 when it states none."""
+    stated = _LINE.search(text)
+    return int(stated[1]) if stated else 0
+
+
 def of_issue(issue: Issue | FhirIssue, language: Language, locate: Locate = nowhere) -> Finding:
     """One finding; its message never quotes what was checked."""
     line, excerpt = locate(issue.path)
-    if not line and (stated := _LINE.search(issue.path)):
-        line = int(stated[1])
+    line = line or stated_line(issue.path)
     message = translated(issue.message, language)
     return Finding(
         issue.severity, issue.code, message, issue.path, line, issue.rule or _SAID_OF_XML, excerpt, issue.message

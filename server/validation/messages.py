@@ -13,7 +13,7 @@ from relais.mappings.hl7v2.reading import examine
 from relais.profiles.messages import Language
 from relais.server.validation.archives import PartsOf
 from relais.server.validation.excerpts import Lines
-from relais.server.validation.findings import of_issue
+from relais.server.validation.findings import of_issue, stated_line
 from relais.server.validation.report import Check, Finding, Part
 
 _VOLET = "CI-SIS, Transmission de documents CDA-R2 en HL7v2 2.1"
@@ -39,7 +39,7 @@ def message_parts(data: bytes, place: str, policy: Policy, parts_of: PartsOf, la
 
 
 def _finding(issue: Issue, place: Place, message: bytes, lines: Lines, language: Language) -> Finding:
-    line = _line(message, place)
+    line = stated_line(issue.message) or _line(message, place)
     return of_issue(issue, language, lambda _path: (line, lines.at(line)))
 
 

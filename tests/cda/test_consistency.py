@@ -100,6 +100,34 @@ BODY_PDF = 'mediaType="application/pdf" representation="B64"'
             "warning",
         ),
         ('<versionNumber value="2"/>', "relais-replacement", "/ClinicalDocument/versionNumber", "error"),
+        ('<versionNumber value="0"/>', "relais-version", "/ClinicalDocument/versionNumber", "error"),
+        (
+            '<component><text><renderMultiMedia referencedObject="b a"/><content ID="a"/></text></component>',
+            "relais-reference",
+            "/ClinicalDocument/component/text/renderMultiMedia",
+            "error",
+        ),
+        (
+            '<component><text><footnoteRef IDREF="a"/></text></component>',
+            "relais-reference",
+            "/ClinicalDocument/component/text/footnoteRef",
+            "error",
+        ),
+        *(
+            (
+                f'<component><text><linkHtml href="{address}"/></text></component>',
+                "relais-link",
+                "/ClinicalDocument/component/text/linkHtml",
+                "error",
+            )
+            for address in ("javascript:alert(1)", " java&#9;Script:x", "data:text/html,x", "vbscript:x")
+        ),
+        (
+            '<templateId root="1.3.6.1.4.1.19376.1.2.20"/><component><structuredBody/></component>',
+            "relais-body-template",
+            "/ClinicalDocument/component/structuredBody",
+            "error",
+        ),
         (
             '<versionNumber value="2"/><relatedDocument typeCode="APND"/>',
             "relais-replacement",
@@ -189,6 +217,9 @@ def test_inconsistency_is_found_in_its_place(content: str, rule: str, path: str,
         '<recordTarget><birthTime value="19400101"/></recordTarget>',
         '<component><effectiveTime value="202601"/></component>',
         '<versionNumber value="1"/>',
+        '<component><text><renderMultiMedia referencedObject=" a b "/></text><x ID="a"/><x ID="b "/></component>',
+        '<component><text><linkHtml href="https://example.org/javascript:x"/><linkHtml href="#a"/></text></component>',
+        '<templateId root="1.3.6.1.4.1.19376.1.2.20"/><component><nonXMLBody/></component>',
         '<versionNumber value="2"/><relatedDocument typeCode="RPLC"/>',
         body(BODY_PDF, f"\n {PDF[:8]}\n{PDF[8:]} \n"),
         body('mediaType="text/plain" representation="B64"', b64encode("Été".encode()).decode()),

@@ -470,3 +470,50 @@ def test_document_in_the_wrong_namespace_is_refused_by_schema_and_header_rules(j
     assert "infrastructure/cda/CDA_extended.xsd" in rules(report)
     [fatal] = [found for _, _, found in report.findings() if found.severity == "fatal"]
     assert "typeId" in fatal.note
+
+
+# --- lines and languages ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "line", "excerpt", "french"),
+    [
+        (b'{\n "resourceType": "Patient",\n}', 3, "}", "JSON mal formé (Expecting property name"),
+        (b'{"resourceType": "Patient"}\n{"a": 1}', 2, '{"a": 1}', "JSON mal formé (Extra data)"),
+        (b'{"id": "a"}', 0, "", "pas une ressource FHIR : un objet avec resourceType est attendu"),
+        (b'{"resourceType": "Patient", "active": true, "active": true}', 0, "", "le même nom figure deux fois"),
+        (
+            b'<Patient xmlns="http://hl7.org/fhir">\n<id value="a"/>\n<foo value="1"/></Patient>',
+            3,
+            '<foo value="1"/></Patient>',
+            "n'est pas un élément que R4 définit ici",
+        ),
+        (b'<Patient xmlns="http://hl7.org/fhir">\n<id></Patient>', 2, "<id></Patient>", "XML mal formé"),
+    ],
+)
+def test_resource_that_cannot_be_read_has_its_line_and_its_french(
+    judge: Judge, data: bytes, line: int, excerpt: str, french: str
+) -> None:
+    report = judge.judge(data, language="fr")
+    [finding] = [found for _, _, found in report.findings()]
+    assert (report.kind, report.verdict) == ("fhir", "not-conformant")
+    assert (finding.line, finding.excerpt) == (line, excerpt)
+    assert finding.message.startswith(french)
+
+
+def test_line_that_is_no_segment_is_the_one_shown(judge: Judge) -> None:
+    broken = message().replace(b"\rPID|", b"\rpid|")
+    [finding] = [found for _, _, found in judge.judge(broken).findings()]
+    assert finding.message == f"line {finding.line} does not begin with the name of a segment"
+    assert finding.excerpt.startswith("pid|")
+
+
+def test_finding_on_the_document_shows_its_root(judge: Judge, cisis: Path) -> None:
+    data = altered(example(cisis, UNSTRUCTURED), "/*/v3:typeId", attribute("extension", "POCD"))
+    [fatal] = [found for _, _, found in judge.judge(data).findings() if found.severity == "fatal"]
+    assert (fatal.path, fatal.excerpt.partition(" ")[0]) == ("/", "<ClinicalDocument")
+
+
+def test_utf_16_without_markup_is_not_called_xml(judge: Judge) -> None:
+    [part] = judge.judge('{"resourceType": "Patient"}'.encode("utf-16")).parts
+    assert [found.rule for found in part.checks[0].not_run] == ["relais-content"]
