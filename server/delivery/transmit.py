@@ -12,7 +12,7 @@ from typing import Literal, get_args
 from relais.cda.datatypes import PARIS
 from relais.cda.errors import Issue, RelaisError
 from relais.cda.model import Document
-from relais.cda.reader import read
+from relais.cda.reader import parse, read, read_header
 from relais.cda.xds import REPLACE, Association, CodedValue, MetadataAuthor, Submission
 from relais.cda.xds_attributes import SECTOR_SYSTEM
 from relais.mappings.context import Resource
@@ -198,7 +198,7 @@ def transmit_document(
     wanted.check(settings)
     _refuse_reissue(wanted)
     document = _registered(transaction, content, now)
-    if kept_in := _kept_in(read(content).document, wanted, settings):
+    if kept_in := _kept_in(read_header(parse(content)), wanted, settings):
         raise RelaisError(kept_in)
     base, qualified = transaction.repository.base, _files_by_ins(wanted)
     subject = document_subject.subject_of(transaction.connection, base, document, qualified=qualified)
@@ -224,7 +224,7 @@ class _Source:
 
 def _registered(transaction: Transaction, content: bytes, now: datetime) -> IssuedDocument:
     """A document made elsewhere, kept; nobody else orders anything of its lineage until the transaction ends."""
-    transaction.exclusively(f"lineage {documents.lineage_of(read(content).document.header)}")
+    transaction.exclusively(f"lineage {documents.lineage_of(read_header(parse(content)).header)}")
     return documents.register(transaction.connection, content, now)
 
 
@@ -374,7 +374,7 @@ def _place(
     boxes = _reached(transaction, document) if wanted.intent == "withdraw" else tuple(mailboxes)
     annulled = _annulled(transaction, document)
     dmp_is_fed = "dmp" in wanted.channels or bool(outbox.sent(transaction.connection, document.lineage, "dmp"))
-    fed = platform_feed.documents(transaction.connection, document.lineage)
+    fed = platform_feed.documents(transaction.connection, document.lineage) if "dmp" in wanted.channels else ()
     maker = _Maker(document, model, wanted, settings, now, annulled, mailboxes, source.shown_anew, dmp_is_fed, fed)
     receivers = list(_receivers(wanted, boxes))
     consignments = [(channel, key, maker.consignment(channel, boxes)) for channel, key, boxes in receivers]

@@ -15,7 +15,7 @@ import pytest
 from relais.cda.reader import read
 from relais.mappings.context import Resource
 from relais.server.delivery import service
-from relais.server.sandbox import Sandbox
+from relais.server.sandbox import Sandbox, switch_faults
 from relais.server.settings import Settings
 from support.appointments import Agenda
 from support.facade import RunningFacade, running_facade
@@ -66,12 +66,12 @@ class Region:
         found = self.facade.get(f"Task?focus={focus}&_sort=_lastUpdated").json()
         return [entry["resource"] for entry in found.get("entry", ())]
 
-    def ended(self, focus: str, number: int = 1) -> list[Resource]:
-        """The orders about a resource once so many of them have ended."""
+    def ended(self, focus: str, number: int = 1, expected: str = "completed") -> list[Resource]:
+        """The orders about a resource once so many of them have ended as expected."""
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             tasks = [task for task in self.tasks(focus) if task["intent"] == "order"]
-            if [task["status"] for task in tasks] == ["completed"] * number:
+            if [task["status"] for task in tasks] == [expected] * number:
                 return tasks
             time.sleep(0.1)
         raise AssertionError(f"the orders did not end: {tasks}")
@@ -169,3 +169,27 @@ def test_a_declared_event_arrives_at_who_receives_it_and_at_the_platform(region:
     region.change(communication, note=[{"text": "Vu"}])  # completed before already: it is declared once
     time.sleep(0.5)
     assert len(region.ended(communication)) == 1
+
+
+def test_what_the_patient_opposes_meanwhile_does_not_leave(region: Region) -> None:
+    bundle = copy.deepcopy(PLANS["full"])
+    [stated] = [entry["resource"] for entry in bundle["entry"] if entry["resource"]["resourceType"] == "CarePlan"]
+    stated["identifier"] = [{"system": "urn:oid:1.2.250.1.999.42.2", "value": "PPS-OPPOSED"}]
+    before = region.mails(NURSE)
+    switch_faults(region.sandbox.folder, ["smtp=refuse"])  # for now: it is tried again
+    try:
+        plan = region.post(bundle)["CarePlan"]
+        opposed = {
+            "resourceType": "Consent",
+            "status": "active",
+            "scope": {"coding": [{"code": "patient-privacy"}]},
+            "category": [{"coding": [{"system": "http://loinc.org", "code": "59284-0"}]}],
+            "patient": region.facade.get(plan).json()["subject"],
+            "policyRule": {"coding": [{"code": "OPTOUT"}]},
+        }
+        assert region.facade.post("Consent", opposed).status_code == 201
+    finally:
+        switch_faults(region.sandbox.folder, ["smtp=none"])
+    [task] = region.ended(plan, expected="failed")
+    assert "la personne s'oppose au partage" in task["statusReason"]["text"]
+    assert region.mails(NURSE) == before
