@@ -43,9 +43,8 @@ class ResourceSet:
     @classmethod
     def of_bundle(cls, bundle: Resource) -> ResourceSet:
         """The set of a Bundle's entries."""
-        return cls(
-            (entry.get("fullUrl"), entry["resource"]) for entry in bundle.get("entry", ()) if "resource" in entry
-        )
+        entries = bundle.get("entry", ())
+        return cls([(entry.get("fullUrl"), entry["resource"]) for entry in entries if "resource" in entry])
 
     @classmethod
     def of(cls, resources: Iterable[Resource], base: str = "") -> ResourceSet:

@@ -31,7 +31,7 @@ class Concept(NamedTuple):
 
     def as_code(self) -> Code:
         """A new coded value with the published label."""
-        return Code(self.code, self.system, self.display)
+        return Code(*self)
 
 
 @cache
