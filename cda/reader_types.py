@@ -61,7 +61,11 @@ def string(element: XML, account: Account) -> str | None:
     """The text of an element that has nothing else, white space at its ends removed."""
     if len(element) or element.keys():
         account.is_complete = False
-    return text_of(element, account)
+        return text_of(element, account)
+    if (text := element.text) is None:
+        return None
+    account.texts.append(text)
+    return text.strip(_WHITE_SPACE) or None
 
 
 def text_of(element: XML, account: Account) -> str | None:
@@ -150,6 +154,10 @@ def code(element: XML, account: Account) -> Code | None:
     match element.items():
         case [("code", token), ("displayName", display), ("codeSystem", system)] if token and display and system:
             return Code(token, system, display)
+        case [("code", token), ("displayName", display), ("codeSystem", system), ("codeSystemName", name)] if (
+            token and display and system and name
+        ):
+            return Code(token, system, display, name)
     return _plain_code(element, account)
 
 
@@ -220,7 +228,16 @@ address = reader(
     },
     {"use": "use"} | _NULL_FLAVOR,
 )
-telecom = leaf(Telecom, {"value": "value", "use": "use"} | _NULL_FLAVOR)
+_any_telecom = leaf(Telecom, {"value": "value", "use": "use"} | _NULL_FLAVOR)
+
+
+def telecom(element: XML, account: Account) -> Telecom | None:
+    """A telephone number, a mailbox…"""
+    if not len(element):
+        match element.items():
+            case [("use", use), ("value", url)] | [("value", url), ("use", use)] if use and url:
+                return Telecom(url, use)
+    return _any_telecom(element, account)
 
 
 # --- media and typed values -----------------------------------------------------------------------------------

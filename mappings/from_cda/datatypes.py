@@ -137,8 +137,15 @@ def address(element: Address) -> Resource:
 
 def _street_lines(element: Address) -> list[dict[str, str]]:
     """The parts of each line that is there, by name."""
-    lines = [{name: part for name in names if (part := getattr(element, name))} for names in _LINES]
-    return [line for line in lines if line]
+    lines = []
+    for names in _LINES:
+        line: dict[str, str] = {}
+        for name in names:
+            if part := getattr(element, name):
+                line[name] = part
+        if line:
+            lines.append(line)
+    return lines
 
 
 def _parts(parts: dict[str, str]) -> list[Resource]:

@@ -84,25 +84,28 @@ def _shows_something(nodes: Iterable[Node]) -> bool:
 
 
 def _markup(nodes: Sequence[Node]) -> str:
-    return "".join([_escaped(node) if isinstance(node, str) else _element(node) for node in nodes])
+    pieces = []
+    for node in nodes:
+        if isinstance(node, str):
+            pieces.append(escape(node) if _NEEDS_ESCAPE(node) else node)
+            continue
+        tag, attributes, content = _TAGS.get(node.tag, "span"), "", _markup(node.children)
+        if node.attributes or node.tag == "renderMultiMedia":
+            tag, attributes, content = _styled(node, tag, content)
+        pieces.append(f"<{tag}{attributes}>{content}</{tag}>" if content else f"<{tag}{attributes}/>")
+    return "".join(pieces)
 
 
-def _escaped(text: str) -> str:
-    return escape(text) if _NEEDS_ESCAPE(text) else text
-
-
-def _element(node: Element) -> str:
-    tag, attributes, content = _TAGS.get(node.tag, "span"), "", _markup(node.children)
+def _styled(node: Element, tag: str, content: str) -> tuple[str, str, str]:
+    """Tag, attributes and content of an element that its own name does not settle."""
     if node.tag == "renderMultiMedia":
         content = escape(f"[Document joint : {node.attributes.get('referencedObject', '')}] ") + content
-    if node.attributes:
-        for style in node.attributes.get("styleCode", "").split():
-            if styled := _STYLES.get(style):
-                content = f"<{styled}>{content}</{styled}>"
-        if node.tag == "list" and node.attributes.get("listType") == "ordered":
-            tag = "ol"
-        attributes = "".join([f" {name}={_quoted(value)}" for name, value in _attributes(node).items()])
-    return f"<{tag}{attributes}>{content}</{tag}>" if content else f"<{tag}{attributes}/>"
+    for style in node.attributes.get("styleCode", "").split():
+        if styled := _STYLES.get(style):
+            content = f"<{styled}>{content}</{styled}>"
+    if node.tag == "list" and node.attributes.get("listType") == "ordered":
+        tag = "ol"
+    return tag, "".join([f" {name}={_quoted(value)}" for name, value in _attributes(node).items()]), content
 
 
 def _quoted(value: str) -> str:
