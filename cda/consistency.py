@@ -282,18 +282,23 @@ def _attached_files(root: etree._Element) -> Iterator[_Finding]:
             yield from _pdf(element, data)
 
 
+def _is_body(element: etree._Element) -> bool:
+    parent = element.getparent()
+    return parent is not None and parent.tag == f"{{{V3}}}nonXMLBody"
+
+
 def _text(element: etree._Element, data: bytes) -> Iterator[_Finding]:
     if media.has_controls(data):
         message = "a plain text holds no control characters but tabs, line and page breaks"
         yield _Finding(element, "relais-media-text", message)
-    elif not media.is_utf_8(data):
+    elif _is_body(element) and not media.is_utf_8(data):
         message = "a plain text is encoded in UTF-8 (IHE XDS-SD)"
         yield _Finding(element, "relais-media-encoding", message, severity="warning")
 
 
 def _pdf(element: etree._Element, data: bytes) -> Iterator[_Finding]:
     """An unstructured body is PDF/A-1, as its format code says (IHE XDS-SD); of an attached PDF nothing is demanded."""
-    is_body = etree.QName(element.getparent()).localname == "nonXMLBody"
+    is_body = _is_body(element)
     content = pdf_content.examine(data)
     for rule, message in content.forbidden():
         yield _Finding(element, rule, message, "business-rule", "error" if is_body else "warning")

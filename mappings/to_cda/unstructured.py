@@ -71,8 +71,8 @@ def body_issues(body: bytes, media_type: str, max_size: int = MAX_BODY) -> list[
         issues.append(_issue(f"the body has more than {max_size} bytes", "too-long"))
     if not media.is_what_it_says(media_type, body):
         issues.append(_issue("the bytes are not of the media type declared"))
-    elif media_type == media.PDF and media.is_cut_short(body):
-        issues.append(_issue("the PDF has no end: it is cut short"))
+    elif media.is_cut_short(body, media_type):
+        issues.append(_issue(f"the {media.extension(media_type).upper()} has no end: it is cut short"))
     elif media_type == media.PDF:
         issues += _pdf_issues(body)
     return issues

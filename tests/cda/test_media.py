@@ -98,6 +98,7 @@ def test_body_that_is_not_what_it_says(media_type: str, data: bytes, rule: str, 
         ("image/png", b"\x89PNG\r\n\x1a\n IEND\xaeB`\x82 and more", []),
         ("image/jpeg", b"\xff\xd8\xff\xe0 whole \xff\xd9" + b"\0" * 5000, []),
         ("audio/mpeg", b"anything", []),
+        ("text/plain", "Été".encode("cp1252"), []),
     ],
 )
 def test_attached_file_is_checked_but_need_not_be_pdf_a(
@@ -133,6 +134,15 @@ def test_attached_file_is_checked_but_need_not_be_pdf_a(
 )
 def test_what_a_pdf_holds_is_told_from_its_syntax(data: bytes, expected: PdfContent) -> None:
     assert examine(data) == expected
+
+
+@pytest.mark.parametrize("data", [b"words", b"%PDF-1.7\n/JS\n%%EOF"])
+def test_file_may_stand_anywhere(data: bytes) -> None:
+    kind = "application/pdf" if data.startswith(b"%PDF") else "text/plain"
+    content = b64encode(data).decode()
+    document = f'<ClinicalDocument xmlns="urn:hl7-org:v3" mediaType="{kind}" representation="B64">{content}'
+    rules = [issue.rule for issue in check(parse(f"{document}</ClinicalDocument>".encode()))]
+    assert rules == (["relais-pdf-active"] if kind == media.PDF else [])
 
 
 def test_library_sees_the_same_in_what_it_wrote() -> None:

@@ -271,7 +271,7 @@ def _documents(agenda: Agenda) -> None:
         subject=agenda.ref("patient"),
         content=[{"attachment": attachment}],
     )
-    image = agenda.add("image", "Binary", contentType="image/png", data=base64_of(b"\x89PNG\r\n\x1a\n0"))
+    image = agenda.add("image", "Binary", contentType="image/png", data=base64_of(b"\x89PNG\r\n\x1a\n0IEND"))
     elsewhere = agenda.add(
         "elsewhere",
         "DocumentReference",
