@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,10 @@ DOCTOR, SUBSTITUTE = "claire.orme@exemple.mssante.fr", "paul.if@exemple.mssante.
 RECEIVER = "c.orme@cabinet.mssante.fr"
 TRIGGERS = "validated-plan=dmp+mss, moved-appointment=mss+hl7v2, declared-event=mss+hl7v2"
 PATIENCE = 60.0
+
+
+def _business_status(task: Resource) -> str:
+    return str(task["businessStatus"]["coding"][0]["code"]) if "businessStatus" in task else ""
 
 
 @contextmanager
@@ -68,13 +72,20 @@ class Region:
 
     def ended(self, focus: str, number: int = 1, expected: str = "completed") -> list[Resource]:
         """The orders about a resource once so many of them have ended as expected."""
+        return self._awaited(focus, lambda tasks: [task["status"] for task in tasks] == [expected] * number)
+
+    def refused(self, focus: str) -> None:
+        """Wait until an attempt of an order about a resource has failed and another one is due."""
+        self._awaited(focus, lambda tasks: any(_business_status(task) == "waiting" for task in tasks))
+
+    def _awaited(self, focus: str, is_reached: Callable[[list[Resource]], bool]) -> list[Resource]:
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             tasks = [task for task in self.tasks(focus) if task["intent"] == "order"]
-            if [task["status"] for task in tasks] == [expected] * number:
+            if is_reached(tasks):
                 return tasks
             time.sleep(0.1)
-        raise AssertionError(f"the orders did not end: {tasks}")
+        raise AssertionError(f"the orders did not get there: {tasks}")
 
     def mails(self, mailbox: str) -> int:
         """How many mails a mailbox got."""
@@ -179,6 +190,7 @@ def test_what_the_patient_opposes_meanwhile_does_not_leave(region: Region) -> No
     switch_faults(region.sandbox.folder, ["smtp=refuse"])  # for now: it is tried again
     try:
         plan = region.post(bundle)["CarePlan"]
+        region.refused(plan)
         opposed = {
             "resourceType": "Consent",
             "status": "active",
