@@ -202,7 +202,13 @@ def _attachments() -> Resource:
                 "size": len(PDF),
             }
         },
-        {"contentAttachment": {"contentType": "text/plain", "data": base64_of("Tracé".encode("cp1252")), "title": "Trace"}},
+        {
+            "contentAttachment": {
+                "contentType": "text/plain",
+                "data": base64_of("Tracé".encode("cp1252")),
+                "title": "Trace",
+            }
+        },
         {"contentAttachment": {"url": "https://hopital.example/plan", "title": "Plan d'accès"}},
         {"contentReference": {"display": "Le carnet de suivi papier"}},
     ]
