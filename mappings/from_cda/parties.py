@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from msgspec.structs import replace
-
 from relais.cda.model import (
     II,
     AssignedEntity,
@@ -241,7 +239,7 @@ def relative(reading: Reading, entity: RelatedEntity, path: str) -> Resource:
         "telecom": telecoms(reading, entity.telecoms, path),
         "address": addresses(reading, entity.addresses, path),
     }
-    reference = reading.add("RelatedPerson", (repr(replace(entity, class_code="")),), elements)
+    reference = reading.add("RelatedPerson", (repr((elements, kinship)),), elements)
     roles = reading.resource(reference).setdefault("relationship", [])
     if entity.class_code.strip():
         role = concept(Code(_ROLES.get(entity.class_code, entity.class_code), ROLE_CLASS))
