@@ -33,12 +33,8 @@ _XSL = "{http://www.w3.org/1999/XSL/Transform}"
 _NUMBER = f"{_OUT}expression"
 _ERROR = re.compile(r"on line (\d+) column \d+[^\n]*\n\s+(\w{4}\d{4}\s+[^\n]*)")
 _VARIABLE = re.compile(r"\$\s*([\w][\w.\-]*)")
-# Where a node is: its element as its number in document order, 0 above the root, and its Clark name as an attribute.
-# The function `path` would count siblings for each finding.
-_PLACE = {
-    "element": "{(ancestor-or-self::*[1]!accumulator-before('_out:elements'), 0)[1]}",
-    "attribute": "{self::attribute()!concat('{', namespace-uri(), '}', local-name())}",
-}
+# Where a node is. The function `path` would count siblings for each finding.
+_PLACE = {"element": "{_out:element(.)}", "attribute": "{_out:attribute(.)}"}
 _LITERAL = re.compile(r"\s*(?:'[^']*'|\"[^\"]*\"|\d+)\s*")
 _DOCUMENT_CALL = re.compile(r"(?<![\w:.\-$])(doc|doc-available|document)(?=\s*\()")
 _LOOKUP = re.compile(
@@ -62,6 +58,16 @@ _FUNCTIONS = """
   <_xsl:accumulator name="_out:elements" as="_xs:integer" initial-value="0">
     <_xsl:accumulator-rule match="*" select="$value + 1"/>
   </_xsl:accumulator>
+  <!-- The element of a node as its number in document order, 0 above the root. -->
+  <_xsl:function name="_out:element" as="_xs:integer">
+    <_xsl:param name="node" as="node()"/>
+    <_xsl:sequence select="($node/ancestor-or-self::*[1]!accumulator-before('_out:elements'), 0)[1]"/>
+  </_xsl:function>
+  <!-- The Clark name of an attribute. -->
+  <_xsl:function name="_out:attribute" as="_xs:string?">
+    <_xsl:param name="node" as="node()"/>
+    <_xsl:sequence select="$node/self::attribute()!concat('{', namespace-uri(), '}', local-name())"/>
+  </_xsl:function>
   <_xsl:param name="_out:library" as="map(_xs:string, document-node())" select="_map:merge(())"/>
   <_xsl:function name="_out:uri" as="_xs:string">
     <_xsl:param name="uri" as="_xs:anyURI"/>
