@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +12,12 @@ import pytest
 
 from relais.cda.reader import read
 from relais.mappings.context import Resource
-from relais.server.delivery import service
 from relais.server.sandbox import Sandbox, switch_faults
-from relais.server.settings import Settings
 from support.appointments import Agenda
 from support.facade import RunningFacade, running_facade
 from support.notifications import NOTICES
 from support.plans import PLANS
+from support.worker import worker_thread
 
 NURSE = "isabelle.lefranc@exemple.mssante.fr"
 DOCTOR, SUBSTITUTE = "claire.orme@exemple.mssante.fr", "paul.if@exemple.mssante.fr"
@@ -31,19 +28,6 @@ PATIENCE = 60.0
 
 def _business_status(task: Resource) -> str:
     return str(task["businessStatus"]["coding"][0]["code"]) if "businessStatus" in task else ""
-
-
-@contextmanager
-def working(settings: dict[str, Any]) -> Iterator[None]:
-    """A worker that does not ask the official rules."""
-    stop = threading.Event()
-    thread = threading.Thread(target=service.run, args=(Settings.of(settings), lambda _content, _channel: [], stop))
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
 
 
 class Region:
@@ -108,11 +92,12 @@ def region(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Region]:
             "organization_name": "Maison de santé",
             "organization_finess": "910019447",
             "retry_base": 0.2,
+            "circuit_pause": 1,  # refusals that a test asks for do not hold the others up
             "triggers": TRIGGERS,
             "fhir_packages": "none",
             **sandbox.settings,
         }
-        with running_facade(folder, **settings) as facade, working(settings):
+        with running_facade(folder, **settings) as facade, worker_thread(settings):
             yield Region(facade, sandbox)
 
 

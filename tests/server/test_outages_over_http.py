@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import resource
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,12 +18,11 @@ import pytest
 import requests
 
 import relais.server
-from relais.server.delivery import service
 from relais.server.sandbox import Sandbox
-from relais.server.settings import Settings
 from relais.server.store import Store
 from support import postgres
 from support.facade import RunningFacade, running_facade
+from support.worker import worker_thread
 
 PLAN = json.loads(Path(relais.server.__file__).with_name("demo_plan.json").read_text())
 MAILBOX = "medecin@cabinet.mssante.fr"
@@ -42,19 +40,6 @@ def settings_of(sandbox: Sandbox, database_url: str) -> dict[str, Any]:
         "retry_base": 0.2,
         **sandbox.settings,
     }
-
-
-@contextmanager
-def running_worker(settings: dict[str, Any]) -> Iterator[None]:
-    """A worker that does not ask the official rules."""
-    stop = threading.Event()
-    thread = threading.Thread(target=service.run, args=(Settings.of(settings), lambda _content, _channel: [], stop))
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
 
 
 def posted(facade: RunningFacade) -> str:
@@ -130,7 +115,7 @@ def test_a_database_that_is_stopped_and_started_loses_and_doubles_nothing(
 ) -> None:
     with Sandbox(tmp_path / "sandbox") as sandbox:
         settings = settings_of(sandbox, database.url)
-        with running_facade(tmp_path, **settings) as facade, running_worker(settings):
+        with running_facade(tmp_path, **settings) as facade, worker_thread(settings):
             _outage(facade, database)
         versions = [one.status for one in sandbox.documents()]
         assert versions == ["Deprecated", "Deprecated", "Approved"]
@@ -165,7 +150,7 @@ def test_a_full_disk_refuses_what_it_cannot_hold_and_keeps_what_it_has(tmp_path:
                 assert facade.get(plan).status_code == 200
             assert facade.count() == before
             task = accepted(facade, plan)
-            with running_worker(settings):
+            with worker_thread(settings):
                 until(lambda: completed(facade, task))
         assert (len(sandbox.documents()), len(sandbox.messages())) == (1, 1)
 

@@ -6,10 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from relais.server.delivery import service
+from relais.server.settings import Settings
 
 
 class RunningWorker:
@@ -44,3 +48,16 @@ def running_worker(folder: Path, **settings: Any) -> Iterator[RunningWorker]:
         yield worker
     finally:
         worker.end()
+
+
+@contextmanager
+def worker_thread(settings: dict[str, Any]) -> Iterator[None]:
+    """A worker in this process, which does not ask the official rules; settings by name."""
+    stop = threading.Event()
+    thread = threading.Thread(target=service.run, args=(Settings.of(settings), lambda _content, _channel: [], stop))
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
