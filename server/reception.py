@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import ssl
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -19,8 +19,8 @@ from relais.mappings.hl7v2.reading import Received
 from relais.mappings.hl7v2.zam import Trigger, Zam
 from relais.server import document_imports, documents, patient_matching
 from relais.server.conformance import Conformance
-from relais.server.delivery import acknowledgements, tls
-from relais.server.delivery.channel import Acknowledgement, quoted
+from relais.server.delivery import acknowledgements, tls, zam_answers
+from relais.server.delivery.channel import Acknowledgement
 from relais.server.delivery.hl7v2 import beginning_of_message_id, policy_of
 from relais.server.delivery.hl7v2_inbox import Inbox
 from relais.server.delivery.mail_inbox import Filing, MailInbox
@@ -35,7 +35,6 @@ from relais.server.store import Store
 from relais.server.terminology import ServerTerminology
 
 _BY_MAILBOX: dict[Acknowledgement, Trigger] = {"reception": "Z02", "reading": "Z03"}
-_BETWEEN = "; "  # what several receivers have said
 _KINDS: dict[Trigger, Acknowledgement] = {"Z01": "reception", "Z02": "reception", "Z03": "reading"}
 
 
@@ -198,17 +197,17 @@ def take_zam(transaction: Transaction, zam: Zam) -> None:
         if zam.mailbox and zam.mailbox.lower() not in mailboxes:
             message = "the message did not go to this mailbox"
             raise RelaisError(Issue("error", "not-found", message, "OBX[2]-5", "hl7v2.zam"))
-        said = _said(acknowledgements.of_delivery(connection, delivery), kind)
-        said[_receiver(zam.trigger, zam.mailbox)] = "yes" if zam.positive else quoted(f"no: {zam.error}")
-        left = mailboxes - _refusing(acknowledgements.of_delivery(connection, delivery), mailboxes)
-        awaited = {_receiver(_BY_MAILBOX[kind], mailbox) for mailbox in (left if kind == "reading" else mailboxes)} or {
-            _receiver("Z01", "")
-        }
+        known = acknowledgements.of_delivery(connection, delivery)
+        said = zam_answers.said(known, kind) | {zam_answers.receiver(zam.trigger, zam.mailbox): zam_answers.answer(zam)}
+        left = mailboxes - zam_answers.refusing(known, mailboxes) if kind == "reading" else mailboxes
+        awaited = {zam_answers.receiver(_BY_MAILBOX[kind], mailbox) for mailbox in left}
+        awaited = awaited or {zam_answers.receiver("Z01")}
         state: acknowledgements.Answer | None = "positive" if awaited <= said.keys() else None
-        if any(answer != "yes" for answer in said.values()):
+        if any(answer != zam_answers.YES for answer in said.values()):
             state = "negative"
-        acknowledgements.write(connection, delivery, kind, state, _detail(said), transaction.now)
-        if mailboxes and mailboxes == _refusing(acknowledgements.of_delivery(connection, delivery), mailboxes):
+        acknowledgements.write(connection, delivery, kind, state, zam_answers.written(said), transaction.now)
+        known = acknowledgements.of_delivery(connection, delivery)
+        if mailboxes and mailboxes == zam_answers.refusing(known, mailboxes):
             acknowledgements.await_no_reading(connection, delivery)
         write_task(transaction, task)
 
@@ -225,28 +224,6 @@ _read_consignment = msgspec.json.Decoder(Consignment).decode
 
 def _recipients(consignment: bytes) -> tuple[str, ...]:
     return _read_consignment(consignment).recipients
-
-
-def _receiver(trigger: Trigger, mailbox: str) -> str:
-    return quoted(f"{trigger} {mailbox.lower()}".strip())
-
-
-def _detail(said: dict[str, str]) -> str:
-    """What every receiver has said, refusals first."""
-    lines = (f"{who}: {answer.replace(_BETWEEN, ', ')}" for who, answer in said.items())
-    return _BETWEEN.join(sorted(lines, key=lambda line: line.endswith(": yes")))
-
-
-def _said(known: Iterable[acknowledgements.Awaited], kind: Acknowledgement) -> dict[str, str]:
-    """What `_detail` wrote, read back."""
-    lines = [line for one in known if one.kind == kind for line in one.detail.split(_BETWEEN) if line]
-    return {who: answer for who, _, answer in (line.partition(": ") for line in lines)}
-
-
-def _refusing(known: Iterable[acknowledgements.Awaited], mailboxes: frozenset[str]) -> frozenset[str]:
-    """The mailboxes that did not receive the message, hence read nothing."""
-    said = _said(known, "reception")
-    return frozenset(box for box in mailboxes if said.get(_receiver("Z02", box), "yes") != "yes")
 
 
 def _message_id(transaction: Transaction, control_id: str) -> str | None:

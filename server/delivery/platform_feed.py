@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 from sqlalchemy import Connection, bindparam, literal_column, select
 
-from relais.server.delivery import acknowledgements, outbox
+from relais.server.delivery import acknowledgements, outbox, zam_answers
 from relais.server.delivery.outbox import Consignment, delivery_table, order_table
 from relais.server.store.statements import Statement
 
@@ -24,8 +24,6 @@ _SENT = Statement(
     )
     .order_by(delivery_table.c.key.desc())
 )
-_REFUSED = "Z01: no"
-"""How `relais.server.reception` writes down that the DMP refused what the platform fed it with."""
 _decode = msgspec.json.Decoder(Consignment).decode
 
 
@@ -41,5 +39,4 @@ def documents(connection: Connection, lineage: str) -> list[str]:
 
 
 def _is_refused(connection: Connection, delivery: int) -> bool:
-    said = acknowledgements.of_delivery(connection, delivery)
-    return any(one.state == "negative" and _REFUSED in one.detail for one in said)
+    return zam_answers.refused_by_dmp(acknowledgements.of_delivery(connection, delivery))
