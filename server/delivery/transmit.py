@@ -166,7 +166,7 @@ def transmit(
     if kind == "DocumentReference":
         _refuse_reissue(wanted)
         content = stored_documents.content_of(transaction, resource)
-        document = _registered(transaction, content, now)
+        document = _registered(transaction, content, read_header(parse(content)), now)
         stored_documents.check_leaving(transaction, resource, document, qualified=_files_by_ins(wanted))
         _refuse_opposed(transaction, patient_reference(resource), document, carrier)
         if "dmp" in wanted.channels:
@@ -197,9 +197,10 @@ def transmit_document(
     """
     wanted.check(settings)
     _refuse_reissue(wanted)
-    document = _registered(transaction, content, now)
-    if kept_in := _kept_in(read_header(parse(content)), wanted, settings):
+    model = read_header(parse(content))
+    if kept_in := _kept_in(model, wanted, settings):
         raise RelaisError(kept_in)
+    document = _registered(transaction, content, model, now)
     base, qualified = transaction.repository.base, _files_by_ins(wanted)
     subject = document_subject.subject_of(transaction.connection, base, document, qualified=qualified)
     _refuse_opposed(transaction, subject, document, "")
@@ -222,9 +223,9 @@ class _Source:
     shown_anew: frozenset[str] = frozenset()
 
 
-def _registered(transaction: Transaction, content: bytes, now: datetime) -> IssuedDocument:
+def _registered(transaction: Transaction, content: bytes, model: Document, now: datetime) -> IssuedDocument:
     """A document made elsewhere, kept; nobody else orders anything of its lineage until the transaction ends."""
-    transaction.exclusively(f"lineage {documents.lineage_of(read_header(parse(content)).header)}")
+    transaction.exclusively(f"lineage {documents.lineage_of(model.header)}")
     return documents.register(transaction.connection, content, now)
 
 
@@ -305,7 +306,7 @@ def _to_withdraw(
     resource, last = load(stored.content or b""), documents.last_issued(transaction.connection, carrier, level)
     if kind == "DocumentReference":
         content = stored_documents.held_by(transaction, resource)
-        last = _registered(transaction, content, transaction.now)
+        last = _registered(transaction, content, read_header(parse(content)), transaction.now)
     document = _sent_last(transaction, last, wanted)
     subject = outbox.subject_of(transaction.connection, document.key)  # that of the carrier may be another one now
     if kind == "DocumentReference" and not _is_about(transaction, resource, subject):
@@ -354,6 +355,7 @@ def _place(
     transaction.exclusively(f"lineage {document.lineage}")
     model = read(document.content).document
     mailboxes = _unserved(transaction, document, _mailboxes(transaction, model, source, wanted, settings, now))
+    fed = platform_feed.documents(transaction.connection, document.lineage) if "dmp" in wanted.channels else []
     issues = _kept_in(model, wanted, settings)
     issues += _wrong_mailboxes(model, mailboxes, settings)
     labelled = source.carrier is not None and visibility.hidden_by_labels(source.carrier)
@@ -363,7 +365,7 @@ def _place(
         place="securityLabel" if labelled else "hideFrom",
     )
     if wanted.intent != "withdraw":
-        issues += _duplicates(transaction, document, wanted, mailboxes)
+        issues += _duplicates(transaction, document, wanted, mailboxes, fed)
         if wanted.secret:
             on = now.astimezone(PARIS).date()
             issues += visibility.secret_objections(model, wanted.hidden_from, wanted.channels, settings, on)
@@ -374,7 +376,6 @@ def _place(
     boxes = _reached(transaction, document) if wanted.intent == "withdraw" else tuple(mailboxes)
     annulled = _annulled(transaction, document)
     dmp_is_fed = "dmp" in wanted.channels or bool(outbox.sent(transaction.connection, document.lineage, "dmp"))
-    fed = platform_feed.documents(transaction.connection, document.lineage) if "dmp" in wanted.channels else ()
     maker = _Maker(document, model, wanted, settings, now, annulled, mailboxes, source.shown_anew, dmp_is_fed, fed)
     receivers = list(_receivers(wanted, boxes))
     consignments = [(channel, key, maker.consignment(channel, boxes)) for channel, key, boxes in receivers]
@@ -474,7 +475,11 @@ def _receivers(wanted: Wanted, mailboxes: tuple[str, ...]) -> Iterator[tuple[str
 
 
 def _duplicates(
-    transaction: Transaction, document: IssuedDocument, wanted: Wanted, mailboxes: Iterable[str]
+    transaction: Transaction,
+    document: IssuedDocument,
+    wanted: Wanted,
+    mailboxes: Iterable[str],
+    fed_by_platform: Sequence[str],
 ) -> Iterator[Issue]:
     """An unchanged document does not go where it is already, and no version follows a newer one."""
     for channel in wanted.channels:
@@ -487,7 +492,7 @@ def _duplicates(
             yield _sent_already(
                 sent[document.key], f"by {channel}", "channel", hint=_anew(transaction, document, wanted, channel)
             )
-        elif channel == "dmp" and document.key in platform_feed.documents(transaction.connection, document.lineage):
+        elif channel == "dmp" and document.key in fed_by_platform:
             message = "the platform was asked to feed the DMP with this version (hl7v2): it is there, or on its way"
             yield Issue("error", "duplicate", message, "channel", platform_feed.RULE)
         versions = [known.version for key in sent if (known := documents.issued(transaction.connection, key))]
