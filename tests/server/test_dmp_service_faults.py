@@ -19,11 +19,11 @@ from relais.server.cli import main
 from relais.server.delivery.channel import Shipment
 from relais.server.delivery.dmp import DmpChannel
 from relais.server.sandbox import Sandbox, switch_faults
-from relais.server.sandbox.switches import COUNTERPARTS
 from relais.server.store import Store
 from support.dmp import RESPONSIBLE, dmp_settings
 from support.orders import Office
 from support.plans import PLANS
+from support.sandbox_faults import switching
 from support.shipments import other_shipment
 
 INS = "279035121518989"
@@ -40,8 +40,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
 @pytest.fixture
 def sandbox(running: Sandbox) -> Iterator[Sandbox]:
     """The sandbox, which plays nothing any more afterwards."""
-    yield running
-    switch_faults(running.folder, [f"{counterpart}=none" for counterpart in COUNTERPARTS])
+    with switching(running) as sandbox:
+        yield sandbox
 
 
 @pytest.fixture

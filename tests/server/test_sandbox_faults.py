@@ -25,6 +25,7 @@ from relais.server.sandbox import Sandbox, switch_faults
 from relais.server.sandbox.switches import COUNTERPARTS
 from relais.server.settings import Settings
 from relais.server.store import Store
+from support.sandbox_faults import switching
 from support.shipments import other_shipment, small_shipment
 
 _CHANNELS: dict[str, type[DmpChannel] | type[MssChannel] | type[Hl7v2Channel]] = {
@@ -44,8 +45,8 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
 @pytest.fixture
 def switched(sandbox: Sandbox) -> Iterator[Sandbox]:
     """The sandbox, which plays nothing any more afterwards."""
-    yield sandbox
-    switch_faults(sandbox.folder, [f"{counterpart}=none" for counterpart in COUNTERPARTS])
+    with switching(sandbox):
+        yield sandbox
 
 
 def settings(sandbox: Sandbox, patience: float = 20) -> Settings:
