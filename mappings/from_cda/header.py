@@ -27,7 +27,8 @@ from relais.mappings.from_cda.parties import (
     relative,
 )
 from relais.mappings.from_cda.reading import Reading
-from relais.mappings.to_cda.header import CONSENT_LABEL, ROLE_BASED_SYSTEMS
+from relais.mappings.to_cda.header_act import CONSENT_LABEL
+from relais.mappings.to_cda.header_team import ROLE_BASED_SYSTEMS
 
 RULE = "CI-SIS Structuration minimale"
 TEMPLATES = f"{terminology.RELAIS_CODES}cda-template-id"

@@ -24,7 +24,8 @@ from relais.mappings.to_cda.conversion import CONSENT_RULE, Conversion
 from relais.mappings.to_cda.datatypes import codings, original
 from relais.mappings.to_cda.datatypes import period as read_period
 from relais.mappings.to_cda.enclosures import Enclosures
-from relais.mappings.to_cda.header import Carrier, header
+from relais.mappings.to_cda.header import header
+from relais.mappings.to_cda.header_sources import Carrier
 from relais.mappings.to_cda.kept import kept_sections
 from relais.mappings.to_cda.parties import configured_responsible, party_ids, read_party
 from relais.mappings.to_cda.prose import french_date, marked, remarks_block

@@ -40,7 +40,8 @@ from relais.mappings.to_cda.consents import read_oppositions
 from relais.mappings.to_cda.conversion import Conversion
 from relais.mappings.to_cda.datatypes import concept_text, current_name, display_name, from_jdv, period
 from relais.mappings.to_cda.enclosures import Enclosures, is_plain_text, read_media
-from relais.mappings.to_cda.header import Carrier, header
+from relais.mappings.to_cda.header import header
+from relais.mappings.to_cda.header_sources import Carrier
 from relais.mappings.to_cda.kept import kept_sections
 from relais.mappings.to_cda.parties import (
     assigned_entity,

@@ -19,7 +19,8 @@ from relais.mappings.to_cda.conversion import Conversion
 from relais.mappings.to_cda.datatypes import concept_text
 from relais.mappings.to_cda.directives import directive_section
 from relais.mappings.to_cda.goals import Row, is_given_up, plan_section, read_rows
-from relais.mappings.to_cda.header import Carrier, header
+from relais.mappings.to_cda.header import header
+from relais.mappings.to_cda.header_sources import Carrier
 from relais.mappings.to_cda.kept import kept_sections
 from relais.mappings.to_cda.problems import Problem, problem_section, read_problem
 from relais.mappings.to_cda.prose import french_date, lines, marked, remarks_block
