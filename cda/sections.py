@@ -114,9 +114,10 @@ def document_status(entry_id: II, code: Code, status: Code, *, text: str, time: 
 
 
 def advance_directive(
-    entry_id: II, code: Code, *, text: str, time: Interval | None, exists: bool | None, media: Statement | None = None
+    entry_id: II, code: Code, *, text: str, time: Interval | None, value: bool | None, media: Statement | None = None
 ) -> Statement:
-    """FR-Directive-anticipee: `exists` as a Boolean value, or the document itself as `media`, never both."""
+    """FR-Directive-anticipee: a Boolean `value`, or the document itself as `media`, never both; neither when words
+    alone say it."""
     return Statement(
         kind="observation",
         class_code="OBS",
@@ -127,7 +128,7 @@ def advance_directive(
         text=pointer(text),
         status="completed",
         time=time or Interval(null_flavor=UNKNOWN_TIME),
-        values=[Boolean(exists)] if media is None else (),
+        values=[Boolean(value)] if media is None and value is not None else (),
         relationships=[Relationship("SUBJ", media)] if media is not None else (),
     )
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import base64
 
-from relais.cda.model import Boolean, Media, Section, Statement
+from relais.cda.model import Boolean, Code, Media, Section, Statement
 from relais.cda.templates import ADVANCE_DIRECTIVE
 from relais.mappings.context import Resource
 from relais.mappings.from_cda.datatypes import absent, concept, identifiers, period
 from relais.mappings.from_cda.header import CONSENT_SCOPES
 from relais.mappings.from_cda.plan import RULE, Plan, has_template, is_denied, report_unread, subentries
 from relais.mappings.from_cda.reading import SECTION_RULE, Reading
+from relais.mappings.terminology import value_set
+from relais.mappings.to_cda.directives import GENERAL, OTHER_DIRECTIVE, POLICY
 
 UNTITLED = "Document"
 """How `to_cda.directives` names a document without title."""
-
-POLICY = "Directives anticipées : code de la santé publique, article L. 1111-11"
 
 
 def read_directives(reading: Reading, section: Section, plan: Plan, path: str) -> list[Resource]:
@@ -36,28 +36,39 @@ def _consent(reading: Reading, plan: Plan, entry: Statement, path: str) -> list[
         return []
     report_unread(reading, entry, path, "ids", "code", "time", "values", "relationships")
     attachment = _attachment(reading, entry, path)
-    exists = True if attachment else _exists(entry)
-    if exists is None:
+    value = next((one.value for one in entry.values if isinstance(one, Boolean)), None)
+    code = (entry.code.code if entry.code else None) or ""
+    in_words = code == OTHER_DIRECTIVE and not entry.values
+    if value is None and not attachment and not in_words:
         reading.warn(f"{path}/value", "does not say whether the directive exists: narrative only", RULE, "required")
         return []
+    is_decision = code in value_set("directive") and code not in GENERAL and value is not None
     time = period(reading, entry.time, f"{path}/effectiveTime")
     is_moment = entry.time is not None and entry.time.value is not None
+    decided = {"type": "permit" if value else "deny"} if is_decision else {}
+    lasting = {"period": time} if time and not is_moment else {}
     elements: Resource = {
         "identifier": identifiers(entry.ids),
-        "status": "active" if exists else "inactive",
+        "status": "inactive" if value is False and not is_decision and not attachment else "active",
         "scope": {"coding": [{"system": CONSENT_SCOPES, "code": "adr"}]},
         "category": [concept(entry.code) or absent("UNK")],
         "patient": plan.subject,
         "dateTime": time.get("start") if is_moment else None,
         "sourceAttachment": attachment,
-        "policyRule": {"text": POLICY},
-        "provision": {"period": time} if time and not is_moment else None,
+        "policyRule": {"text": _details(reading, entry, path) or POLICY},
+        "provision": decided | lasting or None,
     }
     return [reading.add("Consent", ("directive", path), elements)]
 
 
-def _exists(entry: Statement) -> bool | None:
-    return next((one.value for one in entry.values if isinstance(one, Boolean)), None)
+def _details(reading: Reading, entry: Statement, path: str) -> str:
+    """The words that stand behind the name of a directive; all of them for one that words alone say."""
+    code = entry.code or Code()
+    label = code.display or ""
+    text = reading.text(entry.text, f"{path}/text/reference") or ""
+    if code.code == OTHER_DIRECTIVE and not entry.values:
+        return "" if text == label else text
+    return text.removeprefix(f"{label} : ") if text.startswith(f"{label} : ") else ""
 
 
 def _attachment(reading: Reading, entry: Statement, path: str) -> Resource | None:

@@ -1,12 +1,17 @@
-"""Consent, Observation, DocumentReference → section 2 of the PPS-PAERPA 2022.01, *directives anticipées*."""
+"""Consent, Observation, DocumentReference → section 2 of the PPS-PAERPA 2022.01, *directives anticipées*.
+
+The value of FR-Directive-anticipee says of an intervention whether the person allows it (CI-SIS Modèles de contenus
+CDA, E_directiveAnticipee_fr), of directives as such whether there are any. One never stands in for the other.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from relais.cda import sections
 from relais.cda.media import PDF
-from relais.cda.model import Interval, Section, Statement
+from relais.cda.model import Code, Interval, Section, Statement
 from relais.cda.narrative import Element, Node, table
 from relais.mappings import terminology
 from relais.mappings.context import Resource
@@ -17,10 +22,28 @@ from relais.mappings.to_cda.enclosures import read_media
 from relais.mappings.to_cda.prose import french_date, french_period, marked
 
 RULE = "CI-SIS PPS-PAERPA 2022.01, section 2"
+DECISION_RULE = "CI-SIS Modèles de contenus CDA, FR-Directive-anticipee"
 DIRECTIVES, OTHER_DIRECTIVE = "42348-3", "75793-0"
-_DOCUMENT_CODES = frozenset({DIRECTIVES, OTHER_DIRECTIVE})
-_EXISTS = {"active": True, "inactive": False, "rejected": False}
+GENERAL = frozenset({DIRECTIVES, OTHER_DIRECTIVE})
+"""Codes of JDV_TypeDirectiveAnticipee that name no intervention."""
+
+POLICY = "Directives anticipées : code de la santé publique, article L. 1111-11"
+"""What the import states where FHIR asks for a policy and the document has none."""
+
+_IN_FORCE = {"active": True, "inactive": False, "rejected": False}
+_DECISIONS = {"permit": True, "deny": False}
 _FACTS = frozenset({"final", "amended", "corrected"})
+
+
+class Directive(NamedTuple):
+    """A directive of the person. `value` says whether there is one or, of an intervention, whether it is allowed; None
+    when no value says what is known. `details` are words that go with it."""
+
+    resource: Resource
+    path: str
+    code: Code
+    value: bool | None
+    details: str = ""
 
 
 def directive_section(conversion: Conversion) -> Section | None:
@@ -32,59 +55,110 @@ def directive_section(conversion: Conversion) -> Section | None:
         rows.append(row)
     if not entries:
         return None
-    text: list[Node] = [table(("Directive", "Existence", "Date", "Document"), rows)]
+    text: list[Node] = [table(("Directive", "Ce qui est dit", "Date", "Document"), rows)]
     return sections.section(sections.ADVANCE_DIRECTIVES, conversion.computed_id("section", "directives"), text, entries)
 
 
 def _directives(conversion: Conversion) -> Iterator[tuple[Statement, list[list[Node]]]]:
-    for number, (resource, path, exists) in enumerate(_facts(conversion), 1):
-        yield _entry(conversion, resource, path, exists, f"directive-{number}")
+    for number, directive in enumerate(_facts(conversion), 1):
+        yield _entry(conversion, directive, f"directive-{number}")
 
 
-def _facts(conversion: Conversion) -> Iterator[tuple[Resource, str, bool]]:
+def _facts(conversion: Conversion) -> Iterator[Directive]:
     for consent, path in consents(conversion):
-        if is_directive_consent(consent):
-            exists = _EXISTS.get(consent.get("status", ""))
-            if exists is None:
-                conversion.inform(f"{path}.status", "neither in force nor ended: not written", RULE)
-            else:
-                yield consent, path, exists
+        if is_directive_consent(consent) and (found := _of_consent(conversion, consent, path)):
+            yield found
     for observation, path in conversion.shared("Observation"):
         is_fact = observation.get("status") in _FACTS and is_directive([observation.get("code", {})])
         if is_fact and conversion.same_patient(observation, "subject", path):
             conversion.reached.add(id(observation))
             if "valueBoolean" in observation:
-                yield observation, path, observation["valueBoolean"]
+                yield Directive(observation, path, _codes(observation)[0], observation["valueBoolean"])
             else:
-                conversion.refuse(f"{path}.valueBoolean", "whether the directive exists", RULE)
+                message = "whether there is a directive or, of an intervention, whether it is allowed"
+                conversion.refuse(f"{path}.valueBoolean", message, RULE)
     for document, path in conversion.shared("DocumentReference"):
         kinds = [document.get("type", {}), *document.get("category", ())]
         is_current = document.get("status") == "current" and is_directive(kinds)
         if is_current and conversion.same_patient(document, "subject", path):
             conversion.reached.add(id(document))
-            yield document, path, True
+            code = _codes(document)[0]
+            yield Directive(document, path, code, True if code.code in GENERAL else None)
 
 
-def _entry(
-    conversion: Conversion, resource: Resource, path: str, exists: bool, narrative_id: str
-) -> tuple[Statement, list[list[Node]]]:
+def _of_consent(conversion: Conversion, consent: Resource, path: str) -> Directive | None:
+    """The directive that a Consent records: that there is one, or what the person decides of an intervention."""
+    in_force = _IN_FORCE.get(consent.get("status", ""))
+    if in_force is None:
+        conversion.inform(f"{path}.status", "neither in force nor ended: not written", RULE)
+        return None
+    codes, provision = _codes(consent), consent.get("provision", {})
+    code = codes[0]
+    if len({one.code for one in codes} - GENERAL) > 1:
+        conversion.warn(f"{path}.category", "a Consent for each intervention is needed: the first is written", RULE)
+    read = {"id", "period"} if code.code in GENERAL else {"id", "period", "type"}
+    for name in sorted(provision.keys() - read):
+        conversion.inform(f"{path}.provision.{name}", "this element has no place in the document", RULE)
+    policy = (consent.get("policyRule", {}).get("text") or "").strip()
+    details = "" if policy == POLICY else policy
+    if code.code == DIRECTIVES or (code.code == OTHER_DIRECTIVE and not in_force):
+        return Directive(consent, path, code, in_force, details)
+    if not in_force:
+        conversion.inform(f"{path}.status", "a decision that is no longer in force: not written", DECISION_RULE)
+        return None
+    decided = _DECISIONS.get(provision.get("type", ""))
+    if code.code == OTHER_DIRECTIVE:
+        return Directive(consent, path, code, None, details)
+    if decided is None:
+        message = "whether the person allows the intervention is not said: written without a value"
+        conversion.warn(f"{path}.provision.type", message, DECISION_RULE)
+    return Directive(consent, path, code, decided, details)
+
+
+def _codes(resource: Resource) -> list[Code]:
+    """What a directive is about, interventions first; directives as such when no code of the list says it."""
     concepts = [*resource.get("category", ()), resource.get("code", {}), resource.get("type", {})]
-    code = from_jdv("directive", concepts) or terminology.coded("directive", DIRECTIVES)
+    single = [{"coding": [coding]} for concept in concepts for coding in concept.get("coding", ())]
+    found = [code for one in single if (code := from_jdv("directive", [one]))]
+    return sorted(found, key=lambda code: code.code in GENERAL) or [terminology.coded("directive", DIRECTIVES)]
+
+
+def _entry(conversion: Conversion, directive: Directive, narrative_id: str) -> tuple[Statement, list[list[Node]]]:
+    resource, path, code, value, _ = directive
     attachment, place = _attachment(conversion, resource, path)
+    exists = value is not False or code.code not in GENERAL
     media = _media(conversion, attachment, resource, place, exists, narrative_id)
-    if media is not None and code.code not in _DOCUMENT_CODES:
+    name, stated = _name(directive), _words(directive)
+    if value is None or (media is not None and code.code not in GENERAL):
+        name, stated = " – ".join(filter(None, (name, stated))), ""
         code = terminology.coded("directive", OTHER_DIRECTIVE)
     time, when = _time(conversion, resource, path)
     entry = sections.advance_directive(
-        conversion.entry_id(resource, path), code, text=narrative_id, time=time, exists=exists, media=media
+        conversion.entry_id(resource, path), code, text=narrative_id, time=time, value=value, media=media
     )
-    words = "Oui" if exists else "Non"
     return entry, [
-        [marked(code.display or "", narrative_id)],
-        [words],
+        [marked(name, narrative_id)],
+        [stated],
         [when],
         [*_document_cell(resource, attachment, media)],
     ]
+
+
+def _name(directive: Directive) -> str:
+    """What the narrative calls a directive; one that no code of the list names is known by its words."""
+    label, details = directive.code.display or "", directive.details
+    if directive.value is None and directive.code.code == OTHER_DIRECTIVE and details:
+        return details
+    return f"{label} : {details}" if details else label
+
+
+def _words(directive: Directive) -> str:
+    """What the narrative says beside the name: what the value says."""
+    if directive.value is None:
+        return ""
+    if directive.code.code in GENERAL:
+        return "Oui" if directive.value else "Non"
+    return "Autorisé par la personne" if directive.value else "Refusé par la personne"
 
 
 def _time(conversion: Conversion, resource: Resource, path: str) -> tuple[Interval | None, str]:

@@ -709,7 +709,7 @@ def test_parts_that_nothing_reads_are_reported() -> None:
 def directive(change: Callable[[Statement], object], media: Statement | None = None) -> tuple[list[Resource], Imported]:
     """The Consents of section 2."""
     kind = code("42348-3", "Directives anticipées", templates.LOINC)
-    entry = sections.advance_directive(II("2.25.60"), kind, text="d", time=None, exists=True, media=media)
+    entry = sections.advance_directive(II("2.25.60"), kind, text="d", time=None, value=True, media=media)
     change(entry)
     shown = paragraph("Mes directives ", Element("renderMultiMedia", {"referencedObject": "m"}))
     text = [shown, content("oui", id="d")]
@@ -729,6 +729,26 @@ def test_directives(exists: bool, status: str) -> None:
         "start": "2021-08-24T10:00:00+02:00",
         "end": "2021-08-24T10:10:00+02:00",
     }
+
+
+@pytest.mark.parametrize(("allowed", "decision"), [(True, "permit"), (False, "deny")])
+def test_what_the_person_decides_of_an_intervention(allowed: bool, decision: str) -> None:
+    """A refusal is a directive in force, not the lack of one."""
+
+    def change(entry: Statement) -> None:
+        entry.code, entry.values = code("75779-9", "Réanimation", templates.LOINC), [Boolean(allowed)]
+
+    (consent,), _ = directive(change)
+    assert (consent["status"], consent["provision"]["type"]) == ("active", decision)
+
+
+def test_a_directive_in_words() -> None:
+    def change(entry: Statement) -> None:
+        entry.code, entry.values = code("75793-0", "Autre directive", templates.LOINC), []
+
+    (consent,), _ = directive(change)
+    assert (consent["status"], consent["policyRule"]["text"]) == ("active", "oui")
+    assert "provision" not in consent
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from relais.cda.model import (
 )
 from relais.cda.narrative import plain_text, text_by_id
 from relais.cda.writer import write
-from relais.mappings.context import Emission
+from relais.mappings.context import Emission, Mapped
 from relais.mappings.to_cda import convert
 from support.plans import CISIS, DEPLOYMENT, EMISSION, PLANS, Plan, concept, minimal_plan
 
@@ -215,7 +215,82 @@ def test_a_directive_as_document() -> None:
     assert ventilation.code is not None
     assert ventilation.code.code == "75787-2"
     assert ventilation.time == Interval(value="202502")
-    assert ventilation.values == [Boolean(True)]
+    assert ventilation.values == [Boolean(False)]
+
+
+RESUSCITATION = concept("http://loinc.org", "75779-9")
+
+
+def decided(**elements: Any) -> tuple[Statement, str, Mapped]:
+    """The entry and the words of a directive about resuscitation."""
+    plan = minimal_plan()
+    plan.consent("resuscitation", "adr", elements.pop("category", RESUSCITATION), **elements)
+    mapped = convert(plan.bundle(), EMISSION)
+    section = next(one for one in mapped.document.sections if one.template_ids[-1].root == DIRECTIVES)
+    (entry,) = section.entries
+    return entry, plain_text(section.text), mapped
+
+
+@pytest.mark.parametrize(
+    ("decision", "value", "words"),
+    [("permit", True, "Autorisé par la personne"), ("deny", False, "Refusé par la personne")],
+)
+def test_the_value_of_an_intervention_is_what_the_person_decides(decision: str, value: bool, words: str) -> None:
+    """Never whether the directive exists: "true" would allow what the person refuses (E_directiveAnticipee_fr)."""
+    entry, text, mapped = decided(provision={"type": decision}, policyRule={"text": "Avec ma fille"})
+    assert entry.code is not None
+    assert (entry.code.code, entry.values) == ("75779-9", [Boolean(value)])
+    assert f"Réanimation cardiaque et respiratoire : Avec ma fille{words}" in text
+    assert not [issue for issue in mapped.issues if "Consent[0].provision" in (issue.path or "")]
+
+
+def test_an_intervention_of_which_no_decision_is_known_has_no_value() -> None:
+    entry, text, mapped = decided(policyRule={"coding": [{"code": "OPTIN"}], "text": "À voir avec le médecin"})
+    assert entry.code is not None
+    assert (entry.code.code, list(entry.values)) == ("75793-0", [])
+    assert "Réanimation cardiaque et respiratoire : À voir avec le médecin" in text
+    assert ("warning", "Consent[0].provision.type") in {(one.severity, one.path) for one in mapped.issues}
+
+
+def test_the_document_of_an_intervention_bears_its_name_and_the_decision() -> None:
+    pdf = base64.b64encode(b"%PDF-1.4\n%%EOF\n").decode()
+    attachment = {"contentType": "application/pdf", "data": pdf}
+    entry, text, _ = decided(provision={"type": "deny"}, sourceAttachment=attachment)
+    assert entry.code is not None
+    assert (entry.code.code, list(entry.values)) == ("75793-0", [])
+    assert "Réanimation cardiaque et respiratoire – Refusé par la personne" in text
+
+
+def test_a_decision_that_is_no_longer_in_force_is_not_written() -> None:
+    plan = minimal_plan()
+    plan.consent("resuscitation", "adr", RESUSCITATION, status="inactive", provision={"type": "deny"})
+    mapped = convert(plan.bundle(), EMISSION)
+    assert DIRECTIVES not in {one.template_ids[-1].root for one in mapped.document.sections}
+    assert "Consent[0].status" in {issue.path for issue in mapped.issues}
+
+
+def test_what_a_directive_says_beside_its_decision_is_said() -> None:
+    both = {"coding": [*RESUSCITATION["coding"], {"system": "http://loinc.org", "code": "75787-2"}]}
+    entry, _, mapped = decided(category=both, provision={"type": "deny", "provision": [{"type": "permit"}]})
+    assert entry.code is not None
+    assert entry.code.code == "75779-9"
+    assert {"Consent[0].category", "Consent[0].provision.provision"} <= {issue.path for issue in mapped.issues}
+
+
+def test_an_intervention_wins_over_directives_as_such() -> None:
+    both = {"coding": [{"system": "http://loinc.org", "code": "42348-3"}, *RESUSCITATION["coding"]]}
+    entry, _, _ = decided(category=both, provision={"type": "deny"})
+    assert entry.code is not None
+    assert (entry.code.code, entry.values) == ("75779-9", [Boolean(False)])
+
+
+def test_a_document_about_an_intervention_decides_nothing() -> None:
+    plan = minimal_plan()
+    deposited(plan, {"url": "https://exemple.fr/d.pdf", "title": "Réanimation"})
+    plan["deposit"]["type"] = RESUSCITATION
+    (entry,) = some_section(plan, DIRECTIVES).entries
+    assert entry.code is not None
+    assert (entry.code.code, list(entry.values)) == ("75793-0", [])
 
 
 def test_directives_by_observation_and_document_reference() -> None:

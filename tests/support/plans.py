@@ -553,7 +553,9 @@ def _directive_document(plan: Plan) -> None:
         sourceAttachment={"contentType": "application/pdf", "data": pdf, "title": "Mes directives"},
         provision={"period": {"start": "2025-01-01"}},
     )
-    plan.consent("ventilation", "adr", concept(LOINC, "75787-2", "Assistance respiratoire"), dateTime="2025-02")
+    ventilation = concept(LOINC, "75787-2", "Assistance respiratoire")
+    decision = {"policyRule": {"text": "Y compris la nuit"}, "provision": {"type": "deny"}}
+    plan.consent("ventilation", "adr", ventilation, dateTime="2025-02", **decision)
 
 
 def _ald(plan: Plan) -> None:

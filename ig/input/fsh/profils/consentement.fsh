@@ -62,7 +62,7 @@ Profile: RelaisDirective
 Parent: Consent
 Id: relais-directive
 Title: "Directive anticipée"
-Description: "L'existence (statut actif) ou l'absence dite (inactif, rejeté) de directives anticipées : section *Directives anticipées* du document. Rien n'est déduit de leur absence."
+Description: "L'existence (statut actif) ou l'absence dite (inactif, rejeté) de directives anticipées, ou ce que la personne décide d'une intervention (`provision.type`) : section *Directives anticipées* du document. Rien n'est déduit de leur absence."
 * status MS
 * status ^short = "Active : il y en a ; inactive ou rejetée : il n'y en a pas"
 * scope = $consentscope#adr
@@ -74,5 +74,7 @@ Description: "L'existence (statut actif) ou l'absence dite (inactif, rejeté) de
 * patient only Reference(RelaisPatient or RelaisPatientINS)
 * dateTime MS
 * dateTime ^short = "Date"
+* provision.type MS
+* provision.type ^short = "D'une intervention : permit, la personne l'autorise ; deny, elle la refuse"
 * source[x] MS
 * source[x] ^short = "Le PDF des directives, s'il est joint"
