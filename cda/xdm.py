@@ -16,7 +16,7 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import NoReturn
@@ -199,6 +199,17 @@ class Archive:
     metadata: PackedFile
 
 
+class RefusedMetadataError(ArchiveError):
+    """METADATA.XML, which is `metadata`, cannot be read: no XML that is taken, or no submission. `beside` are the files
+    that stand in its folder, which nothing describes.
+    """
+
+    def __init__(self, issues: Iterable[Issue], metadata: PackedFile, beside: Iterable[PackedFile]) -> None:
+        super().__init__(issues)
+        self.metadata = metadata
+        self.beside = tuple(beside)
+
+
 def unpack(data: bytes, *, limits: Limits | None = None) -> Archive:
     """The content of an IHE_XDM archive that passes every receiver check; raises ArchiveError listing what does not.
 
@@ -214,8 +225,8 @@ def unpack(data: bytes, *, limits: Limits | None = None) -> Archive:
 def examine(data: bytes, *, limits: Limits | None = None) -> Archive:
     """The content of an IHE_XDM archive with every issue found, for the one who must say what is wrong with it.
 
-    Raises ArchiveError when the archive is unsafe or holds no metadata that can be read. Never deliver to a patient
-    record what `unpack` refuses.
+    Raises ArchiveError when the archive is unsafe or holds no metadata, RefusedMetadataError when they cannot be read.
+    Never deliver to a patient record what `unpack` refuses.
     """
     return examine_files(_read_files(data, limits or Limits()))
 
@@ -223,14 +234,12 @@ def examine(data: bytes, *, limits: Limits | None = None) -> Archive:
 def examine_files(files: Mapping[str, bytes]) -> Archive:
     """As `examine`, of the files of an archive by their names in it.
 
-    Raises ArchiveError when there are no metadata that can be read.
+    Raises ArchiveError when there are no metadata, RefusedMetadataError when they cannot be read.
     """
     metadata_path, issues = _find_metadata(files)
-    examined = examine_metadata(_parse_metadata(files[metadata_path], metadata_path))
-    issues += [replace(issue, path=f"{metadata_path}#{issue.path}") for issue in examined.issues]
-    if examined.submission is None:
-        raise ArchiveError(issues)
-    documents, described = _match(files, metadata_path, examined.submission, issues)
+    metadata = PackedFile(files[metadata_path], metadata_path)
+    submission = _read_metadata(files, metadata, issues)
+    documents, described = _match(files, metadata_path, submission, issues)
     _check_orphans(files, metadata_path, described, issues)
     for document in documents:
         issues += _check_bytes(document.data, document.entry, document.path)
@@ -239,8 +248,7 @@ def examine_files(files: Mapping[str, bytes]) -> Archive:
         else:
             message = "described as another type than CDA: its content is not checked"
             issues.append(_issue("xdm.not-cda", message, document.path, "warning"))
-    metadata = PackedFile(files[metadata_path], metadata_path)
-    return Archive(tuple(documents), examined.submission, tuple(issues), metadata)
+    return Archive(tuple(documents), submission, tuple(issues), metadata)
 
 
 def _issue(rule: str, message: str, path: str = "", severity: Severity = "error", code: str = "invalid") -> Issue:
@@ -386,13 +394,28 @@ def _find_metadata(files: Mapping[str, bytes]) -> tuple[str, list[Issue]]:
     return paths[0], issues
 
 
-def _parse_metadata(data: bytes, path: str) -> etree._Element:
+def _read_metadata(files: Mapping[str, bytes], metadata: PackedFile, issues: list[Issue]) -> Submission:
+    """The submission in METADATA.XML; adds what is wrong with it."""
+    path = metadata.path
     try:
-        return parse(data).getroot()
+        examined = examine_metadata(parse(metadata.data).getroot())
     except UnreadableError as error:
-        raise ArchiveError(
+        issues += (
             replace(issue, path=f"{path} {issue.path}".rstrip(), rule="xdm.metadata-invalid") for issue in error.issues
-        ) from None
+        )
+        raise RefusedMetadataError(issues, metadata, _beside(files, path)) from None
+    issues += (replace(issue, path=f"{path}#{issue.path}".rstrip("#")) for issue in examined.issues)
+    if examined.submission is None:
+        raise RefusedMetadataError(issues, metadata, _beside(files, path))
+    return examined.submission
+
+
+def _beside(files: Mapping[str, bytes], metadata_path: str) -> Iterator[PackedFile]:
+    """The files in the folder of METADATA.XML."""
+    folder = metadata_path.rpartition("/")[0]
+    for path, data in files.items():
+        if path != metadata_path and path.rpartition("/")[0] == folder:
+            yield PackedFile(data, path)
 
 
 def _match(
@@ -442,9 +465,9 @@ def _check_bytes(data: bytes, entry: DocumentEntry, path: str) -> list[Issue]:
     """Compare size and SHA-1 with the entry, where it states them."""
     issues = []
     if entry.size and entry.size != len(data):
-        issues.append(_issue("xdm.size", "the size is not that of the metadata", path))
+        issues.append(_issue("xdm.size", "the size is not that of the metadata", f"{path}#DocumentEntry.size"))
     if entry.hash and entry.hash.lower() != hashlib.sha1(data, usedforsecurity=False).hexdigest():
-        issues.append(_issue("xdm.hash", "the SHA-1 is not that of the metadata", path))
+        issues.append(_issue("xdm.hash", "the SHA-1 is not that of the metadata", f"{path}#DocumentEntry.hash"))
     return issues
 
 

@@ -6,7 +6,7 @@ Cardinalities and forms of `xds_attributes`, ids that resolve, one patient for t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,9 +87,9 @@ class Judge:
         """Note one issue."""
         self.issues.append(issue(path, message, **details))
 
-    def invalid(self, message: str) -> None:
+    def invalid(self, message: str, path: str = "") -> None:
         """Note that they are not what metadata consist of."""
-        self.report("", message, rule="xdm.metadata-invalid", code="structure")
+        self.report(path, message, rule="xdm.metadata-invalid", code="structure")
 
     def missing(self, path: str) -> None:
         """Note that something required is not there."""
@@ -101,13 +101,19 @@ class Judge:
 
     # structure
 
-    def ids(self, found: Iterable[str | None]) -> None:
-        """Every object must have one of its own."""
-        ids = Counter(found)
-        if ids.pop(None, 0) + ids.pop("", 0):
-            self.invalid("an object, Classification, ExternalIdentifier or Association has no id")
-        if any(number > 1 for number in ids.values()):
-            self.invalid("the same id is used twice")
+    def ids(self, found: Iterable[str | None], place: Callable[[int], str] = lambda _: "") -> None:
+        """Every object must have one of its own; `place` tells where the object of that number stands."""
+        first: dict[str, int] = {}
+        without = again = None
+        for number, one in enumerate(found):
+            if not one:
+                without = number if without is None else without
+            elif first.setdefault(one, number) != number and again is None:
+                again = number
+        if without is not None:
+            self.invalid("an object, Classification, ExternalIdentifier or Association has no id", place(without))
+        if again is not None:
+            self.invalid("the same id is used twice", place(again))
 
     def association(self, path: str, one: Association, known: Collection[str | None]) -> None:
         """Its ends must be objects of the message, `known`, but for the document that one replaces."""

@@ -21,6 +21,10 @@ from relais.cda.xds_model import (
     Submission,
     SubmissionSet,
 )
+from relais.cda.xds_places import numbered
+
+MAX_OBJECTS = 5_000
+"""Documents, associations and other objects of a submission; an archive has 500 files at most."""
 
 _FOLDER_CLASS = "urn:uuid:d9d542f3-6cc4-48b6-8870-ea235fbc94c2"
 
@@ -58,6 +62,10 @@ def registered_set(element: etree._Element) -> SubmissionSet:
 class _Reader(Judge):
     """One reading of a SubmitObjectsRequest."""
 
+    def __init__(self, *, tolerant: bool) -> None:
+        super().__init__(tolerant=tolerant)
+        self._places: dict[etree._Element, str] = {}
+
     def examine(self, root: etree._Element) -> ExaminedSubmission:
         """Read everything that can be read."""
         submission = self._submission(root)
@@ -69,6 +77,9 @@ class _Reader(Judge):
             self.invalid("an lcm:SubmitObjectsRequest with one rim:RegistryObjectList is expected")
             return None
         objects = lists[0]
+        if len(objects) > MAX_OBJECTS:
+            self.report("", f"more than {MAX_OBJECTS} objects", rule="xdm.metadata-invalid", code="too-costly")
+            return None
         package = self._submission_package(objects)
         if package is None:
             return None
@@ -95,23 +106,30 @@ class _Reader(Judge):
         folders = [package for package in packages if (package.get("id"), _FOLDER_CLASS) in classes]
         if folders:
             self.report("Folder", "folders are not used in France and are left aside", severity="warning")
-        if len(found) + len(folders) < len(packages):
-            self.invalid("a RegistryPackage is classified neither as submission set nor as folder")
+        classified = {own_id for own_id, node in classes if node in (SUBMISSION_SET_CLASS, _FOLDER_CLASS)}
+        others = [package for package in packages if package.get("id") not in classified]
+        if others:
+            message = "a RegistryPackage is classified neither as submission set nor as folder"
+            self.invalid(message, self._place(others[0]))
         if len(found) != 1:
-            self.invalid(f"exactly one submission set is expected, {len(found)} found")
+            second = self._place(found[1]) if found else ""
+            self.invalid(f"exactly one submission set is expected, {len(found)} found", second)
             return None
         return found[0]
 
     def _check_ids(self, objects: etree._Element) -> None:
-        self.ids([element.get("id") for element in objects.iter(*_IDENTIFIED)])
-        if any(child.tag not in _REGISTRY_OBJECTS for child in objects.iterchildren(tag=etree.Element)):
-            self.report("", "an object that these metadata do not know is left aside", severity="warning")
+        identified = list(objects.iter(*_IDENTIFIED))
+        self.ids([element.get("id") for element in identified], lambda number: self._place(identified[number]))
+        unknown = [child for child in objects.iterchildren(etree.Element) if child.tag not in _REGISTRY_OBJECTS]
+        if unknown:
+            message = "an object that these metadata do not know is left aside"
+            self.report(self._place(unknown[0]), message, severity="warning")
         for parent in objects.iter(f"{{{RIM}}}RegistryPackage", f"{{{RIM}}}ExtrinsicObject"):
-            links = {child.get("classifiedObject") for child in parent.iterchildren(_CLASSIFICATION)}
-            links |= {child.get("registryObject") for child in parent.iterchildren(_EXTERNAL_IDENTIFIER)}
-            if links - {parent.get("id")}:
-                name = etree.QName(parent).localname
-                self.dangling(name, "its classifications or identifiers name another object as their own")
+            for child in parent.iterchildren(_CLASSIFICATION, _EXTERNAL_IDENTIFIER):
+                if child.get(_OWNER[child.tag]) != parent.get("id"):
+                    message = "a classification or an identifier names another object as its own"
+                    self.dangling(self._place(child), message)
+                    break
 
     def _read_associations(
         self, objects: etree._Element, set_id: str, entries: Sequence[DocumentEntry]
@@ -142,6 +160,12 @@ class _Reader(Judge):
         status = [value for slot in association.iterchildren(_SLOT) for value in self._slot_values(slot, path)]
         if status != ["Original"]:
             self.dangling(path, "slot SubmissionSetStatus is not Original")
+
+    def _place(self, element: etree._Element) -> str:
+        """The name and number of an element of the submission."""
+        if not self._places:
+            self._places = numbered(element.getroottree().getroot())
+        return self._places[element]
 
     # attributes
 
@@ -245,6 +269,7 @@ _IDENTIFIED = (
     _EXTERNAL_IDENTIFIER,
     f"{{{RIM}}}Association",
 )
+_OWNER = {_CLASSIFICATION: "classifiedObject", _EXTERNAL_IDENTIFIER: "registryObject"}
 _REGISTRY_OBJECTS = (*_IDENTIFIED, f"{{{RIM}}}ObjectRef")
 _ASSOCIATION_ENDS = ("associationType", "sourceObject", "targetObject")
 

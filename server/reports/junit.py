@@ -65,4 +65,5 @@ def _line(finding: Finding, words: Words) -> str:
     line = f"{words('line')} {finding.line} " if finding.line else ""
     note = f" ({finding.note})" if finding.note else ""
     severity = words.severity(finding.severity)
-    return writable(f"{severity}: {line}{finding.path}: {finding.message}{note} [{finding.rule}]")
+    said = f"{severity}: {line}{finding.path}: {finding.message}{note} [{finding.rule}]"
+    return writable(f"{said}\n    {finding.excerpt}" if finding.excerpt else said)

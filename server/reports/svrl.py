@@ -73,7 +73,8 @@ def _finding(top: etree._Element, finding: Finding, *, is_cda: bool) -> None:
         role=_ROLES[finding.severity],
         flag=_token(finding.rule),
     )
-    line = f" (line {finding.line})" if finding.line else ""
+    words = f": {finding.excerpt}" if finding.excerpt else ""
+    line = f" (line {finding.line}{words})" if finding.line else ""
     note = f" ({finding.note})" if finding.note else ""
     etree.SubElement(element, f"{_SVRL}text").text = writable(f"{finding.message}{note}{line} [{finding.rule}]")
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from lxml import etree
+
 from relais.cda import xdm, xdm_folder
-from relais.cda.errors import ArchiveError, Issue, UnreadableError
+from relais.cda.errors import ArchiveError, Issue, UnreadableError, limited
 from relais.cda.parsing import parse
 from relais.cda.schematron import line_of
 from relais.cda.xds import examine as examine_metadata
+from relais.cda.xds_places import MetadataPlaces
 from relais.mappings.document_metadata import check_archive, check_codes
 from relais.profiles.messages import Language
 from relais.server.validation.contents import recognise
 from relais.server.validation.excerpts import start_tag
-from relais.server.validation.findings import Locate, not_run, nowhere, of_issues
-from relais.server.validation.report import Check, Part
+from relais.server.validation.findings import Locate, not_run, of_issues, stated_place
+from relais.server.validation.report import Check, Finding, Part
 
 PartsOf = Callable[[bytes, str], Iterator[Part]]
 """The parts of something inside, under its place."""
@@ -24,13 +26,8 @@ PartsOf = Callable[[bytes, str], Iterator[Part]]
 _XDM = "IHE XDM"
 _XDS = "IHE XDS metadata, CI-SIS"
 _AGREEMENT = frozenset({"xdm.hash", "xdm.size", "xdm.document-missing", "xdm.document-orphan"})
-_OBJECT = re.compile(r"(DocumentEntry|Association)\[(\d+)\]|SubmissionSet")
-_RIM = "urn:oasis:names:tc:ebxml-regrep:xsd:rim:3.0"
-_TAGS = {
-    "DocumentEntry": f"{{{_RIM}}}ExtrinsicObject",
-    "Association": f"{{{_RIM}}}Association",
-    "SubmissionSet": f"{{{_RIM}}}RegistryPackage",
-}
+_LABELS = frozenset({"Name", "Description"})
+_UNREAD_METADATA = "the metadata cannot be read: what they say of the documents is not known"
 _NOT_CDA = "described as another type than CDA: its content is not checked"
 
 
@@ -53,23 +50,20 @@ def refused_folder(error: ArchiveError, language: Language) -> Part:
 def _parts(examine: Callable[[], xdm.Archive], whole: Part, parts_of: PartsOf, language: Language) -> Iterator[Part]:
     try:
         archive = examine()
+    except xdm.RefusedMetadataError as error:
+        yield from _of_refused_metadata(error, whole, parts_of, language)
     except ArchiveError as error:
         yield replace(whole, checks=(_archive_check(error.issues, language),))
-        return
-    said: dict[str, list[Issue]] = {"archive": [], "metadata": [], "agreement": []}
-    for issue in (*archive.issues, *check_archive(archive)):
-        said[_about(issue, archive.metadata.path)].append(issue)
+    else:
+        yield from _of_archive(archive, whole, parts_of, language)
+
+
+def _of_archive(archive: xdm.Archive, whole: Part, parts_of: PartsOf, language: Language) -> Iterator[Part]:
+    metadata, place = archive.metadata, whole.place
+    said = _sorted((*archive.issues, *check_archive(archive)), metadata.path)
+    locate = _locator(metadata, [document.path for document in archive.documents])
     yield replace(whole, checks=(_archive_check(said["archive"], language),))
-    yield from _inside(archive, said, whole.place, parts_of, language)
-
-
-def _inside(
-    archive: xdm.Archive, said: Mapping[str, list[Issue]], place: str, parts_of: PartsOf, language: Language
-) -> Iterator[Part]:
-    metadata = archive.metadata
-    locate = _locator(metadata.data)
-    metadata_check = Check("metadata", _XDS, findings=of_issues(said["metadata"], language, locate))
-    yield Part.of(_join(place, metadata.path), "metadata", metadata.data, [metadata_check])
+    yield _metadata_part(metadata, place, of_issues(said["metadata"], language, locate))
     for document in archive.documents:
         inside = _join(place, document.path)
         if document.entry.mime_type in xdm.CDA_MIME_TYPES or recognise(document.data) != "unknown":
@@ -78,7 +72,31 @@ def _inside(
             check = Check("content", _XDM, not_run=(not_run("xdm.not-cda", _NOT_CDA, language),))
             yield Part.of(inside, "unknown", document.data, [check])
     agreement = Check("agreement", _XDS, findings=of_issues(said["agreement"], language, locate))
-    yield Part.of(_join(place, "METADATA.XML ⇄ documents"), "agreement", metadata.data, [agreement])
+    yield _agreement_part(metadata, place, agreement)
+
+
+def _of_refused_metadata(
+    error: xdm.RefusedMetadataError, whole: Part, parts_of: PartsOf, language: Language
+) -> Iterator[Part]:
+    """The documents are those beside the metadata that tell by their bytes what they are."""
+    metadata, place = error.metadata, whole.place
+    said = _sorted(error.issues, metadata.path)
+    yield replace(whole, checks=(_archive_check(said["archive"], language),))
+    yield _metadata_part(metadata, place, of_issues(said["metadata"], language, _locator(metadata)))
+    for file in error.beside:
+        if recognise(file.data) == "cda":
+            yield from parts_of(file.data, _join(place, file.path))
+    unread = not_run("xdm.metadata-invalid", _UNREAD_METADATA, language)
+    yield _agreement_part(metadata, place, Check("agreement", _XDS, not_run=(unread,)))
+
+
+def _metadata_part(metadata: xdm.PackedFile, place: str, findings: tuple[Finding, ...]) -> Part:
+    check = Check("metadata", _XDS, findings=findings)
+    return Part.of(_join(place, metadata.path), "metadata", metadata.data, [check])
+
+
+def _agreement_part(metadata: xdm.PackedFile, place: str, check: Check) -> Part:
+    return Part.of(_join(place, "METADATA.XML ⇄ documents"), "agreement", metadata.data, [check])
 
 
 def _archive_check(issues: Iterable[Issue], language: Language) -> Check:
@@ -90,13 +108,21 @@ def metadata_checks(data: bytes, language: Language) -> Iterator[Check]:
     try:
         root = parse(data).getroot()
     except UnreadableError as error:
-        yield Check("XML", "XML 1.0", findings=of_issues(error.issues, language))
+        yield Check("XML", "XML 1.0", findings=of_issues(error.issues, language, stated_place(data)))
         return
     examined = examine_metadata(root)
     issues = [*examined.issues]
     if examined.submission is not None:
         issues += check_codes(examined.submission, dmp=False)
-    yield Check("metadata", _XDS, findings=of_issues(issues, language, _locator(data)))
+    yield Check("metadata", _XDS, findings=of_issues(limited(issues), language, _locator(xdm.PackedFile(data, ""))))
+
+
+def _sorted(issues: Iterable[Issue], metadata_path: str) -> dict[str, list[Issue]]:
+    """The issues by the check that they belong to."""
+    said: dict[str, list[Issue]] = {"archive": [], "metadata": [], "agreement": []}
+    for issue in limited(issues):
+        said[_about(issue, metadata_path)].append(issue)
+    return said
 
 
 def _about(issue: Issue, metadata_path: str) -> str:
@@ -112,21 +138,27 @@ def _join(place: str, path: str) -> str:
     return f"{place}!{path}" if place else path
 
 
-def _locator(data: bytes) -> Locate:
-    """Lines of the objects that places in metadata name."""
+def _locator(metadata: xdm.PackedFile, documents: Sequence[str] = ()) -> Locate:
+    """Lines of METADATA.XML; `documents` are the paths of those that its entries describe, in their order."""
     try:
-        root = parse(data).getroot()
+        places = MetadataPlaces(parse(metadata.data).getroot())
     except UnreadableError:
-        return nowhere
+        return stated_place(metadata.data)
+    entries = {path: f"DocumentEntry[{number}]" for number, path in enumerate(documents, 1)}
 
     def locate(path: str) -> tuple[int, str]:
-        named = _OBJECT.search(path)
-        if named is None:
-            return 0, ""
-        objects = list(root.iter(_TAGS[named[1] or "SubmissionSet"]))
-        number = int(named[2] or 1)
-        if number > len(objects):
-            return 0, ""
-        return line_of(objects[number - 1]), start_tag(objects[number - 1])
+        file, _, place = path.rpartition("#") if path != metadata.path else ("", "", "")
+        if file in entries:
+            place = place.replace("DocumentEntry", entries[file], 1)
+        element = places.element(place)
+        return (0, "") if element is None else (line_of(element), _words(element))
 
     return locate
+
+
+def _words(element: etree._Element) -> str:
+    """The start tag of a part of the metadata, with the values of a slot or the label of a name."""
+    kind = etree.QName(element).localname
+    if kind == "Slot":
+        return start_tag(element, " ".join(map(str, element.itertext())))
+    return start_tag(element, element[0].get("value", "") if kind in _LABELS and len(element) else "")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 from relais.cda import consistency, style_sheets
 from relais.cda.errors import UnreadableError
@@ -12,8 +11,8 @@ from relais.cda.rule_sets import TERMINOLOGIES
 from relais.cda.schematron import NotRun
 from relais.cda.validation import CodeSystemUse, Problem, ProfileResult, Report, Validator
 from relais.profiles.messages import Language
-from relais.server.validation.excerpts import Elements, Lines
-from relais.server.validation.findings import Locate, limit, not_run, of_issues
+from relais.server.validation.excerpts import Elements
+from relais.server.validation.findings import Locate, limit, not_run, of_issues, stated_place
 from relais.server.validation.language import translated
 from relais.server.validation.report import Check, Finding
 
@@ -25,9 +24,7 @@ def document_checks(data: bytes, validators: Sequence[Validator], language: Lang
     try:
         tree = parse(data)
     except UnreadableError as error:
-        lines = Lines(data[:10_000_000])
-        findings = of_issues(error.issues, language)
-        yield Check("XML", "XML 1.0", findings=tuple(_with_line(finding, lines) for finding in findings))
+        yield Check("XML", "XML 1.0", findings=of_issues(error.issues, language, stated_place(data)))
         return
     elements = Elements(data, tree)
     reports = [validator.validate(data) for validator in validators]
@@ -48,11 +45,6 @@ def _locate(elements: Elements) -> Locate:
         return line, elements.at(path, line)
 
     return locate
-
-
-def _with_line(finding: Finding, lines: Lines) -> Finding:
-    column = int(finding.path.rpartition("column ")[2]) if "column " in finding.path else 1
-    return replace(finding, excerpt=lines.at(finding.line, column))
 
 
 def _of_rule_set(report: Report, elements: Elements, language: Language) -> Iterator[Check]:

@@ -91,12 +91,12 @@ def _clark(step: str) -> str:
     return f"{{{_PREFIXES.get(prefix, V3)}}}{name}"
 
 
-def start_tag(element: etree._Element) -> str:
-    """The start tag as a reader knows it: local names, no namespace declarations."""
+def start_tag(element: etree._Element, values: str = "") -> str:
+    """The start tag as a reader knows it: local names, no namespace declarations; then its words, or those given."""
     parts = [etree.QName(element).localname]
     names = islice(element.attrib, _LONGEST // len(' a=""'))  # more would be cut
     parts += [f'{etree.QName(name).localname}="{element.get(name)}"' for name in names]
     text = " ".join(parts)
-    words = " ".join((element.text or "").split()) if len(element) == 0 else ""
+    words = " ".join(((element.text or "") if len(element) == 0 else values).split())
     cut = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
     return f"<{cut}>{words[: _LONGEST // 2]}"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from relais.cda.errors import Issue
 from relais.profiles.issues import Issue as FhirIssue
 from relais.profiles.messages import Language
+from relais.server.validation.excerpts import Lines
 from relais.server.validation.language import translated
 from relais.server.validation.report import Finding
 
@@ -15,12 +16,25 @@ Locate = Callable[[str], tuple[int, str]]
 """Line and excerpt of a place."""
 
 _LINE = re.compile(r"\bline (\d+)")
+_COLUMN = re.compile(r"\bcolumn (\d+)")
+_SHOWN = 10_000_000  # bytes of which the lines are told apart
 _SAID_OF_XML = "XML 1.0"
 
 
 def nowhere(_path: str) -> tuple[int, str]:
     """A place of which neither line nor words are known."""
     return 0, ""
+
+
+def stated_place(data: bytes) -> Locate:
+    """Places that state a line, and perhaps a column, of some bytes: those of what a parser does not take."""
+    lines = Lines(data[:_SHOWN])
+
+    def locate(path: str) -> tuple[int, str]:
+        line, column = stated_line(path), _COLUMN.search(path)
+        return line, lines.at(line, int(column[1]) if column else 1)
+
+    return locate
 
 
 def stated_line(text: str) -> int:

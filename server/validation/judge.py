@@ -16,7 +16,7 @@ from relais.server.settings import Settings
 from relais.server.validation.archives import archive_parts, folder_parts, metadata_checks
 from relais.server.validation.contents import is_xml, recognise
 from relais.server.validation.documents import document_checks
-from relais.server.validation.findings import of_issue, of_issues
+from relais.server.validation.findings import of_issue, of_issues, stated_place
 from relais.server.validation.messages import message_parts
 from relais.server.validation.report import Check, Part, Report, RuleSetUsed
 from relais.server.validation.resources import resource_parts
@@ -110,7 +110,8 @@ def _unrecognised(data: bytes, place: str, language: Language) -> Part:
             parse(data)
     except UnreadableError as error:
         [check] = part.checks
-        return replace(part, checks=(replace(check, not_run=(*of_issues(error.issues, language), *check.not_run)),))
+        found = of_issues(error.issues, language, stated_place(data))
+        return replace(part, checks=(replace(check, not_run=(*found, *check.not_run)),))
     return part
 
 

@@ -182,8 +182,8 @@ def _sha1(data: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("damage", "expected"),
     [
-        (lambda files: _with_size(files, "12"), [("xdm.size", DOCUMENT)]),
-        (_damaged_document, [("xdm.hash", DOCUMENT)]),
+        (lambda files: _with_size(files, "12"), [("xdm.size", f"{DOCUMENT}#DocumentEntry.size")]),
+        (_damaged_document, [("xdm.hash", f"{DOCUMENT}#DocumentEntry.hash")]),
         (
             lambda files: {name.replace("DOC00001", "DOC00002"): data for name, data in files.items()},
             [
@@ -489,7 +489,7 @@ def test_defects_of_the_published_vsm(cisis: Path) -> None:
     type."""
     attribute, association, document = "xdm.metadata-attribute", "xdm.association", "IHE_XDM/SUBSET01/DOC00001.XML"
     assert _example(cisis, "VSM") == [
-        ("error", "xdm.hash", document),
+        ("error", "xdm.hash", f"{document}#DocumentEntry.hash"),
         ("error", attribute, "DocumentEntry[1].author[1].authorInstitution"),
         ("error", attribute, "DocumentEntry[1].classCode"),
         ("error", attribute, "DocumentEntry[1].patientId"),
@@ -497,7 +497,7 @@ def test_defects_of_the_published_vsm(cisis: Path) -> None:
         ("error", attribute, "SubmissionSet.author[1].authorInstitution"),
         ("error", attribute, "SubmissionSet.patientId"),
         ("error", attribute, "SubmissionSet.uniqueId"),
-        ("error", "xdm.size", document),
+        ("error", "xdm.size", f"{document}#DocumentEntry.size"),
         ("warning", association, "Association[1]"),
         ("warning", attribute, "DocumentEntry[1].author[1].authorInstitution"),
         ("warning", attribute, "DocumentEntry[1].author[1].authorSpecialty"),
@@ -515,15 +515,15 @@ def test_defects_of_the_published_cr_rtn(cisis: Path) -> None:
     attribute, association, document = "xdm.metadata-attribute", "xdm.association", "IHE_XDM/SUBSET01/CR-RTN.xml"
     assert _example(cisis, "CRRTN") == [
         ("error", association, "Association[1]"),
+        ("error", association, "Classification[1]"),
         ("error", association, "DocumentEntry[1]"),
-        ("error", association, "ExtrinsicObject"),
         ("error", "xdm.document-missing", "DocumentEntry[1].URI"),
-        ("error", "xdm.hash", document),
+        ("error", "xdm.hash", f"{document}#DocumentEntry.hash"),
         ("error", attribute, "DocumentEntry[1].hash"),
         ("error", attribute, "DocumentEntry[1].patientId"),
         ("error", attribute, "DocumentEntry[1].sourcePatientId"),
         ("error", attribute, "SubmissionSet.patientId"),
-        ("error", "xdm.size", document),
+        ("error", "xdm.size", f"{document}#DocumentEntry.size"),
         ("warning", "xdm.archive", document),
         ("warning", association, "Association[1]"),
         ("warning", attribute, "DocumentEntry[1].author[1].authorPerson"),

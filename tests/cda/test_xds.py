@@ -16,6 +16,7 @@ from relais.cda import xds
 from relais.cda.errors import Issue
 from relais.cda.templates import INS_NIR_TEST
 from relais.cda.xds import HAS_MEMBER, LCM, REPLACE, RIM, Association, CodedValue, MetadataAuthor, MetadataError
+from relais.cda.xds_places import MetadataPlaces
 from relais.cda.xds_types import CX, XCN, XON, escape, is_document_id, is_dtm, is_short_oid, unescape, without_offset
 from support.shipments import PATIENT_ID, small_shipment
 
@@ -343,6 +344,44 @@ def test_metadata_that_a_reader_refuses(request_element: etree._Element, damage:
     with pytest.raises(MetadataError) as caught:
         xds.read_submission(request_element)
     assert any(rule in found for found in _rules(caught.value.issues))
+    places = MetadataPlaces(request_element)
+    assert all(places.element(issue.path) is not None for issue in caught.value.issues)
+
+
+@pytest.mark.parametrize(
+    ("place", "xpath"),
+    [
+        ("", "/*"),
+        ("SubmissionSet.submissionTime", "//rim:Slot[@name='submissionTime']"),
+        ("SubmissionSet.author[1].authorPerson", "//rim:RegistryPackage/rim:Classification[1]/rim:Slot[2]"),
+        ("DocumentEntry[1].title", "//rim:ExtrinsicObject/rim:Name"),
+        ("DocumentEntry[1].patientId", "//rim:ExtrinsicObject/rim:ExternalIdentifier[1]"),
+        ("DocumentEntry[1].author[2].authorPerson", "//rim:ExtrinsicObject"),
+        ("DocumentEntry[1].mimeType", "//rim:ExtrinsicObject"),
+        (
+            "DocumentEntry[1].typeCode.codingScheme",
+            "//rim:Classification[contains(@classificationScheme, 'f0306f51')]/*",
+        ),
+        ("Association[1]", "//rim:Association"),
+        ("Classification[2]", "(//rim:Classification)[2]"),
+    ],
+)
+def test_a_place_leads_to_its_element(request_element: etree._Element, place: str, xpath: str) -> None:
+    assert MetadataPlaces(request_element).element(place) is request_element.xpath(xpath, namespaces=NS)[0]
+
+
+@pytest.mark.parametrize("place", ["README.TXT", "IHE_XDM/SUBSET01/DOC00001.XML", "DocumentEntry[9].hash", "line 3"])
+def test_a_place_elsewhere_leads_nowhere(request_element: etree._Element, place: str) -> None:
+    assert MetadataPlaces(request_element).element(place) is None
+
+
+def test_an_object_without_id_is_named(request_element: etree._Element) -> None:
+    """The first of them, by its number in the order of the document."""
+    second = request_element.xpath("(//rim:ExternalIdentifier)[2]", namespaces=NS)[0]
+    del second.attrib["id"]
+    [issue] = [one for one in xds.examine(request_element).issues if "has no id" in one.message]
+    assert issue.path == "ExternalIdentifier[2]"
+    assert MetadataPlaces(request_element).element(issue.path) is second
 
 
 @pytest.mark.parametrize("tag", SCHEMES)

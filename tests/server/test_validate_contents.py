@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import io
 import json
 import zipfile
@@ -245,8 +246,96 @@ def test_metadata_alone_are_judged_and_findings_have_the_line_of_their_object(ju
     report = judge.judge(metadata)
     assert report.kind == "metadata"
     [finding] = [found for _, _, found in report.findings() if found.path == "DocumentEntry[1].formatCode"]
-    assert finding.excerpt.startswith("<ExtrinsicObject")
+    assert finding.excerpt.startswith("<Classification") and "urn:unknown" in finding.excerpt
     assert finding.line > 0
+
+
+def damaged(old: bytes, new: bytes) -> bytes:
+    """The archive with its metadata one element to a line, and some of them replaced."""
+
+    def change(files: dict[str, bytes]) -> None:
+        metadata = etree.tostring(etree.fromstring(files[METADATA]), pretty_print=True)
+        assert old in metadata
+        files[METADATA] = metadata.replace(old, new)
+
+    return repacked(change)
+
+
+REFUSED_METADATA = [
+    (b"</rim:RegistryObjectList>", b"</rim:Registry>", "</rim:Registry>"),
+    (b"<lcm:SubmitObjectsRequest", b"<!DOCTYPE a><lcm:SubmitObjectsRequest", "<!DOCTYPE a>"),
+    (b"SubmitObjectsRequest", b"SubmitObjects", "<SubmitObjects>"),
+    (b"classificationNode", b"classificationnode", "<RegistryPackage"),
+    (b"</rim:RegistryPackage>", b"</rim:RegistryPackage>" + b"<rim:a/>" * 5_000, "<SubmitObjectsRequest>"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "excerpt"), REFUSED_METADATA)
+def test_refused_metadata_have_their_line_and_words(judge: Judge, old: bytes, new: bytes, excerpt: str) -> None:
+    data = damaged(old, new)
+    report = judge.judge(data)
+    with zipfile.ZipFile(io.BytesIO(data)) as read:
+        lines = read.read(METADATA).decode().splitlines()
+    found = [finding for part, _, finding in report.findings() if part.place == METADATA]
+    assert found[0].rule == "xdm.metadata-invalid"
+    assert found[0].excerpt.startswith(excerpt)
+    assert excerpt.strip("<>") in lines[found[0].line - 1]
+    assert (report.parts[0].verdict, report.verdict) == ("conformant", "not-conformant")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_report_shows_the_place_in_refused_metadata(judge: Judge, form: str) -> None:
+    report = judge.judge(damaged(b"</rim:RegistryObjectList>", b"</rim:Registry>"))
+    content = html.unescape(FORMS[form].write([report], "en").decode())
+    [finding] = [found for part, _, found in report.findings() if part.place == METADATA]
+    assert str(finding.line) in content
+    assert "</rim:Registry>" in content
+    assert "not well-formed XML" in content
+
+
+def test_documents_are_judged_though_the_metadata_are_refused(judge: Judge) -> None:
+    report = judge.judge(damaged(b"</rim:RegistryObjectList>", b"</rim:Registry>"))
+    assert [(part.place, part.kind, part.verdict) for part in report.parts] == [
+        ("", "xdm", "conformant"),
+        (METADATA, "metadata", "not-conformant"),
+        (DOCUMENT, "cda", "not-conformant"),
+        ("METADATA.XML ⇄ documents", "agreement", "not-judged"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place", "excerpt"),
+    [
+        (b">20260112080000<", b">2026-01-12<", "creationTime", '<Slot name="creationTime">2026-01-12'),
+        (b">fr-FR<", b">french<", "languageCode", '<Slot name="languageCode">french'),
+        (b'="18776-5"', b'="0-0"', "typeCode", "<Classification id="),
+        (b"810101234564^", b"x^", "author[1].authorPerson", '<Slot name="authorPerson">x^'),
+        (b'name="serviceStartTime"', b'name="other"', "serviceStartTime", "<ExtrinsicObject id="),
+    ],
+)
+def test_finding_on_metadata_shows_the_attribute(
+    judge: Judge, old: bytes, new: bytes, place: str, excerpt: str
+) -> None:
+    data = damaged(old, new)
+    with zipfile.ZipFile(io.BytesIO(data)) as read:
+        lines = read.read(METADATA).decode().splitlines()
+    found = [one for _, _, one in judge.judge(data).findings() if one.path.endswith(f"DocumentEntry[1].{place}")]
+    assert found[0].excerpt.startswith(excerpt)
+    assert excerpt.partition(">")[0].removeprefix("<") in lines[found[0].line - 1]
+
+
+def test_disagreement_shows_the_place_in_the_metadata_of_its_entry(judge: Judge) -> None:
+    def change(files: dict[str, bytes]) -> None:
+        metadata = etree.tostring(etree.fromstring(files[METADATA]), pretty_print=True)
+        files[METADATA] = metadata.replace(
+            b'<rim:Slot name="languageCode">', b"\n" * 20 + b'<rim:Slot name="languageCode">'
+        )
+        files[DOCUMENT] = files[DOCUMENT].replace(b'languageCode code="fr-FR"', b'languageCode code="en-US"')
+
+    found = {one.rule: one for part, _, one in judge.judge(repacked(change)).findings() if part.kind == "agreement"}
+    assert found["xdm.mismatch.languageCode"].excerpt == '<Slot name="languageCode">fr-FR'
+    assert found["xdm.hash"].excerpt.startswith('<Slot name="hash">')
+    assert found["xdm.mismatch.languageCode"].line > found["xdm.hash"].line + 20
 
 
 # --- messages and resources -------------------------------------------------------------------------------------------

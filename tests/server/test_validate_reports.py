@@ -24,7 +24,7 @@ FOUND = Finding(
     "/ClinicalDocument/title",
     7,
     "rules.sch:1",
-    f"<title>{HOSTILE}",
+    f"<title>words of it {HOSTILE}",
     "message …",
     "a note",
     "count(x) = 1",
@@ -58,6 +58,7 @@ def test_every_form_holds_hashes_findings_and_what_was_not_run(form: str) -> Non
     content = written(form).decode()
     for expected in (
         SHA,
+        "words of it",
         "cd" * 32,
         "rules.sch:1",
         "a report",
