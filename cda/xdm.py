@@ -37,6 +37,15 @@ CDA_MIME_TYPES = ("text/xml", "application/xslt+xml")  # the second when the doc
 
 _SUBSET = "IHE_XDM/SUBSET01"
 _METADATA = "METADATA.XML"
+_DEEPER = re.compile(r"(?P<tree>[^/]+/(?:.+?/)?IHE_XDM)/", re.IGNORECASE)
+_TOO_DEEP = (
+    "IHE_XDM must stand at the root of the archive (IHE ITI TF-2 §3.32.4.1.2), and stands in another folder: pack what"
+    " that folder holds, not the folder itself"
+)
+_OUT_OF_PLACE = (
+    "METADATA.XML must stand in IHE_XDM/SUBSETnn, nn being two digits (IHE ITI TF-2 §3.32.4.1.2, CI-SIS Échange de"
+    " documents de santé)"
+)
 _STYLE_SUFFIXES = (".xsl", ".xslt", ".css")
 _ISO_9660_NAME = re.compile(r"[A-Z0-9_]{1,8}(\.[A-Z0-9_]{1,3})?")
 _TYPE_ID = ("2.16.840.1.113883.1.3", "POCD_HD000040")
@@ -381,8 +390,8 @@ def _find_metadata(files: Mapping[str, bytes]) -> tuple[str, list[Issue]]:
     """The path of the one METADATA.XML, and what is unusual about the names."""
     paths = [name for name in files if METADATA_PATH.fullmatch(name)]
     if not paths:
-        message = "no IHE_XDM/SUBSETnn/METADATA.XML in the archive"
-        _refuse(message, "IHE_XDM", code="not-found", rule="xdm.metadata-missing")
+        message, place = _misplaced(files)
+        _refuse(message, place, code="not-found", rule="xdm.metadata-missing")
     if len(paths) > 1:
         _refuse(f"{len(paths)} submission sets: one is taken at a time, none of them was read", code="not-supported")
     issues = [_issue("xdm.archive", "missing", guide, "warning", "not-found") for guide in GUIDES if guide not in files]
@@ -392,6 +401,17 @@ def _find_metadata(files: Mapping[str, bytes]) -> tuple[str, list[Issue]]:
         if not all(_ISO_9660_NAME.fullmatch(part) for part in name.split("/"))
     ]
     return paths[0], issues
+
+
+def _misplaced(files: Iterable[str]) -> tuple[str, str]:
+    """Why there are no metadata where they belong, and what stands elsewhere (IHE ITI TF-2 §3.32.4.1.2)."""
+    for name in sorted(files):
+        if inside := _DEEPER.match(name):
+            return _TOO_DEEP, ascii(inside["tree"])[1:-1]
+    for name in sorted(files):
+        if name.rpartition("/")[2].upper() == _METADATA:
+            return _OUT_OF_PLACE, ascii(name)[1:-1]
+    return "no IHE_XDM/SUBSETnn/METADATA.XML in the archive", "IHE_XDM"
 
 
 def _read_metadata(files: Mapping[str, bytes], metadata: PackedFile, issues: list[Issue]) -> Submission:

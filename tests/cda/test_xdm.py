@@ -368,6 +368,26 @@ def test_refused_archives(archive: bytes, damage: Callable[[bytes], bytes], rule
     assert words in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("moved", "place", "words"),
+    [
+        (lambda name: f"export/{name}", "export/IHE_XDM", "pack what that folder holds"),
+        (lambda name: f"Envoi été/a/{name.lower()}", r"Envoi \xe9t\xe9/a/ihe_xdm", "root of the archive"),
+        (lambda name: f"IHE_XDM/{name}", "IHE_XDM/IHE_XDM", "root of the archive"),
+        (lambda name: name.replace("SUBSET01", "SUBSET1"), "IHE_XDM/SUBSET1/METADATA.XML", "IHE_XDM/SUBSETnn"),
+        (lambda name: name.replace("IHE_XDM/SUBSET01/", ""), "METADATA.XML", "IHE_XDM/SUBSETnn"),
+        (lambda name: name.replace("METADATA", "META"), "IHE_XDM", "no IHE_XDM/SUBSETnn/METADATA.XML"),
+    ],
+)
+def test_a_tree_that_stands_elsewhere_is_named(
+    archive: bytes, moved: Callable[[str], str], place: str, words: str
+) -> None:
+    with pytest.raises(ArchiveError, match=words) as caught:
+        xdm.unpack(_zip({moved(name): data for name, data in _files(archive).items()}))
+    [issue] = caught.value.issues
+    assert (issue.rule, issue.path) == ("xdm.metadata-missing", place)
+
+
 def _bomb(size: int) -> bytes:
     return _zip({"README.TXT": bytes(size)})
 
