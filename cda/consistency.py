@@ -1,7 +1,8 @@
 """What a CI-SIS document must keep to and no official rule verifies: references, identifiers, times, attached files.
 
 Rules are those of the CI-SIS texts (volet Structuration minimale, Référentiel INS, Annexe PS/structures); each has an
-id `relais-…`. The document is read as XML, so that any CDA can be checked, even one the model cannot hold.
+id `relais-…`. The document is read as XML, so that any CDA can be checked, even one the model cannot hold. What depends
+on the moment of the check, and not on the document alone, is `check_clock`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from lxml import etree
@@ -26,9 +28,9 @@ from relais.cda.identifiers import (
     siren_is_valid,
     siret_is_valid,
 )
-from relais.cda.parsing import V3, Places
+from relais.cda.parsing import SDTC, V3, Places
 
-_NS = {"v3": V3}
+_NS = {"v3": V3, "sdtc": SDTC}
 _STATEMENTS = (
     "act",
     "encounter",
@@ -97,15 +99,44 @@ _KEYED: tuple[tuple[str, str, Callable[[str], bool], str, str], ...] = (
 """Root, type digit, check of the number after it. A wrong key is a warning: invented numbers of tests have such."""
 
 
+_DONE = (
+    "/*/v3:effectiveTime",
+    "/*/v3:recordTarget/v3:patientRole/v3:patient/v3:birthTime",
+    "/*/v3:recordTarget/v3:patientRole/v3:patient/sdtc:deceasedTime",
+    "/*/v3:author/v3:time",
+    "/*/v3:dataEnterer/v3:time",
+    "/*/v3:legalAuthenticator/v3:time",
+    "/*/v3:authenticator/v3:time",
+)
+"""Times of what has happened, by CDA R2 §4.2: creation of the document, birth, death, contributions, signatures. Acts,
+stays and participations may be planned."""
+
+_SKEW = timedelta(minutes=5)  # two clocks may differ by so much
+_ZONES = timedelta(days=1)  # no time zone is so far from another
+
+
 def check(tree: etree._ElementTree) -> list[Issue]:
     """Everything inconsistent in a CDA document, in the order of the rules. Messages never quote the document."""
-    root, places = tree.getroot(), Places()
-    found = (
-        Issue(finding.severity, finding.code, finding.message, places.of(finding.element), finding.rule)
-        for rule in _RULES
-        for finding in rule(root)
+    root = tree.getroot()
+    return _issues(finding for rule in _RULES for finding in rule(root))
+
+
+def check_clock(tree: etree._ElementTree, now: datetime) -> list[Issue]:
+    """The times of the header that tell of what has happened, and are later than `now`, the moment of the check.
+
+    An error by more than a day; a warning by more than five minutes where the offset from UTC is given.
+    """
+    return _issues(_future(tree.getroot(), now))
+
+
+def _issues(findings: Iterable[_Finding]) -> list[Issue]:
+    places = Places()
+    return list(
+        limited(
+            Issue(finding.severity, finding.code, finding.message, places.of(finding.element), finding.rule)
+            for finding in findings
+        )
     )
-    return list(limited(found))
 
 
 class _Finding(NamedTuple):
@@ -227,6 +258,20 @@ def _order_of_times(root: etree._Element) -> Iterator[_Finding]:
             time, document = (_TIME.fullmatch(one.get("value", "")) for one in (element, made[0]))
             if time and document and _precedes(document, time):
                 yield _Finding(element, rule, message, "invariant", "warning")
+
+
+def _future(root: etree._Element, now: datetime) -> Iterator[_Finding]:
+    message = "later than the moment of the check, though it tells when something has happened"
+    for element in (found for xpath in _DONE for found in _find(root, f"{xpath}[@value]")):
+        time = _TIME.fullmatch(element.get("value", ""))
+        try:
+            ahead = datetime_from_ts(f"{time['digits']}{time['offset'] or ''}") - now if time else timedelta()
+        except ValueError:
+            continue  # the schema and the official rules judge the form of a time
+        if ahead > _ZONES:
+            yield _Finding(element, "relais-future", message, "invariant")
+        elif time and time["offset"] and ahead > _SKEW:
+            yield _Finding(element, "relais-future", message, "invariant", "warning")
 
 
 def _header_times(root: etree._Element) -> Iterator[_Finding]:

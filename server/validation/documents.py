@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 
 from relais.cda import consistency, style_sheets
 from relais.cda.errors import UnreadableError
@@ -19,8 +20,8 @@ from relais.server.validation.report import Check, Finding
 _ABSENT = "the official rules are not on this machine: set RELAIS_CISIS_PACK to their folder"
 
 
-def document_checks(data: bytes, validators: Sequence[Validator], language: Language) -> Iterator[Check]:
-    """Every check of a document, whatever its bytes; without validators, those of Relais only."""
+def document_checks(data: bytes, validators: Sequence[Validator], now: datetime, language: Language) -> Iterator[Check]:
+    """Every check of a document at some moment, whatever its bytes; without validators, those of Relais only."""
     try:
         tree = parse(data)
     except UnreadableError as error:
@@ -32,10 +33,9 @@ def document_checks(data: bytes, validators: Sequence[Validator], language: Lang
         yield from _of_rule_set(report, elements, language)
     if not reports:
         yield Check("official rules", "", not_run=(not_run("relais-rules", _ABSENT, language),))
-    if reports:
-        found = reports[0].consistency
-    else:
-        found = (*style_sheets.check(tree), *consistency.check(style_sheets.document_of(tree)))
+    document = style_sheets.document_of(tree)
+    found = reports[0].consistency if reports else (*style_sheets.check(tree), *consistency.check(document))
+    found = (*found, *consistency.check_clock(document, now))
     yield Check("consistency", "relais", official=False, findings=of_issues(found, language, _locate(elements)))
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import cached_property
 
 from relais.cda.errors import Issue, UnreadableError
@@ -28,16 +29,27 @@ _DEEPEST = 3  # a message that holds an archive that holds a document
 _RECOGNITION = "recognition"
 
 
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
 class Judge:
     """Checks files by the rule sets and packages of the settings. Compiled rules stay warm; serves one thread.
 
     `rule_sets` are names, or `name=folder`, in place of those of the settings; `profiles` are the canonical URLs that
-    FHIR resources must meet besides those that they claim. Raises RulesError for one that is not
-    there.
+    FHIR resources must meet besides those that they claim. `clock` tells the moment of a check, with which times in a
+    document are compared. Raises RulesError for a rule set that is not there.
     """
 
-    def __init__(self, settings: Settings, rule_sets: Iterable[str] = (), profiles: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        rule_sets: Iterable[str] = (),
+        profiles: Iterable[str] = (),
+        clock: Callable[[], datetime] = _now,
+    ) -> None:
         self._settings = settings
+        self._clock = clock
         self._profiles = tuple(profiles)
         named = tuple(rule_sets) or settings.rule_set_names
         folder = settings.rules_folder
@@ -82,7 +94,7 @@ class Judge:
         if not depth:
             yield unreadable(data, place, "too-costly", "too many contents inside one another", language)
         elif kind == "cda":
-            yield Part.of(place, kind, data, document_checks(data, self._validators, language))
+            yield Part.of(place, kind, data, document_checks(data, self._validators, self._clock(), language))
         elif kind == "xdm":
             yield from archive_parts(data, place, inside, language)
         elif kind == "metadata":

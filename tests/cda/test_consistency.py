@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from relais.cda.consistency import check
+from relais.cda.consistency import check, check_clock
 from relais.cda.errors import Severity
 from relais.cda.parsing import parse
+from relais.cda.writer import write
+from relais.mappings.to_cda import convert
+from support.appointments import AGENDAS, single, snapshot
+from support.notifications import NOTICES, notify
+from support.official import official_documents
+from support.plans import EMISSION, PLANS
 from support.rules import CANCER_PPS, UNSTRUCTURED, example
 
 PDF = b64encode(b"%PDF-1.4 <pdfaid:part>1</pdfaid:part> %%EOF").decode()
@@ -242,3 +249,85 @@ def test_official_unstructured_example_has_only_warnings(cisis: Path) -> None:
 
 def test_official_ins_are_valid(cisis: Path) -> None:
     assert "relais-ins" not in {issue.rule for issue in check(parse(example(cisis, CANCER_PPS)))}
+
+
+# --- the clock --------------------------------------------------------------------------------------------------------
+
+NOW = datetime(2026, 1, 12, 8, tzinfo=UTC)  # 9:00 in Paris
+PERSON = '<recordTarget><patientRole><patient xmlns:s="urn:hl7-org:sdtc">{}</patient></patientRole></recordTarget>'
+
+
+def future(content: str) -> list[tuple[str, Severity]]:
+    """The last step of the place, and the severity, of what is later than now."""
+    document = f'<ClinicalDocument xmlns="urn:hl7-org:v3">{content}</ClinicalDocument>'
+    issues = check_clock(parse(document.encode()), NOW)
+    assert {issue.rule for issue in issues} <= {"relais-future"}
+    return [(issue.path.removeprefix("/ClinicalDocument/"), issue.severity) for issue in issues]
+
+
+@pytest.mark.parametrize(
+    ("value", "severity"),
+    [
+        ("20260112090400+0100", None),  # clocks differ
+        ("20260112090600+0100", "warning"),
+        ("20260112080600+0000", "warning"),
+        ("20260113085900+0100", "warning"),
+        ("20260113090100+0100", "error"),
+        ("20260113085900", None),  # perhaps of another time zone
+        ("20260113090100", "error"),
+        ("20260113", None),
+        ("20260114", "error"),
+        ("202601", None),
+        ("202602", "error"),
+        ("2027", "error"),
+        ("99999999", None),  # no date: for other rules
+        ("2026-02-01", None),
+    ],
+)
+def test_a_time_later_than_the_check_is_found_by_how_far_it_is(value: str, severity: Severity | None) -> None:
+    assert future(f'<effectiveTime value="{value}"/>') == ([("effectiveTime", severity)] if severity else [])
+
+
+@pytest.mark.parametrize(
+    ("content", "place"),
+    [
+        (PERSON.format('<birthTime value="20260301"/>'), "recordTarget/patientRole/patient/birthTime"),
+        (
+            PERSON.format('<s:deceasedTime value="20260301"/>'),
+            "recordTarget/patientRole/patient/sdtc:deceasedTime",
+        ),
+        ('<author><time value="20260301"/></author>', "author/time"),
+        ('<dataEnterer><time value="20260301"/></dataEnterer>', "dataEnterer/time"),
+        ('<legalAuthenticator><time value="20260301"/></legalAuthenticator>', "legalAuthenticator/time"),
+        ('<authenticator><time value="20260301"/></authenticator>', "authenticator/time"),
+    ],
+)
+def test_what_has_happened_is_not_of_the_future(content: str, place: str) -> None:
+    assert future(content) == [(place, "error")]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '<documentationOf><serviceEvent><effectiveTime value="20260301"/></serviceEvent></documentationOf>',
+        '<componentOf><encompassingEncounter><effectiveTime value="20260301"/></encompassingEncounter></componentOf>',
+        '<participant><time><low value="20250101"/><high value="20300101"/></time></participant>',
+        '<component><entry><encounter><effectiveTime value="20260301"/></encounter></entry></component>',
+    ],
+)
+def test_what_is_planned_may_be_of_the_future(content: str) -> None:
+    assert future(content) == []
+
+
+@pytest.mark.parametrize("path", official_documents().values(), ids=str)
+def test_official_documents_are_of_the_past(path: Path) -> None:
+    assert check_clock(parse(path.read_bytes()), NOW) == []
+
+
+@pytest.mark.parametrize("name", [*PLANS, *AGENDAS, *NOTICES])
+def test_what_relais_writes_is_of_the_past(name: str) -> None:
+    made = [convert(PLANS[name], EMISSION)] if name in PLANS else []
+    made += [notify(NOTICES[name])] if name in NOTICES else []
+    made += [single(AGENDAS[name]), snapshot(AGENDAS[name])] if name in AGENDAS else []
+    for mapped in made:
+        assert check_clock(parse(write(mapped.document)), EMISSION.now) == []

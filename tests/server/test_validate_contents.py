@@ -10,6 +10,7 @@ import json
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from relais.cda.schematron import UNREADABLE
 from relais.cda.writer import write
 from relais.cda.xdm import Sender, pack
 from relais.server.reports.formats import FORMS
+from relais.server.settings import Settings
 from relais.server.validation.contents import recognise
 from relais.server.validation.judge import Judge
 from support.documents import small_document
@@ -112,6 +114,17 @@ def test_error_of_relais_own_checks_is_doubtful_and_not_the_official_verdict(jud
     report = judge.judge(wrong_key)
     assert report.verdict == "doubtful"
     assert "relais-ins" in rules(report)
+
+
+def test_times_are_compared_with_the_clock_of_the_judge(judge: Judge) -> None:
+    at_the_time = Judge(Settings(fhir_packages="none"), clock=lambda: datetime(2026, 1, 12, 8, 1, tzinfo=UTC))
+    before = Judge(Settings(fhir_packages="none"), clock=lambda: datetime(2026, 1, 10, tzinfo=UTC))
+    at_the_time._validators = before._validators = judge._validators
+    document = write(small_document())  # of 12 January 2026, 9:00 in Paris
+    assert "relais-future" not in {found.rule for _, _, found in at_the_time.judge(document).findings()}
+    found = [one for _, check, one in before.judge(document).findings() if one.rule == "relais-future"]
+    assert [one.path for one in found][:2] == ["/ClinicalDocument/effectiveTime", "/ClinicalDocument/author/time"]
+    assert {(one.severity, one.line > 0, bool(one.excerpt)) for one in found} == {("error", True, True)}
 
 
 def test_finding_has_its_line_and_words(judge: Judge, cisis: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 
@@ -14,11 +15,14 @@ from relais.server.validation.files import Job
 from relais.server.validation.judge import Judge
 from relais.server.validation.report import Report
 
+AFTER_ALL = datetime(2100, 1, 1, tzinfo=UTC)
+"""Later than every time in a document of the tests, whatever the clock of the machine."""
+
 
 @pytest.fixture(scope="session")
 def judge(validator: Validator) -> Judge:
     """A judge whose official rules are those of the session, already warm; no FHIR package."""
-    made = Judge(Settings(fhir_packages="none"))
+    made = Judge(Settings(fhir_packages="none"), clock=lambda: AFTER_ALL)
     made._validators = [validator]
     return made
 
