@@ -243,6 +243,38 @@ def concept(code: Code | None, text: str | None = None) -> Resource:
     return found
 
 
+def stated_concept(reading: Reading, code: Code | None, path: str) -> Resource:
+    """The CodeableConcept of a code, with its original text; its qualifiers, which a Coding has not, are said."""
+    if code is None:
+        return {}
+    _say_unkept(reading, code, path)
+    return concept(code, reading.text(code.original_text, f"{path}/originalText"))
+
+
+def say_code_alone(reading: Reading, code: Code | None, path: str) -> None:
+    """Say what of a code has no place where FHIR takes the code alone."""
+    if code is None:
+        return
+    _say_unkept(reading, code, path)
+    _say_words(reading, code, path)
+    if code.translations:
+        reading.inform(f"{path}/translation", "the element of FHIR is one code: not kept", "FHIR R4 code")
+
+
+def _say_unkept(reading: Reading, code: Code, path: str) -> None:
+    if code.qualifiers:
+        reading.inform(f"{path}/qualifier", "a Coding has no qualifiers: not kept", "FHIR R4 Coding")
+    for index, translation in enumerate(code.translations, 1):
+        place = f"{path}/translation[{index}]"
+        _say_unkept(reading, translation, place)
+        _say_words(reading, translation, place)
+
+
+def _say_words(reading: Reading, code: Code, path: str) -> None:
+    if code.original_text is not None and (code.original_text.value or code.original_text.reference):
+        reading.inform(f"{path}/originalText", "the words of a Coding are its label: not kept", "FHIR R4 Coding")
+
+
 def is_integer(number: int) -> bool:
     """Whether a number is an integer of FHIR, which has 32 bits."""
     return -(2**31) <= number < 2**31

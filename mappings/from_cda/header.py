@@ -18,7 +18,16 @@ from relais.cda.model import (
 from relais.cda.templates import ACT_CODE
 from relais.mappings import extensions, identity, terminology
 from relais.mappings.context import Resource
-from relais.mappings.from_cda.datatypes import absent, address, coding, concept, identifiers, period
+from relais.mappings.from_cda.datatypes import (
+    absent,
+    address,
+    coding,
+    concept,
+    identifiers,
+    period,
+    say_code_alone,
+    stated_concept,
+)
 from relais.mappings.from_cda.parties import (
     organization,
     participant_party,
@@ -37,6 +46,7 @@ CONSENT_SCOPES = "http://terminology.hl7.org/CodeSystem/consentscope"
 
 _CONFIDENTIALITIES = frozenset({"U", "L", "M", "N", "R", "V"})
 _NO_ENCOUNTER = "VR"
+FACILITY = "componentOf/encompassingEncounter/location/healthCareFacility"
 _RELATIONS = {"RPLC": "replaces", "APND": "appends", "XFRM": "transforms"}
 """relatedDocument/@typeCode (CDA R2: replacement, addendum, transformation) → Composition.relatesTo.code."""
 
@@ -49,7 +59,7 @@ def composition(reading: Reading, subject: Resource) -> Resource:
         "language": " ".join((header.language or "").split()),
         "identifier": _lineage(reading),
         "status": "final",
-        "type": concept(header.code) or absent(header.code.null_flavor),
+        "type": stated_concept(reading, header.code, "code") or absent(header.code.null_flavor),
         "subject": subject,
         "date": reading.moment(header.effective_time, "effectiveTime"),
         "author": list(_authors(reading)) or [absent("UNK")],
@@ -240,15 +250,10 @@ def _participants(reading: Reading) -> Iterator[Resource]:
         yield _participation(
             extensions.PARTICIPANT,
             type=_role(participant.type_code),
-            function=_function(reading, participant.function_code, place),
+            function=stated_concept(reading, participant.function_code, f"{place}/functionCode"),
             period=period(reading, participant.time, f"{path}/time"),
             party=reference,
         )
-
-
-def _function(reading: Reading, code: Code | None, path: str) -> Resource:
-    """The function of a participant, with the words that state it more closely."""
-    return concept(code, reading.text(code.original_text, f"{path}/functionCode/originalText") if code else None)
 
 
 def _report_class(reading: Reading, participant: Participant, path: str) -> None:
@@ -266,7 +271,7 @@ def _orders(reading: Reading) -> Iterator[Resource]:
     """The order that a document answers, by its number: the request itself is not in the document."""
     for index, order in enumerate(reading.document.header.orders, 1):
         path = f"inFulfillmentOf[{index}]/order"
-        if order.code is not None and order.code.code:
+        if order.code is not None and (order.code.code or order.code.original_text):
             reading.inform(f"{path}/code", "the order is known by its number: what it asks is not kept", RULE)
         for identifier in identifiers(order.ids):
             reference = {"type": "ServiceRequest", "identifier": identifier}
@@ -275,12 +280,13 @@ def _orders(reading: Reading) -> Iterator[Resource]:
 
 def _consents(reading: Reading, subject: Resource) -> Iterator[Resource]:
     for index, consent in enumerate(reading.document.header.consents, 1):
+        path = f"authorization[{index}]/consent"
         code = consent.code or Code("IDSCL", ACT_CODE, CONSENT_LABEL)
         elements: Resource = {
             "identifier": identifiers(consent.ids),
             "status": "active",
             "scope": {"coding": [{"system": CONSENT_SCOPES, "code": "patient-privacy"}]},
-            "category": [concept(code) or absent(code.null_flavor)],
+            "category": [stated_concept(reading, code, f"{path}/code") or absent(code.null_flavor)],
             "patient": subject,
             "policyRule": {"coding": [{"system": terminology.uri_of(ACT_CODE), "code": "OPTIN"}]},
             "provision": {"type": "permit"},
@@ -297,7 +303,7 @@ def _events(reading: Reading) -> Iterator[Resource]:
         for number, _ in enumerate(act.ids, 1):
             reading.inform(f"{path}/id[{number}]", "the event of a Composition has no identifier", RULE)
         found: Resource = {
-            "code": [kind] if (kind := concept(act.code)) else [],
+            "code": [kind] if (kind := stated_concept(reading, act.code, f"{path}/code")) else [],
             "period": period(reading, act.time, f"{path}/effectiveTime"),
             "detail": [
                 reference
@@ -329,6 +335,7 @@ def _encounter(reading: Reading, subject: Resource) -> Resource | None:
     if _is_void(source) and _is_author(reading, source.responsible):
         return None
     when = period(reading, source.time, f"{path}/effectiveTime")
+    say_code_alone(reading, source.code, f"{path}/code")
     place = _location(reading, source.facility, path)
     elements: Resource = {
         "identifier": identifiers(source.ids),
@@ -338,7 +345,7 @@ def _encounter(reading: Reading, subject: Resource) -> Resource | None:
         "participant": list(_encounter_participants(reading, source, path)),
         "period": when,
         "hospitalization": {"dischargeDisposition": discharge}
-        if (discharge := concept(source.discharge_disposition))
+        if (discharge := stated_concept(reading, source.discharge_disposition, f"{path}/dischargeDispositionCode"))
         else None,
         "location": [{"location": place}] if place else [],
     }
@@ -391,7 +398,7 @@ def _location(reading: Reading, facility: HealthCareFacility | None, path: str) 
     elements: Resource = {
         "identifier": identifiers(facility.ids),
         "name": facility.name,
-        "type": [kind] if (kind := concept(facility.code)) else [],
+        "type": [kind] if (kind := stated_concept(reading, facility.code, f"{FACILITY}/code")) else [],
         "address": address(facility.address) if facility.address else None,
     }
     return reading.add("Location", (path,), elements)
@@ -402,12 +409,11 @@ def care_team(reading: Reading, subject: Resource) -> Resource | None:
     header = reading.document.header
     members: list[Resource] = []
     for index, author in enumerate(header.authors, 1):
-        if author.function_code is not None and author.function_code.code:
-            reference = party(reading, author.assigned, f"author[{index}]/assignedAuthor")
-            _enlist(members, reference, _function(reading, author.function_code, f"author[{index}]"), {})
+        if function := stated_concept(reading, author.function_code, f"author[{index}]/functionCode"):
+            _enlist(members, party(reading, author.assigned, f"author[{index}]/assignedAuthor"), function, {})
     for participant, reference, path in _members(reading):
         when = period(reading, participant.time, f"{path}/associatedEntity/time")
-        _enlist(members, reference, _function(reading, participant.function_code, path), when)
+        _enlist(members, reference, stated_concept(reading, participant.function_code, f"{path}/functionCode"), when)
     if not members:
         return None
     elements: Resource = {"status": "active", "subject": subject, "participant": members}

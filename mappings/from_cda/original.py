@@ -12,7 +12,8 @@ from relais.cda.model import Media
 from relais.cda.xdm import CDA_MIME_TYPES
 from relais.mappings import identity
 from relais.mappings.context import Resource
-from relais.mappings.from_cda.datatypes import absent, concept
+from relais.mappings.from_cda.datatypes import absent, concept, stated_concept
+from relais.mappings.from_cda.header import FACILITY
 from relais.mappings.from_cda.reading import Reading
 from relais.mappings.from_cda.refusals import BODY, BODY_RULE
 
@@ -29,6 +30,7 @@ def document_reference(reading: Reading, composition: Resource, data: bytes) -> 
         if body.media_type == PDF and is_cut_short(body.data):
             reading.warn(BODY, "the PDF has no end: it may have been cut short", BODY_RULE, "value")
         contents.append(_content(reading, "body", body.data, _media_type(reading, body), composition))
+    label = stated_concept(reading, header.confidentiality, "confidentialityCode")
     elements: Resource = {
         "masterIdentifier": identity.identifier_of(header.id),
         "identifier": [composition["identifier"]] if composition.get("identifier") else [],
@@ -41,7 +43,7 @@ def document_reference(reading: Reading, composition: Resource, data: bytes) -> 
         "authenticator": next((one["party"] for one in composition["attester"] if "party" in one), None),
         "custodian": composition["custodian"],
         "description": composition["title"],
-        "securityLabel": [label] if (label := concept(header.confidentiality)) else [],
+        "securityLabel": [label] if label else [],
         "content": contents,
         "context": _context(reading, composition),
     }
@@ -108,7 +110,7 @@ def _context(reading: Reading, composition: Resource) -> Resource:
         "encounter": [composition["encounter"]] if composition.get("encounter") else [],
         "event": [code for event in composition["event"] for code in event.get("code", ())],
         "period": composition["event"][0].get("period") if composition["event"] else None,
-        "facilityType": concept(facility.code) if facility else None,
+        "facilityType": stated_concept(reading, facility.code, f"{FACILITY}/code") if facility else None,
         "practiceSetting": concept(structure.industry_class) if structure else None,
         "sourcePatientInfo": composition["subject"],
     }

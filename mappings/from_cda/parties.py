@@ -22,7 +22,7 @@ from relais.cda.model import (
 from relais.cda.templates import PS_IDNAT, STRUCT_IDNAT
 from relais.mappings import terminology
 from relais.mappings.context import Resource
-from relais.mappings.from_cda.datatypes import addresses, coding, concept, human_names, identifiers, telecoms
+from relais.mappings.from_cda.datatypes import addresses, concept, human_names, identifiers, stated_concept, telecoms
 from relais.mappings.from_cda.reading import Reading
 from relais.mappings.to_cda.relatives import ROLE_CLASS
 
@@ -59,11 +59,13 @@ def _party(reading: Reading, assigned: AssignedEntity, path: str) -> Resource | 
         return professional(reading, assigned, path)
     stated = assigned.organization or (Organization(ids=numbers) if by_number else None)
     structure = organization(reading, stated, path) if stated else None
-    if concept(assigned.code):
-        return role_of(reading, None, assigned.code, structure)  # a profession that is not named
+    place, contacts = addresses(reading, assigned.addresses, path), telecoms(reading, assigned.telecoms, path)
     if structure is not None:
-        place, contacts = addresses(reading, assigned.addresses, path), telecoms(reading, assigned.telecoms, path)
         _join(reading, structure, _at_work(reading, place, path), _at_work(reading, contacts, path), path)
+    if _profession(reading, assigned.code, path):  # of somebody who is not named
+        if structure is None and (place or contacts):
+            reading.warn(path, "a profession without name and structure: its address and telecoms are left out", RULE)
+        return role_of(reading, None, assigned.code, structure, path)
     return structure
 
 
@@ -81,17 +83,28 @@ def professional(reading: Reading, assigned: AssignedEntity, path: str) -> Resou
     """The Reference to the PractitionerRole of a professional, for a structure or not."""
     practitioner = _practitioner(reading, assigned, path)
     structure = organization(reading, assigned.organization, path) if assigned.organization else None
-    return role_of(reading, practitioner, assigned.code, structure)
+    return role_of(reading, practitioner, assigned.code, structure, path)
 
 
-def role_of(reading: Reading, practitioner: Resource | None, code: Code | None, structure: Resource | None) -> Resource:
+def role_of(
+    reading: Reading, practitioner: Resource | None, code: Code | None, structure: Resource | None, path: str
+) -> Resource:
     """The Reference to the PractitionerRole of that profession for that structure."""
     profession = _key(code.system, code.code) if code else ""
     key = ((practitioner or {}).get("reference", ""), profession, (structure or {}).get("reference", ""))
     if known := reading.known("PractitionerRole", key):
+        _report_other_terms(reading, known, code, path)
         return known
-    elements: Resource = {"practitioner": practitioner, "organization": structure, **_profession(code)}
+    elements: Resource = {"practitioner": practitioner, "organization": structure, **_profession(reading, code, path)}
     return reading.add("PractitionerRole", key, elements)
+
+
+def _report_other_terms(reading: Reading, role: Resource, code: Code | None, path: str) -> None:
+    """Say where a profession that is known has words or translations besides."""
+    if code is not None and (code.original_text or code.translations or code.qualifiers):
+        stated = _profession(reading, code, path).get("code", [])
+        if any(one not in reading.resource(role).get("code", ()) for one in stated):
+            reading.inform(f"{path}/code", "said otherwise elsewhere in the document: kept once", RULE)
 
 
 def _practitioner(reading: Reading, assigned: AssignedEntity, path: str) -> Resource:
@@ -114,17 +127,18 @@ def _practitioner(reading: Reading, assigned: AssignedEntity, path: str) -> Reso
     return reference
 
 
-def _profession(code: Code | None) -> Resource:
+def _profession(reading: Reading, code: Code | None, path: str) -> Resource:
     """PractitionerRole.code and specialty of a code of JDV_J01: `G15_10/SM26` is profession 10, know-how SM26."""
-    stated = concept(code)
-    if code is None or not code.code or not stated:
+    stated = stated_concept(reading, code, f"{path}/code")
+    if code is None or not stated:
         return {}
-    profession, _, know_how = code.code.removeprefix("G15_").partition("/")
-    if code.system != terminology.PROFESSION_KNOW_HOW or not code.code.startswith("G15_"):
+    token = code.code or ""
+    if code.system != terminology.PROFESSION_KNOW_HOW or not token.startswith("G15_"):
         return {"code": [stated]}
+    profession, _, know_how = token.removeprefix("G15_").partition("/")
     label = terminology.concept("J01", f"G15_{profession}")
     plain = {"system": terminology.TRE_G15, "code": profession} | ({"display": label.display} if label else {})
-    found: Resource = {"code": [{"coding": [plain, coding(code)]}]}
+    found: Resource = {"code": [stated | {"coding": [plain, *stated["coding"]]}]}
     if know_how and profession != _PHARMACIST:
         found["specialty"] = [{"coding": [{"system": terminology.TRE_R38, "code": know_how}]}]
     return found
@@ -142,7 +156,7 @@ def _device(reading: Reading, assigned: AssignedEntity, device: Device, path: st
     elements = {
         "identifier": identifiers(assigned.ids),
         "deviceName": names,
-        "type": concept(kind) if kind else None,
+        "type": stated_concept(reading, kind, f"{path}/code"),
         "owner": owner,
     }
     return reading.add("Device", key, elements)
@@ -161,19 +175,33 @@ def organization(reading: Reading, structure: Organization, path: str) -> Resour
     key = (*_id_key(ids), _words(structure.name))
     if not ids:
         key = (*key, repr(place), repr(contacts))
-    elements: Resource = {"identifier": identifiers(ids), "name": structure.name, "alias": structure.names[1:]}
+    elements: Resource = {"identifier": identifiers(ids), "name": structure.name}
     if not ids and not structure.name:
         elements["name"] = "Structure sans nom"
         reading.warn(path, "a structure with neither identifier nor name", RULE)
     reference = reading.add("Organization", key, elements)
     _join(reading, reference, place, contacts, path)
-    kind = concept(structure.industry_class) if structure.industry_class else {}
-    known = reading.resource(reference).setdefault("type", [])
-    if kind and not any(_same_code(kind, other) for other in known):
-        known.append(kind)
-    if not known:
-        del reading.resource(reference)["type"]
+    kind = stated_concept(reading, structure.industry_class, f"{path}/standardIndustryClassCode")
+    _join_names(reading.resource(reference), structure.names[1:])
+    _join_kind(reading, reading.resource(reference), kind, path)
     return reference
+
+
+def _join_names(resource: Resource, names: list[str]) -> None:
+    """Add the other names of a structure that it has not."""
+    if others := [name for name in names if name not in resource.get("alias", ())]:
+        resource["alias"] = [*resource.get("alias", ()), *others]
+
+
+def _join_kind(reading: Reading, resource: Resource, kind: Resource, path: str) -> None:
+    """Add the cadre d'exercice of a structure that it has not; say where it is the same in other words."""
+    known = resource.get("type", [])
+    same = [other for other in known if _same_code(kind, other)]
+    if kind and not same:
+        resource["type"] = [*known, kind]
+    elif kind and "text" in kind and kind not in same:
+        place = f"{path}/standardIndustryClassCode"
+        reading.inform(place, "said otherwise elsewhere in the document: kept once", RULE)
 
 
 def _at_work(reading: Reading, elements: list[Resource], path: str) -> list[Resource]:
@@ -230,9 +258,10 @@ _ROLES = {"NOK": "QUAL"}
 def relative(reading: Reading, entity: RelatedEntity, path: str) -> Resource:
     """The Reference to a RelatedPerson; the same relative in several roles is one resource with all of them."""
     if entity.class_code == "PAT":
-        return patient_reference(reading)
-    words = reading.text(entity.code.original_text, f"{path}/code/originalText/reference") if entity.code else None
-    kinship = concept(entity.code, words)
+        if _is_named_as_patient(reading, entity.name):
+            return patient_reference(reading)
+        reading.inform(f"{path}/@classCode", "the person whom the patient helps: written back as CON", RULE)
+    kinship = stated_concept(reading, entity.code, f"{path}/code")
     elements: Resource = {
         "patient": patient_reference(reading),
         "name": human_names(entity.name),
@@ -250,6 +279,18 @@ def relative(reading: Reading, entity: RelatedEntity, path: str) -> Resource:
     if not roles:
         del reading.resource(reference)["relationship"]
     return reference
+
+
+def _is_named_as_patient(reading: Reading, name: PersonName | None) -> bool:
+    """Whether a name is one of the patient, or says nothing: PAT is the patient in HL7 V3, and in
+    jdv-role-informateur-cisis the person whom the patient helps (*aidé*).
+    """
+    patient = reading.document.header.patient.name
+    families, givens = ({_words(part.text) for part in parts} for parts in (patient.families, patient.givens))
+    return name is None or (
+        all(_words(part.text) in families for part in name.families)
+        and all(_words(part.text) in givens for part in name.givens)
+    )
 
 
 # --- identity ---------------------------------------------------------------------------------------------------------

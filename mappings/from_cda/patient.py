@@ -9,7 +9,16 @@ from relais.cda.model import II, Birthplace, Code, Guardian, NamePart, Organizat
 from relais.cda.templates import INS_ROOTS
 from relais.mappings import extensions, identity, terminology
 from relais.mappings.context import Resource
-from relais.mappings.from_cda.datatypes import absent, address, addresses, coding, human_names, is_integer, telecoms
+from relais.mappings.from_cda.datatypes import (
+    absent,
+    address,
+    addresses,
+    coding,
+    human_names,
+    is_integer,
+    say_code_alone,
+    telecoms,
+)
 from relais.mappings.from_cda.parties import organization, patient_reference
 from relais.mappings.from_cda.reading import Reading
 from relais.mappings.from_cda.remarks import protection_measures
@@ -166,14 +175,15 @@ def _by_qualifier(parts: list[NamePart]) -> dict[str, list[str]]:
 
 
 def _gender(reading: Reading, patient: Patient) -> Resource:
-    code = patient.gender
+    code, path = patient.gender, f"{PATH}/patient/administrativeGenderCode"
     if code is None:
         return {}
+    say_code_alone(reading, code, path)
     if code.null_flavor or not code.code:
         return {"_gender": absent(code.null_flavor)}
     gender = _GENDERS.get(code.code)
     if gender is None:
-        reading.warn(f"{PATH}/patient/administrativeGenderCode", "not a gender of JDV_J143", RULE, "code-invalid")
+        reading.warn(path, "not a gender of JDV_J143", RULE, "code-invalid")
         return {"_gender": absent("UNK")}
     return {"gender": gender}
 

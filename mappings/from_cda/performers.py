@@ -86,5 +86,5 @@ def _professional(
             scope = None
             if structure is not None:
                 scope = _known_structure(reading, structure.name) or organization(reading, structure, path)
-            return role_of(reading, reference, participant.code, scope)
+            return role_of(reading, reference, participant.code, scope, path)
     return None

@@ -28,6 +28,7 @@ from relais.cda.model import (
     Document,
     EncompassingEncounter,
     EncounterParticipant,
+    EntryAuthor,
     Guardian,
     HealthCareFacility,
     Informant,
@@ -38,11 +39,13 @@ from relais.cda.model import (
     Organization,
     Participant,
     PersonName,
+    Qualifier,
     Recipient,
     RelatedDocument,
     RelatedEntity,
     Section,
     Telecom,
+    Text,
 )
 from relais.cda.narrative import Element, content, paragraph, plain_text
 from relais.cda.reader import read
@@ -704,6 +707,32 @@ def test_relatives() -> None:
     assert [one["resourceType"] for one in informants] == ["RelatedPerson", "Patient", "PractitionerRole"]
 
 
+@pytest.mark.parametrize("name", [None, PersonName([NamePart("nessi")], [NamePart("CLAIRE")])])
+def test_the_patient_as_informant(name: PersonName | None) -> None:
+    def change(document: Document) -> None:
+        document.header.patient.name = PersonName([NamePart("NESSI", "BR")], [NamePart("Claire", "BR")])
+        document.header.informants = [Informant(related=RelatedEntity("PAT", name=name))]
+
+    result = bring_in(small(change))
+    (informant,) = extensions.extensions(composition(result), extensions.INFORMANT)
+    target = ResourceSet.of_bundle(result.bundle).resolve(parts(informant)["party"]) or {}
+    assert target["resourceType"] == "Patient"
+
+
+def test_the_person_whom_the_patient_helps() -> None:
+    def change(document: Document) -> None:
+        name = PersonName([NamePart("NESSI")], [NamePart("Lucie")])
+        daughter = Code("DAUC", templates.ROLE_CODE, "Fille")
+        document.header.informants = [Informant(related=RelatedEntity("PAT", daughter, [], [Telecom("tel:1")], name))]
+
+    result = bring_in(small(change))
+    helped = only(result.bundle, "RelatedPerson")
+    assert helped["name"] == [{"family": "NESSI", "given": ["Lucie"]}]
+    assert [one["coding"][0]["code"] for one in helped["relationship"]] == ["PAT", "DAUC"]
+    assert helped["telecom"] == [{"system": "phone", "value": "1"}]
+    assert "informant[1]/relatedEntity/@classCode" in findings(result, "information")
+
+
 def test_participants_and_care_team() -> None:
     def change(document: Document) -> None:
         document.header.authors[0].function_code = Code("PCP", templates.PARTICIPATION_FUNCTION, "Médecin traitant")
@@ -735,6 +764,139 @@ def test_participants_and_care_team() -> None:
     assert members[1]["period"] == {"start": "2026-01"}
     assert "participant[3]/associatedEntity" in findings(result, "warning")
     assert "participant[2]/associatedEntity/@classCode" in findings(result, "information")
+
+
+def test_the_function_of_an_author_in_words_alone() -> None:
+    def change(document: Document) -> None:
+        words = Text("Pharmacienne de la réunion")
+        document.header.authors[0].function_code = Code(null_flavor="NA", original_text=words)
+
+    (member,) = only(bring_in(small(change)).bundle, "CareTeam")["participant"]
+    assert member["role"] == [{"text": "Pharmacienne de la réunion"}]
+
+
+def test_the_words_of_a_code_are_kept() -> None:
+    words = Text("en ces mots")
+
+    def change(document: Document) -> None:
+        header = document.header
+        header.code.original_text = words
+        header.confidentiality = Code("N", "2.16.840.1.113883.5.25", original_text=words)
+        assigned = small_professional()
+        assigned.code = Code("G15_10/SM26", "1.2.250.1.213.1.1.4.5", original_text=words)
+        structure = Organization(names=["CCAS"], industry_class=Code("SOCIAL", "1.2.3", original_text=words))
+        header.authors[0].assigned = assigned
+        header.participants = [
+            Participant("INF", organization=structure),
+            Participant("INF", code=Code(null_flavor="OTH", original_text=words), name=PersonName([NamePart("ROC")])),
+        ]
+        header.service_events[0].code = Code("1", "1.2.3", original_text=words)
+        header.consents = [Consent([], Code("IDSCL", templates.ACT_CODE, original_text=words))]
+        header.encounter = EncompassingEncounter(
+            [II("1.2.3", "V1")],
+            discharge_disposition=Code("HOM", "1.2.3", original_text=words),
+            facility=HealthCareFacility(code=Code("SA01", "1.2.3", original_text=words), name="Maison"),
+        )
+        document.sections[0].code = Code("1", "1.2.3", original_text=words)
+
+    result = bring_in(small(change))
+    found, head = ResourceSet.of_bundle(result.bundle), composition(result)
+    described = next(one for one in found.of_type("DocumentReference") if "docStatus" in one)
+    author = found.resolve(head["author"][0]) or {}
+    assert [one["coding"][0]["code"] for one in author["code"]] == ["10"]
+    stated = [
+        head["type"],
+        head["event"][0]["code"][0],
+        head["section"][0]["code"],
+        described["securityLabel"][0],
+        described["context"]["facilityType"],
+        author["code"][0],
+        only(result.bundle, "Encounter")["hospitalization"]["dischargeDisposition"],
+        only(result.bundle, "Location")["type"][0],
+        only(result.bundle, "Consent")["category"][0],
+        *(one["type"][0] for one in found.of_type("Organization") if one.get("name") == "CCAS"),
+        *(code for one in found.of_type("PractitionerRole") for code in one.get("code", ()) if "coding" not in code),
+    ]
+    assert len(stated) == 11
+    assert {one.get("text") for one in stated} == {"en ces mots"}
+
+
+def test_what_has_no_place_beside_a_code_is_said() -> None:
+    words, modality = Text("mots"), Qualifier(Code("121139", "1.2.840.10008.2.16.4", "Modalité d'imagerie"))
+
+    def change(document: Document) -> None:
+        header = document.header
+        header.patient.gender = Code(
+            "F", "2.16.840.1.113883.5.1", original_text=words, translations=[Code("1", "1.2.3")]
+        )
+        header.service_events[0].code = Code(
+            "24727-0", "2.16.840.1.113883.6.1", translations=[Code("CT", "1.2.3", qualifiers=[modality])]
+        )
+        header.orders = [Order([II("1.2.3", "O1")], Code(null_flavor="NA", original_text=words))]
+        header.encounter = EncompassingEncounter(
+            [II("1.2.3", "V1")],
+            Code("AMB", "2.16.840.1.113883.5.4", translations=[Code("2", "1.2.3", original_text=words)]),
+        )
+
+    assert findings(bring_in(small(change)), "information") >= {
+        "recordTarget/patientRole/patient/administrativeGenderCode/originalText",
+        "recordTarget/patientRole/patient/administrativeGenderCode/translation",
+        "documentationOf[1]/serviceEvent/code/translation[1]/qualifier",
+        "inFulfillmentOf[1]/order/code",
+        "componentOf/encompassingEncounter/code/translation",
+        "componentOf/encompassingEncounter/code/translation[1]/originalText",
+    }
+
+
+def test_what_is_said_of_one_party_in_two_places() -> None:
+    kind = ("AMBULATOIRE", "1.2.250.1.213.1.1.4.9")
+
+    def change(document: Document) -> None:
+        first, second = small_professional(), small_professional()
+        first.code, second.code = (Code("10", "1.2.3", original_text=words) for words in (None, Text("interne")))
+        assert second.organization is not None
+        second.organization.names.append("Les Tilleuls")
+        second.organization.industry_class = Code(*kind, original_text=Text("en ville"))
+        document.header.authors = [Author("20260112", first), Author("20260112", second)]
+        document.header.custodian = Organization([II("1.2.3", "S1")], ["Centre"])
+
+    result = bring_in(small(change))
+    named = [one for one in ResourceSet.of_bundle(result.bundle).of_type("Organization") if "alias" in one]
+    assert [one["alias"] for one in named] == [["Les Tilleuls"]]
+    assert [one["type"][0]["coding"][0]["code"] for one in named] == [kind[0]]
+    assert findings(result, "information") >= {
+        "author[2]/assignedAuthor/code",
+        "author[2]/assignedAuthor/standardIndustryClassCode",
+    }
+
+
+def test_a_profession_without_a_name() -> None:
+    nurse, place = Code("60", "1.2.3", "Infirmier"), Address(city="LYON")
+
+    def change(document: Document) -> None:
+        document.header.participants = [
+            Participant("INF", code=nurse, addresses=[place], organization=Organization(names=["SSIAD"])),
+            Participant("INF", code=nurse, telecoms=[Telecom("tel:1")]),
+        ]
+
+    result = bring_in(small(change))
+    (structure,) = [one for one in ResourceSet.of_bundle(result.bundle).of_type("Organization") if "address" in one]
+    assert (structure["name"], structure["address"]) == ("SSIAD", [{"city": "LYON"}])
+    assert "participant[2]/associatedEntity" in findings(result, "warning")
+
+
+def test_authors_of_a_section() -> None:
+    def change(document: Document) -> None:
+        document.sections[0].authors = [
+            EntryAuthor(small_professional(), "20260112"),
+            EntryAuthor(AssignedEntity([II(null_flavor="NI")])),
+        ]
+
+    result = bring_in(small(change))
+    assert len(composition(result)["section"][0]["author"]) == 1
+    path = "component/structuredBody/component[1]/section"
+    assert f"{path}/author[1]/time" in findings(result, "information")
+    assert f"{path}/author[2]" in findings(result, "warning")
 
 
 def test_the_general_practitioner_of_the_patient() -> None:
