@@ -299,3 +299,9 @@ def period(conversion: Conversion, element: Resource | None, path: str) -> Inter
         if high[:digits] < low[:digits]:
             conversion.refuse(path, "end before start", "HL7 V3 data types, IVL_TS", "value")
     return Interval(low=low, high=high) if low or high else None
+
+
+def span(conversion: Conversion, element: Resource | None, path: str) -> Interval | None:
+    """IVL_TS of a Period in the header, whose rules refuse equal bounds (dtr1-6): one moment or day is the value."""
+    found = period(conversion, element, path)
+    return Interval(value=found.low) if found and found.low and found.low == found.high else found

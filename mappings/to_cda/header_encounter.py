@@ -18,7 +18,7 @@ from relais.cda.model import (
 from relais.mappings import identity, terminology
 from relais.mappings.context import Resource
 from relais.mappings.to_cda.conversion import Conversion
-from relais.mappings.to_cda.datatypes import address, codings, from_jdv, period
+from relais.mappings.to_cda.datatypes import address, codings, from_jdv, span
 from relais.mappings.to_cda.header_sources import Carrier
 from relais.mappings.to_cda.parties import Party, assigned_entity, read_party, sector_of
 
@@ -49,7 +49,7 @@ def encounter(
     return EncompassingEncounter(
         ids=[ii for ii in map(identity.ii_of, source.get("identifier", ())) if ii],
         code=_encounter_class(conversion, source, path),
-        time=period(conversion, source.get("period"), f"{path}.period") or Interval(null_flavor="NA"),
+        time=span(conversion, source.get("period"), f"{path}.period") or Interval(null_flavor="NA"),
         discharge_disposition=next(iter(codings(source.get("hospitalization", {}).get("dischargeDisposition"))), None),
         responsible=_responsible(conversion, answering or lead),
         participants=[
@@ -87,7 +87,7 @@ def _encounter_people(
         target = conversion.resolve(participant.get("individual"), f"{path}.individual", encounter)
         party = read_party(conversion, target, f"{path}.individual.resolve()")
         if party is not None and type_code is not None and type_code.code:
-            yield type_code.code, party, period(conversion, participant.get("period"), f"{path}.period")
+            yield type_code.code, party, span(conversion, participant.get("period"), f"{path}.period")
         else:
             conversion.inform(path, "nobody of the resources, or no part of JDV_J140: not written", ENCOUNTER_RULE)
 

@@ -12,7 +12,7 @@ from relais.cda.model import Code, Interval, Participant
 from relais.mappings import extensions, terminology
 from relais.mappings.context import Resource
 from relais.mappings.to_cda.conversion import Conversion
-from relais.mappings.to_cda.datatypes import current_name, display_name, from_jdv, period
+from relais.mappings.to_cda.datatypes import current_name, display_name, from_jdv, span
 from relais.mappings.to_cda.header_sources import Carrier, participations
 from relais.mappings.to_cda.parties import (
     Party,
@@ -55,7 +55,7 @@ def members(conversion: Conversion, carrier: Carrier) -> Iterator[Member]:
                 _check_relative(conversion, target, participant, place)
                 continue
             known.add(_key(party))
-            time = period(conversion, participant.get("period"), f"{place}.period")
+            time = span(conversion, participant.get("period"), f"{place}.period")
             yield Member(party, functions, time)
     for reference, path in carrier.contributors:
         party = read_party(conversion, conversion.resolve(reference, path, carrier.resource), f"{path}.resolve()")
@@ -110,7 +110,7 @@ def participants(
         party = read_party(conversion, conversion.resolve(parts.get("party"), path, composition), f"{path}.resolve()")
         if party is not None:
             functions, _ = _read_roles([parts["function"]] if parts.get("function") else [])
-            member = Member(party, functions, period(conversion, parts.get("time"), path))
+            member = Member(party, functions, span(conversion, parts.get("time"), path))
             type_code = from_jdv("J144", [parts["type"]]) if parts.get("type") else None
             yield _participant(
                 conversion, member, functions[0] if functions else None, type_code.code if type_code else None
