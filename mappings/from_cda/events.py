@@ -280,7 +280,7 @@ def _operator(reading: Reading, entry: Statement, path: str) -> list[Resource]:
 
 
 def _participants(reading: Reading, entry: Statement, path: str) -> Iterator[Resource]:
-    """Who receives, where, with what; the responsible structure when nobody who receives works for it."""
+    """Who receives, where, with what; the responsible structure unless it is that of who receives first."""
     structures: list[Structure] = []
     for index, performer in enumerate(entry.performers, 1):
         if performer.assigned.organization is not None:
@@ -358,10 +358,10 @@ def _place(reading: Reading, participant: EntryParticipant, path: str) -> Resour
 def _service(
     reading: Reading, participant: EntryParticipant, structures: list[Structure], path: str
 ) -> Resource | None:
-    """The service by which a structure answers that no professional of the appointment works for."""
+    """The service by which a structure answers; the first one of the professionals does so without it."""
     ids = [participant.scoping_id] if participant.scoping_id and participant.scoping_id.root else []
     label = participant.scoping_description or (participant.name.text if participant.name else None)
-    if any(one.ids[:1] == ids and one.name == label for one in structures):
+    if any(one.ids[:1] == ids and one.name == label for one in structures[:1]):
         return None
     structure = organization(reading, Structure(ids=ids, names=[label] if label else []), path)
     return reading.add("HealthcareService", (repr(structure),), {"providedBy": structure}) if structure else None

@@ -18,7 +18,7 @@ from relais.cda.narrative import Element, Node, content, paragraph, table
 from relais.mappings import identity, terminology
 from relais.mappings.context import Emission, Mapped, Resource
 from relais.mappings.resources import ResourceSet, places
-from relais.mappings.to_cda.appointments import CANCELLED, RULE, STATES, Visit, french_slot, read_visit, times
+from relais.mappings.to_cda.appointments import CANCELLED, NO_SHOW, RULE, STATES, Visit, french_slot, read_visit, times
 from relais.mappings.to_cda.consents import read_oppositions
 from relais.mappings.to_cda.conversion import CONSENT_RULE, Conversion
 from relais.mappings.to_cda.datatypes import codings, original
@@ -72,7 +72,7 @@ def appointment_document(
     title = CANCELLATION_TITLE if cancelled else TITLE
     found = [visit] if visit else []
     bounds = _bounds(found)
-    for one in found:
+    for one in found if not conversion.has_refused("Appointment") else ():
         stated = {"start": one.start, "end": one.end}
         one.encounter["period"] = {name: value for name, value in stated.items() if value}
     return _document(conversion, found, enclosures, composition, document_id, bounds, title=title, single=True)
@@ -270,12 +270,12 @@ def _carrier(conversion: Conversion, visits: list[Visit], title: str, bounds: In
         authored=main.source.get("created") if single else None,
         act_time=bounds,
         act=types[0] if single and types else None,
-        start_path=f"{main.path}.start",
+        start_path=f"{main.path}.start" if visits else main.path,
         authors=main.operators if single else [],
         custodians=[(main.encounter["serviceProvider"], f"{main.path}.participant.actor.organization")] if kept else [],
         custodian_path=f"{main.path}.participant.actor.organization",
         responsible=list(_responsible(conversion, visits)),
-        responsible_path=f"{main.path}.participant.actor",
+        responsible_path=f"{main.path}.participant.actor" if visits else main.path,
         by_software=True,
         relatives=False,
         orders=[order for visit in visits for order in visit.orders],
@@ -346,7 +346,9 @@ def _appointments(conversion: Conversion, visits: list[Visit], agenda: Resource 
 def _row(visit: Visit, number: int) -> list[list[Node]]:
     status: list[Node] = [visit.state.words]
     if visit.motive_words:
-        status += [" – motif : ", content(visit.motive_words, id=f"raison-{number}")]
+        words = content(visit.motive_words, id=f"raison-{number}")
+        label = _motive_label(visit)
+        status += [" – motif : ", *([f"{label} (", words, ")"] if label else [words])]
     devices = [content(device.name, id=f"ressource-{number}-{rank}") for rank, device in enumerate(visit.devices, 1)]
     notes: list[Node] = [content(words) for words in dict.fromkeys([*_agendas(visit), *visit.notes])]
     if visit.comments:
@@ -362,6 +364,12 @@ def _row(visit: Visit, number: int) -> list[list[Node]]:
         _cell(visit.places),
         _cell(notes),
     ]
+
+
+def _motive_label(visit: Visit) -> str:
+    """What the motive of a cancellation is called, where its own words are others."""
+    label = (visit.motive.display if visit.motive else None) or ""
+    return "" if visit.source["status"] == NO_SHOW or label == visit.motive_words else label
 
 
 def _label(visit: Visit, number: int) -> Element:

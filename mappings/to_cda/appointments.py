@@ -259,12 +259,15 @@ def _read_slots(conversion: Conversion, visit: Visit) -> None:
             continue
         if comment := (slot.get("comment") or "").strip():
             visit.notes.append(f"Créneau : {comment}")
-        if name := (schedule.get("comment") or "").strip():
+        name = (schedule.get("comment") or "").strip()
+        if name and name not in visit.agendas:
             visit.agendas.append(name)
         for number, actor in enumerate(() if named else schedule.get("actor", ())):
             place = f"{visit.path}.slot[{index}].resolve().schedule.resolve().actor[{number}]"
             target = conversion.resources.resolve(actor, schedule)
-            if target is not None and target.get("resourceType") in _PROFESSIONALS:
+            if target is None or target.get("resourceType") not in _PROFESSIONALS:
+                continue
+            if all(target is not known for known, _ in visit.professionals):  # slots of one agenda follow each other
                 _add_professional(conversion, visit, target, {}, f"{place}.resolve()", [])
 
 
@@ -315,14 +318,16 @@ def _computed_end(appointment: Resource) -> str | None:
 
 
 def french_slot(start: str | None, end: str | None) -> str:
-    """An appointment's time as one reads it in Paris; another wall clock, as given, stands beside it."""
+    """A time as one reads it in Paris; another wall clock, as given, stands beside it. Without end, a day is the first
+    one that suits."""
     first, last = french_date(start), french_date(end)
     day, at, clock = first.partition(" à ")
     other_day, _, other_clock = last.partition(" à ")
-    if not at or not last:
-        words = f"à partir du {first}" if first else last
-        words = f"le {first}" if at and not last else words
-    elif day == other_day:
+    if first == last:
+        words = f"le {first}" if first else ""
+    elif not first or not last:
+        words = last or (f"le {first}" if at else f"à partir du {first}")
+    elif day == other_day and clock and other_clock:
         words = f"le {day} de {clock} à {other_clock}"
     else:
         words = f"du {first} au {last}"
@@ -549,7 +554,8 @@ def _add_professional(
     time = period(conversion, participant.get("period"), f"{path}.period")
     visit.performers.append(Performer(_entity(conversion, party), time=time, function_code=function))
     is_main = any(code in _MAIN_TYPES for concept in types for code in identity.codes(concept))
-    visit.professionals.insert(0 if is_main else len(visit.professionals), (target, place))
+    if participant.get("required") != "information-only":  # who is only told does not answer for anything
+        visit.professionals.insert(0 if is_main else len(visit.professionals), (target, place))
     known = [code.display for code in (speciality(conversion, party), function) if code and code.display]
     details = [*known, *filter(None, map(readable, types)), *flags]
     if participant.get("period"):
@@ -709,7 +715,10 @@ def _read_links(conversion: Conversion, visit: Visit, enclosures: Enclosures) ->
     for reference, target, path in conversion.references(visit.source, "supportingInformation", visit.path):
         if target is not None and enclosures.add_resource(conversion, target, path):
             continue
-        words = (reference.get("display") or "").strip()
-        conversion.inform(path, "neither DocumentReference nor Binary: in words only", RULE)
+        if target is not None and "subject" in target and not conversion.same_patient(target, "subject", path):
+            continue
+        words = (reference.get("display") or "").strip() or concept_text((target or {}).get("code"))
+        written = "in words only" if words else "not written, nothing says what it is called"
+        conversion.inform(path, f"neither DocumentReference nor Binary: {written}", RULE)
         if words:
             visit.notes.append(f"Information associée : {words}")

@@ -7,6 +7,7 @@ sections of their own. No volet publishes a model of the document; its type depe
 from __future__ import annotations
 
 from collections.abc import Iterator
+from email.message import Message
 
 import msgspec
 from msgspec.structs import replace
@@ -236,7 +237,7 @@ def _event_time(conversion: Conversion, source: Resource, path: str, emitted: st
         (emitted, _emission_path(source, path)),
     )
     moment, place = next((one for one in candidates if one[0]), (None, ""))
-    return Interval(low=conversion.time(moment, place)), french_slot(moment, None)
+    return Interval(low=conversion.time(moment, place)), french_slot(moment, moment)
 
 
 def _time_path(path: str) -> str:
@@ -362,7 +363,8 @@ def _read_payload(conversion: Conversion, notice: Notice) -> None:
             _read_attachment(conversion, notice, payload["contentAttachment"], f"{place}.contentAttachment")
         elif "contentReference" in payload:
             _read_reference(conversion, notice, payload["contentReference"], f"{place}.contentReference")
-    if notice.kind.code == DOCUMENT_EVENT and not (notice.enclosures.referenced or notice.enclosures.attached):
+    named = notice.enclosures.referenced or notice.enclosures.attached or conversion.has_refused(f"{path}.payload")
+    if notice.kind.code == DOCUMENT_EVENT and not named:
         conversion.warn(f"{path}.payload", "a deposit of document that names no document", RULE)
 
 
@@ -370,7 +372,7 @@ def _read_attachment(conversion: Conversion, notice: Notice, attachment: Resourc
     """Words in text/plain are the message; anything else goes with the document."""
     if "data" in attachment and not attachment.keys() - _WORDS and is_plain_text(attachment):
         media = read_media(conversion, attachment, attachment, path)
-        words = _readable((media.data if media else None) or b"")
+        words = _readable((media.data if media else None) or b"", attachment["contentType"])
         if media is None or words:
             title = (attachment.get("title") or "").strip()
             notice.messages += [f"{title}\n{words}" if title else words] if words else []
@@ -382,10 +384,16 @@ _WORDS = frozenset({"id", "contentType", "language", "data", "size", "hash", "ti
 """Elements of an Attachment that is words and nothing more."""
 
 
-def _readable(data: bytes) -> str:
-    """UTF-8 text that XML can hold; nothing for any other content."""
+_CHARSETS = frozenset({"utf-8", "us-ascii", "iso-8859-1", "iso-8859-15", "windows-1252"})
+
+
+def _readable(data: bytes, content_type: str) -> str:
+    """Text that XML can hold, in the charset that is stated, UTF-8 by default; nothing for any other content."""
+    stated = Message()
+    stated["Content-Type"] = content_type
+    charset = stated.get_content_charset("utf-8")
     try:
-        words = data.decode("utf-8").strip()
+        words = data.decode(charset).strip() if charset in _CHARSETS else ""
     except UnicodeDecodeError:
         return ""
     return words if all(char.isprintable() or char in "\t\n\r\u00a0\u202f" for char in words) else ""

@@ -43,6 +43,12 @@ _STRUCTURE_TYPE_DIGITS = {"1": "3", "2": "4", "3": "5"}
 
 
 _NO_ROLE: Resource = {}
+_PERSON_NUMBER = "an identifier: RPPS or another number of the person"
+_NUMBERS = {
+    "Organization": "an identifier: FINESS, SIREN or another number of the structure",
+    "Device": "an identifier: a number of the device",
+}
+"""What is asked of who has no identifier, by type of resource."""
 
 
 class Party(msgspec.Struct, gc=False):
@@ -157,7 +163,7 @@ def _party_ids(conversion: Conversion, party: Party, *, required: bool) -> list[
     else:
         found = conversion.once(party.made, _professional_ids, party)
     if required and not found and not conversion.has_refused(f"{party.path}.identifier"):
-        conversion.refuse(f"{party.path}.identifier", "an identifier: RPPS or another number of the person", RULE_ID)
+        conversion.refuse(f"{party.path}.identifier", _NUMBERS.get(kind or "", _PERSON_NUMBER), RULE_ID)
     return found[:1]
 
 

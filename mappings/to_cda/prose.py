@@ -109,7 +109,7 @@ def french_period(period: Resource | None) -> str:
         return ""
     start, end = french_date(period.get("start")), french_date(period.get("end"))
     if start and end:
-        return f"du {start} au {end}"
+        return f"le {start}" if start == end else f"du {start} au {end}"
     return f"à partir du {start}" if start else f"jusqu'au {end}" if end else ""
 
 

@@ -68,7 +68,7 @@ def of_carrier(call: Call) -> OfCarrier:
     if model is None and call.resource_type == "Patient":
         raise FhirError.of(400, "required", f"model={expected} is expected: the document to make of a Patient", "model")
     if model is not None and model.value != expected:
-        message = f"the document of a {call.resource_type} is of model {expected}"
+        message = f"documents of {call.resource_type} are of model {expected}"
         raise FhirError.of(400, "code-invalid", message, model.place)
     return OfCarrier(_level(given), _selection(given))
 

@@ -393,6 +393,7 @@ def test_an_appointment_left_out_is_not_judged_and_brings_no_document() -> None:
 def test_an_agenda_is_never_empty() -> None:
     agenda = Agenda("empty")
     agenda.appointment(status="entered-in-error")
+    assert set(refused(agenda.single)) == set(refused(agenda.snapshot)) == {"Appointment"}
     assert "never empty" in refused(agenda.single)["Appointment"]
     assert "never empty" in refused(agenda.snapshot)["Appointment"]
     assert "never empty" in refused(agenda.snapshot, statuses={"booked"})["Appointment"]
@@ -470,6 +471,7 @@ def test_who_did_not_come() -> None:
     [
         (concept(CANCELLATION, "pat-crs"), "motif : Motif lié à l'usager"),
         (concept(CANCELLATION, "other"), "motif : other"),
+        (concept(terminology.TERMINOLOGIE_CISIS_URI, "ORG-077", text="Chute"), "Chute"),
         (concept(terminology.TERMINOLOGIE_CISIS_URI, "ORG-077"), "motif : Hospitalisation"),
         ({"text": "Grève des trains"}, "motif : Grève des trains"),
     ],
@@ -481,6 +483,14 @@ def test_why_it_did_not_happen_is_in_words(status: str, reason: Resource, words:
         status=status, start="2026-02-01T08:00:00Z", end="2026-02-01T08:30:00Z", cancelationReason=reason
     )
     assert words in cells(agenda.single())
+
+
+def test_the_motive_of_a_cancellation_is_called_by_its_name_beside_its_own_words() -> None:
+    agenda = Agenda("why")
+    agenda.appointment(status="cancelled", cancelationReason=concept(CANCELLATION, "prov-pers", text="Grippe"))
+    mapped = agenda.single()
+    assert "Annulé – motif : Motif lié aux professionnels (Grippe)" in cells(mapped)
+    assert text_by_id(mapped.document.sections[0].text)["raison-1"] == "Grippe"
 
 
 def test_how_one_gets_into_a_virtual_place_is_in_words() -> None:
@@ -616,6 +626,24 @@ def test_everybody_who_takes_part() -> None:
     assert "ARBRE" not in str(event.performers)
 
 
+def test_who_is_only_told_of_an_appointment_does_not_answer_for_it() -> None:
+    agenda = Agenda("told")
+    agenda.practitioner("nurse", "TILLEUL", "Paul", "10100000027", ("60", None))
+    agenda.appointment("rdv", agenda.ref("nurse"), agenda.ref("doctor"))
+    told, receives = agenda["rdv"]["participant"][1:]
+    told["required"] = "information-only"
+    mapped = agenda.single()
+    assert len(event_of(mapped).performers) == 2
+    signer = mapped.document.header.legal_authenticator
+    assert signer is not None
+    assert signer.assigned.ids == event_of(mapped).performers[1].assigned.ids
+    told.pop("required")
+    receives["required"] = "information-only"
+    signer = agenda.single().document.header.legal_authenticator
+    assert signer is not None
+    assert signer.assigned.ids == event_of(mapped).performers[0].assigned.ids
+
+
 def test_the_main_professional_answers_whatever_the_order() -> None:
     agenda = Agenda("main")
     helper = agenda.practitioner("helper", "AIDE", "Paul", "10100000019", ("60", None), agenda.ref("cabinet"))
@@ -675,6 +703,18 @@ def test_a_slot_stands_in_for_times_and_its_agenda_for_who_receives() -> None:
     assert event.performers[0].assigned.ids == [II(templates.PS_IDNAT, "810101234567")]
 
 
+def test_slots_that_follow_each_other_in_one_agenda_say_once_who_receives() -> None:
+    agenda = Agenda("two-slots")
+    schedule = agenda.add("agenda", "Schedule", actor=[agenda.ref("doctor")], comment="Agenda du matin")
+    times = {"start": "2026-03-09T08:00:00Z", "end": "2026-03-09T08:30:00Z"}
+    slots = [agenda.add(name, "Slot", schedule=schedule, status="busy", **times) for name in ("first", "second")]
+    agenda.appointment(slot=slots)
+    del agenda["rdv"]["participant"][1:]
+    mapped = agenda.single()
+    assert len(event_of(mapped).performers) == 1
+    assert cells(mapped).count("Agenda du matin") == 1
+
+
 def test_a_slot_that_is_not_provided_is_said() -> None:
     agenda = Agenda("far")
     agenda.appointment(slot=[{"reference": "Slot/elsewhere"}])
@@ -701,7 +741,12 @@ def test_across_the_change_of_hour_an_appointment_keeps_its_length() -> None:
         ("2026-03-09T23:30:00+01:00", "2026-03-10T00:30:00+01:00", "du 09/03/2026 à 23:30 au 10/03/2026 à 00:30"),
         ("2026-03-09T08:00:00Z", None, "le 09/03/2026 à 09:00"),
         ("2026-03-09", None, "à partir du 09/03/2026"),
-        ("2026-03-09", "2026-03-12", "à partir du 09/03/2026"),
+        ("2026-03-09", "2026-03-12", "du 09/03/2026 au 12/03/2026"),
+        ("2026-03-09", "2026-03-09", "le 09/03/2026"),
+        ("2026-03-09T08:00:00Z", "2026-03-09T08:00:00Z", "le 09/03/2026 à 09:00"),
+        ("2026-03-09T08:00:00Z", "2026-03-09", "du 09/03/2026 à 09:00 au 09/03/2026"),
+        (None, "2026-03-09T08:00:00Z", "09/03/2026 à 09:00"),
+        (None, None, ""),
         (
             "2026-03-09T12:00:00+04:00",
             "2026-03-09T12:30:00+04:00",
@@ -709,11 +754,37 @@ def test_across_the_change_of_hour_an_appointment_keeps_its_length() -> None:
         ),
     ],
 )
-def test_times_in_words(start: str, end: str | None, expected: str) -> None:
-    assert french_slot(start, end).startswith(expected)
+def test_times_in_words(start: str | None, end: str | None, expected: str) -> None:
+    assert french_slot(start, end) == expected
 
 
 # --- documents that go with it ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("elements", "words", "said"),
+    [
+        ({"code": {"text": "Créatinine"}}, "Information associée : Créatinine", "in words only"),
+        ({"code": {}}, "", "nothing says what it is called"),
+    ],
+)
+def test_information_that_is_no_document(elements: Resource, words: str, said: str) -> None:
+    agenda = Agenda("information")
+    result = agenda.add("result", "Observation", status="final", subject=agenda.ref("patient"), **elements)
+    agenda.appointment(supportingInformation=[result])
+    mapped = agenda.single()
+    assert words in cells(mapped)
+    assert ("Information associée" in cells(mapped)) == bool(words)
+    place = "Appointment.supportingInformation[0].resolve()"
+    assert [said in issue.message for issue in mapped.issues if issue.path == place] == [True]
+
+
+def test_information_about_somebody_else_is_refused() -> None:
+    agenda = Agenda("elsewhere")
+    other = agenda.add("other", "Patient", identifier=[{"system": "urn:oid:1.2.3", "value": "9"}])
+    result = agenda.add("result", "Observation", status="final", subject=other, code={"text": "Créatinine"})
+    agenda.appointment(supportingInformation=[result])
+    assert set(refused(agenda.single)) == {"Appointment.supportingInformation[0].resolve().subject"}
 
 
 def test_documents_that_go_with_an_appointment() -> None:

@@ -264,6 +264,15 @@ def test_a_period_and_a_time_of_emission_stand_in_for_the_time_of_the_event() ->
     assert entry_of(notify(NOTICES["period"])).time == Interval(low="20260220080000+0100", high="20260221120000+0100")
     assert entry_of(notify(NOTICES["emission-only"])).time == Interval(low="20260228150000+0100")
     assert entry_of(notify(NOTICES["device-event"])).time == Interval(low="20260220")
+    assert "Datele 20/02/2026" in words(notify(NOTICES["device-event"]).document)
+
+
+@pytest.mark.parametrize(
+    ("end", "said"), [("2026-02-21", "du 20/02/2026 au 21/02/2026"), ("2026-02-20", "le 20/02/2026")]
+)
+def test_a_period_of_days_is_said_whole(end: str, said: str) -> None:
+    mapped = of(extension=event("ADM", None), occurrencePeriod={"start": "2026-02-20", "end": end})
+    assert f"Date{said}" in words(mapped.document)
 
 
 def test_when_to_send_is_in_words_beside_when_it_happened() -> None:
@@ -333,6 +342,29 @@ def test_a_deposit_refers_to_the_document() -> None:
 def test_a_deposit_without_document_is_said() -> None:
     warned = {issue.path for issue in notify(NOTICES["emission-only"]).issues if issue.severity == "warning"}
     assert warned == {"CommunicationRequest.payload"}
+
+
+def test_a_deposit_of_a_document_that_is_refused_does_name_one() -> None:
+    wrong = {"contentAttachment": {"contentType": "application/zip", "data": base64_of(b"PK")}}
+    with pytest.raises(MappingError) as error:
+        of(extension=event("DOC"), payload=[wrong])
+    assert [issue.path for issue in error.value.issues if issue.severity != "information"] == [
+        "CommunicationRequest.payload[0].contentAttachment.contentType"
+    ]
+
+
+@pytest.mark.parametrize("charset", ["iso-8859-1", "Windows-1252", '"utf-8"'])
+def test_words_are_read_in_the_charset_that_they_state(charset: str) -> None:
+    data = "Été à 14 h".encode(charset.strip('"'))
+    attachment = {"contentType": f"text/plain; charset={charset}", "data": base64_of(data)}
+    mapped = of(payload=[{"contentAttachment": attachment}])
+    assert titles(mapped) == ["Évènement notifié", "Message"]
+    assert "Été à 14 h" in words(mapped.document)
+
+
+def test_words_in_an_unusual_charset_are_a_document() -> None:
+    attachment = {"contentType": "text/plain; charset=utf-7", "data": base64_of(b"Bonjour")}
+    assert titles(of(payload=[{"contentAttachment": attachment}])) == ["Évènement notifié", "Documents joints"]
 
 
 @pytest.mark.parametrize(
@@ -490,6 +522,12 @@ def test_a_communication_that_did_not_happen_has_no_document(status: str) -> Non
 def test_the_right_code_of_the_wrong_system_is_refused() -> None:
     wrong = {"url": extensions.EVENT_TYPE, "valueCodeableConcept": concept("https://x.example", "SOR")}
     assert TYPE in refused(extension=[*event(None), wrong])
+
+
+def test_a_structure_without_number_is_asked_for_one_of_a_structure() -> None:
+    nameless = {"resourceType": "Organization", "id": "club", "name": "Vivre chez soi"}
+    asked = refused(nameless, requester={"reference": "#club"})["CommunicationRequest.requester.resolve().identifier"]
+    assert "structure" in asked
 
 
 def test_a_structure_that_nobody_answers_for_is_refused() -> None:

@@ -235,6 +235,14 @@ def _people(agenda: Agenda) -> None:
     )
 
 
+def _main_second(agenda: Agenda) -> None:
+    """Who answers, and for whom, is not who comes first."""
+    team = agenda.organization("team", "Équipe de soins", "910020254")
+    agenda.practitioner("nurse", "TILLEUL", "Paul", "10100000027", ("60", None), team)
+    agenda.appointment("rdv", agenda.ref("nurse"), agenda.ref("doctor"))
+    agenda["rdv"]["participant"][2]["type"] = [concept(PARTICIPATION, "ATND")]
+
+
 def _at_home(agenda: Agenda) -> None:
     home = agenda.place("home", name=None, type=[concept(ROLE_CODE, "PTRES")], telecom=[])
     del agenda["home"]["name"], agenda["home"]["telecom"]
@@ -354,8 +362,10 @@ AGENDAS: dict[str, Resource] = {
     "cancelled": _agenda("cancelled", _status("cancelled")),
     "cancelled-by-weather": _agenda("weather", _cancelled_by_weather),
     "cancelled-in-words": _agenda("words", _status("cancelled", cancelationReason={"text": "Déménagement"})),
+    "one-moment": _agenda("moment", _status("booked", start="2026-03-09T08:00:00Z", end="2026-03-09T08:00:00Z")),
     "noshow": _agenda("noshow", _status("noshow", start="2026-02-09T08:00:00Z", end="2026-02-09T08:30:00Z")),
     "people": _agenda("people", _people),
+    "main-second": _agenda("main-second", _main_second),
     "at-home": _agenda("home", _at_home),
     "remote": _agenda("remote", _remote),
     "hospital": _agenda("hospital", _hospital),
@@ -382,7 +392,7 @@ def agendas(draw: st.DrawFn) -> Resource:
     """Bundles of legal appointments of one patient, from one on."""
     agenda = Agenda("generated")
     for number in range(draw(st.integers(1, 4))):
-        start, minutes = draw(_instants), draw(st.integers(5, 600))
+        start, minutes = draw(_instants), draw(st.integers(0, 600))
         stated: Resource = {"status": draw(st.sampled_from(_statuses)), "start": start.isoformat()}
         stated["end"] = (start + timedelta(minutes=minutes)).isoformat()
         for name in draw(st.sets(st.sampled_from(("description", "comment", "patientInstruction")))):

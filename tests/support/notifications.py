@@ -133,7 +133,7 @@ def notify(bundle: Resource, emission: Emission = EMISSION, **options: Any) -> M
 # --- notifications ------------------------------------------------------------------------------------------------
 
 
-def _admission() -> Resource:
+def _admission(**period: str) -> Resource:
     encounter = {
         "resourceType": "Encounter",
         "id": "stay",
@@ -141,7 +141,7 @@ def _admission() -> Resource:
         "status": "in-progress",
         "class": {"system": ENCOUNTER_CLASS, "code": "EMER"},
         "subject": {"reference": "#pat"},
-        "period": {"start": "2026-02-27T22:10:00+01:00"},
+        "period": {"start": "2026-02-27T22:10:00+01:00"} | period,
     }
     return bundle_of(
         request(
@@ -240,6 +240,7 @@ def _stored(**changes: Any) -> Resource:
 NOTICES: dict[str, Resource] = {
     "discharge": bundle_of(request()),
     "admission": _admission(),
+    "one-day-stay": _admission(start="2026-02-27", end="2026-02-27"),
     "order": _order(),
     "deposit": _deposit(),
     "attachments": _attachments(),

@@ -526,6 +526,15 @@ def _ppcs(plan: Plan) -> None:
     plan["plan"]["careTeam"] = [team]
 
 
+def _one_day(plan: Plan) -> None:
+    """Somebody who takes part on one day only."""
+    plan.practitioner("coordinator", "TILLEUL", "Paul", "10100000027", ("60", None), plan.ref("cabinet"))
+    day = {"start": "2026-02-10", "end": "2026-02-10"}
+    participant = {"role": [concept(R85, "330")], "member": plan.ref("coordinator"), "period": day}
+    team = plan.add("team", "CareTeam", status="active", subject=plan.ref("patient"), participant=[participant])
+    plan["plan"]["careTeam"] = [team]
+
+
 def _status(status: str, **more: Any) -> Callable[[Plan], None]:
     def change(plan: Plan) -> None:
         plan["plan"] |= {"status": status, **more}
@@ -862,6 +871,7 @@ PLANS: dict[str, Resource] = {
     "long-accented-text": _with("long", _long_text),
     "markup-in-text": _with("markup", _markup),
     "ppcs": _with("ppcs", _ppcs),
+    "one-day": _with("one-day", _one_day),
     "full-ppcs": _with("full-ppcs", _ppcs, full_plan),
     "status-draft": _with("draft", _status("draft")),
     "status-on-hold": _with("on-hold", _status("on-hold", meta={"lastUpdated": "2026-02-20T08:00:00Z"})),
