@@ -293,3 +293,9 @@ def period(reading: Reading, time: Interval | None, path: str) -> Resource:
     if end := reading.moment(time.high, path):
         found["end"] = end
     return found
+
+
+def span(reading: Reading, time: Interval | None, path: str) -> Resource:
+    """The Period of an interval of the header, whose value is one moment or day: its start and its end."""
+    found = period(reading, time, path)
+    return found | {"end": found["start"]} if time is not None and time.value and "start" in found else found

@@ -26,6 +26,7 @@ from relais.mappings.from_cda.datatypes import (
     identifiers,
     period,
     say_code_alone,
+    span,
     stated_concept,
 )
 from relais.mappings.from_cda.parties import (
@@ -251,7 +252,7 @@ def _participants(reading: Reading) -> Iterator[Resource]:
             extensions.PARTICIPANT,
             type=_role(participant.type_code),
             function=stated_concept(reading, participant.function_code, f"{place}/functionCode"),
-            period=period(reading, participant.time, f"{path}/time"),
+            period=span(reading, participant.time, f"{path}/time"),
             party=reference,
         )
 
@@ -334,7 +335,7 @@ def _encounter(reading: Reading, subject: Resource) -> Resource | None:
     path = "componentOf/encompassingEncounter"
     if _is_void(source) and _is_author(reading, source.responsible):
         return None
-    when = period(reading, source.time, f"{path}/effectiveTime")
+    when = span(reading, source.time, f"{path}/effectiveTime")
     say_code_alone(reading, source.code, f"{path}/code")
     place = _location(reading, source.facility, path)
     elements: Resource = {
@@ -384,7 +385,7 @@ def _encounter_participants(reading: Reading, source: EncompassingEncounter, pat
         if reference is None or _type_of(reference, reading) not in ("Practitioner", "PractitionerRole"):
             reading.warn(place, "names no professional: left out", RULE, "required")
             continue
-        found = {"type": [_role(type_code)], "period": period(reading, time, place), "individual": reference}
+        found = {"type": [_role(type_code)], "period": span(reading, time, place), "individual": reference}
         yield {name: content for name, content in found.items() if content}
 
 
@@ -412,7 +413,7 @@ def care_team(reading: Reading, subject: Resource) -> Resource | None:
         if function := stated_concept(reading, author.function_code, f"author[{index}]/functionCode"):
             _enlist(members, party(reading, author.assigned, f"author[{index}]/assignedAuthor"), function, {})
     for participant, reference, path in _members(reading):
-        when = period(reading, participant.time, f"{path}/associatedEntity/time")
+        when = span(reading, participant.time, f"{path}/associatedEntity/time")
         _enlist(members, reference, stated_concept(reading, participant.function_code, f"{path}/functionCode"), when)
     if not members:
         return None

@@ -29,10 +29,7 @@ from support.plans import EMISSION
 Resource = dict[str, Any]
 
 _ORDER = Tolerance(r"header\.orders\[0\]\.code", "an order comes back as its number")
-_MOMENT = Tolerance(r"header\.encounter\.time\.(value|low)", "one moment or day comes back as the start of a period")
 LOSSES = {
-    "agenda one-moment": [_MOMENT],
-    "notice one-day-stay": [_MOMENT],
     "agenda every-detail": [_ORDER],
     "notice prescribed": [_ORDER],
     "agenda checked-in": [

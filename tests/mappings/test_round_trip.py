@@ -24,9 +24,6 @@ Resource = dict[str, Any]
 
 LABEL = Tolerance(r"header\.code\.system_name", "the name of a code system says nothing that its OID does not")
 TOLERATED = {
-    "one-day": [
-        Tolerance(r"header\.participants\[0\]\.time\.(value|low)", "one day comes back as the start of a period")
-    ],
     "coverages": [
         Tolerance(
             r"sections\[0\]\.entries\[1\]\.relationships\[0\]\.statement\.ids\[0\]\.root",
