@@ -6,6 +6,8 @@ of file are those of its format specification. A declared media type is believed
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from relais.cda.model import Media
 
 PDF = "application/pdf"
@@ -16,6 +18,8 @@ BODY_TYPES = (PDF, PLAIN_TEXT, "text/rtf", "image/jpeg", "image/tiff")
 
 SHOWN_IMAGES = ("image/png", "image/jpeg", "image/gif")
 """Raster images that every browser shows; formats that can hold a script (SVG) are none of them."""
+
+_IMAGES = (*SHOWN_IMAGES, "image/tiff")
 
 _BEGINNINGS: dict[str, tuple[bytes, ...]] = {
     PDF: (b"%PDF-",),
@@ -75,6 +79,14 @@ def is_utf_8(text: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def with_its_type(media: Media) -> Media:
+    """The media; an image under the type that its bytes have, as viewers take it: a PNG may be called a JPEG."""
+    if not (media.media_type or "").startswith("image/"):
+        return media
+    found = next((kind for kind in _IMAGES if is_what_it_says(kind, media.data)), media.media_type)
+    return replace(media, media_type=found)
 
 
 def is_shown(media: Media) -> bool:

@@ -125,10 +125,11 @@ class _Page:
         if not item.data:
             reason = words.absence(item.null_flavor) or item.reference or "contenu absent ou illisible"
             return Paragraph((Run(one_line(f"[{title} : {reason}]"), ("italic",)),))
+        shown = media.with_its_type(item)
         number = len(self.files)
-        name = f"piece-{number + 1}.{media.extension(item.media_type)}"
-        self.files.append(File(name, one_line(item.media_type or ""), item.data))
-        return (Figure if media.is_shown(item) else Attachment)(number, _label(title, item))
+        name = f"piece-{number + 1}.{media.extension(shown.media_type)}"
+        self.files.append(File(name, one_line(shown.media_type or ""), item.data))
+        return (Figure if media.is_shown(shown) else Attachment)(number, _label(title, shown))
 
 
 def _label(title: str, item: Media) -> str:

@@ -249,6 +249,8 @@ def test_verapdf_finds_every_kind_of_page_conformant(tmp_path: Path, cisis: Path
         ("image/jpeg", image("L", "JPEG")),
         ("image/jpeg", image("CMYK", "JPEG")),
         ("image/gif", image("P", "GIF", transparency=0)),
+        ("image/jpeg", image("RGB", "PNG")),
+        ("image/png", image("RGB", "TIFF")),
         ("image/png", image("RGB", "PNG", size=(10, 6000))),
         ("image/png", image("RGB", "PNG", size=(6000, 10))),
     ],
@@ -273,7 +275,7 @@ def test_transparent_image_is_shown_on_white_and_a_turned_one_upright() -> None:
     [
         ("image/png", image("RGB", "PNG")[:50]),
         ("image/jpeg", image("RGB", "JPEG", size=(400, 400))[:400]),
-        ("image/jpeg", image("RGB", "PNG")),
+        ("application/pdf", image("RGB", "PNG")),
         ("image/png", image("1", "PNG", size=(8000, 7000))),
         ("image/svg+xml", b"<svg/>"),
         ("application/pdf", b"%PDF-1.4\n%%EOF"),

@@ -425,12 +425,21 @@ def test_image_stands_where_the_narrative_shows_it() -> None:
     assert "Vue" in page.find_class("narrative")[0].text_content()
 
 
+def test_image_is_shown_as_what_it_is_whatever_it_is_called() -> None:
+    page = lxml_html.document_fromstring(to_html(with_media(("m", Media("image/jpeg", PNG)), shows="m")))
+    (image,) = page.xpath("//*[@class='narrative']//img")
+    assert image.get("src") == f"data:image/png;base64,{b64encode(PNG).decode()}"
+    assert image.get("alt") == "Commentaire (PNG, 1 ko)"
+
+
 @pytest.mark.parametrize(
     ("item", "kind", "said"),
     [
         (Media("application/pdf", PDF), "application/pdf", "Commentaire (PDF, 1 ko)"),
         (Media("image/tiff", b"II*\0" + b"x" * 2_345_000), "image/tiff", "Commentaire (TIF, 2,3 Mo)"),
         (Media("image/svg+xml", b"<svg onload='alert(1)'/>"), "application/octet-stream", "image/svg+xml, 1 ko"),
+        (Media("image/jpeg", PDF), "application/octet-stream", "type annoncé non confirmé : image/jpeg"),
+        (Media("application/pdf", PNG), "application/octet-stream", "type annoncé non confirmé : application/pdf"),
         (Media("text/html", b"<script>"), "application/octet-stream", "type annoncé non confirmé : text/html"),
         (Media("image/png", b"<script>"), "application/octet-stream", "type annoncé non confirmé : image/png"),
         (Media(None, b"x"), "application/octet-stream", "type non précisé"),
