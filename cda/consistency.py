@@ -121,6 +121,11 @@ def check(tree: etree._ElementTree) -> list[Issue]:
     return _issues(finding for rule in _RULES for finding in rule(root))
 
 
+def check_files(tree: etree._ElementTree) -> list[Issue]:
+    """Of `check`, what is said of the files in a document: body and attached ones."""
+    return _issues(_attached_files(tree.getroot()))
+
+
 def check_clock(tree: etree._ElementTree, now: datetime) -> list[Issue]:
     """The times of the header that tell of what has happened, and are later than `now`, the moment of the check.
 

@@ -13,7 +13,7 @@ import msgspec
 
 from relais.cda import event_sections, sections
 from relais.cda.datatypes import uuid_oid
-from relais.cda.media import PLAIN_TEXT, contradicts
+from relais.cda.media import PLAIN_TEXT, contradicts, extension, has_controls, is_cut_short
 from relais.cda.model import II, Code, Media, Section, Statement
 from relais.cda.narrative import Element, Node, content, paragraph
 from relais.mappings import identity
@@ -183,7 +183,9 @@ class Enclosures(msgspec.Struct, gc=False):
 
 
 def read_media(conversion: Conversion, holder: Resource, attachment: Resource, path: str) -> Media | None:
-    """The bytes of `holder`, checked against what they are said to be (type, size, hash); refused otherwise."""
+    """The bytes of `holder`, checked against what they are said to be (type, size, hash) and for being whole; refused
+    otherwise, by the rules that the document would be held to later (docs/validation.md, *Files in a document*).
+    """
     media_type = _media_type(holder) or _media_type(attachment)
     if media_type not in MEDIA_TYPES:
         conversion.refuse(f"{path}.contentType", "a type of document that CDA can attach", RULE, "not-supported")
@@ -195,8 +197,14 @@ def read_media(conversion: Conversion, holder: Resource, attachment: Resource, p
         return None
     if not data:
         conversion.refuse(f"{path}.data", "a document without content", RULE, "value")
-    if contradicts(media_type, data):
+    elif contradicts(media_type, data):
         conversion.refuse(f"{path}.data", "content of another type than contentType says", RULE, "value")
+    elif is_cut_short(data, media_type):
+        message = f"the {extension(media_type).upper()} has no end marker: it is cut short"
+        conversion.refuse(f"{path}.data", message, "relais-media-end", "incomplete")
+    elif media_type == PLAIN_TEXT and has_controls(data):
+        message = "a plain text holds no control characters but tabs, line and page breaks"
+        conversion.refuse(f"{path}.data", message, "relais-media-text", "value")
     if attachment.get("size", len(data)) != len(data):
         conversion.refuse(f"{path}.size", "not the size of the content", RULE, "value")
     if "hash" in attachment and attachment["hash"] != sha1(data):

@@ -73,6 +73,8 @@ def body_issues(body: bytes, media_type: str, max_size: int = MAX_BODY) -> list[
         issues.append(_issue("the bytes are not of the media type declared"))
     elif media.is_cut_short(body, media_type):
         issues.append(_issue(f"the {media.extension(media_type).upper()} has no end: it is cut short"))
+    elif media_type == media.PLAIN_TEXT and media.has_controls(body):
+        issues.append(_issue("a plain text holds no control characters but tabs, line and page breaks"))
     elif media_type == media.PDF:
         issues += _pdf_issues(body)
     return issues

@@ -148,6 +148,7 @@ def test_body_of_an_allowed_type_is_accepted(media_type: str, body: bytes) -> No
         ("application/pdf", b"%PDF-1.4\n...", ["value"]),
         ("image/jpeg", b"\xff\xd8\xff\xe0x", ["value"]),
         ("text/plain", b"words\0", ["value"]),
+        ("text/plain", b"words\x1b[2J", ["value"]),
         ("application/pdf", b"%PDF-1.4\n%%EOF" + b"x" * 2000, ["too-long", "value"]),
         ("application/pdf", PDF + b"\n" * 1000, ["too-long"]),
         ("image/jpeg", PDF, ["value"]),

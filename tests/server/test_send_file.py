@@ -9,11 +9,15 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from relais.cda.reader import read
+from relais.cda.writer import write
 from relais.mappings import extensions, identity
 from relais.mappings.context import Resource
+from relais.mappings.to_cda.unstructured import unstructured
 from relais.server.cli import main
 from relais.server.store import Store
-from support.orders import BASE, CHANNELS, Office, document_of
+from support import orders
+from support.orders import BASE, CHANNELS, Office, document_of, stored_document
 from support.plans import PLANS
 
 OTHER_INS = "277076322082910"
@@ -144,3 +148,23 @@ def test_a_patient_whom_nobody_knows_here(file: Path, tmp_path: Path) -> None:
     done = send(f"sqlite:///{tmp_path / 'empty.sqlite'}", file, "--channel", "hl7v2", "--json")
     assert done.exit_code == 0, done.output
     assert "for" not in json.loads(done.output)
+
+
+def cut(content: bytes) -> bytes:
+    """The unstructured form of a document, by another software that lost the end of the PDF."""
+    pdf = b"%PDF-1.4 <pdfaid:part>1</pdfaid:part> %%EOF"
+    made = unstructured(read(content).document, pdf)
+    assert made.non_xml_body is not None
+    made.non_xml_body.data = pdf[:-5]
+    return write(made)
+
+
+def test_a_file_in_it_that_is_cut_short_is_refused_with_its_place(
+    database: str, file: Path, office: Office, patient: str
+) -> None:
+    file.write_bytes(cut(file.read_bytes()))
+    said = refused(database, file, "--channel", "hl7v2")
+    assert "/ClinicalDocument/component/nonXMLBody/text" in said
+    assert "relais-media-end" in said
+    [issue] = orders.refused(office, stored_document(office, patient, file.read_bytes()), "hl7v2")
+    assert (issue.path, issue.rule) == ("/ClinicalDocument/component/nonXMLBody/text", "relais-media-end")
