@@ -6,6 +6,7 @@ documents are met that give one number to two persons. Who has no number is the 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from relais.cda.model import (
@@ -27,7 +28,8 @@ from relais.mappings.from_cda.reading import Reading
 from relais.mappings.to_cda.relatives import ROLE_CLASS
 
 RULE = "CI-SIS Structuration minimale"
-_PHARMACIST = "21"  # its know-how is a section of the Ordre, which is no code of TRE_R38
+_ORDINAL_SPECIALTY = re.compile(r"(?:SM|SI|SP|SCD)\d+")
+"""Know-how of TRE_R38; competences, DESC, capacités and the sections of the pharmacists stand in other tables."""
 
 
 # --- professionals ------------------------------------------------------------------------------------------------
@@ -139,7 +141,7 @@ def _profession(reading: Reading, code: Code | None, path: str) -> Resource:
     label = terminology.concept("J01", f"G15_{profession}")
     plain = {"system": terminology.TRE_G15, "code": profession} | ({"display": label.display} if label else {})
     found: Resource = {"code": [stated | {"coding": [plain, *stated["coding"]]}]}
-    if know_how and profession != _PHARMACIST:
+    if _ORDINAL_SPECIALTY.fullmatch(know_how):
         found["specialty"] = [{"coding": [{"system": terminology.TRE_R38, "code": know_how}]}]
     return found
 

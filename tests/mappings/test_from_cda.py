@@ -609,6 +609,9 @@ def test_numbers_of_structures(extension: str, system: str, value: str) -> None:
     [
         ("G15_10/SM26", terminology.PROFESSION_KNOW_HOW, {"10", "G15_10/SM26", "SM26"}),
         ("G15_60", terminology.PROFESSION_KNOW_HOW, {"60", "G15_60"}),
+        ("G15_40/SCD01", terminology.PROFESSION_KNOW_HOW, {"40", "G15_40/SCD01", "SCD01"}),
+        ("G15_10/C25", terminology.PROFESSION_KNOW_HOW, {"10", "G15_10/C25"}),
+        ("G15_10/DSM205", terminology.PROFESSION_KNOW_HOW, {"10", "G15_10/DSM205"}),
         ("G15_21/A", terminology.PROFESSION_KNOW_HOW, {"21", "G15_21/A"}),
         ("330", "1.2.250.1.213.1.6.1.107", {"330"}),
     ],
