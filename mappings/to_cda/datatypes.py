@@ -49,6 +49,9 @@ _SUFFIXES = {
     "PC": "PC",
     "PG": "PG",
 }
+_READ_AS = {"M": "M.", "MME": "Mme", "DR": "Dr", "PR": "Pr"}
+"""Codes of JDV_J245 and J246 as one reads them, as in the header that is shown (`cda.presentation`)."""
+
 _NAME_USES = ("usual", "official", None, "nickname", "anonymous", "temp", "maiden")
 
 
@@ -96,10 +99,15 @@ def person_name(conversion: Conversion, name: Resource | None, path: str, *, tit
 
 
 def display_name(name: Resource | None) -> str:
-    """A HumanName as one reads it: titles, given names, family."""
+    """A HumanName as one reads it in French: titles, those of exercise (JDV_J246) too, given names, family."""
     if not name:
         return ""
-    parts = [*name.get("prefix", ()), *name.get("given", ()), name.get("family"), *name.get("suffix", ())]
+    titles, others = name.get("prefix", ()), name.get("suffix", ())
+    if others:
+        titles = [*titles, *(part for part in others if part in _SUFFIXES)]
+        others = [part for part in others if part not in _SUFFIXES]
+    titles = [_READ_AS.get(part, part) for part in titles]
+    parts = [*titles, *name.get("given", ()), name.get("family"), *others]
     written = " ".join([part.strip() for part in parts if part and part.strip()])
     return written or (name.get("text") or "").strip()
 

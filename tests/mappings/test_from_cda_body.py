@@ -521,7 +521,7 @@ def test_performers_by_name_alone() -> None:
 def test_a_performer_of_the_header_is_the_same_resource() -> None:
     number = II(templates.PS_IDNAT, "810101234564")
     (role, other), found = performers_of(
-        sections.performer("Hélène LEMOINE DR", ids=[number], structure_name="Cabinet des Tilleuls"),
+        sections.performer("Dr Hélène LEMOINE", ids=[number], structure_name="Cabinet des Tilleuls"),
         sections.performer("Quelqu'un d'autre", ids=[number]),  # the same number, another name
     )
     known = found.of_type("Composition")[0]["author"][0]

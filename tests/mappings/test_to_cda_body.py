@@ -522,7 +522,7 @@ def test_actions_and_who_does_them() -> None:
     assert physio.time == Interval(low="20260120", high="20260420")
     nurse, kine = physio.participants
     assert nurse.ids == [II(templates.PS_IDNAT, "810100000019")]
-    assert nurse.name == PersonName(text="MME Isabelle LEFRANC")
+    assert nurse.name == PersonName(text="Mme Isabelle LEFRANC")
     assert nurse.code is not None
     assert nurse.code.code == "G15_60"
     assert nurse.scoping_id == II(templates.STRUCT_IDNAT, "1910019447")

@@ -14,6 +14,7 @@ from relais.cda.reader import read
 from relais.cda.writer import write
 from relais.mappings.from_cda import to_bundle
 from relais.mappings.to_cda import convert
+from relais.mappings.to_cda.datatypes import display_name
 from relais.mappings.to_cda.problems import DOUBTS
 from relais.mappings.to_cda.prose import dosage, rhythm
 from support.plans import CISIS, EMISSION, ICD10, LOINC, Plan, concept, minimal_plan
@@ -28,6 +29,23 @@ def narrative(plan: Plan, template: str) -> str:
     sections = convert(plan.bundle(), EMISSION).document.sections
     (found,) = [one for one in sections if any(ii.root == template for ii in one.template_ids)]
     return plain_text(found.text)
+
+
+# --- names --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ({"prefix": ["MME"], "suffix": ["DR"]}, "Mme Dr Claire ORME"),
+        ({"suffix": ["PR"]}, "Pr Claire ORME"),
+        ({"prefix": ["M"]}, "M. Claire ORME"),
+        ({"prefix": ["Mme"], "suffix": ["MC", "fille"]}, "Mme MC Claire ORME fille"),
+        ({}, "Claire ORME"),
+    ],
+)
+def test_a_name_as_one_reads_it(parts: Resource, words: str) -> None:
+    assert display_name({"given": ["Claire"], "family": "ORME"} | parts) == words
 
 
 # --- actions ------------------------------------------------------------------------------------------------------
