@@ -122,7 +122,7 @@ def _attributes(node: Element) -> dict[str, str]:
         found["style"] = _UNDERLINED
     link = node.attributes.get("href")
     if link and _is_safe_link(link):
-        found["href"] = link
+        found["href"] = "".join(link.split())  # the address may be broken over lines (RFC 3986 Appendix C)
     return found
 
 

@@ -1044,6 +1044,11 @@ def test_narrative_as_xhtml() -> None:
     assert list(xhtml_rules.problems(div)) == []
 
 
+def test_an_address_that_is_broken_over_lines_is_one_in_xhtml() -> None:
+    div = xhtml([Element("linkHtml", {"href": "https://exemple.fr/wado?a=1\n  &b=2"}, ["images"])]) or ""
+    assert '<a href="https://exemple.fr/wado?a=1&amp;b=2">images</a>' in div
+
+
 @pytest.mark.parametrize("text", [[], ["  \n"], [Element("br")], [paragraph()]])
 def test_nothing_to_read(text: list[Any]) -> None:
     assert xhtml(text) is None
