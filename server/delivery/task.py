@@ -163,7 +163,7 @@ def refused_order(
         "resourceType": "Task",
         "id": str(uuid.uuid5(_REFUSED, " ".join((focus, *channels)))),
         "status": "rejected",
-        "statusReason": {"text": french("; ".join(map(str, issues)))},
+        "statusReason": {"text": french("; ".join(str(one) for one in issues if one.severity in ("fatal", "error")))},
         "intent": "order",
         "code": _concept(*_KINDS["send"]),
         "focus": {"reference": focus},

@@ -10,9 +10,11 @@ import re
 
 from relais.server.validation.language import translated
 
-_PACKAGE = "relais.server.delivery"
+_PACKAGE, _CHECKS = "relais.server.delivery", "relais.server.validation"
 _BETWEEN = re.compile(r"; (?=(?:fatal|error|warning|information): )")
 _ISSUE = re.compile(r"(?:fatal|error|warning|information): (?P<said>.*?)(?P<rule> \[[^\[\]]*\])?", re.DOTALL)
+_OWN = re.compile(r" \[(?:relais-|XML 1\.0)")
+"""Rules of the checks that the validator makes of its own."""
 _PLACE = re.compile(r"(?P<place>\S+): (?P<said>.*)", re.DOTALL)
 
 
@@ -23,16 +25,17 @@ def french(told: str) -> str:
 
 def _one(part: str) -> str:
     if found := _ISSUE.fullmatch(part):
-        return f"{_placed(found['said'])}{found['rule'] or ''}"
+        rule = found["rule"] or ""
+        return f"{_placed(found['said'], _CHECKS if _OWN.match(rule) else _PACKAGE)}{rule}"
     known = translated(part, "fr", _PACKAGE)
     if known != part or "; " not in part:
         return known
     return " ; ".join(translated(sentence, "fr", _PACKAGE) for sentence in part.split("; "))
 
 
-def _placed(said: str) -> str:
-    """The message of an issue, after the path of its place if it has one."""
-    known = translated(said, "fr", _PACKAGE)
+def _placed(said: str, package: str) -> str:
+    """The message of an issue by the table of a package, after the path of its place if it has one."""
+    known = translated(said, "fr", package)
     if known == said and (found := _PLACE.fullmatch(said)):
-        return f"{found['place']} : {translated(found['said'], 'fr', _PACKAGE)}"
+        return f"{found['place']} : {translated(found['said'], 'fr', package)}"
     return known

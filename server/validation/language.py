@@ -1,7 +1,8 @@
 """What Relais says of its own, in French: the table `french.tsv` of a package, by the English text. Official messages
 stay as they are published.
 
-`{}` in a text stands for whatever was filled in.
+`{}` in a text stands for whatever was filled in: another text of the table, why a parser or the system gave up
+(`reasons.tsv`), or what has no language.
 """
 
 from __future__ import annotations
@@ -23,13 +24,18 @@ def translated(text: str, language: Language, package: str = "relais.server.vali
         return exact[text]
     for pattern, french in patterns:
         if found := pattern.fullmatch(text):
-            return french.format(*found.groups())
+            return french.format(*(_filled_in(part, language, package) for part in found.groups()))
     return text
 
 
+def _filled_in(part: str, language: Language, package: str) -> str:
+    reasons, _ = _table("relais.server.validation", "reasons.tsv")
+    return reasons.get(part) or translated(part, language, package)
+
+
 @cache
-def _table(package: str) -> tuple[dict[str, str], list[tuple[re.Pattern[str], str]]]:
-    text = files(package).joinpath("french.tsv").read_text(encoding="utf-8")
+def _table(package: str, name: str = "french.tsv") -> tuple[dict[str, str], list[tuple[re.Pattern[str], str]]]:
+    text = files(package).joinpath(name).read_text(encoding="utf-8")
     rows = list(csv.DictReader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE))
     exact = {row["en"]: row["fr"] for row in rows if "{}" not in row["en"]}
     filled = [row for row in rows if "{}" in row["en"]]

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import csv
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from relais import server
 from relais.cda.errors import Issue
-from relais.server.delivery import words
+from relais.mappings import to_cda
 from relais.server.delivery.channel import DeliveryError
+from relais.server.delivery.task import refused_order
 from relais.server.delivery.words import french
 from relais.server.store import Store
 from support.notifications import NOTICES
@@ -95,6 +100,39 @@ def test_words_of_a_counterpart_stay_as_they_are(office: Office) -> None:
             "error: recipients[0]: refused for now: 452 full [RFC 5321]",
             "recipients[0] : refusé pour l'instant : 452 full [RFC 5321]",
         ),
+        (
+            "error: the DMP cannot be reached (Connection refused): nothing was sent",
+            "le DMP est injoignable (connexion refusée) : rien n'a été envoyé",
+        ),
+        (
+            "error: the share cannot be reached: nothing was sent",
+            "le partage de documents est injoignable : rien n'a été envoyé",
+        ),
+        (
+            "error: the answer cannot be read: not well-formed XML (tag name mismatch): the document may have been"
+            " stored",
+            "la réponse est illisible : XML mal formé (la balise fermante n'est pas celle de l'élément ouvert) : le"
+            " document est peut-être enregistré",
+        ),
+        (
+            "error: dmp_ca_file: the certificate of the DMP is not trusted: nothing was sent [TLS]",
+            "dmp_ca_file : le certificat du DMP n'est pas accepté (émetteur qui n'est pas de confiance) : rien n'a été"
+            " envoyé [TLS]",
+        ),
+        (
+            "error: mss_certificate: the mail server refuses the connection or our certificate (unknown ca): nothing"
+            " was taken [TLS]",
+            "mss_certificate : le serveur de messagerie refuse la connexion ou notre certificat (autorité de"
+            " certification inconnue) : rien n'a été reçu [TLS]",
+        ),
+        (
+            "error: /ClinicalDocument/id: the PDF has no end marker: it is cut short [relais-media-end]",
+            "/ClinicalDocument/id : le fichier PDF n'a pas de marque de fin : il est tronqué [relais-media-end]",
+        ),
+        (
+            "error: recipients[0]: refused for now: 452 a mailbox size is required [RFC 5321]",
+            "recipients[0] : refusé pour l'instant : 452 a mailbox size is required [RFC 5321]",
+        ),
         ("", ""),
         ("250 2.0.0 Ok: queued", "250 2.0.0 Ok: queued"),
     ],
@@ -103,8 +141,33 @@ def test_sentences_issues_and_what_is_neither(told: str, expected: str) -> None:
     assert french(told) == expected
 
 
-def test_the_table_says_each_thing_once_and_fills_in_as_much_as_it_takes() -> None:
-    path = Path(words.__file__).with_name("french.tsv")
+def _refusals() -> Iterator[str]:
+    """What a conversion refuses in fixed words: a Task of an order that an event would have placed shows them."""
+    for path in sorted(Path(to_cda.__file__).parent.glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "refuse":
+                message = node.args[1]
+                if isinstance(message, ast.Constant) and message.value != "Base64":
+                    yield str(message.value)
+
+
+@pytest.mark.parametrize("message", sorted(set(_refusals())))
+def test_what_a_conversion_refuses_is_said_in_french(message: str) -> None:
+    assert french(f"error: CarePlan.x: {message} [rule]").partition(" : ")[2] not in (f"{message} [rule]", " [rule]")
+
+
+def test_a_refused_order_tells_errors_alone() -> None:
+    issues = [
+        Issue("error", "required", "the administrative gender", "Patient.gender", "R"),
+        Issue("warning", "business-rule", "no profession of JDV_J01", "x", "R"),
+    ]
+    task = refused_order("CarePlan/1", None, ("dmp",), issues, datetime(2026, 3, 2, tzinfo=UTC))
+    assert task["statusReason"]["text"] == "Patient.gender : le sexe administratif [R]"
+
+
+@pytest.mark.parametrize("table", ["delivery/french.tsv", "validation/french.tsv", "validation/reasons.tsv"])
+def test_the_table_says_each_thing_once_and_fills_in_as_much_as_it_takes(table: str) -> None:
+    path = Path(server.__file__).parent / table
     with path.open(encoding="utf-8", newline="") as table:
         rows = list(csv.DictReader(table, delimiter="\t", quoting=csv.QUOTE_NONE))
     assert len({row["en"] for row in rows}) == len(rows)

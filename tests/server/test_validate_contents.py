@@ -580,8 +580,8 @@ def test_document_in_the_wrong_namespace_is_refused_by_schema_and_header_rules(j
 @pytest.mark.parametrize(
     ("data", "line", "excerpt", "french"),
     [
-        (b'{\n "resourceType": "Patient",\n}', 3, "}", "JSON mal formé (Expecting property name"),
-        (b'{"resourceType": "Patient"}\n{"a": 1}', 2, '{"a": 1}', "JSON mal formé (Extra data)"),
+        (b'{\n "resourceType": "Patient",\n}', 3, "}", "JSON mal formé (un nom entre guillemets"),
+        (b'{"resourceType": "Patient"}\n{"a": 1}', 2, '{"a": 1}', "JSON mal formé (des données après la fin)"),
         (b'{"id": "a"}', 0, "", "pas une ressource FHIR : un objet avec resourceType est attendu"),
         (b'{"resourceType": "Patient", "active": true, "active": true}', 0, "", "le même nom figure deux fois"),
         (
@@ -590,7 +590,7 @@ def test_document_in_the_wrong_namespace_is_refused_by_schema_and_header_rules(j
             '<foo value="1"/></Patient>',
             "n'est pas un élément que R4 définit ici",
         ),
-        (b'<Patient xmlns="http://hl7.org/fhir">\n<id></Patient>', 2, "<id></Patient>", "XML mal formé"),
+        (b'<Patient xmlns="http://hl7.org/fhir">\n<id></Patient>', 2, "<id></Patient>", "XML mal formé (la balise"),
     ],
 )
 def test_resource_that_cannot_be_read_has_its_line_and_its_french(
