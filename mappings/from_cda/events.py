@@ -54,6 +54,7 @@ _BUSINESS = {
 """FR-Statut of a third party that states no statusCode → Appointment.status; the others are `proposed`."""
 
 _NOTICES = {"nullified": "entered-in-error", "cancelled": "stopped", "aborted": "stopped", "held": "on-hold"}
+_HELD = "held"
 _NOTICE_PRIORITIES = {code: priority for priority, code in PRIORITIES.items()}
 _PRIORITIES = {"S": 1, "EM": 1, "UR": 1, "A": 3, "R": 5}
 _LABELS = (("Commentaire : ", "comment"), ("Consignes : ", "patientInstruction"))
@@ -390,6 +391,8 @@ def _communication(reading: Reading, entry: Statement, composition: Resource, pa
     business, place = _business(entry, path)
     motive = next((one.value for one in business.qualifiers if one.value is not None), None)
     why = reading.text(motive.original_text, f"{place}/qualifier/value/originalText/reference") if motive else None
+    if entry.status == _HELD:
+        why = reading.words.find("raison-1")  # FR-Statut has a motive for what is cancelled only
     notes = [reading.text(detail.text, f"{where}/text/reference") for detail, where in subentries(entry, path, "SUBJ")]
     elements: Resource = {
         "extension": [{"url": extensions.EVENT_TIME, "valueDateTime": time["start"]}] if "start" in time else [],

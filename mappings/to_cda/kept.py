@@ -19,6 +19,7 @@ from relais.mappings.to_cda.datatypes import codings, concept_text
 from relais.mappings.to_cda.xhtml import narrative
 
 RULE = "HL7 CDA R2, narrative of a section"
+MADE_AGAIN = "sections with entries are made again from these: what only their words say is not written"
 _STATED = frozenset({"title", "code", "text", "entry", "section", "mode", "emptyReason", "orderedBy"})
 
 _READ = frozenset(
@@ -49,6 +50,8 @@ def _kept(conversion: Conversion, composition: Resource, holder: Resource, path:
         if stated.get("entry") and (len(unread) < len(stated["entry"]) or not has_words):
             for entry in unread:
                 conversion.inform(entry, "no mapping reads it: not written", RULE)
+            if stated.get("text", {}).get("status") == "additional":
+                conversion.inform("Composition.section.text", MADE_AGAIN, RULE)  # said once for all sections
             yield from _kept(conversion, composition, stated, place)
         elif has_words:
             yield _section(conversion, stated, place)

@@ -25,6 +25,7 @@ from relais.cda.writer import write
 from relais.mappings.context import Mapped
 from relais.mappings.from_cda import to_bundle
 from relais.mappings.to_cda import convert
+from relais.mappings.to_cda.kept import MADE_AGAIN
 from relais.mappings.to_cda.xhtml import narrative
 from relais.profiles import structure
 from support.appointments import AGENDAS, single
@@ -74,6 +75,17 @@ def returned(request: pytest.FixtureRequest) -> Mapped:
     """What comes back of each kind of document with a foreign section."""
     make, emission = DOCUMENTS[request.param]
     return convert(imported(with_foreign(make())), emission)
+
+
+@pytest.mark.parametrize(("status", "said"), [("additional", 1), ("generated", 0)])
+@pytest.mark.parametrize("kind", DOCUMENTS)
+def test_words_that_no_entry_holds_are_said_to_be_lost_once(kind: str, status: str, said: int) -> None:
+    make, emission = DOCUMENTS[kind]
+    bundle = imported(write(make()))
+    for section in bundle["entry"][0]["resource"]["section"]:
+        section["text"]["status"] = status
+    found = [issue for issue in convert(bundle, emission).issues if issue.message == MADE_AGAIN]
+    assert [issue.path for issue in found] == ["Composition.section.text"] * said
 
 
 def test_the_section_comes_back_as_narrative(returned: Mapped) -> None:

@@ -259,7 +259,9 @@ NOTICES: dict[str, Resource] = {
         )
     ),
     "emission-only": bundle_of(request(extension=event("DOC", None), payload=[{"contentString": "Document déposé"}])),
-    "on-hold": bundle_of(request(status="on-hold", priority="routine")),
+    "on-hold": bundle_of(
+        request(status="on-hold", priority="routine", statusReason={"text": "Accord de la personne attendu"})
+    ),
     "to-professional": bundle_of(
         request(doctor(), recipient=[endpoint("#doc", "mailto:isabelle.lefranc@exemple.mssante.fr")])
     ),
