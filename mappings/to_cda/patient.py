@@ -82,7 +82,7 @@ def _ids(conversion: Conversion, patient: Resource) -> list[II]:
                     "Patient.identifier.system", "not an OID: written under a computed OID", "docs/mapping-pps.md"
                 )
     _say_left_out(conversion, patient)
-    if not ids:
+    if not ids and not conversion.has_refused("Patient.identifier"):
         conversion.refuse("Patient.identifier", "an INS of a qualified identity or a local identifier (IPP)", RULE)
     return ids
 

@@ -72,6 +72,13 @@ def _ins(system: str, value: str) -> Callable[[Plan], None]:
     return change
 
 
+def _false_ins_alone(plan: Plan) -> None:
+    _ins("urn:oid:1.2.250.1.213.1.4.10", "279035121518988")(plan)
+    plan["patient"]["identifier"] = [
+        one for one in plan["patient"]["identifier"] if one["system"].startswith("urn:oid:1.2.250.1.213.1.4.")
+    ]
+
+
 def _two_ins(plan: Plan) -> None:
     first = plan["patient"]["identifier"][0]
     plan["patient"]["identifier"].append(first | {"value": "277076322082910"})
@@ -225,6 +232,7 @@ REFUSED: dict[str, tuple[Callable[[Plan], None], str]] = {
     "directive that is not Base64": (_not_base64, "Consent[0].sourceAttachment.data"),
     "no identifier of the patient": (_no_identifier, "Patient.identifier"),
     "INS key": (_ins("urn:oid:1.2.250.1.213.1.4.10", "279035121518988"), f"{INS}.value"),
+    "INS key, and no other number": (_false_ins_alone, f"{INS}.value"),
     "INS length": (_ins("urn:oid:1.2.250.1.213.1.4.10", "2790351215189"), f"{INS}.value"),
     "INS of production": (_ins("urn:oid:1.2.250.1.213.1.4.8", "279035121518989"), f"{INS}.system"),
     "two INS": (_two_ins, INS),
