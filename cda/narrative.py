@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 import msgspec
 
@@ -22,12 +23,23 @@ class Element(msgspec.Struct, gc=False):
 
 Node = str | Element
 
+_TEXT_STYLES = ("Bold", "Italics", "Emphasis", "Underline")
+
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9._-]*")
 
 
 def is_name(text: str) -> bool:
     """Whether `text` can name a narrative element or attribute: a plain XML name, without prefix or namespace."""
     return _NAME.fullmatch(text) is not None
+
+
+@lru_cache(maxsize=256)
+def text_styles(style_code: str) -> tuple[str, ...]:
+    """Those of Bold, Italics, Emphasis and Underline (CDA R2 §4.3.5.11) that a styleCode holds.
+
+    Official documents also join them (`BoldItalics`) and write them small (`bold`).
+    """
+    return tuple(style for style in _TEXT_STYLES if style.lower() in style_code.lower())
 
 
 def content(text: str, *, id: str | None = None, style: str | None = None) -> Element:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from relais.cda.narrative import Element, walk
+from relais.cda.narrative import Element, text_styles, walk
 from relais.cda.narrative import Node as Narrative
 from relais.cda.presentation.nodes import (
     Alignment,
@@ -90,7 +90,7 @@ class _Context:
 
     def within(self, element: Element) -> _Context:
         """The context inside `element`, by its styleCode and align."""
-        inner = self.styled(*(_STYLES.get(code) for code in element.attributes.get("styleCode", "").split()))
+        inner = self.styled(*(_STYLES[name] for name in text_styles(element.attributes.get("styleCode", ""))))
         align = next((name for name in _ALIGNMENTS if name == element.attributes.get("align")), None)
         return replace(inner, align=align) if align else inner
 

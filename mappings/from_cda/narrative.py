@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from xml.sax.saxutils import escape, quoteattr
 
 from relais.cda.model import Section
-from relais.cda.narrative import Element, Node, walk
+from relais.cda.narrative import Element, Node, text_styles, walk
 
 XHTML = "http://www.w3.org/1999/xhtml"
 
@@ -26,7 +26,7 @@ _TAGS = {
 }
 """XHTML element of each narrative element: any other is a `span`, an ordered list an `ol`."""
 
-_STYLES = {"Bold": "b", "Italics": "i"}
+_STYLES = {"Bold": "b", "Italics": "i", "Emphasis": "em"}
 _UNDERLINED = "text-decoration: underline"
 _SAME_ATTRIBUTES = frozenset(
     [
@@ -100,9 +100,10 @@ def _styled(node: Element, tag: str, content: str) -> tuple[str, str, str]:
     """Tag, attributes and content of an element that its own name does not settle."""
     if node.tag == "renderMultiMedia":
         content = escape(f"[Document joint : {node.attributes.get('referencedObject', '')}] ") + content
-    for style in node.attributes.get("styleCode", "").split():
-        if styled := _STYLES.get(style):
-            content = f"<{styled}>{content}</{styled}>"
+    if style_code := node.attributes.get("styleCode"):
+        for style in text_styles(style_code):
+            if styled := _STYLES.get(style):
+                content = f"<{styled}>{content}</{styled}>"
     if node.tag == "list" and node.attributes.get("listType") == "ordered":
         tag = "ol"
     return tag, "".join([f" {name}={_quoted(value)}" for name, value in _attributes(node).items()]), content
@@ -118,7 +119,7 @@ def _attributes(node: Element) -> dict[str, str]:
     found = {name: value for name, value in node.attributes.items() if name in _SAME_ATTRIBUTES}
     if "ID" in node.attributes:
         found["id"] = node.attributes["ID"]
-    if "Underline" in node.attributes.get("styleCode", "").split():
+    if "Underline" in text_styles(node.attributes.get("styleCode", "")):
         found["style"] = _UNDERLINED
     link = node.attributes.get("href")
     if link and _is_safe_link(link):

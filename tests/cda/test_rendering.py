@@ -260,6 +260,8 @@ NARRATIVE: list[tuple[Node, str]] = [
     (content("gras", style="Bold"), "<p><strong>gras</strong></p>"),
     (content("les deux", style="Bold Italics xUnknown"), "<p><em><strong>les deux</strong></em></p>"),
     (content("important", style="Emphasis"), "<p><em>important</em></p>"),
+    (content("vital", style="BoldItalics"), "<p><em><strong>vital</strong></em></p>"),
+    (content("fort", style="bold"), "<p><strong>fort</strong></p>"),
     (content("souligné", style="Underline"), "<p><u>souligné</u></p>"),
     (Element("content", {"revised": "delete"}, ["ôté"]), "<p><del>ôté</del></p>"),
     (Element("content", {"revised": "insert"}, ["mis"]), "<p><ins>mis</ins></p>"),

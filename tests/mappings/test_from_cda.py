@@ -1044,6 +1044,14 @@ def test_narrative_as_xhtml() -> None:
     assert list(xhtml_rules.problems(div)) == []
 
 
+@pytest.mark.parametrize(
+    ("style", "markup"),
+    [("BoldItalics", "<i><b>x</b></i>"), ("bold", "<b>x</b>"), ("Emphasis", "<em>x</em>"), ("xUnknown", "x")],
+)
+def test_styles_in_xhtml(style: str, markup: str) -> None:
+    assert f"<span>{markup}</span>" in (xhtml([content("x", style=style)]) or "")
+
+
 def test_an_address_that_is_broken_over_lines_is_one_in_xhtml() -> None:
     div = xhtml([Element("linkHtml", {"href": "https://exemple.fr/wado?a=1\n  &b=2"}, ["images"])]) or ""
     assert '<a href="https://exemple.fr/wado?a=1&amp;b=2">images</a>' in div
