@@ -76,6 +76,7 @@ def _attachment(reading: Reading, entry: Statement, path: str) -> Resource | Non
     for media, place in subentries(entry, path):
         content = next((one for one in media.values if isinstance(one, Media)), None)
         if media.kind == "observationMedia" and content is not None and content.data is not None:
+            reading.warn_of_end(content, place)
             found = {"contentType": content.media_type, "data": base64.b64encode(content.data).decode()}
             title = reading.words.caption(media.xml_id)
             return found | ({"title": title} if title and title != UNTITLED else {})

@@ -63,9 +63,11 @@ def read_attached(reading: Reading, section: Section, path: str) -> list[Enclose
 
 def _attached(reading: Reading, entry: Statement, path: str) -> Enclosed | None:
     parts = list(subentries(entry, path))
-    media = next((value for one, _ in parts for value in one.values if isinstance(value, Media)), None)
-    if media is None or media.data is None:
+    files = ((value, place) for one, place in parts for value in one.values if isinstance(value, Media))
+    media, where = next(files, (Media(), path))
+    if media.data is None:
         return None
+    reading.warn_of_end(media, where)
     attachment: Resource = {"contentType": media.media_type, "data": base64.b64encode(media.data).decode()}
     types: list[Resource] = []
     for described, place in parts:

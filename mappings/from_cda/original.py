@@ -7,7 +7,6 @@ import hashlib
 from typing import Any
 
 from relais.cda.datatypes import datetime_from_ts
-from relais.cda.media import PDF, is_cut_short
 from relais.cda.model import Media
 from relais.cda.xdm import CDA_MIME_TYPES
 from relais.mappings import identity
@@ -15,7 +14,7 @@ from relais.mappings.context import Resource
 from relais.mappings.from_cda.datatypes import absent, concept, stated_concept
 from relais.mappings.from_cda.header import FACILITY
 from relais.mappings.from_cda.reading import Reading
-from relais.mappings.from_cda.refusals import BODY, BODY_RULE
+from relais.mappings.from_cda.refusals import BODY
 
 PROVENANCE_AGENTS = "http://terminology.hl7.org/CodeSystem/provenance-participant-type"
 
@@ -27,8 +26,7 @@ def document_reference(reading: Reading, composition: Resource, data: bytes) -> 
     media_type = CDA_MIME_TYPES[reading.document.self_displaying]
     contents = [_content(reading, "document", data, media_type, composition)]
     if body is not None and body.data is not None:
-        if body.media_type == PDF and is_cut_short(body.data):
-            reading.warn(BODY, "the PDF has no end: it may have been cut short", BODY_RULE, "value")
+        reading.warn_of_end(body, BODY)
         contents.append(_content(reading, "body", body.data, _media_type(reading, body), composition))
     label = stated_concept(reading, header.confidentiality, "confidentialityCode")
     elements: Resource = {

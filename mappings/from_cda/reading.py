@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 from relais.cda.datatypes import UuidSeries, fhir_date_from_ts, fhir_from_ts
 from relais.cda.errors import Issue
-from relais.cda.model import AssignedEntity, Document, Participant, Text
+from relais.cda.media import extension, is_cut_short
+from relais.cda.model import AssignedEntity, Document, Media, Participant, Text
 from relais.mappings.context import Resource
 from relais.mappings.from_cda.narrative import Words
 
@@ -42,6 +43,12 @@ class Reading:
     def warn(self, path: str, message: str, rule: str, code: str = "business-rule") -> None:
         """Note what was wrong in the document and how it was understood."""
         self.issues.append(Issue("warning", code, message, path, rule))
+
+    def warn_of_end(self, file: Media, path: str) -> None:
+        """Note that a file is cut short: it is kept as it came, and refused when it is to be sent on."""
+        if file.data is not None and is_cut_short(file.data, file.media_type):
+            kind = extension(file.media_type).upper()
+            self.warn(path, f"the {kind} has no end marker: it is cut short", "relais-media-end", "incomplete")
 
     # --- resources ------------------------------------------------------------------------------------------
 

@@ -9,9 +9,15 @@ import pytest
 
 from relais.cda.consistency import check_files
 from relais.cda.errors import MappingError
+from relais.cda.model import Document, Media
 from relais.cda.parsing import parse
+from relais.cda.reader import read
 from relais.cda.writer import write
+from relais.mappings.context import Imported
+from relais.mappings.from_cda import to_bundle
+from relais.mappings.to_cda.unstructured import unstructured
 from support.appointments import Agenda, single
+from support.documents import small_pps
 from support.notifications import bundle_of, notify, request
 
 PDF = b"%PDF-1.4\n%%EOF\n"
@@ -32,6 +38,12 @@ BROKEN = [
     ("image/gif", GIF[:9], "relais-media-end", "the GIF has no end marker"),
     ("text/plain", b"a \x1b[2J", "relais-media-text", "control characters"),
 ]
+
+
+def imported(document: Document) -> Imported:
+    """What is read of a document once it is written."""
+    data = write(document)
+    return to_bundle(read(data).document, data)
 
 
 def attachment(media_type: str, data: bytes) -> dict[str, Any]:
@@ -70,3 +82,27 @@ def test_a_binary_that_is_not_whole_is_refused_with_an_appointment(
         single(agenda.bundle())
     [issue] = [issue for issue in caught.value.issues if issue.severity == "error"]
     assert (issue.path.endswith(".data"), issue.rule) == (True, rule)
+
+
+@pytest.mark.parametrize("media_type", [one for one in WHOLE if one != "text/plain"])
+def test_a_received_file_that_is_cut_short_is_kept_and_said(media_type: str) -> None:
+    whole = notify(notification(media_type, WHOLE[media_type])).document
+    assert "relais-media-end" not in [issue.rule for issue in imported(whole).issues]
+    for section in whole.sections:
+        for entry in section.entries:
+            for relation in entry.relationships:
+                for value in relation.statement.values:
+                    if isinstance(value, Media):
+                        value.data = WHOLE[media_type][:12]
+    read_back = imported(whole)
+    [issue] = [issue for issue in read_back.issues if issue.rule == "relais-media-end"]
+    assert (issue.severity, issue.path.endswith("/observationMedia")) == ("warning", True)
+    assert base64.b64encode(WHOLE[media_type][:12]).decode() in str(read_back.bundle)
+
+
+def test_a_received_body_that_is_cut_short_is_kept_and_said() -> None:
+    document = unstructured(small_pps(), JPEG, media_type="image/jpeg")
+    assert document.non_xml_body is not None
+    document.non_xml_body.data = JPEG[:9]
+    found = [(issue.severity, issue.path) for issue in imported(document).issues if issue.rule == "relais-media-end"]
+    assert found == [("warning", "component/nonXMLBody/text")]
