@@ -8,7 +8,7 @@ of a document makes the next versions of what it says (`meta.source` is the line
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import quote
@@ -22,6 +22,8 @@ from relais.mappings import identity
 from relais.mappings.context import Deployment, Resource
 from relais.mappings.from_cda import to_bundle
 from relais.server import documents, patient_matching
+from relais.server.delivery import visibility
+from relais.server.delivery.visibility import Audience
 from relais.server.documents import IssuedDocument
 from relais.server.fhir import references
 from relais.server.fhir.deposits import deposited, fiches_of, number_of
@@ -48,12 +50,17 @@ _OF_ONE_DOCUMENT = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A document: `data` as it came, the model, the document Bundle, and what could not be carried over."""
+    """A document: `data` as it came, the model, the document Bundle, and what could not be carried over.
+
+    `hidden_from`: from whom its sender hides it, which no CDA says; `only_them`: and from nobody else any more.
+    """
 
     data: bytes
     document: Document
     bundle: Resource
     issues: tuple[Issue, ...]
+    hidden_from: frozenset[Audience] = frozenset()
+    only_them: bool = False
 
     def resources(self) -> Iterator[Resource]:
         """The resources of the Bundle, in order."""
@@ -82,11 +89,16 @@ class Filed:
         return bool(self.created)
 
 
-def receive(data: bytes) -> Received:
-    """Read a CDA document. Raises UnreadableError; MappingError when it does not say which it is, or of whom."""
+def receive(data: bytes, hidden_from: Collection[Audience] = (), *, only_them: bool = False) -> Received:
+    """Read a CDA document. Raises UnreadableError; MappingError when it does not say which it is, or of whom.
+
+    From whom it is hidden is what the metadata or the message say that brought it (XDS confidentialityCode,
+    MetaDMPMSS).
+    """
     found = read(data)
     imported = to_bundle(found.document, data)
-    return Received(data, found.document, imported.bundle, tuple(dict.fromkeys([*found.issues, *imported.issues])))
+    issues = tuple(dict.fromkeys([*found.issues, *imported.issues]))
+    return Received(data, found.document, imported.bundle, issues, frozenset(hidden_from), only_them)
 
 
 def refuse_other_environment(document: Document, deployment: Deployment) -> None:
@@ -113,6 +125,7 @@ def file(transaction: Transaction, received: Received) -> Filed:
     if known is not None and not known.deleted:
         reference = load(known.content or b"")
         _refuse_changed(reference)
+        known = _hidden_as_told(transaction, known, reference, received)
         return Filed((known, *_beside(transaction, received, reference)), frozenset(), received.issues)
     _refuse_deposited(transaction, reference["masterIdentifier"], received.document.header.id)
     matched = patient_matching.match(transaction, received.first("Patient"))
@@ -155,6 +168,15 @@ def _refuse_deposited(transaction: Transaction, number: Resource, document_id: I
         message = "the document was deposited here before: it has a DocumentReference already"
         place = "ClinicalDocument/id"
         raise FhirError(409, Issue("error", "duplicate", message, place, "PDSm: one fiche a document"))
+
+
+def _hidden_as_told(transaction: Transaction, known: Stored, reference: Resource, received: Received) -> Stored:
+    """The DocumentReference of a document that came again: another way that hides it from fewer shows it to nobody."""
+    told = visibility.labelled(reference, received.hidden_from, alone=received.only_them)
+    if told == reference:
+        return known
+    with transaction.unwatched():
+        return transaction.update(told)
 
 
 def _name(resource: Resource) -> str:
@@ -226,6 +248,8 @@ def _to_write(transaction: Transaction, received: Received, names: dict[str, str
         if late and resource_id != entry["resource"]["id"]:
             continue
         resource = copy.deepcopy(entry["resource"]) | {"id": resource_id}
+        if kind == "DocumentReference":
+            resource = visibility.labelled(resource, received.hidden_from)
         references.rewrite(resource, lambda _path, link: names.get(link, link))
         if kind != "Patient":
             resource["meta"] = resource.get("meta", {}) | {"source": source}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import msgspec
@@ -28,6 +28,7 @@ from relais.server.delivery.mailbox import Mailbox
 from relais.server.delivery.mllp import MllpServer
 from relais.server.delivery.outbox import Consignment, delivery_table
 from relais.server.delivery.story import write_task
+from relais.server.delivery.visibility import AUDIENCES, Audience
 from relais.server.fhir.repository import Repository, Transaction
 from relais.server.fhir.write_policy import WritePolicy
 from relais.server.settings import Settings
@@ -93,9 +94,12 @@ def read_mailboxes_once(repository: Repository, settings: Settings) -> int:
         inbox.close()
 
 
-def file_document(content: bytes) -> Filing:
-    """Read a document that was received: what files it, once. Both raise RelaisError, doubts about its patient too."""
-    document = document_imports.receive(content)
+def file_document(content: bytes, hidden_from: Collection[Audience] = (), *, only_them: bool = False) -> Filing:
+    """Read a document that was received: what files it, once, hidden as `document_imports.receive` says.
+
+    Both raise RelaisError, doubts about its patient too.
+    """
+    document = document_imports.receive(content, hidden_from, only_them=only_them)
     return lambda transaction: document_imports.file(transaction, document)
 
 
@@ -151,7 +155,9 @@ def _listening_context(settings: Settings) -> Callable[[], ssl.SSLContext] | Non
 def take_document(received: Received) -> Filing:
     """Read the document of a message: what files it, or marks it as entered in error. Both raise RelaisError."""
     if received.order.action != "delete":
-        return file_document(received.document)
+        flags = received.order.flags
+        hidden = [audience for audience in AUDIENCES if getattr(flags, f"hidden_from_{audience}")]
+        return file_document(received.document, hidden, only_them=flags.visibility_change_only)
     document = document_imports.receive(received.document)
     return lambda transaction: _withdraw(transaction, document)
 

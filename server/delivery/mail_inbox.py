@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.message import EmailMessage
@@ -47,6 +47,7 @@ from relais.server.delivery.mail_reports import Reader, Refusal, Report
 from relais.server.delivery.mail_submission import Envelope, SubmissionClient
 from relais.server.delivery.story import write_task
 from relais.server.delivery.trust_space import TrustSpace
+from relais.server.delivery.visibility import Audience, hidden_by
 from relais.server.faults import described
 from relais.server.fhir.repository import Repository, Transaction
 from relais.server.patient_matching import RULE as PATIENT_RULE
@@ -90,8 +91,8 @@ Index("received_mail_owed", received_table.c.answer_due)
 
 Filing = Callable[[Transaction], object]
 """Stores a document as FHIR with its bytes, once; a RelaisError it raises quarantines the mail."""
-Reading = Callable[[bytes], Filing]
-"""Reads a document, outside any transaction; a RelaisError it raises quarantines the mail."""
+Reading = Callable[[bytes, Collection[Audience]], Filing]
+"""Reads a document and from whom its metadata hide it, outside any transaction; a RelaisError quarantines the mail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,7 +329,9 @@ class MailInbox:
             raise _wrong("a document of the archive is no CDA: nothing else is imported", "xdm.not-cda")
         documents = [packed.data for packed in archive.documents]
         _check_patients(documents, self._settings)
-        filings = [self._read_document(document) for document in documents]
+        filings = [
+            self._read_document(packed.data, hidden_by(packed.entry.confidentiality)) for packed in archive.documents
+        ]
         brought = sorted(hashlib.sha256(document).hexdigest() for document in documents)
         with self._repository.transaction() as transaction:
             transaction.exclusively(f"mail {_message_id(mail.content)}")

@@ -13,11 +13,12 @@ from datetime import date
 from typing import Literal, get_args
 
 from relais.cda.errors import Issue
-from relais.cda.model import Document
+from relais.cda.model import Code, Document
 from relais.cda.xds import CodedValue
 from relais.cda.xds_attributes import MASKING_SYSTEM
 from relais.cda.xds_registry import HIDDEN_FROM_PATIENT, HIDDEN_FROM_PROFESSIONALS, HIDDEN_FROM_REPRESENTATIVES
 from relais.mappings.context import Resource
+from relais.mappings.from_cda.datatypes import concept
 from relais.server.settings import Settings
 
 Audience = Literal["professionals", "patient", "representatives"]
@@ -80,6 +81,27 @@ def hidden_by_labels(reference: Resource) -> frozenset[Audience]:
         if coding.get("system") in _SYSTEMS
     }
     return frozenset(audience for audience, mask in MASKS.items() if mask.code in named)
+
+
+def labelled(reference: Resource, hidden: Collection[Audience], *, alone: bool = False) -> Resource:
+    """A DocumentReference that says from whom its document is hidden: from those, too; `alone`: from nobody else."""
+    wanted = set(hidden) if alone else hidden_by_labels(reference) | set(hidden)
+    if wanted == hidden_by_labels(reference):
+        return reference
+    labels = [*_other_labels(reference), *(_label(MASKS[audience]) for audience in AUDIENCES if audience in wanted)]
+    changed = {name: content for name, content in reference.items() if name != "securityLabel"}
+    return changed | ({"securityLabel": labels} if labels else {})
+
+
+def _other_labels(reference: Resource) -> Iterator[Resource]:
+    """The labels that are no mask."""
+    for label in reference.get("securityLabel", ()):
+        if not hidden_by_labels({"securityLabel": [label]}):
+            yield label
+
+
+def _label(mask: CodedValue) -> Resource:
+    return concept(Code(mask.code, mask.system, display=mask.display))
 
 
 def contradictions(hidden: Collection[Audience], *, to_patient: bool, place: str) -> Iterator[Issue]:

@@ -24,7 +24,7 @@ from relais.cda.model import II, RelatedDocument
 from relais.cda.writer import write
 from relais.mappings.context import Resource
 from relais.mappings.hl7v2.acknowledgement import Acknowledgement, ErrorCondition, read_acknowledgement
-from relais.mappings.hl7v2.order import Endpoint
+from relais.mappings.hl7v2.order import Endpoint, Flags
 from relais.mappings.hl7v2.zam import Zam, write_zam
 from relais.server import document_imports, documents, reception
 from relais.server.delivery.hl7v2 import beginning_of_message_id, control_id
@@ -32,6 +32,7 @@ from relais.server.delivery.mllp import MllpClient
 from relais.server.delivery.service import worker
 from relais.server.delivery.tls import client_context
 from relais.server.delivery.transmit import Wanted, transmit_document
+from relais.server.delivery.visibility import Audience, hidden_by_labels
 from relais.server.sandbox.authority import Authority
 from relais.server.sandbox.hl7v2_platform import Hl7v2Platform
 from relais.server.search import search
@@ -93,6 +94,29 @@ def test_a_document_is_filed_once(office: Office, kind: Any) -> None:
     assert office.references() == ["current"]
     assert codes(office.send(message(to_both(message=kind, control_id="RELAIS02")))) == ("AA", [])
     assert office.references() == ["current"]
+
+
+def test_who_may_not_read_a_document_is_known_where_it_is_filed(office: Office) -> None:
+    def sent(number: int, **flags: bool) -> frozenset[Audience]:
+        chosen = order(control_id=f"RELAIS{number:02}", flags=Flags(to_professionals=True, **flags), action=action)
+        assert codes(office.send(message(chosen, document))) == ("AA", [])
+        return hidden_by_labels(_references(office)[0])
+
+    action, document = "initial", small_document()
+    assert sent(1, hidden_from_patient=True) == {"patient"}
+    assert sent(2, hidden_from_representatives=True) == {"patient", "representatives"}
+    assert sent(3) == {"patient", "representatives"}
+
+
+def test_a_change_of_visibility_alone_shows_a_document_again(quick_office: Office) -> None:
+    document = small_document()
+    document.header.version_number, document.header.related_documents = 2, [RelatedDocument([II("2.25.98")])]
+    hidden = Flags(to_professionals=True, hidden_from_patient=True)
+    shown = replace(hidden, hidden_from_patient=False, visibility_change_only=True)
+    for number, (flags, audiences) in enumerate(((hidden, {"patient"}), (shown, set())), 1):
+        sent = order(control_id=f"RELAIS{number:02}", action="replace", flags=flags)
+        assert codes(quick_office.send(message(sent, document))) == ("AA", [])
+        assert hidden_by_labels(_references(quick_office)[0]) == audiences
 
 
 def test_a_replacement_and_a_deletion(quick_office: Office) -> None:

@@ -10,7 +10,7 @@ import ssl
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -33,6 +33,7 @@ from relais.server.delivery.mailbox import Mailbox
 from relais.server.delivery.mss import MssChannel
 from relais.server.delivery.service import worker
 from relais.server.delivery.transmit import Wanted, transmit_document
+from relais.server.delivery.visibility import MASKS, Audience, hidden_by_labels
 from relais.server.sandbox.imap_server import ImapFault
 from relais.server.sandbox.mail_reports import MdnForm, delivery_report, read_receipt
 from relais.server.sandbox.mail_server import MailFault
@@ -149,6 +150,21 @@ def test_a_document_is_filed_and_its_receipt_sent(office: Office) -> None:
     assert binary == small_shipment().document
     assert office.read() == 0
     assert len(office.post.mail.reports()) == 1
+
+
+def test_who_may_not_read_a_document_is_known_where_it_is_filed(office: Office) -> None:
+    shipment = small_shipment(recipients=(NURSE,))
+    level = shipment.submission.entries[0].confidentiality
+    for number, audience in enumerate(("patient", "representatives"), 1):
+        hidden = with_entry(shipment, confidentiality=(*level, MASKS[audience]))
+        office.deliver(mail_of(replace(hidden, message_id=f"<{number}@relais.mssante.fr>")))
+    office.deliver(mail_of(replace(shipment, message_id="<3@relais.mssante.fr>")))  # shows it to nobody else
+    assert (office.read(), office.states()) == (3, ["imported"] * 3)
+    with office.repository.snapshot() as connection:
+        [found] = search(connection, office.repository.base, "DocumentReference", []).matches
+    reference = office.repository.load("DocumentReference", found.id)
+    assert hidden_by_labels(reference) == {"patient", "representatives"}
+    assert next(label["coding"][0]["code"] for label in reference["securityLabel"]) == "N"
 
 
 def _contents(office: Office, reference: str) -> list[bytes]:
@@ -332,10 +348,10 @@ def test_a_store_that_is_down_costs_no_mail(quick_office: Office, monkeypatch: p
 
 
 def test_documents_are_read_while_the_store_is_free(quick_office: Office) -> None:
-    def read(content: bytes) -> mail_inbox.Filing:
+    def read(content: bytes, hidden_from: Collection[Audience]) -> mail_inbox.Filing:
         with ThreadPoolExecutor() as others:  # SQLite has one writer: nobody else could write inside a transaction
             others.submit(_write, quick_office).result(timeout=30)
-        return reception.file_document(content)
+        return reception.file_document(content, hidden_from)
 
     inbox = MailInbox(quick_office.repository, quick_office.settings, read)
     assert inbox.take(Mail(NURSE, 1, 1, message().as_bytes())) == "imported"
