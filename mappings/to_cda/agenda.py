@@ -106,12 +106,16 @@ def agenda_document(
     key = (_patient_key(conversion), _key(schedule) if schedule else "RDV")
     conversion.lineage = _stated_lineage(composition) or II(uuid_oid("set", KIND, *key))
     former = _cancelled_before(conversion, appointments, previous)
+    copies = _copies(appointments)
     enclosures = Enclosures()
     found = []
     for appointment, path in places(appointments):
         reason = _left_out(conversion, appointment, period, statuses, former)
         if reason:
             conversion.inform(path, reason, "docs/mapping-agenda.md")
+        elif id(appointment) in copies:
+            message = "another source knows it by the same identifier, here or later: left out"
+            conversion.warn(path, message, "docs/mapping-agenda.md")
         elif _is_undated(conversion, appointment):
             conversion.warn(path, "without a date yet: left out", "docs/mapping-agenda.md")
         elif id(appointment) in conversion.opposed:
@@ -149,11 +153,45 @@ def _is_undated(conversion: Conversion, appointment: Resource) -> bool:
     return appointment.get("status") in _MAY_BE_UNDATED and times(conversion, appointment)[0] is None
 
 
+def _copies(appointments: Sequence[Resource]) -> frozenset[int]:
+    """id() of what a document told of an appointment that somebody here wrote, or that another document told later.
+
+    Both bear the identifier of the appointment, which an agenda states once. Of one source, they are several
+    appointments (a series may share its number).
+    """
+    ranks = {id(one): _rank(one) for one in appointments}
+    if not any(lineage for _, _, lineage in ranks.values()):
+        return frozenset()
+    best: dict[tuple[str | None, str | None], tuple[bool, datetime, str]] = {}
+    own = {id(one): _own_names(one) for one in appointments}
+    for key, names in own.items():
+        for name in names:
+            best[name] = max(best.get(name, ranks[key]), ranks[key])
+    return frozenset(key for key, names in own.items() if any(best[name][2] != ranks[key][2] for name in names))
+
+
+def _rank(appointment: Resource) -> tuple[bool, datetime, str]:
+    """Whether somebody here wrote an appointment; when; the lineage of the document that told of it, if one did."""
+    meta = appointment.get("meta", {})
+    source = str(meta.get("source", ""))
+    lineage = source if source.startswith(("urn:oid:", "urn:uuid:")) else ""
+    try:
+        written = _instant(ts_from_fhir(meta["lastUpdated"]))
+    except (KeyError, ValueError):
+        written = _instant(None)
+    return not lineage, written, lineage
+
+
 def _entry_names(conversion: Conversion, appointment: Resource) -> list[tuple[str | None, str | None]]:
     """What the ids of the entry of an appointment may be."""
-    own = [ii for ii in map(identity.ii_of, appointment.get("identifier", ())) if ii]
-    expected = own or [conversion.expected_id("Appointment", str(appointment.get("id", "")), "")]
-    return [(ii.root, ii.extension) for ii in expected]
+    if own := _own_names(appointment):
+        return own
+    expected = conversion.expected_id("Appointment", str(appointment.get("id", "")), "")
+    return [(expected.root, expected.extension)]
+
+
+def _own_names(appointment: Resource) -> list[tuple[str | None, str | None]]:
+    return [(ii.root, ii.extension) for ii in map(identity.ii_of, appointment.get("identifier", ())) if ii]
 
 
 def _meets(start: str | None, end: str | None, period: Resource) -> bool:

@@ -225,6 +225,46 @@ def test_an_appointment_without_date_is_left_out_of_the_agenda(status: str) -> N
     assert [(issue.severity, issue.message) for issue in said] == [("warning", "without a date yet: left out")]
 
 
+def told(lineage: str, updated: str = "2026-03-01T08:00:00Z") -> Resource:
+    """The meta of what a document told."""
+    return {"source": f"urn:oid:2.25.{lineage}", "lastUpdated": updated}
+
+
+def labels(mapped: Mapped) -> list[str]:
+    found = text_by_id(mapped.document.sections[0].text)
+    return [found[f"libelle-{number}"] for number in range(1, 10) if f"libelle-{number}" in found]
+
+
+def test_an_appointment_that_a_document_tells_of_too_is_stated_once() -> None:
+    """Else an agenda would show it twice, once where it no longer is."""
+    agenda = Agenda("twice")
+    agenda.appointment("here", description="Ici", meta={"lastUpdated": "2026-02-01T08:00:00Z"})
+    number = agenda["here"]["identifier"]
+    agenda.appointment("told", description="Reçu", identifier=number, start="2026-03-09T07:00:00Z", meta=told("7"))
+    agenda.appointment("other", description="Autre", start="2026-03-10T08:00:00Z", end=None, meta=told("7"))
+    mapped = agenda.snapshot()
+    assert labels(mapped) == ["Ici", "Autre"]
+    assert event_of(mapped).ids == [II("1.2.250.1.999.42.3", "twice-here")]
+    assert [issue.path for issue in mapped.issues if issue.severity == "warning"] == ["Appointment[1]"]
+
+
+def test_of_two_documents_the_one_received_last_counts() -> None:
+    agenda = Agenda("received")
+    agenda.appointment("new", description="Nouveau", meta=told("7", "2026-03-02T08:00:00Z"))
+    number = agenda["new"]["identifier"]
+    agenda.appointment("old", description="Ancien", identifier=number, meta=told("8"))
+    assert labels(agenda.snapshot()) == ["Nouveau"]
+
+
+@pytest.mark.parametrize("meta", [{}, told("7")])
+def test_a_series_may_share_its_number(meta: Resource) -> None:
+    agenda = Agenda("series")
+    agenda.appointment("first", meta=meta)
+    number = agenda["first"]["identifier"]
+    agenda.appointment("second", identifier=number, start="2026-03-16T08:00:00Z", end=None, meta=meta)
+    assert len(agenda.snapshot().document.sections[0].entries) == 2
+
+
 def cells(mapped: Mapped) -> str:
     return plain_text(mapped.document.sections[0].text)
 
