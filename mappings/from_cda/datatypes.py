@@ -247,6 +247,8 @@ def stated_concept(reading: Reading, code: Code | None, path: str) -> Resource:
     """The CodeableConcept of a code, with its original text; its qualifiers, which a Coding has not, are said."""
     if code is None:
         return {}
+    if code.original_text is None and not code.qualifiers and not code.translations:  # nearly always
+        return concept(code)
     _say_unkept(reading, code, path)
     return concept(code, reading.text(code.original_text, f"{path}/originalText"))
 
