@@ -119,6 +119,20 @@ class Sources:
             )
         return notification_document(self.carrier, self.resources, emission)
 
+    def stated(self) -> Iterator[Resource]:
+        """What the document states as a whole, so that who may not read the one may not read the other: the carrier,
+        the appointments of an agenda, the documents whose bytes go with an appointment or a notification."""
+        yield self.carrier
+        yield from self.appointments
+        if self.carrier["resourceType"] == "CarePlan":
+            return
+        for holder in (self.carrier, *self.appointments):
+            yield from (one for one in holder.get("contained", ()) if one["resourceType"] == "DocumentReference")
+        for reference in self.resources.of_type("DocumentReference"):
+            attachments = [one.get("attachment", {}) for one in reference.get("content", ())]
+            if any("data" in one or self.resources.resolve(one.get("url"), reference) for one in attachments):
+                yield reference
+
 
 def gather(connection: Connection, base: str, carrier: str, selection: Selection = EVERYTHING) -> Sources:
     """The carrier (`Type/[id]`), and what it references, and so on, with what is recorded about it and its patient.

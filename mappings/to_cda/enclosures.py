@@ -143,6 +143,11 @@ class Enclosures(msgspec.Struct, gc=False):
             conversion.inform(f"{path}.url", "the content is there: its address is not written", RULE)
         return True
 
+    def labels(self) -> list[Resource]:
+        """The security labels (Coding) of the documents whose bytes are there."""
+        labels = [label for one in self.attached for label in one.source.get("securityLabel", ())]
+        return [coding for label in labels for coding in label.get("coding", ())]
+
     def _sources(self) -> list[Resource]:
         return [*(one.source for one in self.attached), *(one.source for one in self.referenced)]
 

@@ -135,7 +135,7 @@ def _language(composition: Resource) -> str:
 def _confidentiality(conversion: Conversion, carrier: Carrier, composition: Resource) -> Code:
     code: str | None = composition.get("confidentiality")
     if code is None:
-        labels = carrier.resource.get("meta", {}).get("security", ())
+        labels = [*carrier.resource.get("meta", {}).get("security", ()), *carrier.labels]
         known = [
             found.code for label in labels if (found := coded(label)) and found.system == templates.CONFIDENTIALITY
         ]

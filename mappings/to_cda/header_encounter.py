@@ -24,7 +24,7 @@ from relais.mappings.to_cda.parties import Party, assigned_entity, read_party, s
 
 ENCOUNTER_RULE = "CI-SIS Structuration minimale, componentOf"
 FACILITY_LIST = "J02"
-_ENCOUNTER_CLASSES = {"SS": "SEANCE", "ACUTE": "IMP", "NONAC": "IMP", "OBSENC": "IMP"}
+_ENCOUNTER_CLASSES = {"SS": "IMP", "ACUTE": "IMP", "NONAC": "IMP", "OBSENC": "IMP"}
 
 
 def encounter(

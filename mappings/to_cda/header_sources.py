@@ -17,6 +17,7 @@ class Carrier(msgspec.Struct, gc=False):
     `by_software`: the emitter's software is the author where no person is, for the structure that an author may be;
     then `responsible` lists who may answer for the document, as (resource, path), best first. `performer` did the act,
     when that is not who answers; `orders` are (Reference, target, path); `encounter` is the Encounter and its path.
+    `labels` (Coding) are the security labels of what goes with it, beside its own.
     """
 
     resource: Resource
@@ -45,6 +46,7 @@ class Carrier(msgspec.Struct, gc=False):
     recipients: list[tuple[Resource, str]] = []
     orders: list[tuple[Resource, Resource | None, str]] = []
     encounter: tuple[Resource, str] | None = None
+    labels: list[Resource] = []
 
 
 def attesters(composition: Resource, mode: str) -> Iterator[tuple[Resource, str]]:

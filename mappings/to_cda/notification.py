@@ -420,6 +420,7 @@ def _carrier(conversion: Conversion, notice: Notice) -> Carrier:
     return Carrier(
         resource=source,
         path=path,
+        labels=notice.enclosures.labels(),
         kind=KIND,
         templates=[
             II(templates.HL7_FRANCE),

@@ -48,7 +48,7 @@ from relais.server.delivery.recipients import CareTeamMailboxes, patient_mailbox
 from relais.server.delivery.trust_space import TrustSpace
 from relais.server.delivery.visibility import Audience
 from relais.server.document_forms import Level
-from relais.server.document_sources import EVERYTHING, Selection
+from relais.server.document_sources import EVERYTHING, Selection, gather
 from relais.server.documents import IssuedDocument, name_of
 from relais.server.fhir.json_format import load
 from relais.server.fhir.repository import Stored, Transaction, existing, new_id
@@ -177,13 +177,14 @@ def transmit(
         _refuse_opposed(transaction, patient_reference(resource), document, carrier)
         if "dmp" in wanted.channels:
             _refuse_unknown_replacement(transaction, document)
-        wanted = _hiding_as_labelled(_as_before(transaction, wanted, document), resource)
+        wanted = _hiding_as_labelled(_as_before(transaction, wanted, document), [resource])
     else:
         issue = partial(
             documents.issue, transaction, carrier, settings.deployment, now, selection=selection, level=level
         )
         document = issue()
-        wanted = _as_before(transaction, wanted, document)
+        stated = gather(transaction.connection, transaction.repository.base, carrier, selection).stated()
+        wanted = _hiding_as_labelled(_as_before(transaction, wanted, document), stated)
         if wanted.intent == "reissue":
             why = reissue.reasons(transaction.connection, document, wanted.channels, wanted.hidden_from)
             shown_anew = frozenset(channel for channel, reason in why.items() if reason == "visibility")
@@ -273,9 +274,9 @@ def _refuse_reissue(wanted: Wanted) -> None:
         raise RelaisError(Issue("error", "business-rule", message, "intent", "CI-SIS: an id names one document"))
 
 
-def _hiding_as_labelled(wanted: Wanted, reference: Resource) -> Wanted:
-    """The order of a stored document that hides it from those, too, whom its DocumentReference hides it from."""
-    labelled = sorted(visibility.hidden_by_labels(reference))
+def _hiding_as_labelled(wanted: Wanted, stated: Iterable[Resource]) -> Wanted:
+    """The order that hides the document from those, too, from whom the resources that it states are hidden."""
+    labelled = sorted(frozenset().union(*map(visibility.hidden_by_labels, stated)))
     return replace(wanted, hidden_from=tuple(dict.fromkeys((*wanted.hidden_from, *labelled))))
 
 
@@ -373,11 +374,12 @@ def _place(
     fed = platform_feed.documents(transaction.connection, document.lineage) if "dmp" in wanted.channels else []
     issues = _kept_in(model, wanted, settings)
     issues += _wrong_mailboxes(model, mailboxes, settings)
-    labelled = source.carrier is not None and visibility.hidden_by_labels(source.carrier)
+    labelled = set(wanted.hidden_from) & visibility.hidden_by_labels(source.carrier or {})
+    label = "securityLabel" if "securityLabel" in (source.carrier or {}) else "meta.security"
     issues += visibility.contradictions(
         wanted.hidden_from,
         to_patient=any(map(is_of_patient, mailboxes)),
-        place="securityLabel" if labelled else "hideFrom",
+        place=label if labelled else "hideFrom",
     )
     if wanted.intent != "withdraw":
         issues += _duplicates(transaction, document, wanted, mailboxes, fed)

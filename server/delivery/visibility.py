@@ -72,14 +72,12 @@ def hidden_by(codes: Iterable[CodedValue]) -> frozenset[Audience]:
     return frozenset(audience for audience, mask in MASKS.items() if (mask.system, mask.code) in named)
 
 
-def hidden_by_labels(reference: Resource) -> frozenset[Audience]:
-    """From whom a DocumentReference says that its document is hidden (securityLabel, as PDSm writes it)."""
-    named = {
-        coding.get("code")
-        for label in reference.get("securityLabel", ())
-        for coding in label.get("coding", ())
-        if coding.get("system") in _SYSTEMS
-    }
+def hidden_by_labels(resource: Resource) -> frozenset[Audience]:
+    """From whom a resource says that it is hidden: `securityLabel` of a DocumentReference, as PDSm writes it, and
+    `meta.security` of any."""
+    labels = (coding for label in resource.get("securityLabel", ()) for coding in label.get("coding", ()))
+    stated = [*labels, *resource.get("meta", {}).get("security", ())]
+    named = {coding.get("code") for coding in stated if coding.get("system") in _SYSTEMS}
     return frozenset(audience for audience, mask in MASKS.items() if mask.code in named)
 
 

@@ -106,3 +106,19 @@ def test_a_received_body_that_is_cut_short_is_kept_and_said() -> None:
     document.non_xml_body.data = JPEG[:9]
     found = [(issue.severity, issue.path) for issue in imported(document).issues if issue.rule == "relais-media-end"]
     assert found == [("warning", "component/nonXMLBody/text")]
+
+
+@pytest.mark.parametrize(("level", "written"), [("V", "V"), ("R", "R"), ("L", "N")])
+def test_a_notification_is_as_confidential_as_what_goes_with_it(level: str, written: str) -> None:
+    system = "http://terminology.hl7.org/CodeSystem/v3-Confidentiality"
+    letter = {
+        "resourceType": "DocumentReference",
+        "id": "letter",
+        "status": "current",
+        "securityLabel": [{"coding": [{"system": system, "code": level}]}],
+        "content": [{"attachment": attachment("application/pdf", PDF)}],
+    }
+    notice = bundle_of(request(letter, payload=[{"contentReference": {"reference": "#letter"}}]))
+    confidentiality = notify(notice).document.header.confidentiality
+    assert confidentiality is not None
+    assert confidentiality.code == written

@@ -580,7 +580,8 @@ def test_participations_of_a_composition_stand_for_all() -> None:
     assert header.orders[0].ids == [II(IPP.removeprefix("urn:oid:"), "R1")]
 
 
-def test_encounter_of_a_composition() -> None:
+@pytest.mark.parametrize("kind", ["ACUTE", "SS"])  # a short stay is an admission, no session
+def test_encounter_of_a_composition(kind: str) -> None:
     plan = full_plan()
     location = plan.add(
         "ward", "Location", name="Gériatrie", type=[concept(terminology.uri_of("1.2.250.1.71.4.2.4") or "", "SA01")]
@@ -590,7 +591,7 @@ def test_encounter_of_a_composition() -> None:
         "stay",
         "Encounter",
         status="finished",
-        **{"class": {"code": "ACUTE"}},
+        **{"class": {"code": kind}},
         subject=plan.ref("patient"),
         identifier=[{"system": IPP, "value": "S1"}],
         period={"start": "2024-08-01", "end": "2024-08-20"},

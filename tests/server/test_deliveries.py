@@ -211,6 +211,51 @@ def test_what_a_stored_fiche_hides_is_hidden_where_its_document_goes(office: Off
     assert codes == ["N", "INVISIBLE_REPRESENTANTS_LEGAUX", "INVISIBLE_PATIENT"]
 
 
+@pytest.mark.parametrize("kind", ["CarePlan", "Appointment", "Communication"])
+def test_what_a_resource_hides_is_hidden_where_its_document_goes(office: Office, kind: str) -> None:
+    carrier = office.post(CARRIERS[kind], kind)
+    [_, label] = labels("INVISIBLE_PATIENT")
+    office.change(carrier, meta={"security": label["coding"]})
+    found = refused(office, carrier, "mss", recipient=DOCTOR, patient=True)
+    assert ("meta.security", "MSSanté, HL7v2 volet: M1, M3") in [(issue.path, issue.rule) for issue in found]
+    office.order(carrier, "mss", recipient=DOCTOR)
+    office.work()
+    [sent] = office.channels["mss"].taken
+    assert [code.code for code in sent.submission.entries[0].confidentiality] == ["N", "INVISIBLE_PATIENT"]
+
+
+def test_what_an_appointment_hides_is_hidden_where_the_agenda_goes(office: Office) -> None:
+    names = office.post_all(AGENDAS["week"])
+    [_, label] = labels("INVISIBLE_REPRESENTANTS_LEGAUX")
+    office.change(next(one for one in names if one.startswith("Appointment/")), meta={"security": label["coding"]})
+    patient = next(one for one in names if one.startswith("Patient/"))
+    office.order(patient, "mss", recipient=DOCTOR, model="agenda")
+    office.work()
+    [sent] = office.channels["mss"].taken
+    codes = [code.code for code in sent.submission.entries[0].confidentiality]
+    assert codes == ["N", "INVISIBLE_REPRESENTANTS_LEGAUX"]
+
+
+def test_what_a_document_hides_that_goes_with_a_notification_is_hidden(office: Office) -> None:
+    carrier = office.post(NOTICES["note"], "Communication")
+    patient = office.read(carrier)["subject"]["reference"]
+    letter = {"contentType": "application/pdf", "data": base64.b64encode(b"%PDF-1.4\n%%EOF\n").decode()}
+    enclosed = {
+        "resourceType": "DocumentReference",
+        "status": "current",
+        "subject": {"reference": patient},
+        "securityLabel": labels("INVISIBLE_REPRESENTANTS_LEGAUX"),
+        "content": [{"attachment": letter}],
+    }
+    location = office.call("POST", "DocumentReference", enclosed).location.split("/_history")[0]
+    office.change(carrier, payload=[{"contentReference": {"reference": location}}])
+    office.order(carrier, "mss", recipient=DOCTOR)
+    office.work()
+    [sent] = office.channels["mss"].taken
+    codes = [code.code for code in sent.submission.entries[0].confidentiality]
+    assert codes == ["N", "INVISIBLE_REPRESENTANTS_LEGAUX"]
+
+
 def labels(mask: str) -> list[dict[str, Any]]:
     system = "https://mos.esante.gouv.fr/NOS/TRE_A07-StatutVisibiliteDocument/FHIR/TRE-A07-StatutVisibiliteDocument"
     normal = {"system": "http://terminology.hl7.org/CodeSystem/v3-Confidentiality", "code": "N"}
