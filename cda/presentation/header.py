@@ -22,6 +22,7 @@ from relais.cda.model import (
 )
 from relais.cda.presentation import words
 from relais.cda.presentation.nodes import Break, Cell, Fact, Facts, Flow, Inline, Paragraph, Row, Run, Table, one_line
+from relais.cda.relatives import is_patient
 
 _GENDERS = {"M": "Masculin", "F": "Féminin", "UN": "Inconnu"}
 _CONFIDENTIALITY = {"N": "Normal", "R": "Restreint", "V": "Très restreint"}
@@ -30,7 +31,7 @@ _RELATIVES = {
     "NOK": "Personne de confiance",
     "CAREGIVER": "Aidant",
     "CON": "Contact",
-    "PAT": "Patient",
+    "PAT": "Personne aidée",
 }
 _PARTICIPATIONS = {
     "REF": "Prescripteur ou référent",
@@ -195,7 +196,8 @@ def _close_people(header: Header) -> Iterator[_Person]:
     for informant in header.informants:
         if related := informant.related:
             who = _lines(words.person(related.name), words.code(related.code))
-            role = _RELATIVES.get(related.class_code, related.class_code)
+            known = is_patient(related, header.patient)
+            role = "Patient" if known else _RELATIVES.get(related.class_code, related.class_code)
             yield _Person(role, "", who, (), tuple(words.contact(related.addresses, related.telecoms)))
 
 

@@ -20,6 +20,7 @@ from relais.cda.model import (
     Recipient,
     RelatedEntity,
 )
+from relais.cda.relatives import is_patient
 from relais.cda.templates import PS_IDNAT, STRUCT_IDNAT
 from relais.mappings import terminology
 from relais.mappings.context import Resource
@@ -259,9 +260,9 @@ _ROLES = {"NOK": "QUAL"}
 
 def relative(reading: Reading, entity: RelatedEntity, path: str) -> Resource:
     """The Reference to a RelatedPerson; the same relative in several roles is one resource with all of them."""
+    if is_patient(entity, reading.document.header.patient):
+        return patient_reference(reading)
     if entity.class_code == "PAT":
-        if _is_named_as_patient(reading, entity.name):
-            return patient_reference(reading)
         reading.inform(f"{path}/@classCode", "the person whom the patient helps: written back as CON", RULE)
     kinship = stated_concept(reading, entity.code, f"{path}/code")
     elements: Resource = {
@@ -281,18 +282,6 @@ def relative(reading: Reading, entity: RelatedEntity, path: str) -> Resource:
     if not roles:
         del reading.resource(reference)["relationship"]
     return reference
-
-
-def _is_named_as_patient(reading: Reading, name: PersonName | None) -> bool:
-    """Whether a name is one of the patient, or says nothing: PAT is the patient in HL7 V3, and in
-    jdv-role-informateur-cisis the person whom the patient helps (*aidé*).
-    """
-    patient = reading.document.header.patient.name
-    families, givens = ({_words(part.text) for part in parts} for parts in (patient.families, patient.givens))
-    return name is None or (
-        all(_words(part.text) in families for part in name.families)
-        and all(_words(part.text) in givens for part in name.givens)
-    )
 
 
 # --- identity ---------------------------------------------------------------------------------------------------------

@@ -588,6 +588,8 @@ def test_participants_relatives_and_guardians_are_told_with_their_parts() -> Non
     document.header.informants = [
         Informant(related=RelatedEntity("NOK", Code("SIS", display="Sœur"), name=PersonName([NamePart("NESSI")]))),
         Informant(related=RelatedEntity("ECON", Code("SIS", display="Sœur"), name=PersonName([NamePart("NESSI")]))),
+        Informant(related=RelatedEntity("PAT", Code("DAUC", display="Fille"), name=PersonName([NamePart("ROC")]))),
+        Informant(related=RelatedEntity("PAT", name=document.header.patient.name)),
     ]
     document.header.patient.guardians = [Guardian(organization=Organization(names=["Tutelles du Val"]))]
     assert people(document)[1:3] == [
@@ -602,6 +604,8 @@ def test_participants_relatives_and_guardians_are_told_with_their_parts() -> Non
     assert people(document, "Entourage") == [
         ["Représentant légal", "", "Tutelles du Val"],
         ["Personne de confiance | Personne à prévenir en cas d'urgence", "NESSI | Sœur", ""],
+        ["Personne aidée", "ROC | Fille", ""],
+        ["Patient", "DOMINIQUE PATTERSON", ""],
     ]
 
 
