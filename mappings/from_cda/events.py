@@ -100,8 +100,8 @@ class EventsReading:
 
     def finish(self) -> None:
         """Give the only event what goes with it; of several, the document does not say which."""
-        enclosed = [one.reference(self.reading, self.composition["subject"]) for one in self._enclosed]
-        if self._appointments and enclosed:
+        if self._appointments and self._enclosed:
+            enclosed = [one.reference(self.reading, self.composition["subject"]) for one in self._enclosed]
             if len(self._appointments) == 1:
                 self.reading.resource(self._appointments[0])["supportingInformation"] = enclosed
             else:

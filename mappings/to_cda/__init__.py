@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 from relais.cda.errors import Issue, MappingError
 from relais.mappings import identity
 from relais.mappings.context import Emission, Mapped, Resource
@@ -16,6 +19,12 @@ RULE = "docs/mapping-pps.md"
 
 CARRIERS = (("CarePlan",), ("CommunicationRequest", "Communication"), ("Appointment",))
 """What a document can be about, first things first: a plan has appointments among its actions, not the reverse."""
+
+
+_AROUND = frozenset(
+    {"Binary", "CareTeam", "Composition", "Consent", "OperationOutcome", "PractitionerRole", "Provenance"}
+)
+"""Types that nothing need refer to: who else takes part, what the person agrees to, how the Bundle came about."""
 
 
 def convert(bundle: Resource, emission: Emission) -> Mapped:
@@ -37,11 +46,47 @@ def convert(bundle: Resource, emission: Emission) -> Mapped:
     if kind == "CarePlan":
         return pps_document(first, resources, emission, composition=composition, document_id=document_id)
     if kind != "Appointment":
-        return notification_document(first, resources, emission, composition=composition, document_id=document_id)
-    if not others:
-        return appointment_document(first, resources, emission, composition=composition, document_id=document_id)
-    patient = _patient(resources, composition)
-    return agenda_document(patient, carriers, resources, emission, composition=composition, document_id=document_id)
+        mapped = notification_document(first, resources, emission, composition=composition, document_id=document_id)
+    elif not others:
+        mapped = appointment_document(first, resources, emission, composition=composition, document_id=document_id)
+    else:
+        patient = _patient(resources, composition)
+        mapped = agenda_document(
+            patient, carriers, resources, emission, composition=composition, document_id=document_id
+        )
+    return Mapped(mapped.document, [*mapped.issues, *_unreached(bundle, resources, [*carriers, composition])])
+
+
+def _unreached(bundle: Resource, resources: ResourceSet, waiting: list[Resource]) -> Iterator[Issue]:
+    """What of a Bundle neither what the document is about nor its Composition (`waiting`) lead to: it is not written.
+
+    The description of the document itself, which an imported one has, is no news.
+    """
+    reached: set[int] = set()
+    while waiting:
+        one = waiting.pop()
+        if id(one) not in reached:
+            reached.add(id(one))
+            targets = (resources.resolve(reference, one) for reference in _references(one))
+            waiting += [target for target in targets if target is not None]
+    for resource in resources:
+        is_description = "identifier" in bundle and resource.get("masterIdentifier") == bundle["identifier"]
+        if id(resource) not in reached and resource["resourceType"] not in _AROUND and not is_description:
+            message = "nothing of the document refers to it: not written"
+            yield Issue("information", "informational", message, resources.place(resource), RULE)
+
+
+def _references(element: Any) -> Iterator[str]:
+    """Every reference below an element, and every address of a Binary."""
+    if isinstance(element, dict):
+        for name, value in element.items():
+            if name in ("reference", "url") and isinstance(value, str):
+                yield value
+            else:
+                yield from _references(value)
+    elif isinstance(element, list):
+        for one in element:
+            yield from _references(one)
 
 
 def _carriers(resources: ResourceSet, composition: Resource) -> list[Resource]:

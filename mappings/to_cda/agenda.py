@@ -331,7 +331,7 @@ def _responsible(conversion: Conversion, visits: list[Visit]) -> Iterator[tuple[
         ]
         for resource, path in [*visit.professionals, *booked]:
             party = read_party(conversion, resource, path)
-            if party is not None and party.is_professional and party_ids(conversion, party):
+            if party is not None and party.is_professional and party.display and party_ids(conversion, party):
                 yield resource, path
     for resource in configured_responsible(conversion.deployment):
         yield resource, "setting responsible"

@@ -480,7 +480,7 @@ def _read_participants(conversion: Conversion, visit: Visit) -> None:
         elif target is None:
             if words := ", ".join(filter(None, map(readable, participant.get("type", ())))):
                 visit.people.append(_with_flags(f"À désigner : {words}", flags))
-            else:
+            elif not participant.get("actor"):
                 conversion.inform(path, "a participant without actor nor type: not written", RULE)
         elif participant.get("status") == "declined":
             party = read_party(conversion, target, f"{path}.actor.resolve()")

@@ -684,6 +684,26 @@ def test_who_is_only_told_of_an_appointment_does_not_answer_for_it() -> None:
     assert signer.assigned.ids == event_of(mapped).performers[0].assigned.ids
 
 
+def test_who_answers_has_a_name() -> None:
+    agenda = Agenda("number")
+    number = {"identifier": {"system": "https://rpps.esante.gouv.fr", "value": "10100000027"}}
+    agenda.appointment("rdv", number, agenda.ref("doctor"))
+    mapped = agenda.single()
+    signer = mapped.document.header.legal_authenticator
+    assert signer is not None
+    assert signer.assigned.ids == event_of(mapped).performers[1].assigned.ids
+
+
+def test_a_participant_that_is_not_provided_is_one_fault() -> None:
+    agenda = Agenda("missing")
+    agenda.appointment("rdv", agenda.ref("doctor"), {"reference": "Location/elsewhere"})
+    with pytest.raises(MappingError) as error:
+        agenda.single()
+    assert [issue.path for issue in error.value.issues if issue.path.startswith("Appointment")] == [
+        "Appointment.participant[2].actor"
+    ]
+
+
 def test_the_main_professional_answers_whatever_the_order() -> None:
     agenda = Agenda("main")
     helper = agenda.practitioner("helper", "AIDE", "Paul", "10100000019", ("60", None), agenda.ref("cabinet"))

@@ -192,6 +192,14 @@ def test_documents_come_back_with_their_bytes() -> None:
     assert any("which appointment" in issue.message for issue in kept.issues)
 
 
+def test_an_attachment_comes_back_once() -> None:
+    """As payload, with nothing beside it that the Bundle does not refer to."""
+    result = imported(notify(NOTICES["attachments"]))
+    assert len(resources(result, "DocumentReference")) == 1
+    again = convert(result.bundle, NOTICE_EMISSION)
+    assert [issue for issue in again.issues if "nothing of the document" in issue.message] == []
+
+
 def test_a_notification_with_everything() -> None:
     result = imported(notify(NOTICES["attachments"]))
     (found,) = resources(result, "Communication")

@@ -459,6 +459,15 @@ def test_a_bundle_of_a_notification_is_one(name: str) -> None:
     assert write(convert(NOTICES[name], EMISSION).document) == write(notify(NOTICES[name]).document)
 
 
+def test_what_nothing_of_the_document_refers_to_is_said() -> None:
+    """An appointment beside a notification is in no document."""
+    bundle = bundle_of(request())
+    appointment = {"resourceType": "Appointment", "id": "rdv", "status": "booked", "participant": []}
+    bundle["entry"].append({"resource": appointment})
+    found = [issue.path for issue in convert(bundle, EMISSION).issues if "nothing of the document" in issue.message]
+    assert found == ["Appointment/rdv"]
+
+
 def test_a_composition_says_which_notification_is_meant() -> None:
     bundle = bundle_of(request(), request(identifier=[{"value": "2"}], extension=event("ADM")))
     with pytest.raises(MappingError, match="several found"):
