@@ -124,8 +124,8 @@ def relatives(header: Header) -> Table | None:
 
 def _professionals(header: Header) -> Iterator[_Person]:
     for author in header.authors:
-        function = words.label(author.function_code)
-        yield _assigned(words.joined(("Auteur", function), " – "), words.time(author.time), author.assigned)
+        role = words.joined(("Auteur", _function(author.function_code)), " – ")
+        yield _assigned(role, words.time(author.time), author.assigned)
     if header.legal_authenticator:
         validator = header.legal_authenticator
         yield _assigned("Responsable du document", words.time(validator.time), validator.assigned)
@@ -139,7 +139,7 @@ def _professionals(header: Header) -> Iterator[_Person]:
     yield from map(_participant, header.participants)
     for event in header.service_events:
         for performer in event.performers:
-            role = words.joined(("Exécutant de l'acte", words.label(performer.function_code)), " – ")
+            role = words.joined(("Exécutant de l'acte", _function(performer.function_code)), " – ")
             yield _assigned(role, words.interval(performer.time), performer.assigned)
     yield from _encounter_people(header.encounter)
     custodian = header.custodian
@@ -174,17 +174,21 @@ def _assigned(role: str, when: str, assigned: AssignedEntity) -> _Person:
 
 
 def _participant(participant: Participant) -> _Person:
-    function = participant.function_code
-    comment = function.original_text.value if function and function.original_text and function.display else None
-    role = words.label(function) or _PARTICIPATIONS.get(participant.type_code, participant.type_code)
+    role = _function(participant.function_code) or _PARTICIPATIONS.get(participant.type_code, participant.type_code)
     who = _lines(
         words.person(participant.name),
         words.code(participant.code),
         words.joined(map(words.number, participant.ids)),
     )
     contact = (*words.contact(participant.addresses, participant.telecoms), *_contact(participant.organization))
-    role, when = words.joined((role, comment), " – "), words.interval(participant.time)
-    return _Person(role, when, who, tuple(words.organization(participant.organization)), contact)
+    return _Person(
+        role, words.interval(participant.time), who, tuple(words.organization(participant.organization)), contact
+    )
+
+
+def _function(code: Code | None) -> str:
+    """What somebody does, in full; nothing for a function that is not known."""
+    return words.in_full(code) if words.label(code) else ""
 
 
 def _close_people(header: Header) -> Iterator[_Person]:
@@ -239,7 +243,7 @@ def context(header: Header) -> Facts:
     return _facts(
         ("Acte documenté", map(_event, header.service_events)),
         *_encounter(header.encounter),
-        ("Consentement", [words.code(consent.code) for consent in header.consents]),
+        ("Consentement", [words.in_full(consent.code) for consent in header.consents]),
         ("Prescription", map(_order_line, ((order.ids, order.code) for order in header.orders))),
     )
 
@@ -250,7 +254,7 @@ def references(header: Header) -> Facts:
     label = words.code(confidentiality)
     level = _CONFIDENTIALITY.get((confidentiality.code if confidentiality else None) or "", label)
     return _facts(
-        ("Type de document", words.code(header.code)),
+        ("Type de document", words.in_full(header.code)),
         ("Date de création", words.time(header.effective_time)),
         ("Version", None if header.version_number is None else str(header.version_number)),
         ("Remplace", map(_replaced, header.related_documents)),
@@ -263,14 +267,14 @@ def references(header: Header) -> Facts:
 
 
 def _event(event: ServiceEvent) -> str:
-    return words.joined((words.code(event.code) if event.code else "Acte", words.interval(event.time)), ", ")
+    return words.joined((words.in_full(event.code) or "Acte", words.interval(event.time)), ", ")
 
 
 def _encounter(encounter: EncompassingEncounter | None) -> Iterator[tuple[str, str | Iterable[str]]]:
     if encounter is None:
         return
     numbers = words.joined(f"n° {ii.extension}" for ii in encounter.ids if ii.extension)
-    yield "Prise en charge", words.joined((words.code(encounter.code), words.interval(encounter.time), numbers))
+    yield "Prise en charge", words.joined((words.in_full(encounter.code), words.interval(encounter.time), numbers))
     yield "Mode de sortie", words.code(encounter.discharge_disposition)
     if facility := encounter.facility:
         place = words.address(facility.address) if facility.address else ""
@@ -282,7 +286,7 @@ def _encounter(encounter: EncompassingEncounter | None) -> Iterator[tuple[str, s
 
 def _order_line(order: tuple[list[II], Code | None]) -> str:
     ids, code = order
-    return words.joined((words.code(code), *map(words.identifier, ids)))
+    return words.joined((words.in_full(code), *map(words.identifier, ids)))
 
 
 def _replaced(related: RelatedDocument) -> str:

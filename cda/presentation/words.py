@@ -176,6 +176,14 @@ def code(value: Code | None) -> str:
     return label(value) or (absence(value.null_flavor) if value else "")
 
 
+def in_full(value: Code | None) -> str:
+    """The label of a code with what says it more closely: its own words and its translations. Or why there is none."""
+    if value is None:
+        return ""
+    own = value.original_text.value if value.original_text else None
+    return joined(dict.fromkeys((label(value), own, *map(label, value.translations))), " – ") or code(value)
+
+
 def organization(structure: Organization | None) -> list[str]:
     """Names, numbers and sector of a structure, one line each."""
     if structure is None:

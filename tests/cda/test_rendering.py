@@ -27,6 +27,7 @@ from relais.cda.model import (
     Interval,
     Media,
     NamePart,
+    Order,
     Organization,
     Participant,
     PersonName,
@@ -607,6 +608,26 @@ def test_participants_relatives_and_guardians_are_told_with_their_parts() -> Non
         ["Personne aidée", "ROC | Fille", ""],
         ["Patient", "DOMINIQUE PATTERSON", ""],
     ]
+
+
+def test_codes_of_the_header_are_told_with_their_words_and_translations() -> None:
+    def stated(label: str) -> Code:
+        return Code("1", "1.2.3", label, original_text=Text("en bref"), translations=[Code("2", "1.2.4", "Scanner")])
+
+    document = small_document()
+    header = document.header
+    header.code = stated("Compte rendu")
+    header.authors[0].function_code = stated("Membre de l'équipe")
+    header.service_events[0].performers[0].function_code = stated("Manipulateur")
+    header.service_events[0].code = stated("Examen")
+    header.orders = [Order([], Code(null_flavor="NA", original_text=Text("avis demandé")))]
+    roles = people(document)[0][0]
+    assert "Auteur – Membre de l'équipe – en bref – Scanner" in roles
+    assert "Exécutant de l'acte – Manipulateur – en bref – Scanner" in roles
+    shown = facts(document)
+    assert shown["Acte documenté"][0].startswith("Examen – en bref – Scanner")
+    assert shown["Type de document"] == ["Compte rendu – en bref – Scanner"]
+    assert shown["Prescription"] == ["avis demandé"]
 
 
 def test_device_author_and_replaced_version_are_told() -> None:
