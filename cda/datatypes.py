@@ -216,13 +216,31 @@ def fhir_from_ts(ts: str) -> str:
     FHIR knows no time without minutes: a TS to the hour becomes a date. Seconds that are absent are written `00`, as
     FHIR demands. A time without offset is read in Europe/Paris. Raises ValueError.
     """
+    if usual := _usual_fhir(ts):
+        return usual
     digits, start = _read_ts(ts)
     return _fhir_date(digits) if len(digits) <= 10 else _with_whole_minutes(start).isoformat()
 
 
 def fhir_date_from_ts(ts: str) -> str:
     """A TS as a FHIR date: year, month or day as precise as it is; the time of day is left out. Raises ValueError."""
+    if usual := _usual_fhir(ts):
+        return usual[:10]
     return _fhir_date(_read_ts(ts).digits)
+
+
+def _usual_fhir(ts: str) -> str | None:
+    """A TS that is a day, or a time to the second with its offset, as nearly all are; None for any other."""
+    if not ts.isascii():
+        return None
+    try:
+        if len(ts) == 8 and ts.isdigit():
+            return date.fromisoformat(ts).isoformat()
+        if len(ts) == 19 and ts[:14].isdigit() and ts[14] in "+-" and ts[15:].isdigit() and ts[17] < "6":
+            return datetime.fromisoformat(f"{ts[:8]}T{ts[8:]}").isoformat()
+    except ValueError:
+        return None
+    return None
 
 
 def _fhir_date(digits: str) -> str:

@@ -28,7 +28,7 @@ from relais.mappings.from_cda.enclosures import Enclosed, read_attached, read_re
 from relais.mappings.from_cda.narrative import words
 from relais.mappings.from_cda.parties import organization, party, relative
 from relais.mappings.from_cda.plan import has_template, report_unread, stated, subentries
-from relais.mappings.from_cda.reading import SECTION_RULE, Reading
+from relais.mappings.from_cda.reading import SECTION_RULE, Reading, key_of
 from relais.mappings.to_cda.datatypes import display_name
 from relais.mappings.to_cda.notification import PRIORITIES
 
@@ -353,7 +353,7 @@ def _place(reading: Reading, participant: EntryParticipant, path: str) -> Resour
         "telecom": telecoms(reading, participant.telecoms, path),
         "address": where[0] if where else None,
     }
-    return reading.add("Location", (repr(elements),), elements)
+    return reading.add("Location", (key_of(elements),), elements)
 
 
 def _service(
@@ -365,7 +365,7 @@ def _service(
     if any(one.ids[:1] == ids and one.name == label for one in structures[:1]):
         return None
     structure = organization(reading, Structure(ids=ids, names=[label] if label else []), path)
-    return reading.add("HealthcareService", (repr(structure),), {"providedBy": structure}) if structure else None
+    return reading.add("HealthcareService", (key_of(structure),), {"providedBy": structure}) if structure else None
 
 
 def _device(reading: Reading, detail: Statement, path: str) -> Resource:

@@ -25,7 +25,7 @@ from relais.mappings.from_cda.plan import (
     value_text,
 )
 from relais.mappings.from_cda.problems import goal_problem
-from relais.mappings.from_cda.reading import SECTION_RULE, Reading
+from relais.mappings.from_cda.reading import SECTION_RULE, Reading, key_of
 from relais.mappings.from_cda.remarks import achievement, action_remarks, goal_remarks
 from relais.mappings.from_cda.social import effective, observation_status, observed_value
 from relais.mappings.to_cda.goals import NO_GOAL, UNSPECIFIED_PROBLEM
@@ -198,7 +198,7 @@ def _action(
     report_unread(reading, entry, path, "ids", "code", "time", "values", "methods", "participants")
     if entry.status == "aborted":
         reading.inform(f"{path}/statusCode", "an aborted action is revoked: written back as cancelled", RULE)
-    key = ("action", repr(elements)) if elements["identifier"] else ("action", path)
+    key = ("action", key_of(elements)) if elements["identifier"] else ("action", path)
     reference = reading.add("ServiceRequest", key, elements)
     if goal is not None:
         pertains = {"url": extensions.PERTAINS_TO_GOAL, "valueReference": goal}

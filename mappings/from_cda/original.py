@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from typing import Any
+
+import msgspec
 
 from relais.cda.datatypes import datetime_from_ts
 from relais.cda.model import Media
@@ -83,7 +84,7 @@ def _media_type(reading: Reading, body: Media) -> str:
 
 
 def _content(reading: Reading, role: str, data: bytes, media_type: str, composition: Resource) -> Resource:
-    elements = {"contentType": media_type, "data": base64.b64encode(data).decode()}
+    elements = {"contentType": media_type, "data": _base64(data)}
     binary = reading.add("Binary", (role,), elements)
     digest = hashlib.sha1(data, usedforsecurity=False).digest()
     attachment: dict[str, Any] = {
@@ -91,11 +92,15 @@ def _content(reading: Reading, role: str, data: bytes, media_type: str, composit
         "language": composition.get("language") or None,
         "url": binary["reference"],
         "size": len(data),
-        "hash": base64.b64encode(digest).decode(),
+        "hash": _base64(digest),
         "title": composition.get("title"),
         "creation": composition.get("date"),
     }
     return {"attachment": {name: content for name, content in attachment.items() if content is not None}}
+
+
+def _base64(data: bytes) -> str:
+    return str(msgspec.to_builtins(data))  # faster than `base64`: the largest part of a Bundle
 
 
 def _context(reading: Reading, composition: Resource) -> Resource:

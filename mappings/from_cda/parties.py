@@ -25,7 +25,7 @@ from relais.cda.templates import PS_IDNAT, STRUCT_IDNAT
 from relais.mappings import terminology
 from relais.mappings.context import Resource
 from relais.mappings.from_cda.datatypes import addresses, concept, human_names, identifiers, stated_concept, telecoms
-from relais.mappings.from_cda.reading import Reading
+from relais.mappings.from_cda.reading import Reading, key_of
 from relais.mappings.to_cda.relatives import ROLE_CLASS
 
 RULE = "CI-SIS Structuration minimale"
@@ -122,7 +122,7 @@ def _practitioner(reading: Reading, assigned: AssignedEntity, path: str) -> Reso
     numbers = _id_key(assigned.ids)
     key = (*numbers, _name_key(assigned.person))
     if not numbers:
-        key = (*key, repr(place), repr(contacts), _key((assigned.code or Code()).code))
+        key = (*key, key_of(place, contacts), _key((assigned.code or Code()).code))
     elements = {"identifier": identifiers(assigned.ids), "name": names}
     reference = reading.add("Practitioner", key, elements)
     _join_titles(reading, reference, names, path)
@@ -177,7 +177,7 @@ def organization(reading: Reading, structure: Organization, path: str) -> Resour
         return None
     key = (*_id_key(ids), _words(structure.name))
     if not ids:
-        key = (*key, repr(place), repr(contacts))
+        key = (*key, key_of(place, contacts))
     elements: Resource = {"identifier": identifiers(ids), "name": structure.name}
     if not ids and not structure.name:
         elements["name"] = "Structure sans nom"
@@ -271,7 +271,7 @@ def relative(reading: Reading, entity: RelatedEntity, path: str) -> Resource:
         "telecom": telecoms(reading, entity.telecoms, path),
         "address": addresses(reading, entity.addresses, path),
     }
-    reference = reading.add("RelatedPerson", (repr((elements, kinship)),), elements)
+    reference = reading.add("RelatedPerson", (key_of(elements, kinship),), elements)
     roles = reading.resource(reference).setdefault("relationship", [])
     if entity.class_code.strip():
         role = concept(Code(_ROLES.get(entity.class_code, entity.class_code), ROLE_CLASS))
@@ -325,7 +325,7 @@ def _join(reading: Reading, reference: Resource, places: list[Resource], contact
             known = resource.setdefault(name, [])
             if element in known:
                 continue
-            if any(_words(repr(element)) == _words(repr(other)) for other in known):
+            if any(_words(key_of(element)) == _words(key_of(other)) for other in known):
                 reading.inform(f"{path}/{name}", "spelt otherwise elsewhere in the document: kept once", RULE)
             else:
                 known.append(element)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from msgspec.json import encode
+
 from relais.cda.datatypes import UuidSeries, fhir_date_from_ts, fhir_from_ts
 from relais.cda.errors import Issue
 from relais.cda.media import extension, is_cut_short
@@ -17,6 +19,11 @@ from relais.mappings.from_cda.narrative import Words
 
 SECTION_RULE = "HL7 CDA R2, narrative of a section"
 """Rule of what is kept in the narrative alone: it holds everything a reader must know."""
+
+
+def key_of(*elements: object) -> str:
+    """What elements of FHIR say: the key of a resource that has no number, so that equal ones are one resource."""
+    return encode(elements).decode()
 
 
 class Reading:
