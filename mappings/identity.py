@@ -27,7 +27,10 @@ FINESS = "https://finess.esante.gouv.fr"
 SIRENE = "https://sirene.fr"
 RPPS_RANK = "https://rppsrang.esante.gouv.fr"
 
-NOT_PATIENT_ROOTS = frozenset({"1.2.250.1.213.1.4.13", "1.2.250.1.213.1.4.14", "1.2.250.1.213.1.4.2"})
+SOCIAL_SECURITY_ROOTS = frozenset({"1.2.250.1.213.1.4.13", "1.2.250.1.213.1.4.14"})
+"""NSS-NIR and NSS-NIA, which those whom one person insures may share."""
+
+NOT_PATIENT_ROOTS = SOCIAL_SECURITY_ROOTS | {"1.2.250.1.213.1.4.2"}
 """NSS-NIR, NSS-NIA and INS-C: social security numbers and the obsolete INS are never the patient id of a document."""
 
 _PERSON_NUMBER_ROOTS = NOT_PATIENT_ROOTS.union(INS_ROOTS)
@@ -80,17 +83,17 @@ def ii_of(identifier: Resource) -> II | None:
 
 
 def any_ii_of(identifier: Resource) -> II | None:
-    """A FHIR Identifier of whatever kind as an II, or None without a value.
+    """A FHIR Identifier of whatever kind as an II, or None without a value or a system: elsewhere it names another one.
 
     A system that is neither an OID nor a UUID gets a root under 2.25 computed from it, so that the value survives.
     """
     system, value = identifier.get("system"), identifier.get("value")
-    if not value:
+    if not value or not system or system.isspace():
         return None
     if system == URI_SYSTEM:
         root = root_from_urn(value)
         return II(root) if root else II(uuid_oid("uri", value))
-    return II(identifier_domain(identifier) or uuid_oid("system", system or ""), value)
+    return II(identifier_domain(identifier) or uuid_oid("system", system), value)
 
 
 def identifier_of(ii: II) -> Resource | None:
@@ -138,12 +141,12 @@ def covers(period: Resource, on: date) -> bool:
     return bool(start <= today[: len(start)] and today[: len(end)] <= end)
 
 
-def local_identifiers(patient: Resource) -> list[Resource]:
-    """The identifiers of a Patient that are neither an INS nor a social security number: IPP first."""
+def local_identifiers(patient: Resource, on: date | None = None) -> list[Resource]:
+    """The current identifiers of a Patient that are neither an INS nor a social security number: IPP first."""
     local = [
         identifier
         for identifier in patient.get("identifier", ())
-        if identifier.get("value") and not is_person_number(identifier) and identifier.get("use") != "old"
+        if identifier.get("value") and not is_person_number(identifier) and is_current(identifier, on)
     ]
     return sorted(local, key=lambda identifier: "PI" not in codes(identifier.get("type")))
 
@@ -162,11 +165,13 @@ def decisive_numbers(one: Iterable[II], other: Iterable[II]) -> set[tuple[str | 
     """The numbers, as domain and extension, that show two lists to be of one person; empty when they are not.
 
     Where both hold an INS of one domain, that INS decides; else any number in common. A person who had an INS-NIA and
-    now has an INS-NIR is known by the number of the structure (référentiel INS: the NIA is only provisional).
+    now has an INS-NIR is known by the number of the structure (référentiel INS: the NIA is only provisional). A social
+    security number may be that of the insured, whom children and spouses share: it shows nothing.
     """
     ours, theirs = ({_domain_and_number(ii) for ii in numbers} for numbers in (one, other))
     domains = {root for root, _ in ours} & {root for root, _ in theirs} & set(INS_ROOTS)
-    return {name for name in ours & theirs if not domains or name[0] in domains}
+    common = {name for name in ours & theirs if name[0] not in SOCIAL_SECURITY_ROOTS}
+    return {name for name in common if not domains or name[0] in domains}
 
 
 def _domain_and_number(ii: II) -> tuple[str | None, str]:
@@ -184,12 +189,16 @@ def may_leave(root: str | None, deployment: Deployment) -> bool:
     return root in ENVIRONMENT_INS_ROOTS[deployment.ins_environment]
 
 
+_SEXES = {**dict.fromkeys("137", "male"), **dict.fromkeys("248", "female")}
+"""First digit of a NIR; from 3 on of those who are still to be registered (NIA)."""
+
+
 def ins_mismatches(ins: str, patient: Resource) -> Iterator[str]:
     """Traits (`gender`, `birthDate`) that disagree with a 15 character INS: a doubt to report, never a refusal.
 
     Months from 20 on stand for births of unknown or foreign registration and say nothing.
     """
-    expected = {"1": "male", "2": "female"}.get(ins[0])
+    expected = _SEXES.get(ins[0])
     if expected and patient.get("gender") in ("male", "female") and patient["gender"] != expected:
         yield "gender"
     year, month = ins[1:3], ins[3:5]

@@ -129,6 +129,8 @@ def _not_compared(one: Resource, other: Resource) -> Iterator[str]:
         yield "birthDate"
     if not (_families(one) and _families(other)):
         yield "birth name"
+    if not (_given(one) and _given(other)):  # without which one twin is the other
+        yield "first given name"
 
 
 def _numbers(patient: Resource, on: date | None) -> set[tuple[str | None, str | None]]:

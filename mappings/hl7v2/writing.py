@@ -24,7 +24,7 @@ COUNTRY = "FRA"
 
 _GENDERS = {"F": "F", "M": "M"}  # anything else is U
 _ADDRESS_TYPES = {"WP": "O", "TMP": "C"}  # table 0190; anything else is H
-_TELEPHONES = {"WP": ("WPN", "PH"), "MC": ("PRN", "CP")}  # tables 0201 and 0202; anything else is PRN, PH
+_EQUIPMENT = {"MC": "CP", "PG": "BP"}  # table 0202; anything else is PH
 _NAMESPACES = {PS_IDNAT: "ASIP-SANTE-PS", STRUCT_IDNAT: "ASIP-SANTE-ST"}
 _MAIL_BODIES = (
     ("CORPSMAIL_PS", "Corps du mail pour un PS", "body_for_professionals"),
@@ -166,8 +166,9 @@ def _telecoms(telecoms: Iterable[Telecom]) -> Iterator[Repetition]:
         scheme, _, value = (telecom.value or "").partition(":")
         if scheme == "mailto":
             yield ("", "NET", "Internet", value)
-        elif value:
-            use, equipment = _TELEPHONES.get(telecom.use or "", ("PRN", "FX" if scheme == "fax" else "PH"))
+        elif value and scheme in ("tel", "fax"):  # no component holds the address of a page
+            use = "WPN" if telecom.use == "WP" else "PRN"  # table 0201
+            equipment = "FX" if scheme == "fax" else _EQUIPMENT.get(telecom.use or "", "PH")
             yield ("", use, equipment, "", "", "", "", "", "", "", "", value)
 
 

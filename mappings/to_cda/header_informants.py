@@ -10,7 +10,7 @@ from relais.mappings.context import Resource
 from relais.mappings.to_cda.conversion import Conversion
 from relais.mappings.to_cda.header_sources import Carrier, participations
 from relais.mappings.to_cda.parties import assigned_entity, read_party
-from relais.mappings.to_cda.relatives import contacts, is_guardian, related_entities, relationships
+from relais.mappings.to_cda.relatives import contacts, related_entities, relationships
 
 
 def informants(conversion: Conversion, carrier: Carrier, composition: Resource) -> list[Informant]:
@@ -30,8 +30,7 @@ def informants(conversion: Conversion, carrier: Carrier, composition: Resource) 
         for person, path in relationships(conversion):
             _add_relatives(conversion, found, person, path)
         for contact, path in contacts(conversion):
-            if not is_guardian(contact.get("relationship", ())):
-                _add_relatives(conversion, found, contact, path)
+            _add_relatives(conversion, found, contact, path)
     return found
 
 

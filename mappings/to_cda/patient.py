@@ -73,7 +73,7 @@ def _check_record(conversion: Conversion, patient: Resource) -> None:
 
 def _ids(conversion: Conversion, patient: Resource) -> list[II]:
     ids = [ii for ii in (_ins(conversion, patient),) if ii]
-    for identifier in identity.local_identifiers(patient):
+    for identifier in identity.local_identifiers(patient, conversion.today):
         ii = identity.ii_of(identifier)
         if ii and ii.root and ii.extension and ii not in ids:
             ids.append(ii)
@@ -88,11 +88,18 @@ def _ids(conversion: Conversion, patient: Resource) -> list[II]:
 
 
 def _say_left_out(conversion: Conversion, patient: Resource) -> None:
-    """Numbers that look like an INS or a social security number, and stand under a domain that is for neither."""
+    """Numbers that look like an INS or a social security number, and stand under a domain that is for neither; those
+    of no domain, which another structure gives to somebody else; former ones."""
     for index, identifier in enumerate(patient.get("identifier", ())):
-        if identity.is_person_number(identifier) and not identity.is_of_persons(identifier.get("system")):
-            message = "an INS or a social security number under another domain: left out"
-            conversion.warn(f"Patient.identifier[{index}]", message, INS_RULE)
+        place = f"Patient.identifier[{index}]"
+        if identity.is_person_number(identifier):
+            if not identity.is_of_persons(identifier.get("system")):
+                message = "an INS or a social security number under another domain: left out"
+                conversion.warn(place, message, INS_RULE)
+        elif not (identifier.get("system") or "").strip():
+            conversion.warn(f"{place}.system", "a number without its domain names nobody elsewhere: left out", RULE)
+        elif not identity.is_current(identifier, conversion.today):
+            conversion.inform(place, "a former number, or one outside its period: left out", RULE)
 
 
 def _ins(conversion: Conversion, patient: Resource) -> II | None:
@@ -130,7 +137,7 @@ def _ins(conversion: Conversion, patient: Resource) -> II | None:
 
 def _name(conversion: Conversion, patient: Resource, *, with_ins: bool) -> PersonName:
     names = list(_current_names(conversion, patient))
-    official = next((name for name in names if name.get("use") == "official"), None)
+    official = _official(conversion, names)
     usual = next((name for name in names if name.get("use") == "usual"), None)
     birth = official or (None if with_ins else current_name(names))
     for name in names:
@@ -144,6 +151,16 @@ def _name(conversion: Conversion, patient: Resource, *, with_ins: bool) -> Perso
         if used := _given(usual):
             result.givens.append(NamePart(used[0], "CL"))
     return result
+
+
+def _official(conversion: Conversion, names: list[Resource]) -> Resource | None:
+    """The name of birth: the one whose period covers the present, where several are said to be it."""
+    official = [name for name in names if name.get("use") == "official"]
+    found = [name for name in official if identity.covers(name.get("period", {}), conversion.today)] or official
+    if len({(name.get("family"), *_given(name)) for name in found}) > 1:
+        message = "several names of birth: which one is it?"
+        conversion.refuse("Patient.name.where(use='official')", message, RULE, "duplicate")
+    return next(iter(found), None)
 
 
 def _current_names(conversion: Conversion, patient: Resource) -> Iterator[Resource]:
@@ -198,10 +215,15 @@ def _birth_time(conversion: Conversion, patient: Resource) -> str | None:
     if not patient.get("birthDate"):
         conversion.refuse("Patient.birthDate", "the date of birth", RULE)
         return None
-    lunar = "".join((extensions.value(patient, LUNAR_DATE) or "").split("-"))
-    if len(lunar) == 8 and lunar.isascii() and lunar.isdigit():
-        return lunar
-    return conversion.time(patient["birthDate"], "Patient.birthDate")
+    place, stated = f"Patient.extension('{LUNAR_DATE}').value", extensions.value(patient, LUNAR_DATE) or ""
+    lunar = "".join(stated.split("-"))
+    if not stated or not (len(lunar) == 8 and lunar.isascii() and lunar.isdigit()):
+        if stated:
+            conversion.warn(place, "not written as YYYY-MM-DD: birthDate is written", RULE, "value")
+        return conversion.time(patient["birthDate"], "Patient.birthDate")
+    if lunar[:4] != patient["birthDate"][:4]:
+        conversion.refuse(place, "another year than that of birthDate: which one is it?", RULE, "conflict")
+    return lunar
 
 
 def _current_addresses(conversion: Conversion, patient: Resource) -> Iterator[Resource]:

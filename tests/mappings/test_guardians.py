@@ -86,3 +86,13 @@ def test_every_representative_of_the_published_lists_is_known(cisis: Path) -> No
                 named = {one["code"] for one in concepts if REPRESENTATIVE.search(one.get("display", ""))}
                 found |= {(system["url"], code) for code in named}
     assert found == {(system, code) for system, code, _ in CODES if not system.startswith(V3)}
+
+
+def test_a_contact_who_is_guardian_and_more_is_both() -> None:
+    plan = minimal_plan()
+    relations = [concept(R260, "GUARD"), concept(R260, "ECON"), concept(R260, "QUAL")]
+    name = {"family": "NESSI", "given": ["Jeanne"]}
+    plan["patient"]["contact"] = [{"relationship": relations, "name": name}]
+    header = convert(plan.bundle(), EMISSION).document.header
+    assert len(header.patient.guardians) == 1
+    assert [one.related.class_code for one in header.informants if one.related] == ["ECON", "NOK"]

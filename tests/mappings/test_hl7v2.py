@@ -715,3 +715,19 @@ def test_a_damaged_message_is_refused_or_the_same(data: st.DataObject) -> None:
     assert (examined.received is None) == bool(examined.findings.errors)
     if examined.received is not None:
         assert PatientId(INS, templates.INS_NIR_TEST) in examined.received.patient_ids
+
+
+def test_a_contact_point_keeps_what_it_is() -> None:
+    document = small_document()
+    document.header.patient.telecoms = [
+        Telecom("tel:+33612345678", "MC"),
+        Telecom("fax:+33140000000", "WP"),
+        Telecom("tel:+33140000001", "PG"),
+        Telecom("http://exemple.fr/moi"),
+    ]
+    written = segment(message(document=document), "PID").split("|")[13]
+    assert written.split("~") == [
+        "^PRN^CP^^^^^^^^^+33612345678",
+        "^WPN^FX^^^^^^^^^+33140000000",
+        "^PRN^BP^^^^^^^^^+33140000001",
+    ]

@@ -8,7 +8,7 @@ from relais.cda.model import II
 from relais.cda.templates import INS_NIA, INS_NIR, INS_NIR_DEMO, INS_NIR_TEST, PS_IDNAT, STRUCT_IDNAT
 from relais.mappings import identity
 from relais.mappings.context import Deployment
-from support.plans import DEPLOYMENT, INS_TEST, IPP, minimal_plan
+from support.plans import DEPLOYMENT, INS_TEST, IPP, full_ins, minimal_plan
 
 UUID = "3c36b17f-b79b-4dd1-abef-f109673428c6"
 
@@ -40,8 +40,10 @@ def test_a_url_system_gets_a_computed_root_and_keeps_its_value() -> None:
     assert other.root != first.root
 
 
-def test_an_identifier_without_value_is_nothing() -> None:
+def test_an_identifier_without_value_or_domain_is_nothing() -> None:
     assert identity.ii_of({"system": "urn:oid:1.2.3"}) is None
+    assert identity.any_ii_of({"value": "12"}) is None  # the same number of another structure is another person's
+    assert identity.any_ii_of({"system": " ", "value": "12"}) is None
     assert identity.identifier_of(II(null_flavor="UNK")) is None
 
 
@@ -143,6 +145,8 @@ def test_test_and_production_ins_never_mix(environment: str, root: str, may_leav
         ("279035121518989", "female", "1980-03-28", ["birthDate"]),
         ("255229999999934", "female", "1955-06-01", []),  # month 22: unknown, says nothing
         ("279035121518989", "unknown", "1979", []),
+        (full_ins("7790351215189"), "female", "1979-03-28", ["gender"]),
+        (full_ins("8790351215189"), "female", "1979-03-28", []),
     ],
 )
 def test_ins_and_traits_that_disagree(ins: str, gender: str, birth: str, mismatches: list[str]) -> None:
@@ -193,6 +197,7 @@ def test_the_emitter_of_the_tests_has_a_finess() -> None:
         ([II(IPP, "9")], [II(IPP, "8")], set()),
         ([II(INS_NIA, "1")], [II(INS_NIR, "1")], set()),
         ([], [], set()),
+        ([II("1.2.250.1.213.1.4.13", "279035121518989")], [II("1.2.250.1.213.1.4.13", "279035121518989")], set()),
     ],
 )
 def test_numbers_that_show_one_person(one: list[II], other: list[II], decisive: set[tuple[str, str]]) -> None:

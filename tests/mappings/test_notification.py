@@ -469,7 +469,9 @@ def test_what_nothing_of_the_document_refers_to_is_said() -> None:
 
 
 def test_a_composition_says_which_notification_is_meant() -> None:
-    bundle = bundle_of(request(), request(identifier=[{"value": "2"}], extension=event("ADM")))
+    bundle = bundle_of(
+        request(), request(identifier=[{"system": "urn:oid:1.2.250.1.999.42.4", "value": "2"}], extension=event("ADM"))
+    )
     with pytest.raises(MappingError, match="several found"):
         convert(bundle, EMISSION)
     for number, entry in enumerate(bundle["entry"]):

@@ -17,6 +17,7 @@ from relais.mappings import extensions, terminology
 from relais.mappings.context import DocumentVersion, Emission, Mapped
 from relais.mappings.resources import ResourceSet
 from relais.mappings.to_cda import convert, datatypes
+from relais.mappings.to_cda.patient import LUNAR_DATE
 from relais.mappings.to_cda.pps import pps_document
 from support.plans import (
     BARE_EMISSION,
@@ -117,6 +118,51 @@ def test_confidentiality_is_never_lowered(labels: list[str], confidentiality: st
 
 
 # --- the patient --------------------------------------------------------------------------------------------------
+
+
+def test_a_number_of_no_domain_or_of_former_times_is_no_number_of_the_patient() -> None:
+    plan = minimal_plan()
+    ended = {"system": "urn:oid:1.2.250.1.999.42.9", "value": "8", "period": {"end": "2020-01-01"}}
+    plan["patient"]["identifier"] += [{"value": "1234"}, ended]
+    mapped = convert(plan.bundle(), EMISSION)
+    assert {ii.extension for ii in mapped.document.header.patient.ids}.isdisjoint({"1234", "8"})
+    said = [issue.path for issue in mapped.issues if "left out" in issue.message]
+    assert said == ["Patient.identifier[2].system", "Patient.identifier[3]"]
+    plan["patient"]["identifier"] = [{"value": "1234"}]
+    with pytest.raises(MappingError) as raised:
+        convert(plan.bundle(), EMISSION)
+    assert "Patient.identifier" in [issue.path for issue in raised.value.issues if issue.severity == "error"]
+
+
+def test_of_two_names_of_birth_the_current_one_is_written_or_none() -> None:
+    plan = minimal_plan()
+    [official] = [name for name in plan["patient"]["name"] if name["use"] == "official"]
+    former = official | {"family": "AUTREFOIS", "period": {"end": "2019-05-01"}}
+    plan["patient"]["name"].insert(0, former)
+    assert header_of(plan.bundle()).patient.name.families[0].text == official["family"]
+    del former["period"]
+    with pytest.raises(MappingError) as raised:
+        convert(plan.bundle(), EMISSION)
+    assert [(issue.path, issue.code) for issue in raised.value.issues if issue.severity == "error"] == [
+        ("Patient.name.where(use='official')", "duplicate")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("stated", "written"),
+    [("1979-00-00", "19790000"), ("1979-02-31", "19790231"), ("31/02/1979", "19790328"), ("31-02-1979", None)],
+)
+def test_a_date_that_no_calendar_knows_is_that_of_the_birth(stated: str, written: str | None) -> None:
+    plan = minimal_plan()
+    plan["patient"]["birthDate"] = "1979-03-28"
+    plan["patient"]["extension"].append({"url": LUNAR_DATE, "valueString": stated})
+    if written is None:
+        with pytest.raises(MappingError, match="another year"):
+            convert(plan.bundle(), EMISSION)
+        return
+    mapped = convert(plan.bundle(), EMISSION)
+    assert mapped.document.header.patient.birth_time == written
+    assert any("not written as YYYY-MM-DD" in line for line in messages(mapped)) is (written == "19790328")
 
 
 def test_qualified_patient() -> None:

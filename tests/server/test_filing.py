@@ -217,6 +217,7 @@ def test_the_patient_of_an_earlier_document_who_became_somebody_else_is_a_doubt(
         {},
         {"name": [{"use": "official", "family": "PATTERSON"}]},
         {"birthDate": "1979-03-28"},
+        {"name": [{"use": "official", "family": "PATTERSON"}], "birthDate": "1979-03-28"},  # a twin, as far as is known
     ],
 )
 def test_a_local_number_alone_names_nobody(facade: Facade, traits: Resource) -> None:
@@ -267,7 +268,10 @@ def test_every_earlier_version_is_superseded(facade: Facade) -> None:
 
 def test_what_the_stored_patient_lacks_is_said(facade: Facade) -> None:
     number, ins = {"system": f"urn:oid:{DOMAIN}", "value": str(uuid.uuid4())}, "255069999999934"
-    traits = {"name": [{"use": "official", "family": "PATTERSON"}], "birthDate": "1979-03-28"}
+    traits = {
+        "name": [{"use": "official", "family": "PATTERSON", "given": ["Dominique"]}],
+        "birthDate": "1979-03-28",
+    }
     stored = {"resourceType": "Patient", "id": str(uuid.uuid4()), "identifier": [number]} | traits
     before = facade.put(stored)
     document = new_document(number["value"])

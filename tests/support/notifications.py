@@ -26,6 +26,7 @@ Resource = dict[str, Any]
 NUMBERS = "urn:oid:1.2.250.1.999.42.4"
 R254 = f"{terminology.NOS}TRE_R254-TypeEvenement/FHIR/TRE-R254-TypeEvenement"
 R200 = f"{terminology.NOS}TRE_R200-CanalCommunication/FHIR/TRE-R200-CanalCommunication"
+CONFIDENTIALITY = "http://terminology.hl7.org/CodeSystem/v3-Confidentiality"
 ENCOUNTER_CLASS = "http://terminology.hl7.org/CodeSystem/v3-ActCode"
 
 EMISSION = Emission(
@@ -245,6 +246,7 @@ NOTICES: dict[str, Resource] = {
     "deposit": _deposit(),
     "attachments": _attachments(),
     "note": _stored(),
+    "note-restricted": _stored(meta={"security": [{"system": CONFIDENTIALITY, "code": "R"}]}),
     "note-about": _stored(about=[{"display": "Pansement du talon"}], topic={"text": "Suivi de plaie"}),
     "by-professional": bundle_of(request(doctor(), requester={"reference": "#doc"})),
     "by-professional-for-structure": bundle_of(
