@@ -15,6 +15,9 @@ from relais.mappings.from_cda.plan import subentries
 from relais.mappings.from_cda.reading import Reading
 from relais.mappings.to_cda.enclosures import DEFAULT_TITLE
 
+UNKNOWN_TYPE = "application/octet-stream"
+"""FHIR wants to know the type of what an Attachment holds (att-1)."""
+
 RULE = "CI-SIS Modèles de contenus CDA, FR-Documents-ajoutes and FR-Documents-references"
 
 
@@ -68,7 +71,10 @@ def _attached(reading: Reading, entry: Statement, path: str) -> Enclosed | None:
     if media.data is None:
         return None
     reading.warn_of_end(media, where)
-    attachment: Resource = {"contentType": media.media_type, "data": base64.b64encode(media.data).decode()}
+    attachment: Resource = {
+        "contentType": media.media_type or UNKNOWN_TYPE,
+        "data": base64.b64encode(media.data).decode(),
+    }
     types: list[Resource] = []
     for described, place in parts:
         if described.kind != "observation":
