@@ -116,7 +116,7 @@ class EventsReading:
     def _words(self, section: Section) -> list[str]:
         """The messages of a section: the parts that bear an ID, else the whole."""
         found = [text for text in (self.reading.words.find(f"message-{n}") for n in range(1, 1000)) if text]
-        return found or [words(section.text)]
+        return found or [text for text in (words(section.text),) if text]
 
     def _event(self, entry: Statement, path: str) -> Resource | None:
         if entry.kind != "encounter" or not has_template(entry, templates.EVENT["EVN"]):
@@ -224,14 +224,19 @@ _SERVICES = {terminology.oid_of(terminology.TRE_R38): "specialty", templates.ACT
 
 
 def _times(reading: Reading, entry: Statement, status: str, path: str) -> Resource:
-    """start and end, which FHIR wants as instants, both or none; a day that was asked for is the requested period."""
+    """start and end, which FHIR wants as instants, both or, of what is only asked for, none (app-3).
+
+    What is not known to the minute is the requested period, beside a start and an end that are said to be unknown.
+    """
     place = f"{path}/effectiveTime"
     found = period(reading, entry.time, place)
     start, end = found.get("start"), found.get("end")
     if start is None or "T" not in start or (end is not None and "T" not in end):
-        if status not in ("proposed", "waitlist", "cancelled"):
-            reading.warn(place, "not to the minute: kept as the period asked for", RULE, "value")
-        return {"requestedPeriod": [found] if found else []}
+        asked: Resource = {"requestedPeriod": [found] if found else []}
+        if status in ("proposed", "waitlist", "cancelled"):
+            return asked
+        reading.warn(place, "not to the minute: kept as the period asked for", RULE, "value")
+        return asked | {"_start": absent("UNK"), "_end": absent("UNK")}
     if end is None:
         reading.inform(place, "no end: said to be unknown", RULE)
         return {"start": start, "_end": absent("UNK")}

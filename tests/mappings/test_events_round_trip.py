@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from relais.cda.model import II, Code, Document, Interval, Statement
+from relais.cda.model import II, Code, Document, Interval, Media, Statement
 from relais.cda.narrative import plain_text
 from relais.cda.reader import read
 from relais.cda.writer import write
@@ -266,11 +266,13 @@ def test_an_entry_that_is_no_event_is_kept_in_words() -> None:
     assert any("not an event" in issue.message for issue in result.issues)
 
 
-def test_a_time_that_is_no_instant_is_the_period_asked_for() -> None:
-    result = _changed(lambda entry: setattr(entry, "time", Interval(low="20260309")))
+@pytest.mark.parametrize(("time", "asked"), [(Interval(low="20260309"), [{"start": "2026-03-09"}]), (None, None)])
+def test_a_time_that_is_no_instant_is_the_period_asked_for(time: Interval | None, asked: Resource | None) -> None:
+    result = _changed(lambda entry: setattr(entry, "time", time))
     (found,) = resources(result, "Appointment")
-    assert found["requestedPeriod"] == [{"start": "2026-03-09"}]
+    assert found.get("requestedPeriod") == asked
     assert "start" not in found
+    assert structure.check(found) == []
     assert any(issue.severity == "warning" and "effectiveTime" in issue.path for issue in result.issues)
 
 
@@ -279,6 +281,24 @@ def test_an_open_end_is_said_to_be_unknown() -> None:
     (found,) = resources(result, "Appointment")
     assert "end" not in found
     assert found["_end"]["extension"][0]["valueCode"] == "unknown"
+    assert structure.check(found) == []
+
+
+def test_a_message_without_words_is_none() -> None:
+    document, data = as_read(notify(NOTICES["discharge"]))
+    document.sections[1].text = []
+    (found,) = resources(to_bundle(document, data), "Communication")
+    assert "payload" not in found
+
+
+def test_a_document_of_unknown_type_is_bytes() -> None:
+    document, data = as_read(notify(NOTICES["attachments"]))
+    media = document.sections[2].entries[0].relationships[1].statement.values[0]
+    assert isinstance(media, Media)
+    media.media_type = None
+    (found,) = resources(to_bundle(document, data), "Communication")
+    attachments = [one["contentAttachment"] for one in found["payload"] if "contentAttachment" in one]
+    assert attachments[0]["contentType"] == "application/octet-stream"
     assert structure.check(found) == []
 
 
