@@ -33,6 +33,9 @@ Visit = Callable[[Spot, Run], None]
 
 _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:\S*").match
 _EXTENSIONS = ("extension", "modifierExtension")
+_LATER_CONTEXTS = {"http://hl7.org/fhir/StructureDefinition/event-basedOn": ("Composition",)}
+"""Where HL7's extension pack (1.0.0 on) lets extensions of the R4 core stand, beside where R4 itself did: the guides of
+ANS follow the pack, and validators load it beside R4."""
 _RESTFUL_URL = re.compile(r"https?://.*/([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})").fullmatch
 
 
@@ -142,9 +145,11 @@ class _Extension:
         """From a StructureDefinition. Raises DEFINITION_FAULTS."""
         described = definition.get("snapshot") or definition.get("differential") or {}
         elements = described.get("element", ())
+        contexts = [(str(each["type"]), str(each["expression"])) for each in definition.get("context", ())]
+        later = [("element", name) for name in _LATER_CONTEXTS.get(str(definition.get("url")), ())]
         return cls(
             any(bool(element.get("isModifier")) for element in elements[:1]),
-            tuple((str(each["type"]), str(each["expression"])) for each in definition.get("context", ())),
+            (*contexts, *later),
             tuple(str(text) for text in definition.get("contextInvariant", ())),
             frozenset(
                 str(element["fixedUri"])

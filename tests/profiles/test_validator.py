@@ -852,6 +852,16 @@ def test_planted_faults_are_found(validator: Validator, name: str) -> None:
     assert broken(validator, resource) == expected
 
 
+def test_the_order_of_a_document_stands_where_the_extension_pack_allows_it(validator: Validator) -> None:
+    order = {"url": "http://hl7.org/fhir/StructureDefinition/event-basedOn", "valueReference": {"display": "x"}}
+    assert not {rule for _, rule in broken(validator, {"resourceType": "Composition", "extension": [order]})} & {
+        "extension-context"
+    }
+    assert ("Observation.extension[0]", "extension-context") in broken(
+        validator, {"resourceType": "Observation", "extension": [order]}
+    )
+
+
 def test_every_official_profile_compiles(validator: Validator) -> None:
     """Each can be applied to something of its type, and only the logical models cannot be used."""
     unusable = []
