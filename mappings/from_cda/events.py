@@ -29,6 +29,7 @@ from relais.mappings.from_cda.narrative import words
 from relais.mappings.from_cda.parties import organization, party, relative
 from relais.mappings.from_cda.plan import has_template, report_unread, stated, subentries
 from relais.mappings.from_cda.reading import SECTION_RULE, Reading, key_of
+from relais.mappings.to_cda.appointments import NOT_COME_MOTIVE
 from relais.mappings.to_cda.datatypes import display_name
 from relais.mappings.to_cda.notification import PRIORITIES
 
@@ -58,7 +59,7 @@ _HELD = "held"
 _NOTICE_PRIORITIES = {code: priority for priority, code in PRIORITIES.items()}
 _PRIORITIES = {"S": 1, "EM": 1, "UR": 1, "A": 3, "R": 5}
 _LABELS = (("Commentaire : ", "comment"), ("Consignes : ", "patientInstruction"))
-_DATED = frozenset({"cancelled", "noshow"})
+_DROPPED = frozenset({"cancelled", "noshow"})
 _MOTIVE = " – Motif : "
 
 
@@ -176,8 +177,15 @@ def _status(reading: Reading, entry: Statement, path: str) -> tuple[str, Resourc
     if status is None:
         status = _BUSINESS.get(business.code or "", "proposed")
         reading.warn(f"{path}/statusCode", f"no status of an event: read as {status}", RULE, "code-invalid")
+    elif status != "entered-in-error" and _contradicts(business, dropped=status in _DROPPED):
+        claim = "takes place" if status in _DROPPED else "is cancelled"
+        status = status if status in _DROPPED else "cancelled"
+        reading.warn(place, f"says that the event {claim}, unlike statusCode: read as {status}", RULE, "conflict")
     motive = next((one.value for one in business.qualifiers if one.value is not None), None)
-    if motive is None or status not in _DATED:
+    if status == "noshow" and (motive is None or motive.code != NOT_COME_MOTIVE):
+        status = "cancelled"
+        reading.inform(f"{path}/statusCode", "given up, not said to be for the person: read as cancelled", RULE)
+    if motive is None or status not in _DROPPED:
         return status, None
     said = reading.text(motive.original_text, f"{place}/qualifier/value/originalText/reference")
     if status == "noshow" and said is None:
@@ -186,6 +194,12 @@ def _status(reading: Reading, entry: Statement, path: str) -> tuple[str, Resourc
     if said and said != motive.display:
         coded["text"] = said
     return status, coded or None
+
+
+def _contradicts(business: Code, *, dropped: bool) -> bool:
+    """Whether FR-Statut says otherwise than statusCode whether an event is dropped."""
+    stated = _BUSINESS.get(business.code or "")
+    return stated is not None and (stated == "cancelled") != dropped
 
 
 def _business(entry: Statement, path: str) -> tuple[Code, str]:
@@ -399,10 +413,14 @@ def _communication(reading: Reading, entry: Statement, composition: Resource, pa
     if entry.status == _HELD:
         why = reading.words.find("raison-1")  # FR-Statut has a motive for what is cancelled only
     notes = [reading.text(detail.text, f"{where}/text/reference") for detail, where in subentries(entry, path, "SUBJ")]
+    status = _NOTICES.get(entry.status or "", "completed")
+    if business.code == "ANNULE" and status in ("completed", "on-hold"):
+        status = "stopped"
+        reading.warn(place, "says that the event is withdrawn, unlike statusCode: read as stopped", RULE, "conflict")
     elements: Resource = {
         "extension": [{"url": extensions.EVENT_TIME, "valueDateTime": time["start"]}] if "start" in time else [],
         "identifier": identifiers(entry.ids),
-        "status": _NOTICES.get(entry.status or "", "completed"),
+        "status": status,
         "statusReason": {"text": why} if why else None,
         "category": [{"coding": [coded]}] if (coded := coding(entry.code or Code())) else [],
         "priority": _NOTICE_PRIORITIES.get((entry.priority.code or "") if entry.priority else ""),

@@ -12,6 +12,7 @@ from relais.cda import templates
 from relais.cda.model import NamePart, Organization, PersonName, Recipient, Telecom
 from relais.mappings import extensions
 from relais.mappings.context import Resource
+from relais.mappings.identity import codes
 from relais.mappings.to_cda.conversion import Conversion
 from relais.mappings.to_cda.datatypes import telecoms
 from relais.mappings.to_cda.header_sources import Carrier, participations
@@ -27,6 +28,7 @@ from relais.mappings.to_cda.parties import (
 )
 from relais.mappings.to_cda.relatives import related_entities
 
+_FOR_INFORMATION = "TRC"  # any other is PRCP, to whom the document is addressed (CDA R2)
 CUSTODIAN_OF_PATIENTS = "1.2.250.1.213.4.1"
 
 
@@ -55,10 +57,10 @@ def custodian(conversion: Conversion, carrier: Carrier, composition: Resource) -
 def recipients(conversion: Conversion, carrier: Carrier, composition: Resource) -> Iterator[Recipient]:
     """informationRecipient: those of the Composition, else those of the carrier."""
     stated = [
-        (parts.get("party") or {}, path)
+        (parts.get("party") or {}, path, _FOR_INFORMATION if _FOR_INFORMATION in codes(parts.get("type")) else None)
         for parts, path in participations(composition, extensions.INFORMATION_RECIPIENT)
     ]
-    for reference, path in stated or carrier.recipients:
+    for reference, path, type_code in stated or [(*named, None) for named in carrier.recipients]:
         target = conversion.resolve(reference, path, composition if stated else carrier.resource)
         recipient = _recipient(conversion, target, reference, path)
         if recipient is None:
@@ -70,6 +72,7 @@ def recipients(conversion: Conversion, carrier: Carrier, composition: Resource) 
                 )
             continue
         recipient.telecoms = [*recipient.telecoms, *_endpoint(conversion, reference, path)]
+        recipient.type_code = type_code
         yield recipient
 
 

@@ -252,6 +252,54 @@ def test_a_business_status_stands_in_for_a_status(business: str, status: str) ->
     assert any(issue.severity == "warning" and "statusCode" in issue.path for issue in result.issues)
 
 
+@pytest.mark.parametrize(
+    ("code", "business", "status"),
+    [
+        ("active", "ANNULE", "cancelled"),
+        ("completed", "ANNULE", "cancelled"),
+        ("cancelled", "PLANIFIE", "cancelled"),
+        ("cancelled", "CREATION", None),
+        ("completed", "VALIDE", None),
+        ("nullified", "ANNULE", None),
+    ],
+)
+def test_an_event_that_one_status_drops_is_not_kept_by_the_other(code: str, business: str, status: str | None) -> None:
+    def change(entry: Statement) -> None:
+        entry.status = code
+        value = entry.relationships[0].statement.values[0]
+        assert isinstance(value, Code)
+        value.code = business
+
+    result = _changed(change)
+    assert any("unlike statusCode" in issue.message for issue in result.issues) is (status is not None)
+    if status is not None:
+        assert resources(result, "Appointment")[0]["status"] == status
+
+
+@pytest.mark.parametrize("motive", ["GEN-359", None])
+def test_an_event_given_up_is_no_absence_of_the_person(motive: str | None) -> None:
+    def change(entry: Statement) -> None:
+        value = entry.relationships[0].statement.values[0]
+        assert isinstance(value, Code)
+        [qualifier] = value.qualifiers
+        assert qualifier.value is not None
+        qualifier.value.code = motive
+        value.qualifiers = value.qualifiers if motive else []
+
+    (found,) = resources(_changed(change, "noshow"), "Appointment")
+    assert found["status"] == "cancelled"
+    assert [one["code"] for one in found.get("cancelationReason", {}).get("coding", ())] == ([motive] if motive else [])
+
+
+def test_a_notification_that_one_status_withdraws_is_withdrawn() -> None:
+    document, data = as_read(notify(NOTICES["discharge"]))
+    value = document.sections[0].entries[0].relationships[0].statement.values[0]
+    assert isinstance(value, Code)
+    value.code = "ANNULE"
+    (found,) = resources(to_bundle(document, data), "Communication")
+    assert found["status"] == "stopped"
+
+
 @pytest.mark.parametrize("kind", ["Appointment", "Communication"])
 def test_what_was_entered_in_error_comes_as_such(kind: str) -> None:
     mapped = single(AGENDAS["minimal"]) if kind == "Appointment" else notify(NOTICES["discharge"])

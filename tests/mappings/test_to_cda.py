@@ -595,6 +595,7 @@ def test_participations_of_a_composition_stand_for_all() -> None:
     plan = full_plan()
     verifier = {"valueCodeableConcept": concept(terminology.uri_of("2.16.840.1.113883.5.90") or "", "VRF")}
     function = {"valueCodeableConcept": concept(terminology.uri_of("1.2.250.1.213.1.6.1.107") or "", "353")}
+    copy_to = {"valueCodeableConcept": concept(terminology.uri_of("2.16.840.1.113883.5.90") or "", "TRC")}
     header = header_of(
         document_bundle(
             plan,
@@ -603,7 +604,7 @@ def test_participations_of_a_composition_stand_for_all() -> None:
                 participation(extensions.INFORMANT, plan.ref("friend")),
                 participation(extensions.INFORMANT, plan.ref("nurse")),
                 participation(extensions.INFORMATION_RECIPIENT, plan.ref("pharmacist")),
-                participation(extensions.INFORMATION_RECIPIENT, plan.ref("sister")),
+                participation(extensions.INFORMATION_RECIPIENT, plan.ref("sister"), type=copy_to),
                 participation(extensions.DATA_ENTERER, plan.ref("nurse"), time={"valueDateTime": "2024-08-24"}),
                 {"url": extensions.CONSENT, "valueReference": plan.ref("sharing")},
                 {"url": extensions.EVENT_BASED_ON, "valueReference": {"identifier": {"system": IPP, "value": "R1"}}},
@@ -619,7 +620,10 @@ def test_participations_of_a_composition_stand_for_all() -> None:
         "CON",
         [II(templates.PS_IDNAT, "810100000019")],
     ]
-    assert [(len(one.ids), one.name is not None) for one in header.recipients] == [(1, True), (0, True)]
+    assert [(len(one.ids), one.name is not None, one.type_code) for one in header.recipients] == [
+        (1, True, None),
+        (0, True, "TRC"),
+    ]
     assert header.data_enterer is not None
     assert header.data_enterer.time == "20240824"
     assert len(header.consents) == 1
