@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tomllib
@@ -95,3 +96,20 @@ def test_a_command_that_needs_no_extra(folder: Path, command: str) -> None:
 def test_what_needs_an_extra_names_it(folder: Path, command: str, environ: dict[str, str], extra: str) -> None:
     ended = bare(folder, *command.split(), **environ)
     assert (ended.returncode, extra in ended.stderr, "Traceback" in ended.stderr) == (1, True, False), ended.stderr
+
+
+def test_a_file_is_named_from_where_the_command_is_typed(tmp_path: Path) -> None:
+    if not (ROOT / ".venv" / ".installed").exists():
+        pytest.skip("no environment made by ./run here")
+    (tmp_path / "plan.json").write_bytes(PLAN.read_bytes())
+    made = subprocess.run(
+        [ROOT / "run", "convert", "plan.json", "-o", "plan.xml"],
+        cwd=tmp_path,
+        env=os.environ | {"RELAIS_PRACTICE_SETTING": "AMBULATOIRE", "RELAIS_FACILITY_TYPE": "SA07"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert made.returncode == 0, made.stderr
+    assert (tmp_path / "plan.xml").exists()
