@@ -124,7 +124,7 @@ class Hl7v2Channel:
 def order_of(shipment: Shipment, document: Document, settings: Settings) -> TransmissionOrder:
     """The transmission order of a shipment: the same each time."""
     entry, lot = shipment.submission.entries[0], shipment.submission.submission_set
-    known = dict(_parties(document.header))
+    known = _by_mailbox(document.header)
     recipients = tuple(_recipient(mailbox, known, document.header) for mailbox in shipment.recipients)
     facility = settings.organization_finess or settings.organization_name
     message: dict[str, MessageType] = {"MDM": "MDM", "ORU": "ORU"}
@@ -240,6 +240,21 @@ def _patient(header: Header) -> Person | None:
 def _first(parts: list[NamePart]) -> str:
     """The birth name if it is told, else the first."""
     return next((part.text for part in sorted(parts, key=lambda part: part.qualifier != "BR")), "")
+
+
+def _by_mailbox(header: Header) -> dict[str, Party]:
+    """Who holds each mailbox of the document; nobody in particular of several whose mailbox it is."""
+    holders: dict[str, list[Party]] = {}
+    for mailbox, party in _parties(header):
+        holders.setdefault(mailbox, []).append(party)
+    found = {}
+    for mailbox, parties in holders.items():
+        persons = {party.person.id: party.person for party in parties if party.person}
+        structures = {party.structure.id: party.structure for party in parties if party.structure}
+        person = next(iter(persons.values()), None) if len(persons) < 2 else None
+        structure = next(iter(structures.values()), None) if len(structures) < 2 else None
+        found[mailbox] = Party(person, structure)
+    return found
 
 
 def _parties(header: Header) -> Iterator[tuple[str, Party]]:

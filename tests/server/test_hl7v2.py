@@ -143,6 +143,22 @@ def test_somebody_of_the_document_as_recipient() -> None:
     assert made.recipients == (Party(nurse, mailbox=NURSE), Party(mailbox=PROFESSIONAL))
 
 
+@pytest.mark.parametrize("number", ["810109876541", "810109876540"])
+def test_a_mailbox_of_several_names_none_of_them(number: str) -> None:
+    document = small_document()
+    document.header.participants = [
+        Participant(
+            "PRF",
+            ids=[II(templates.PS_IDNAT, one)],
+            telecoms=[Telecom(f"mailto:{NURSE}")],
+            name=PersonName(families=[NamePart("PETIT")], givens=[NamePart("Zoé")]),
+        )
+        for one in ("810109876540", number, "810109876540")
+    ]
+    [recipient] = ordered(small_shipment(document, recipients=(NURSE,))).recipients
+    assert (recipient.person is None) is (number != "810109876540")
+
+
 def test_visibility_action_and_type() -> None:
     masked = CodedValue("MASQUE_PS", "Masqué", "1.2.250.1.213.1.1.4.13")
     hidden = CodedValue("INVISIBLE_REPRESENTANTS_LEGAUX", "Non visible", "1.2.250.1.213.1.1.4.13")
