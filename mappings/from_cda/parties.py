@@ -262,8 +262,6 @@ def relative(reading: Reading, entity: RelatedEntity, path: str) -> Resource:
     """The Reference to a RelatedPerson; the same relative in several roles is one resource with all of them."""
     if is_patient(entity, reading.document.header.patient):
         return patient_reference(reading)
-    if entity.class_code == "PAT":
-        reading.inform(f"{path}/@classCode", "the person whom the patient helps: written back as CON", RULE)
     kinship = stated_concept(reading, entity.code, f"{path}/code")
     elements: Resource = {
         "patient": patient_reference(reading),

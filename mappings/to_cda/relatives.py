@@ -17,10 +17,13 @@ from relais.mappings.to_cda.datatypes import addresses, concept_text, current_na
 ROLE_CLASS = "2.16.840.1.113883.5.110"
 ROLE_CODE = "2.16.840.1.113883.5.111"
 RULE = "CI-SIS Structuration minimale, informant"
-_CLASSES = {"ECON": "ECON", "QUAL": "NOK", "NOK": "NOK", "CAREGIVER": "CAREGIVER", "CON": "CON"}
-"""relatedEntity/@classCode of the roles of TRE_R260 that an informant has."""
+_CLASSES = {"ECON": "ECON", "QUAL": "NOK", "NOK": "NOK", "CAREGIVER": "CAREGIVER", "CON": "CON", "PAT": "PAT"}
+"""relatedEntity/@classCode of the roles of TRE_R260 that an informant has; PAT is whom the patient helps (*aidé*)."""
 
-_V3_ROLE_CLASS = "http://terminology.hl7.org/CodeSystem/v3-RoleClass"  # of one OID with TRE_R260, but QUAL differs
+_V3_ROLE_CLASS = "http://terminology.hl7.org/CodeSystem/v3-RoleClass"  # of one OID with TRE_R260
+_OTHERWISE_IN_V3 = frozenset({"QUAL", "PAT"})
+"""Codes that mean something else there: a qualified entity, a patient."""
+
 _CONTACT_RELATIONSHIP = "https://hl7.fr/ig/fhir/core/CodeSystem/fr-core-cs-contact-relationship"
 _GUARDIANS = frozenset({(ROLE_CLASS, "GUARD"), (ROLE_CODE, "GUARD"), (ROLE_CODE, "RESPRSN")})
 """Legal representatives in TRE_R260, v3-RoleCode and TRE_R216; every code of TRE_R217 is one as well."""
@@ -77,7 +80,7 @@ def _role_class(coding: Resource) -> str | None:
         return "ECON" if code == "C" else "CON"
     if system == _CONTACT_RELATIONSHIP:
         return "NOK" if code == "K" else None
-    if terminology.oid_of(system) != ROLE_CLASS or (system, code) == (_V3_ROLE_CLASS, "QUAL"):
+    if terminology.oid_of(system) != ROLE_CLASS or (system == _V3_ROLE_CLASS and code in _OTHERWISE_IN_V3):
         return None
     return _CLASSES.get(code)
 

@@ -287,6 +287,7 @@ def test_relatives_by_role_and_kinship() -> None:
         (R260, "NOK", "NOK"),
         ("https://hl7.fr/ig/fhir/core/CodeSystem/fr-core-cs-contact-relationship", "K", "NOK"),
         ("http://terminology.hl7.org/CodeSystem/v3-RoleClass", "QUAL", "CON"),  # HL7: a qualified entity
+        ("http://terminology.hl7.org/CodeSystem/v3-RoleClass", "PAT", "CON"),  # HL7: a patient
         ("http://terminology.hl7.org/CodeSystem/v2-0131", "N", "CON"),  # HL7: next of kin
         ("https://hl7.fr/ig/fhir/core/CodeSystem/fr-core-cs-contact-relationship", "P", "CON"),
     ],
