@@ -509,6 +509,7 @@ class Statement(Part):
     references: Sequence[ExternalReference] = ()
     criteria: Sequence[Text] = ()
     product: Product | None = None
+    of_another: bool = False  # read only: a `subject` says that it is about somebody else than the patient
 
 
 class Section(Part):
@@ -526,6 +527,7 @@ class Section(Part):
     sections: list[Section] = []
     authors: list[EntryAuthor] = []
     text_id: str | None = None
+    of_another: bool = False  # read only, as of a Statement
 
 
 class Document(Part):

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from relais.cda.losses import is_implied
 from relais.cda.model import EntryParticipant, ExternalReference, Product, Relationship, Section, Statement
 from relais.cda.narrative import Element, Node, is_name
-from relais.cda.parsing import local_name
+from relais.cda.parsing import V3, local_name
 from relais.cda.reader_parties import ROLE, device, entry_author, entry_performer, informant
 from relais.cda.reader_tables import XML, Account, Fields, Read, Slot, below, each, inside, one, reader
 from relais.cda.reader_types import (
@@ -64,6 +64,16 @@ def _fill_narrative(found: Fields, element: XML, account: Account) -> None:
         elif not is_implied(element.tag, key, said):
             account.is_complete = False
 
+
+def _fill_subject(found: Fields, element: XML, account: Account) -> None:
+    """Note that a section or an entry is about somebody else: a relative, a foetus. `write` writes no subject."""
+    account.is_complete = False
+    related = [child for child in element[:] if child.tag == f"{{{V3}}}relatedSubject"]
+    if not related or dict(related[0].items()).get("classCode") != "PAT":
+        found["of_another"] = True
+
+
+_subject = Slot(fill=_fill_subject)
 
 _product = reader(
     Product,
@@ -148,6 +158,7 @@ def _statement(kind: str) -> Slot:
         "interpretationCode": each("interpretations", code),
         "methodCode": each("methods", code),
         "targetSiteCode": each("target_sites", code),
+        "subject": _subject,
         "performer": entry_performer,
         "author": each("authors", entry_author),
         "informant": each("informants", informant),
@@ -203,6 +214,7 @@ section: Read[Section] = reader(
                 "code": one("code", code),
                 "title": one("title", string),
                 "text": Slot(fill=_fill_narrative),
+                "subject": _subject,
                 "author": each("authors", entry_author),
                 "entry": each("entries", _entry),
                 "component": each("sections", lambda element, account: section(element, account)),

@@ -9,7 +9,15 @@ from relais.cda.templates import ADVANCE_DIRECTIVE
 from relais.mappings.context import Resource
 from relais.mappings.from_cda.datatypes import absent, concept, identifiers, period
 from relais.mappings.from_cda.header import CONSENT_SCOPES
-from relais.mappings.from_cda.plan import RULE, Plan, has_template, is_denied, report_unread, subentries
+from relais.mappings.from_cda.plan import (
+    RULE,
+    Plan,
+    has_template,
+    is_denied,
+    is_no_fact,
+    report_unread,
+    subentries,
+)
 from relais.mappings.from_cda.reading import SECTION_RULE, Reading
 from relais.mappings.terminology import value_set
 from relais.mappings.to_cda.directives import GENERAL, OTHER_DIRECTIVE, POLICY
@@ -32,7 +40,10 @@ def read_directives(reading: Reading, section: Section, plan: Plan, path: str) -
 
 
 def _consent(reading: Reading, plan: Plan, entry: Statement, path: str) -> list[Resource]:
-    if is_denied(reading, entry, path):
+    if is_denied(reading, entry, path) or is_no_fact(reading, entry, path):
+        return []
+    if entry.status not in (None, "completed", "active"):
+        reading.warn(f"{path}/statusCode", "a directive that does not stand: narrative only", RULE)
         return []
     report_unread(reading, entry, path, "ids", "code", "time", "values", "relationships")
     attachment = _attachment(reading, entry, path)

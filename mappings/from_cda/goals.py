@@ -18,6 +18,7 @@ from relais.mappings.from_cda.plan import (
     Plan,
     has_template,
     is_denied,
+    is_no_fact,
     report_unread,
     stated,
     status_of,
@@ -28,7 +29,7 @@ from relais.mappings.from_cda.problems import goal_problem
 from relais.mappings.from_cda.reading import SECTION_RULE, Reading, key_of
 from relais.mappings.from_cda.remarks import achievement, action_remarks, goal_remarks
 from relais.mappings.from_cda.social import effective, observation_status, observed_value
-from relais.mappings.to_cda.goals import NO_GOAL, UNSPECIFIED_PROBLEM
+from relais.mappings.to_cda.goals import NO_GOAL, PRELIMINARY, UNSPECIFIED_PROBLEM
 
 _LIFECYCLES = {
     "new": "proposed",
@@ -37,8 +38,10 @@ _LIFECYCLES = {
     "suspended": "on-hold",
     "completed": "completed",
     "cancelled": "cancelled",
-    "aborted": "rejected",
+    "aborted": "cancelled",
 }
+"""statusCode → Goal.lifecycleStatus; one that was aborted is abandoned: that the person refused it, words alone say."""
+
 _REQUESTS = {
     "new": "draft",
     "active": "active",
@@ -57,7 +60,7 @@ def read_goals(reading: Reading, section: Section, plan: Plan, path: str) -> lis
         place = f"{path}/entry[{index}]/{entry.kind}"
         if is_denied(reading, entry, place):
             continue
-        if has_template(entry, REQUEST):
+        if has_template(entry, REQUEST) and not _has_happened(reading, entry, place):
             found += _row(reading, plan, entry, index, place)
         else:
             reading.inform(place, "not a goal of the volet: narrative only", SECTION_RULE)
@@ -72,12 +75,13 @@ def _row(reading: Reading, plan: Plan, entry: Statement, number: int, path: str)
     actions = [
         _action(reading, plan, action, goal, number, place)
         for action, place in subentries(entry, path, "SPRT")
-        if not is_denied(reading, action, place)
+        if not is_denied(reading, action, place) and not _has_happened(reading, action, place)
     ]
     _enlist(plan, actions)
     assessments = [
         reference
         for assessment, place in subentries(entry, path, "GEVL")
+        if not is_no_fact(reading, assessment, place)
         for reference in _assessment(reading, plan, assessment, goal, place)
     ]
     if goal is not None and assessments:
@@ -89,6 +93,13 @@ def _row(reading: Reading, plan: Plan, entry: Statement, number: int, path: str)
         if relation.type_code not in ("SPRT", "GEVL"):
             reading.inform(path, "an entry of another relation than SPRT and GEVL: narrative only", RULE)
     return [*found, *actions, *assessments]
+
+
+def _has_happened(reading: Reading, entry: Statement, path: str) -> bool:
+    """Whether an entry is an event, and no goal nor intention; which is said."""
+    if entry.mood_code == "EVN":
+        reading.warn(f"{path}/@moodCode", "an event, neither goal nor action to come: narrative only", RULE)
+    return entry.mood_code == "EVN"
 
 
 def _is_carrier(reading: Reading, entry: Statement) -> bool:
@@ -164,6 +175,7 @@ def _targets(reading: Reading, entry: Statement, path: str) -> list[Resource]:
     criteria = [
         text
         for assessment, place in subentries(entry, path, "GEVL")
+        if assessment.status != "nullified" and not assessment.of_another
         for criterion in assessment.criteria
         if (text := reading.text(criterion, f"{place}/precondition/criterion/text/reference"))
     ]
@@ -188,7 +200,7 @@ def _action(
     elements: Resource = {
         "identifier": identifiers(_own_id(ii, goal_number) for ii in entry.ids),
         "status": status_of(reading, entry, path, _REQUESTS, "unknown"),
-        "intent": "plan",
+        "intent": "proposal" if entry.mood_code == "PRP" else "plan",
         "category": [coded for kind in entry.methods if (coded := concept(kind))],
         "code": _what(reading, entry, path),
         "subject": plan.subject,
@@ -254,14 +266,15 @@ def _assessment(reading: Reading, plan: Plan, entry: Statement, goal: Resource |
     value = observed_value(reading, entry, path)
     if "dataAbsentReason" in value and entry.criteria:
         return
-    if goal is not None and (status := achievement(value.get("valueString", ""))):
+    status, value = _unmarked(observation_status(reading, entry, path), value)
+    if goal is not None and (reached := achievement(value.get("valueString", ""))):
         date = reading.day(entry.time.value, f"{path}/effectiveTime") if entry.time else None
-        reading.resource(goal).update(status | ({"statusDate": date} if date else {}))
+        reading.resource(goal).update(reached | ({"statusDate": date} if date else {}))
         return
     elements: Resource = {
         "identifier": identifiers(entry.ids),
         "basedOn": [plan.reference],
-        "status": observation_status(entry),
+        "status": status,
         "code": concept(entry.code) or {"text": "Bilan d'étape"},
         "subject": plan.subject,
         "focus": [goal] if goal else [],
@@ -269,6 +282,17 @@ def _assessment(reading: Reading, plan: Plan, entry: Statement, goal: Resource |
         **value,
     }
     yield reading.add("Observation", ("assessment", path), elements)
+
+
+def _unmarked(status: str, value: Resource) -> tuple[str, Resource]:
+    """Status and value of an assessment whose words begin by saying that it is provisional, without these words."""
+    coded = value.get("valueCodeableConcept", {})
+    said = value.get("valueString") or coded.get("text") or ""
+    if not said.startswith(PRELIMINARY):
+        return status, value
+    words = said.removeprefix(PRELIMINARY)
+    plain: Resource = {"valueCodeableConcept": coded | {"text": words}} if coded else {"valueString": words}
+    return "preliminary", value | plain
 
 
 # --- identity ---------------------------------------------------------------------------------------------------------

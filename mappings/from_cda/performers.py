@@ -24,7 +24,7 @@ def performer(reading: Reading, participant: EntryParticipant, path: str) -> Res
             return patient_reference(reading)
         if structure and words in (None, participant.scoping_description):
             return _known_structure(reading, words) or organization(reading, structure, path)
-        if words and (known := _relative(reading, words)):
+        if words and not participant.code and not structure and (known := _relative(reading, words)):
             return known
     elif words and (known := _professional(reading, participant, ids, words, structure, path)):
         return known
@@ -58,15 +58,14 @@ def _known_structure(reading: Reading, name: str | None) -> Resource | None:
 
 
 def _relative(reading: Reading, words: str) -> Resource | None:
-    """The relative whose name, with the relation or without, is `words`."""
+    """The relative whose name, with the relation or without, is `words`; None when that is said of several."""
+    found = []
     for reference, resource in reading.of_type("RelatedPerson"):
         name = display_name(current_name(resource.get("name", ())))
-        if words == name:
-            return reference
         relation = kinship(resource.get("relationship", ())) if words.startswith(name) else None
-        if relation and words == f"{name} ({relation.display})":
-            return reference
-    return None
+        if words in (name, f"{name} ({relation.display})" if relation else name):
+            found.append(reference)
+    return found[0] if len(found) == 1 else None
 
 
 def _professional(

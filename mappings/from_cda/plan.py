@@ -87,8 +87,23 @@ def _others(read: tuple[str, ...]) -> tuple[list[str], attrgetter[tuple[object, 
     return others, attrgetter(*others)
 
 
+def is_no_fact(reading: Reading, statement: Statement, path: str) -> bool:
+    """Whether an entry says nothing that is so of the patient, which is said: it is about somebody else, an error, or
+    in another mood than EVN (an intention, a goal, a proposal)."""
+    if statement.of_another:
+        reading.warn(f"{path}/subject", "about somebody else than the patient: narrative only", RULE)
+    elif statement.mood_code not in (None, "EVN"):
+        reading.warn(f"{path}/@moodCode", "nothing that has happened: narrative only", RULE)
+        return True
+    return statement.of_another or is_nullified(reading, statement, path)
+
+
 def is_denied(reading: Reading, statement: Statement, path: str) -> bool:
-    """Whether the entry says that something is *not* so: it never becomes a resource that says the contrary."""
+    """Whether the entry says that something is *not* so, or not of the patient: it never becomes a resource that says
+    the contrary."""
+    if statement.of_another:
+        reading.warn(f"{path}/subject", "about somebody else than the patient: narrative only", RULE)
+        return True
     if statement.negation:
         reading.warn(f"{path}/@negationInd", "a denied entry: narrative only", RULE)
     return bool(statement.negation) or is_nullified(reading, statement, path)

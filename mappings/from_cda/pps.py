@@ -13,14 +13,16 @@ from relais.mappings.from_cda.directives import read_directives
 from relais.mappings.from_cda.goals import read_goals
 from relais.mappings.from_cda.narrative import words
 from relais.mappings.from_cda.parties import party
-from relais.mappings.from_cda.plan import RULE, Plan, has_template
+from relais.mappings.from_cda.plan import RULE, Plan, has_template, is_denied
 from relais.mappings.from_cda.problems import read_problems
 from relais.mappings.from_cda.reading import SECTION_RULE, Reading
 from relais.mappings.from_cda.remarks import notes, reasons
 from relais.mappings.from_cda.social import read_provisions
 from relais.mappings.terminology import RELAIS_CODES
 from relais.mappings.to_cda.datatypes import concept_text
-from relais.mappings.to_cda.pps import PPCS_TITLE, UNREACHED_TITLE
+from relais.mappings.to_cda.goals import is_given_up
+from relais.mappings.to_cda.pps import PPCS_TITLE, STATE, STATES, UNREACHED_TITLE
+from relais.mappings.to_cda.pps import STATUSES as DOCUMENT_STATUSES
 from relais.mappings.to_cda.social import PLAN_NOTE, TOP_LEVEL, note_label
 
 PLAN_CATEGORIES = f"{RELAIS_CODES}plan-category"
@@ -53,6 +55,9 @@ class CarePlanReading:
 
     def read(self, section: Section, path: str) -> list[Resource] | None:
         """References to what the section is about, at least the plan; None for a section unknown to the volet."""
+        if section.of_another:
+            self._reading.warn(f"{path}/subject", "about somebody else than the patient: narrative only", RULE)
+            return []
         roots = {ii.root for ii in section.template_ids}
         for template, reader in _READERS.items():
             if template in roots:
@@ -111,14 +116,27 @@ def _read_status(reading: Reading, section: Section, plan: Plan, path: str) -> l
     for index, entry in enumerate(section.entries, 1):
         place = f"{path}/entry[{index}]/{entry.kind}"
         value = next((one for one in entry.values if isinstance(one, Code)), Code())
+        if is_denied(reading, entry, place):
+            continue
         if not has_template(entry, templates.DOCUMENT_STATUS_ENTRY):
             reading.inform(place, "not a status of the volet: narrative only", SECTION_RULE)
-        elif value.code in _STATUSES:
-            plan.status = _STATUSES[value.code]
+        elif value.code in _STATUSES and plan.status in (None, "unknown", _STATUSES[value.code]):
+            plan.status = _exact_status(section, _STATUSES[value.code])
             plan.status_time = entry.time.value or entry.time.low if entry.time else None
+        elif value.code in _STATUSES:
+            reading.warn(f"{place}/value", "another status than the one before: read as unknown", RULE)
+            plan.status, plan.status_time = "unknown", None
+            break
         else:
             reading.warn(f"{place}/value", "not a status of the volet", RULE, "code-invalid")
     return []
+
+
+def _exact_status(section: Section, status: str) -> str:
+    """The status that the narrative says more exactly than the code: a plan that is suspended, or was stopped."""
+    lines = words(section.text).splitlines()
+    told = (exact for exact, known in STATES.items() if f"{STATE}{known}" in lines)
+    return next((exact for exact in told if _STATUSES[DOCUMENT_STATUSES[exact]] == status), status)
 
 
 _READERS: dict[str, _Reader] = {
@@ -137,7 +155,7 @@ def _explain(reading: Reading, plan: Plan) -> None:
     for reference in plan.goals:
         goal = reading.resource(reference)
         reason = plan.reasons.get(" ".join(concept_text(goal["description"]).split()))
-        if reason:
+        if reason and is_given_up(goal):
             goal.setdefault("statusReason", reason)
 
 

@@ -11,11 +11,22 @@ from relais.cda.narrative import walk
 from relais.mappings import terminology
 from relais.mappings.context import Resource
 from relais.mappings.from_cda.narrative import first_words, words
+from relais.mappings.from_cda.plan import CLINICAL_STATUSES
 from relais.mappings.from_cda.reading import Reading
 from relais.mappings.terminology import LEGAL_PROTECTION
-from relais.mappings.to_cda.actions import STATUS
-from relais.mappings.to_cda.goals import ACHIEVEMENTS, CATEGORY, PRIORITIES, START, STATUS_DATE, STATUS_REASON
-from relais.mappings.to_cda.problems import SEVERITY, SITE, STAGE
+from relais.mappings.to_cda.actions import INTENTION, INTENTIONS, PRECISE_WORDS, STATUS
+from relais.mappings.to_cda.goals import (
+    ACHIEVEMENTS,
+    CATEGORY,
+    PRIORITIES,
+    START,
+    STATUS_DATE,
+    STATUS_REASON,
+    STATUS_WORDS,
+    STATUSES,
+)
+from relais.mappings.to_cda.goals import STATUS as GOAL_STATUS
+from relais.mappings.to_cda.problems import COURSE, COURSES, SEVERITY, SITE, STAGE
 from relais.mappings.to_cda.prose import french_date, french_period
 from relais.mappings.to_cda.social import NOTE
 
@@ -30,8 +41,15 @@ _DAY = re.compile(r"(?:(?:\d\d/)?\d\d/)?\d{4}", re.ASCII)
 _PARENTHESES = re.compile(r"\((.+)\)", re.DOTALL)
 
 
-def problem_remarks(reading: Reading, problem: Statement) -> Resource:
-    """Condition.severity, bodySite and stage, as the lines under the problem say them."""
+_COURSES = {f"{COURSE}{known}": code for code, known in COURSES.items()}
+_GOAL_STATUSES = {f"{GOAL_STATUS}{known}": code for code, known in STATUS_WORDS.items()}
+_INTENTIONS = {f"{INTENTION}{known}": code for code, known in INTENTIONS.items()}
+_UNKNOWN = f"{STATUS}{PRECISE_WORDS['unknown']}"
+
+
+def problem_remarks(reading: Reading, problem: Statement, status: str) -> Resource:
+    """Condition.clinicalStatus when the lines under the problem say it more exactly than `status`, that of the entry;
+    severity, bodySite and stage."""
     found: Resource = {}
     for line in _beside_value(reading, problem).splitlines():
         if line.startswith(SEVERITY):
@@ -40,11 +58,14 @@ def problem_remarks(reading: Reading, problem: Statement) -> Resource:
             found["bodySite"] = [{"text": line.removeprefix(SITE)}]
         elif line.startswith(STAGE):
             found["stage"] = [{"summary": {"text": line.removeprefix(STAGE)}}]
+        elif (course := _COURSES.get(line)) and (course == "remission") == (status == "inactive"):
+            found["clinicalStatus"] = {"coding": [{"system": CLINICAL_STATUSES, "code": course}]}
     return found
 
 
 def goal_remarks(reading: Reading, entry: Statement, subject: Resource) -> Resource:
-    """What the lines under the goal say: priority, who wants it, category, status since when and why, start."""
+    """What the lines under the goal say: its exact status, priority, who wants it, category, status since when and why,
+    start."""
     found: Resource = {}
     dated = entry.time is not None and (entry.time.low or entry.time.value)
     for line in _beside_value(reading, entry).splitlines():
@@ -60,6 +81,8 @@ def goal_remarks(reading: Reading, entry: Statement, subject: Resource) -> Resou
             found["statusReason"] = line.removeprefix(STATUS_REASON)
         elif line.startswith(STATUS_DATE) and (day := _DAY.fullmatch(line.removeprefix(STATUS_DATE))):
             found["statusDate"] = "-".join(reversed(day[0].split("/")))
+        elif (status := _GOAL_STATUSES.get(line)) and STATUSES[status] == entry.status:
+            found["lifecycleStatus"] = status
         elif line.startswith(START) and not dated:
             found["startCodeableConcept"] = {"text": line.removeprefix(START)}
     return found
@@ -77,17 +100,23 @@ def _priority(word: str) -> Resource:
 
 
 def action_remarks(reading: Reading, entry: Statement, occurrence: Resource) -> Resource:
-    """The elements of a ServiceRequest that say when and where, from `occurrence` and the words in parentheses."""
+    """The elements of a ServiceRequest that say when and where, from `occurrence` and the words in parentheses; its
+    status and intent, when they say these more exactly than the entry."""
     reference = entry.text.reference if entry.text else None
     match = _PARENTHESES.fullmatch(reading.words.beside(reference)) if reference else None
     if match is None:
         return occurrence
     bounds = occurrence.get("occurrencePeriod")
     known = {french_period(bounds), french_date(occurrence.get("occurrenceDateTime"))}
-    said = [part for part in match[1].split(" ; ") if part not in known and not part.startswith(STATUS)]
+    parts = [part for part in match[1].split(" ; ") if part not in known]
+    said = [part for part in parts if not part.startswith((STATUS, INTENTION))]
     places = [{"text": part.removeprefix(PLACE)} for part in said if part.startswith(PLACE)]
     schedule = " ; ".join(part for part in said if not part.startswith(PLACE))
     found: Resource = {"locationCode": places} if places else {}
+    if intent := next((_INTENTIONS[part] for part in parts if part in _INTENTIONS), None):
+        found["intent"] = intent
+    if _UNKNOWN in parts and entry.status == "active":
+        found["status"] = "unknown"
     if not schedule or "occurrenceDateTime" in occurrence:
         return found | occurrence
     repeat = {"repeat": {"boundsPeriod": bounds}} if bounds else {}

@@ -9,14 +9,26 @@ from relais.cda.model import Boolean, Code, Integer, Quantity, Section, Statemen
 from relais.cda.templates import SIMPLE_OBSERVATION
 from relais.mappings.context import Resource
 from relais.mappings.from_cda.datatypes import ABSENT_REASONS, concept, identifiers, is_integer, period
-from relais.mappings.from_cda.plan import RULE, Plan, has_template, report_unread, subentries, value_text
+from relais.mappings.from_cda.plan import (
+    RULE,
+    Plan,
+    has_template,
+    is_no_fact,
+    report_unread,
+    status_of,
+    subentries,
+    value_text,
+)
 from relais.mappings.from_cda.reading import SECTION_RULE, Reading
 
 INSURANCE = "PAT-002"
 _DECIMAL = re.compile(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,17})?", re.ASCII)
 _STATUSES = {
+    "completed": "final",
     "nullified": "entered-in-error",
+    "new": "registered",
     "active": "preliminary",
+    "held": "preliminary",
     "suspended": "preliminary",
     "aborted": "cancelled",
     "cancelled": "cancelled",
@@ -29,8 +41,11 @@ def read_provisions(reading: Reading, section: Section, plan: Plan, path: str) -
     found = []
     for index, entry in enumerate(section.entries, 1):
         place = f"{path}/entry[{index}]/{entry.kind}"
+        if is_no_fact(reading, entry, place):
+            continue
         if _stands_for_nothing(entry):
-            found += [_observation(reading, plan, part, each) for part, each in subentries(entry, place)]
+            parts = [pair for pair in subentries(entry, place) if not is_no_fact(reading, *pair)]
+            found += [_observation(reading, plan, part, each) for part, each in parts]
         elif has_template(entry, SIMPLE_OBSERVATION):
             found.append(_observation(reading, plan, entry, place))
         else:
@@ -54,6 +69,8 @@ def _observation(reading: Reading, plan: Plan, entry: Statement, path: str) -> R
     for nested, place in subentries(entry, path):
         if not has_template(nested, SIMPLE_OBSERVATION):
             reading.inform(place, "not an observation of the volet: narrative only", SECTION_RULE)
+        elif is_no_fact(reading, nested, place):
+            continue
         elif _is_insurer_name(entry, nested):
             value = _insurer(reading, nested, value, place)
         else:
@@ -62,7 +79,7 @@ def _observation(reading: Reading, plan: Plan, entry: Statement, path: str) -> R
     report_unread(reading, entry, path, "ids", "code", "time", "values", "relationships")
     elements: Resource = {
         "identifier": identifiers(entry.ids),
-        "status": observation_status(entry),
+        "status": observation_status(reading, entry, path),
         "code": concept(entry.code) or {"text": "Disposition sans code"},
         "subject": plan.subject,
         **effective(reading, entry, path),
@@ -102,9 +119,9 @@ def _report_nested_id(reading: Reading, nested: Statement, path: str) -> None:
         reading.inform(f"{path}/id", "a component of an Observation has no identifier", RULE)
 
 
-def observation_status(entry: Statement) -> str:
-    """Observation.status of an entry: final unless its statusCode says otherwise."""
-    return _STATUSES.get(entry.status or "", "final")
+def observation_status(reading: Reading, entry: Statement, path: str) -> str:
+    """Observation.status of an entry: final without any statusCode, unknown for one that no list has."""
+    return status_of(reading, entry, path, _STATUSES, "unknown" if entry.status else "final")
 
 
 # --- any observation --------------------------------------------------------------------------------------------------

@@ -102,6 +102,20 @@ STATUS_WORDS = {
 }
 """statusCode of an action in the words of the narrative; one that is active goes without saying."""
 
+PRECISE_WORDS = {
+    "unknown": "inconnu",
+    "rejected": "refusée",
+    "failed": "échec",
+    "stopped": "arrêtée",
+    "noshow": "la personne ne s'est pas présentée",
+    "waitlist": "sur liste d'attente",
+}
+"""Statuses of FHIR of which the statusCode says less, or another thing, in the words of the narrative."""
+
+INTENTIONS = {"proposal": "proposition", "option": "une des options"}
+INTENTION = "Intention : "
+"""ServiceRequest.intent of what nobody has decided yet, in the words of the narrative."""
+
 _CODED = ("code", "medicationCodeableConcept", "codeCodeableConcept", "serviceType", "productCodeableConcept")
 _NAMED = ("medicationReference", "codeReference", "productReference")
 _DETAILS = {
@@ -214,8 +228,10 @@ def _read(conversion: Conversion, source: Resource, path: str, container: Resour
         conditions=[one for _, one in reasons if one is not None and one.get("resourceType") == "Condition"],
     )
     action.time, action.extra = _time(conversion, source, path)
-    if state := STATUS_WORDS.get(action.status):
+    if state := PRECISE_WORDS.get(source.get("status", "")) or STATUS_WORDS.get(action.status):
         action.extra.insert(0, f"{STATUS}{state}")
+    if intention := INTENTIONS.get(source.get("intent", "")):
+        action.extra.append(f"{INTENTION}{intention}")
     for place in _places(source):
         if words := _place(conversion, place, path, container):
             action.extra.append(words)
@@ -288,10 +304,17 @@ def _details(source: Resource) -> Iterator[str]:
 
 
 def _diet(diet: Resource) -> str:
-    """Kind of diet, textures, fluids and instructions."""
-    textures = [texture.get("modifier", {}) for texture in diet.get("texture", ())]
-    concepts = [*diet.get("type", ()), *textures, *diet.get("fluidConsistencyType", ())]
-    return ", ".join(filter(None, (*map(concept_text, concepts), diet.get("instruction", ""))))
+    """Kind of diet, textures and of which food, nutrients, fluids, when, and instructions."""
+    concepts = [readable(kind) for kind in diet.get("type", ())]
+    for texture in diet.get("texture", ()):
+        food = map(readable, (texture.get("modifier"), texture.get("foodType")))
+        concepts.append(" pour ".join(filter(None, food)))
+    for nutrient in diet.get("nutrient", ()):
+        amount = (readable(nutrient.get("modifier")), quantity(nutrient.get("amount", {})))
+        concepts.append(" : ".join(filter(None, amount)))
+    concepts += [readable(kind) for kind in diet.get("fluidConsistencyType", ())]
+    concepts += [rhythm(schedule) for schedule in diet.get("schedule", ())]
+    return ", ".join(filter(None, (*concepts, diet.get("instruction", ""))))
 
 
 def _without_action_code(concept: Resource) -> Resource:
@@ -363,9 +386,10 @@ def _goals(conversion: Conversion, source: Resource, path: str, container: Resou
 def _reasons(reasons: list[tuple[Resource, Resource | None]]) -> Iterator[str]:
     """Reasons that are no Condition, or that are only named, in words; a Condition tells under which goal one acts."""
     for reference, reason in reasons:
-        words = concept_text((reason or {}).get("code")) or (reference.get("display") or "").strip()
-        if words and (reason is None or reason.get("resourceType") != "Condition"):
-            yield f"Motif : {words}"
+        if reason is None or reason.get("resourceType") != "Condition":
+            words = readable((reason or {}).get("code")) or (reference.get("display") or "").strip()
+            value = measure(reason or {}, "value")
+            yield f"Motif : {words}{f' : {value}' if value else ''}" if words else ""
 
 
 def _reason_references(
@@ -373,7 +397,10 @@ def _reason_references(
 ) -> Iterator[tuple[Resource, Resource | None]]:
     references = source.get("reasonReference", ())
     for index, reference in enumerate([references] if isinstance(references, dict) else references):
-        yield reference, conversion.resolve(reference, f"{path}.reasonReference[{index}]", container)
+        place = f"{path}.reasonReference[{index}]"
+        reason = conversion.resolve(reference, place, container)
+        if reason is None or conversion.same_patient(reason, "subject", f"{place}.resolve()"):
+            yield reference, reason
 
 
 # --- by whom ------------------------------------------------------------------------------------------------------

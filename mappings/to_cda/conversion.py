@@ -184,6 +184,7 @@ class Conversion:
     def designates_patient(self, reference: Resource, container: Resource | None) -> bool:
         """Whether a Reference names the patient of the document: the resource itself, or an identifier they share.
 
+        A social security number is no such identifier (twins have that of a parent), nor any beside two different INS.
         A contained copy of the patient, and a logical reference, are recognised by their identifiers.
         """
         target = self.resources.resolve(reference, container)
@@ -201,9 +202,8 @@ class Conversion:
         return resource.get("resourceType") == "Patient" and self._is_identified(resource.get("identifier", ()))
 
     def _is_identified(self, identifiers: Iterable[Resource]) -> bool:
-        own = {(one.get("system"), one.get("value")) for one in self.patient.get("identifier", ())}
-        stated = [(one.get("system"), one.get("value")) for one in identifiers]
-        return any(system and value and (system, value) in own for system, value in stated)
+        own, stated = _proper_ids(self.patient.get("identifier", ())), _proper_ids(identifiers)
+        return bool(identity.decisive_numbers(own, stated))
 
     def made_of(self, resource: Resource) -> Made:
         """What was made of a resource so far, for `once`."""
@@ -290,6 +290,20 @@ class Conversion:
         known = len(self._ids)
         self._ids.add((ii.root, ii.extension))
         return len(self._ids) > known
+
+
+def _proper_ids(identifiers: Iterable[Resource]) -> list[II]:
+    """The identifiers that one person alone has: domain and value."""
+    return [
+        II(identity.identifier_domain(one) or one["system"], one["value"])
+        for one in identifiers
+        if one.get("system") and one.get("value") and not _is_shared(one)
+    ]
+
+
+def _is_shared(identifier: Resource) -> bool:
+    """Whether an identifier is a social security number, which a family may have in common."""
+    return identity.is_person_number(identifier) and identity.identifier_domain(identifier) not in INS_ROOTS
 
 
 def _own_ids(resource: Resource) -> list[II]:

@@ -7,13 +7,15 @@ CDA, E_directiveAnticipee_fr), of directives as such whether there are any. One 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import NamedTuple
 
 from relais.cda import sections
+from relais.cda.datatypes import datetime_from_ts
 from relais.cda.media import PDF
 from relais.cda.model import Code, Interval, Section, Statement
 from relais.cda.narrative import Element, Node, table
-from relais.mappings import terminology
+from relais.mappings import identity, terminology
 from relais.mappings.context import Resource
 from relais.mappings.to_cda.consents import consents, is_directive, is_directive_consent
 from relais.mappings.to_cda.conversion import Conversion
@@ -22,6 +24,7 @@ from relais.mappings.to_cda.enclosures import read_media
 from relais.mappings.to_cda.prose import french_date, french_period, marked
 
 RULE = "CI-SIS PPS-PAERPA 2022.01, section 2"
+MODIFIER_RULE = "FHIR R4 2.4, modifier extensions"
 DECISION_RULE = "CI-SIS Modèles de contenus CDA, FR-Directive-anticipee"
 DIRECTIVES, OTHER_DIRECTIVE = "42348-3", "75793-0"
 GENERAL = frozenset({DIRECTIVES, OTHER_DIRECTIVE})
@@ -33,6 +36,11 @@ POLICY = "Directives anticipées : code de la santé publique, article L. 1111-1
 _IN_FORCE = {"active": True, "inactive": False, "rejected": False}
 _DECISIONS = {"permit": True, "deny": False}
 _FACTS = frozenset({"final", "amended", "corrected"})
+_NO_DOCUMENTS = frozenset({"preliminary", "entered-in-error"})
+_PLAIN = frozenset({"id", "extension", "period", "type"})
+"""What a provision may hold that is a decision and nothing else: the rest limits it or makes exceptions."""
+
+LIMITED = "avec des conditions ou des exceptions, qui ne sont pas dites ici"
 
 
 class Directive(NamedTuple):
@@ -64,7 +72,45 @@ def _directives(conversion: Conversion) -> Iterator[tuple[Statement, list[list[N
         yield _entry(conversion, directive, f"directive-{number}")
 
 
-def _facts(conversion: Conversion) -> Iterator[Directive]:
+def _facts(conversion: Conversion) -> list[Directive]:
+    """The directives, without those that another one of the same kind overrides; which is said, or refused in doubt."""
+    found = list(_stated(conversion))
+    return [one for one in found if not any(_is_overridden(conversion, one, other) for other in found)]
+
+
+def _is_overridden(conversion: Conversion, one: Directive, other: Directive) -> bool:
+    """Whether a directive has ended while the other holds, or says the contrary of a later one."""
+    if one.code.code != other.code.code or one.value == other.value:
+        return False
+    if _has_ended(one) or _has_ended(other):
+        overridden = _has_ended(one)
+    elif one.value is None or other.value is None:
+        return False
+    else:
+        mine, its = (_begin(conversion, each) for each in (one, other))
+        if mine is None or its is None or mine == its:
+            message = "a directive of which another one says the contrary: which one holds?"
+            conversion.refuse(one.path, message, DECISION_RULE, "business-rule")
+            return False
+        overridden = mine < its
+    if overridden:
+        conversion.warn(one.path, "another directive holds in its place: not written", DECISION_RULE)
+    return overridden
+
+
+def _has_ended(directive: Directive) -> bool:
+    """Whether a Consent only says that a directive is no longer in force."""
+    return directive.resource.get("resourceType") == "Consent" and directive.resource.get("status") != "active"
+
+
+def _begin(conversion: Conversion, directive: Directive) -> datetime | None:
+    """Since when a directive is so."""
+    time, _ = _time(conversion, directive.resource, directive.path)
+    since = (time.value or time.low) if time else None
+    return datetime_from_ts(since) if since else None
+
+
+def _stated(conversion: Conversion) -> Iterator[Directive]:
     for consent, path in consents(conversion):
         if is_directive_consent(consent) and (found := _of_consent(conversion, consent, path)):
             yield found
@@ -80,7 +126,9 @@ def _facts(conversion: Conversion) -> Iterator[Directive]:
     for document, path in conversion.shared("DocumentReference"):
         kinds = [document.get("type", {}), *document.get("category", ())]
         is_current = document.get("status") == "current" and is_directive(kinds)
-        if is_current and conversion.same_patient(document, "subject", path):
+        if is_current and document.get("docStatus") in _NO_DOCUMENTS:
+            conversion.inform(f"{path}.docStatus", "a draft or an error, no directive: not written", RULE)
+        elif is_current and conversion.same_patient(document, "subject", path):
             conversion.reached.add(id(document))
             code = _codes(document)[0]
             yield Directive(document, path, code, True if code.code in GENERAL else None)
@@ -97,6 +145,9 @@ def _of_consent(conversion: Conversion, consent: Resource, path: str) -> Directi
     if len({one.code for one in codes} - GENERAL) > 1:
         conversion.warn(f"{path}.category", "a Consent for each intervention is needed: the first is written", RULE)
     read = {"id", "period"} if code.code in GENERAL else {"id", "period", "type"}
+    if "modifierExtension" in provision:
+        place = f"{path}.provision.modifierExtension"
+        conversion.refuse(place, "it may change the meaning: not understood", MODIFIER_RULE, "extension")
     for name in sorted(provision.keys() - read):
         conversion.inform(f"{path}.provision.{name}", "this element has no place in the document", RULE)
     policy = (consent.get("policyRule", {}).get("text") or "").strip()
@@ -106,13 +157,25 @@ def _of_consent(conversion: Conversion, consent: Resource, path: str) -> Directi
     if not in_force:
         conversion.inform(f"{path}.status", "a decision that is no longer in force: not written", DECISION_RULE)
         return None
+    if code.code not in GENERAL and not identity.covers(provision.get("period", {}), conversion.today):
+        conversion.warn(f"{path}.provision.period", "a decision that does not hold today: not written", DECISION_RULE)
+        return None
     decided = _DECISIONS.get(provision.get("type", ""))
     if code.code == OTHER_DIRECTIVE:
         return Directive(consent, path, code, None, details)
     if decided is None:
         message = "whether the person allows the intervention is not said: written without a value"
         conversion.warn(f"{path}.provision.type", message, DECISION_RULE)
+    elif not _PLAIN.issuperset(provision) and not _only_repeats(provision, code):
+        conversion.warn(f"{path}.provision", "a decision with conditions: written without a value", DECISION_RULE)
+        decided, details = None, " – ".join(filter(None, (details, LIMITED)))
     return Directive(consent, path, code, decided, details)
+
+
+def _only_repeats(provision: Resource, code: Code) -> bool:
+    """Whether all that a provision holds besides its decision is the intervention that it is about."""
+    about = {one.code for concept in provision.get("code", ()) if (one := from_jdv("directive", [concept]))}
+    return provision.keys() - _PLAIN == {"code"} and about == {code.code}
 
 
 def _codes(resource: Resource) -> list[Code]:

@@ -45,15 +45,19 @@ STATUSES = {
     "cancelled": "cancelled",
     "rejected": "aborted",
 }
-_STATUS_WORDS = {
-    "new": "à venir",
+STATUS = "Statut : "
+STATUS_WORDS = {
+    "proposed": "proposé",
+    "planned": "à venir",
+    "accepted": "accepté",
     "active": "en cours",
-    "held": "en attente",
-    "suspended": "suspendu",
+    "on-hold": "suspendu",
     "completed": "terminé",
-    "cancelled": "annulé",
-    "aborted": "abandonné",
+    "cancelled": "abandonné",
+    "rejected": "refusé",
 }
+"""Goal.lifecycleStatus in the words of the narrative, which tell more of them apart than the statusCode does."""
+
 ACHIEVEMENTS = {
     "in-progress": "en cours",
     "improving": "en progrès",
@@ -67,7 +71,10 @@ ACHIEVEMENTS = {
 }
 """Goal.achievementStatus in the words of the assessment."""
 
-UNREACHED = frozenset({"not-achieved", "not-attainable"})
+UNREACHED, REACHED = frozenset({"not-achieved", "not-attainable"}), frozenset({"achieved", "sustaining"})
+PRELIMINARY = "Provisoire : "
+"""How an assessment begins that is no final result."""
+
 START, CATEGORY, STATUS_REASON = "Début : ", "Catégorie : ", "Motif du statut : "
 STATUS_DATE = "Date du statut : "
 PRIORITIES = {"high-priority": "haute", "medium-priority": "moyenne", "low-priority": "basse"}
@@ -174,6 +181,10 @@ def _hang_actions(conversion: Conversion, rows: list[Row], actions: list[Action]
         if not targets:
             reasons = {id(condition) for condition in action.conditions}
             targets = [row for row in rows if not reasons.isdisjoint(map(id, row.conditions))]
+        known = {id(condition) for row in targets for condition in row.conditions}
+        for condition in action.conditions:
+            if id(condition) not in known and (problem := read_problem(conversion, condition, action.path)):
+                action.text = f"{action.text} – Motif : {problem.label}"
         for row in targets:
             row.actions.append(action)
         if not targets:
@@ -200,7 +211,7 @@ def _goal_entry(
         code = goal_code(conversion, row.problems[0] if row.problems else None, problem_id)
         value = original(goal_id, *codings(goal.get("description")))
         entry_id = conversion.entry_id(goal, path)
-        goal_cell = _goal_cell(conversion, row, goal_id, status)
+        goal_cell = _goal_cell(conversion, row, goal_id)
     authors = _author(conversion, goal, path)
     if not authors and (since := _status_date(row)):
         goal_cell.append(paragraph(f"{STATUS_DATE}{since}"))
@@ -225,13 +236,13 @@ def _goal_entry(
     return entry, cells
 
 
-def _goal_cell(conversion: Conversion, row: Row, goal_id: str, status: str) -> list[Node]:
+def _goal_cell(conversion: Conversion, row: Row, goal_id: str) -> list[Node]:
     """The goal in words, then what has no element: status, dates, priority, who wants it."""
     goal = row.goal
     text = concept_text(goal.get("description"))
     if not text:
         conversion.refuse(f"{row.path}.description.text", "the goal in words", RULE)
-    said = [f"Statut : {_STATUS_WORDS[status]}"]
+    said = [f"{STATUS}{STATUS_WORDS.get(goal.get('lifecycleStatus', ''), STATUS_WORDS['active'])}"]
     if reason := _status_reason(goal):
         said.append(f"{STATUS_REASON}{reason}")
     if start := french_date(goal.get("startDate")) or concept_text(goal.get("startCodeableConcept")):
@@ -265,9 +276,10 @@ def _status_date(row: Row) -> str:
 
 
 def is_given_up(goal: Resource) -> bool:
-    """Whether a goal was formulated and not reached."""
-    given_up = goal.get("lifecycleStatus") in ("cancelled", "rejected")
-    return given_up or bool(UNREACHED.intersection(codes(goal.get("achievementStatus"))))
+    """Whether a goal was formulated and not reached: what was reached is not, whatever became of the goal."""
+    stands = codes(goal.get("achievementStatus"))
+    given_up = goal.get("lifecycleStatus") in ("cancelled", "rejected") and REACHED.isdisjoint(stands)
+    return given_up or not UNREACHED.isdisjoint(stands)
 
 
 def _wanted_by(conversion: Conversion, goal: Resource, path: str) -> str:
@@ -438,7 +450,15 @@ def _observed(conversion: Conversion, observation: Resource, path: str, seen: li
         return
     notes = [annotation(conversion, note, observation) for note in observation.get("note", ())]
     notes += [f"Interprétation : {words}" for one in observation.get("interpretation", ()) if (words := readable(one))]
-    text = "\n".join(part.strip() for part in (measure(observation, "value"), *notes) if part and part.strip())
+    parts = [
+        f"{readable(part.get('code'))} : {words}"
+        for part in observation.get("component", ())
+        if (words := measure(part, "value"))
+    ]
+    said = (measure(observation, "value"), *parts, *notes)
+    text = "\n".join(part.strip() for part in said if part and part.strip())
+    if text and observation["status"] == "preliminary":
+        text = f"{PRELIMINARY}{text}"
     if not text:
         conversion.refuse(f"{path}.value", "the assessment in words", RULE)
         return

@@ -43,6 +43,10 @@ STATUSES = {
 }
 """CarePlan.status → status of the document (SNOMED CT); other statuses have no document."""
 
+STATES = {"draft": "projet", "on-hold": "suspendu", "revoked": "interrompu"}
+"""CarePlan.status that the status of the document does not tell from another, in the words of the narrative."""
+
+STATE = "État du plan : "
 _APPROVED, _CLOSED = "9571008", "29179001"
 _CLINICAL_DETAILS = frozenset({"note", "severity", "bodySite", "stage"})
 
@@ -197,7 +201,8 @@ def _body(conversion: Conversion, plan: Resource, approved: tuple[str, str] | No
 
 def _only_names_a_goal(problem: Problem) -> bool:
     """Whether a Condition that a goal addresses says nothing but that problem, which the goal carries itself."""
-    clinical = problem.others or problem.is_ald or not _CLINICAL_DETAILS.isdisjoint(problem.resource)
+    course = set(codes(problem.resource.get("clinicalStatus"))) - {"active"}
+    clinical = course or problem.others or problem.is_ald or not _CLINICAL_DETAILS.isdisjoint(problem.resource)
     return not clinical and not [name for name in problem.resource if name.startswith(("onset", "abatement"))]
 
 
@@ -207,13 +212,21 @@ def _synthesis(conversion: Conversion, plan: Resource) -> Section | None:
         summaries = (
             impression.get("summary", "").strip()
             for impression, path in conversion.shared("ClinicalImpression")
-            if conversion.same_patient(impression, "subject", path)
+            if conversion.same_patient(impression, "subject", path) and _stands(conversion, impression, path)
         )
         text = "\n".join(summary for summary in summaries if summary)
     if not text:
         return None
     section_id = conversion.computed_id("section", "synthesis")
     return sections.section(sections.COMMENT, section_id, [paragraph(*lines(text))], title=SYNTHESIS_TITLE)
+
+
+def _stands(conversion: Conversion, impression: Resource, path: str) -> bool:
+    """Whether an impression was not entered in error, which is said."""
+    stands = impression.get("status") != "entered-in-error"
+    if not stands:
+        conversion.inform(f"{path}.status", "entered in error: not written", "docs/mapping-pps.md, Body")
+    return stands
 
 
 def _unreached(conversion: Conversion, rows: list[Row]) -> Section | None:
@@ -253,7 +266,10 @@ def _status(conversion: Conversion, plan: Resource, approved: tuple[str, str] | 
         time=Interval(value=time) if time else None,
     )
     section_id = conversion.computed_id("section", "status")
-    return sections.section(sections.DOCUMENT_STATUS, section_id, [marked(words, "statutDoc")], [entry])
+    text: list[Node] = [marked(words, "statutDoc")]
+    if state := STATES.get(plan["status"]):
+        text.append(paragraph(f"{STATE}{state}"))
+    return sections.section(sections.DOCUMENT_STATUS, section_id, text, [entry])
 
 
 def _since(

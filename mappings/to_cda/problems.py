@@ -32,7 +32,10 @@ _STATUS = {
     "resolved": "completed",
 }
 _STATUS_WORDS = {"active": "actif", "suspended": "inactif", "completed": "résolu"}
-SEVERITY, SITE, STAGE = "Gravité : ", "Site : ", "Stade : "
+COURSES = {"recurrence": "récidive", "relapse": "rechute", "remission": "en rémission"}
+"""Condition.clinicalStatus that the statusCode of the volet does not tell apart, in words."""
+
+COURSE, SEVERITY, SITE, STAGE = "Évolution : ", "Gravité : ", "Site : ", "Stade : "
 _KINDS = {"encounter-diagnosis": "282291009", "diagnosis": "282291009", "problem-list-item": "55607006"}
 _NOT_A_FACT = frozenset({"refuted", "entered-in-error"})
 DOUBTS = {
@@ -149,19 +152,20 @@ def _problem_entry(
     return entry, [
         [marked(problem.label, narrative_id), *(paragraph(words) for words in _details(condition))],
         [_STATUS_WORDS[status]],
-        [french_date(onset) or measure(condition, "onset")],
-        [french_date(abatement) or measure(condition, "abatement")],
+        [_when(condition, "onset")],
+        [_when(condition, "abatement")],
         ["Oui" if problem.is_ald else ""],
         [*comments],
     ]
 
 
 def _details(condition: Resource) -> Iterator[str]:
-    """What the volet has no element for: severity, site, stage."""
+    """What the volet has no element for: course, severity, site, stage."""
+    course = next((COURSES[code] for code in codes(condition.get("clinicalStatus")) if code in COURSES), "")
     sites = ", ".join(filter(None, map(readable, condition.get("bodySite", ()))))
     stages = ", ".join(filter(None, (readable(stage.get("summary")) for stage in condition.get("stage", ()))))
     severity = readable(condition.get("severity"))
-    for label, words in ((SEVERITY, severity), (SITE, sites), (STAGE, stages)):
+    for label, words in ((COURSE, course), (SEVERITY, severity), (SITE, sites), (STAGE, stages)):
         if words:
             yield f"{label}{words}"
 
@@ -170,6 +174,11 @@ def _moment(condition: Resource, prefix: str) -> str | None:
     """The date in onset[x] or abatement[x]; ages and words stay in the narrative."""
     moment = condition.get(f"{prefix}DateTime") or condition.get(f"{prefix}Period", {}).get("start")
     return moment if isinstance(moment, str) else None
+
+
+def _when(condition: Resource, prefix: str) -> str:
+    """onset[x] or abatement[x] as one reads it: a date, both bounds of a Period, an age, words."""
+    return french_date(condition.get(f"{prefix}DateTime")) or measure(condition, prefix)
 
 
 def _concern_time(conversion: Conversion, problem: Problem, status: str, low: str | None, high: str | None) -> Interval:

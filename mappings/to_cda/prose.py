@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from relais.cda.datatypes import PARIS, datetime_from_ts, ts_from_fhir
 from relais.cda.narrative import Element, Node, bullet_list, paragraph
 from relais.mappings.context import Resource
@@ -9,6 +11,8 @@ from relais.mappings.identity import codes
 from relais.mappings.to_cda.conversion import Conversion
 from relais.mappings.to_cda.datatypes import concept_text, current_name, display_name
 
+UCUM = "http://unitsofmeasure.org"
+_DATES = ("DateTime", "Date")
 _UNITS = {
     "h": ("heure", "toutes les {} heures"),
     "d": ("jour", "tous les {} jours"),
@@ -56,6 +60,22 @@ _MOMENTS = {
     "PCV": "après le dîner",
 }
 """Timing.repeat.when (event-timing) in the words of the narrative."""
+
+_ABBREVIATIONS = {
+    "QD": "1 fois par jour",
+    "BID": "2 fois par jour",
+    "TID": "3 fois par jour",
+    "QID": "4 fois par jour",
+    "QOD": "1 jour sur 2",
+    "AM": "le matin",
+    "PM": "l'après-midi",
+    "Q4H": "toutes les 4 heures",
+    "Q6H": "toutes les 6 heures",
+    "WK": "1 fois par semaine",
+    "MO": "1 fois par mois",
+    "BED": "au coucher",
+}
+"""Timing.code (GTSAbbreviation of HL7 V3) in the words of the narrative."""
 
 
 def readable(concept: Resource | None) -> str:
@@ -131,14 +151,16 @@ def marked(text: str, narrative_id: str) -> Element:
 def quantity(value: Resource) -> str:
     """A Quantity, Duration or Age in words: the digits as given."""
     amount = f"{value.get('comparator', '')} {value.get('value', '')}".strip()
-    return f"{amount} {value.get('unit') or value.get('code') or ''}".strip()
+    unit, code = value.get("unit"), value.get("code", "")
+    return f"{amount} {unit or (_LENGTHS.get(code, code) if value.get('system') == UCUM else code)}".strip()
 
 
 def measure(element: Resource, prefix: str) -> str:
     """A `prefix`[x] element (Quantity, Range, CodeableConcept, string, boolean, integer, Ratio…) in words."""
     for name in element:
         if name.startswith(prefix) and name != prefix:
-            return _words(element[name])
+            content = element[name]
+            return french_date(content) if name.endswith(_DATES) and isinstance(content, str) else _words(content)
     return ""
 
 
@@ -153,29 +175,41 @@ def _words(value: object) -> str:
     if "numerator" in value or "denominator" in value:
         return f"{quantity(value.get('numerator', {}))} / {quantity(value.get('denominator', {}))}"
     if "coding" in value or "text" in value:
-        return concept_text(value)
+        return readable(value)
     return french_period(value) if "start" in value or "end" in value else quantity(value)
 
 
 def rhythm(timing: Resource) -> str:
     """What a Timing says beyond the Period of its bounds: `2 fois par semaine, le lundi`, a code, single dates."""
     repeat = timing.get("repeat", {})
-    parts = [concept_text(timing.get("code"))]
+    parts = [_abbreviation(timing.get("code"))]
     if "frequency" in repeat or "period" in repeat:
         often = str(repeat.get("frequency", 1))
         often += f" à {repeat['frequencyMax']}" if "frequencyMax" in repeat else ""
         parts.append(f"{often} fois {_interval(repeat)}".strip())
     parts += [", ".join(_DAYS.get(day, day) for day in repeat.get("dayOfWeek", ()))]
     parts += [f"à {moment[:5]}" for moment in repeat.get("timeOfDay", ())]
-    parts += [_MOMENTS.get(moment, moment) for moment in repeat.get("when", ())]
+    before = f"{repeat['offset']} min " if "offset" in repeat else ""
+    parts += [f"{before}{_MOMENTS.get(moment, moment)}" for moment in repeat.get("when", ())]
     if "count" in repeat:
-        parts.append(f"{repeat['count']} fois en tout")
+        parts.append(f"{_at_most(repeat, 'count')} fois en tout")
     if "duration" in repeat:
-        parts.append(f"durée : {_length(repeat['duration'], repeat.get('durationUnit', ''))}")
+        parts.append(f"durée : {_length(_at_most(repeat, 'duration'), repeat.get('durationUnit', ''))}")
     if "boundsDuration" in repeat or "boundsRange" in repeat:
         parts.append(f"pendant {measure(repeat, 'bounds')}")
     parts += [french_date(event) for event in timing.get("event", ())]
     return ", ".join(part for part in parts if part)
+
+
+def _abbreviation(code: Resource | None) -> str:
+    """The code of a Timing in words."""
+    known = next((_ABBREVIATIONS[one] for one in codes(code) if one in _ABBREVIATIONS), "")
+    return concept_text(code) or known or readable(code)
+
+
+def _at_most(repeat: Resource, name: str) -> str:
+    """A number of Timing.repeat, and up to how many."""
+    return f"{repeat[name]} à {repeat[f'{name}Max']}" if f"{name}Max" in repeat else str(repeat[name])
 
 
 def _length(amount: object, unit: str) -> str:
@@ -183,30 +217,49 @@ def _length(amount: object, unit: str) -> str:
 
 
 def dosage(instruction: Resource) -> str:
-    """A Dosage in words: its own, else dose, route, rhythm and condition."""
-    if text := (instruction.get("text") or "").strip():
-        return text
-    rates = instruction.get("doseAndRate", ())
-    amounts = [words for rate in rates for words in (measure(rate, "dose"), measure(rate, "rate")) if words]
-    concepts = (instruction.get("route"), instruction.get("site"), *instruction.get("additionalInstruction", ()))
-    timing = instruction.get("timing", {})
-    when = (rhythm(timing), french_period(timing.get("repeat", {}).get("boundsPeriod")), as_needed(instruction))
-    words = (*amounts, *map(concept_text, concepts), *when, instruction.get("patientInstruction", ""))
+    """A Dosage in words: its own, else dose, route, rhythm; then what bounds it: condition and maximum."""
+    text = (instruction.get("text") or "").strip()
+    words = [text] if text else list(_dose(instruction))
+    if "besoin" not in text.lower():  # the words may say it already
+        words.append(as_needed(instruction))
+    words += [f"maximum : {most}" for most in _maximums(instruction)]
     return ", ".join(one.strip() for one in words if one and one.strip())
+
+
+def _dose(instruction: Resource) -> Iterator[str]:
+    """Dose, route, site, method, instructions and rhythm of a Dosage without words of its own."""
+    for rate in instruction.get("doseAndRate", ()):
+        kind = f" ({words})" if (words := readable(rate.get("type"))) else ""
+        yield from (f"{words}{kind}" for words in (measure(rate, "dose"), measure(rate, "rate")) if words)
+    concepts = (instruction.get("route"), instruction.get("site"), instruction.get("method"))
+    yield from map(readable, (*concepts, *instruction.get("additionalInstruction", ())))
+    timing = instruction.get("timing", {})
+    yield from (rhythm(timing), french_period(timing.get("repeat", {}).get("boundsPeriod")))
+    yield instruction.get("patientInstruction", "")
+
+
+def _maximums(instruction: Resource) -> Iterator[str]:
+    """What a Dosage never exceeds, by period, administration or lifetime."""
+    if ratio := instruction.get("maxDosePerPeriod"):
+        yield _words(ratio)
+    for name, over in (("maxDosePerAdministration", "par prise"), ("maxDosePerLifetime", "au total")):
+        if most := instruction.get(name):
+            yield f"{quantity(most)} {over}"
 
 
 def as_needed(element: Resource) -> str:
     """asNeeded[x] in words; nothing for what is not conditional."""
-    condition = measure(element, "asNeeded")
-    if condition in ("", "non"):
-        return ""
-    return "si besoin" if condition == "oui" else f"si besoin : {condition}"
+    if "asNeededCodeableConcept" in element:
+        return f"si besoin : {readable(element['asNeededCodeableConcept'])}".removesuffix(" : ")
+    return "si besoin" if element.get("asNeededBoolean") else ""
 
 
 def _interval(repeat: Resource) -> str:
-    every, code = repeat.get("period", 1), repeat.get("periodUnit", "")
+    if "period" not in repeat:
+        return ""
+    every, code = _at_most(repeat, "period"), repeat.get("periodUnit", "")
     one, several = _UNITS.get(code, (code, f"par {{}} {code}"))
-    return f"par {one}" if every == 1 else several.format(every)
+    return f"par {one}" if repeat["period"] == 1 and "periodMax" not in repeat else several.format(every)
 
 
 def remarks_block(remarks: list[str]) -> list[Node]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime
+
 import msgspec
 
 from relais.cda import sections
+from relais.cda.datatypes import datetime_from_ts
 from relais.cda.model import II, Boolean, Code, Integer, Interval, Section, Statement, Value
 from relais.cda.narrative import Node, paragraph, table
 from relais.cda.templates import TERMINOLOGIE_CISIS
@@ -30,6 +34,17 @@ _GIR = "PAT-007"
 _GIR_CLASSES = range(1, 7)
 _PENSION_COVERAGE = frozenset({"RETIRE", "retraite"})
 _COMPLEMENTARY_COVERAGE = frozenset({"AMC", "complementaire"})
+_WITH_AID = range(1, 5)
+"""GIR classes that give right to the APA (code de l'action sociale et des familles, article L. 232-2)."""
+
+_NO_NAME = re.compile(
+    r"(?:non|pas (?:de|d|encore)|aucune?|sans|néant|inconnue?|ignoré|ne sait|nsp|oui|true|false)(?!\w)|[?./-]*$",
+    re.IGNORECASE,
+)
+"""Words in the place of the name of an insurer that name none: to have one must not be read from them."""
+
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+_ENDED = frozenset({"completed", "cancelled", "rejected"})
 
 
 class Provision(msgspec.Struct, gc=False):
@@ -75,7 +90,7 @@ def social_section(conversion: Conversion, plan: Resource, goals: list[Resource]
 
 def _provisions(conversion: Conversion) -> dict[str, Provision]:
     """The dispositions that Observations and their components record: the most recent of each code."""
-    dated: list[tuple[str, Provision]] = []
+    stated: dict[str, list[Provision]] = {}
     for observation, path in conversion.shared("Observation"):
         code = _code_of(observation.get("code", {}))
         if code is None or not conversion.same_patient(observation, "subject", path):
@@ -84,23 +99,44 @@ def _provisions(conversion: Conversion) -> dict[str, Provision]:
         if observation.get("status") not in _FACTS:
             conversion.inform(f"{path}.status", "not a final result: not written", RULE)
             continue
-        moment = observation.get("effectiveDateTime") or observation.get("effectivePeriod", {}).get("start") or ""
         for position, component in enumerate(observation.get("component", ())):
             part = _code_of(component.get("code", {}))
             if part is not None:
                 place = f"{path}.component[{position}]"
-                dated.append((moment, _provision(conversion, part, component, observation, place)))
-        dated.append((moment, _provision(conversion, code, observation, observation, path)))
-    found: dict[str, Provision] = {}
-    for _, provision in sorted(dated, key=lambda pair: pair[0]):
-        found[provision.code] = provision
+                stated.setdefault(part, []).append(_provision(conversion, part, component, observation, place))
+        stated.setdefault(code, []).append(_provision(conversion, code, observation, observation, path))
+    found = {code: _most_recent(conversion, provisions) for code, provisions in stated.items()}
     for provision in found.values():
         if provision.code == _code_of(provision.source.get("code", {})):
-            stated = provision.source.get("note", ())
-            notes = (" ".join(annotation(conversion, note, provision.source).split()) for note in stated)
+            own = provision.source.get("note", ())
+            notes = (" ".join(annotation(conversion, note, provision.source).split()) for note in own)
             conversion.remarks += [f"{note_label(provision.code)}{note}" for note in notes if note]
-    _imply_aid(found)
+    _imply_aid(conversion, found)
     return found
+
+
+def _most_recent(conversion: Conversion, provisions: list[Provision]) -> Provision:
+    """The one that was observed last. Refuses another of that time of which one at most is true; says it when words
+    alone differ."""
+    if len(provisions) == 1:
+        return provisions[0]
+    dated = sorted(((_observed(conversion, one), one) for one in provisions), key=lambda pair: pair[0])
+    last, chosen = dated[-1]
+    for moment, one in dated[:-1]:
+        if moment == last and (one.flag, one.gir) != (chosen.flag, chosen.gir):
+            message = "another value of the same disposition and of the same time: which one holds?"
+            conversion.refuse(f"{one.path}.value", message, RULE, "business-rule")
+        elif moment == last and one.text != chosen.text:
+            conversion.warn(f"{one.path}.value", "other words of the same time are written instead", RULE)
+    return chosen
+
+
+def _observed(conversion: Conversion, provision: Provision) -> datetime:
+    """When it was observed, whatever the precision and the offset; what has no time is older than anything else."""
+    observation = provision.source
+    moment = observation.get("effectiveDateTime") or observation.get("effectivePeriod", {}).get("start")
+    time = conversion.time(moment, f"{provision.path}.effectiveDateTime")
+    return datetime_from_ts(time) if time else _LONG_AGO
 
 
 def note_label(code: str) -> str:
@@ -126,53 +162,66 @@ def _provision(conversion: Conversion, code: str, element: Resource, source: Res
         result.gir = _gir(conversion, element, path)
     elif code in _TEXTS:
         result.text = text or None
-    elif code == _INSURANCE:
-        result.flag, result.text = (True, text) if text else (flag, None)
+    elif code == _INSURANCE and not _NO_NAME.match(text):
+        result.flag, result.text = True, text
     elif code == "ORG-013" and text:
         result.text = text
     else:
         result.flag = flag
     missing = result.text is None and result.flag is None and result.gir is None and code != _GIR
     if missing and (has_value or not element.get("component")):
-        conversion.refuse(f"{path}.value", "a value of the type that this disposition has", RULE)
+        message = "a value of the type that this disposition has"
+        if code == _INSURANCE and text:
+            message = "a name of an insurer; valueBoolean says that there is one, or none"
+        conversion.refuse(f"{path}.value", message, RULE)
     return result
 
 
 def _gir(conversion: Conversion, element: Resource, path: str) -> int | None:
     """GIR class 1 to 6, given as number or as code MED-339 to MED-344."""
-    coded = [code for code in codes(element.get("valueCodeableConcept")) if code in terminology.value_set("gir")]
-    if coded:
-        return list(terminology.value_set("gir")).index(coded[0]) + 1
-    number = element.get("valueInteger", element.get("valueQuantity", {}).get("value"))
-    if number is None or number not in _GIR_CLASSES:
+    classes = list(terminology.value_set("gir"))
+    coded = {code for code in codes(element.get("valueCodeableConcept")) if code in classes}
+    if len(coded) == 1:
+        return classes.index(coded.pop()) + 1
+    amount = element.get("valueQuantity", {})
+    number = element.get("valueInteger", amount.get("value"))
+    if number is None or number not in _GIR_CLASSES or "comparator" in amount:
         conversion.refuse(f"{path}.value", "GIR class 1 to 6, as number or code MED-339 to MED-344", RULE, "value")
         return None
     return int(number)
 
 
-def _imply_aid(found: dict[str, Provision]) -> None:
-    """A GIR class given as the value of the APA itself means APA and that class."""
+def _imply_aid(conversion: Conversion, found: dict[str, Provision]) -> None:
+    """A GIR class given as the value of the APA itself means that class; and the APA, when it gives right to it."""
     aid = found.get(_AID)
     if aid is not None and aid.gir is not None:
         found.setdefault(_GIR, Provision(_GIR, gir=aid.gir, source=aid.source, path=aid.path))
-        aid.gir, aid.flag = None, True
+        if aid.gir not in _WITH_AID:
+            conversion.warn(f"{aid.path}.value", "a GIR class without right to the APA: not said to be had", RULE)
+        aid.gir, aid.flag = None, True if aid.gir in _WITH_AID else None
 
 
 def _fall_back(conversion: Conversion, found: dict[str, Provision], plan: Resource, goals: list[Resource]) -> None:
     """Other resources that say the same, where no Observation does."""
     wishes = [
-        goal.get("description", {}).get("text", "")
+        concept_text(goal.get("description"))
         for goal in goals
         if "high-priority" in codes(goal.get("priority"))
+        and goal.get("lifecycleStatus") not in _ENDED
         and conversion.designates_patient(goal.get("expressedBy", {}), goal)
     ]
-    notes = [annotation(conversion, note, plan) for note in plan.get("note", ())]
-    for code, texts in (("PAT-009", wishes), ("PAT-008", notes)):
+    own: list[Resource] = []
+    others: list[Resource] = []
+    for note in plan.get("note", ()):
+        by_patient = conversion.designates_patient(note.get("authorReference", {}), plan)
+        (own if by_patient and "PAT-008" not in found else others).append(note)
+    preferences = [note.get("text", "") for note in own]
+    for code, texts in (("PAT-009", wishes), ("PAT-008", preferences)):
         text = "\n".join(one.strip() for one in texts if one and one.strip())
         if text and code not in found:
             found[code] = Provision(code, text=text, path="CarePlan")
-        elif texts is notes:
-            conversion.remarks += [f"{PLAN_NOTE}{' '.join(one.split())}" for one in notes if one.strip()]
+    notes = [annotation(conversion, note, plan) for note in others]
+    conversion.remarks += [f"{PLAN_NOTE}{' '.join(one.split())}" for one in notes if one.strip()]
     for coverage, path in conversion.shared("Coverage"):
         kind = set(codes(coverage.get("type")))
         if coverage.get("status") == "active" and conversion.same_patient(coverage, "beneficiary", path):

@@ -50,6 +50,19 @@ WRITTEN = {
         "recordedDate stage note"
     ),
     "Condition.stage": _names("summary"),
+    "Goal.target": _names(
+        "measure detailQuantity detailRange detailCodeableConcept detailString detailBoolean detailInteger "
+        "detailRatio dueDate dueDuration"
+    ),
+    "Observation.component": _names(
+        "code valueQuantity valueCodeableConcept valueString valueBoolean valueInteger valueRange valueRatio "
+        "valueTime valueDateTime valuePeriod"
+    ),
+    "MedicationRequest.dosageInstruction": _names(
+        "sequence text additionalInstruction patientInstruction timing asNeededBoolean asNeededCodeableConcept "
+        "site route method doseAndRate maxDosePerPeriod maxDosePerAdministration maxDosePerLifetime"
+    ),
+    "NutritionOrder.oralDiet": _names("type schedule nutrient texture fluidConsistencyType instruction"),
     "Consent": _names("status scope category patient dateTime sourceAttachment policyRule provision"),
     "Coverage": _names("status type beneficiary payor period"),
     "Goal": _names(
@@ -81,6 +94,10 @@ _PARTS = {
     "CarePlan.activity": ("detail",),
     "CareTeam": ("participant",),
     "Condition": ("stage",),
+    "Goal": ("target",),
+    "MedicationRequest": ("dosageInstruction",),
+    "NutritionOrder": ("oralDiet",),
+    "Observation": ("component",),
     "Patient": ("contact",),
 }
 _LED_TO = frozenset({"CareTeam", "Condition", "Goal", *_ACTIONS})
@@ -95,6 +112,9 @@ _AROUND = frozenset(
     {"Binary", "Composition", "Device", "Encounter", "HealthcareService", "Location", "Medication", "Provenance"}
 )
 """Types that lend their elements to others."""
+
+_OF_SAFETY = frozenset({"AllergyIntolerance", "DetectedIssue", "Flag"})
+"""Types without place in the volet that who reads the document should not have to do without."""
 
 _IN_USE = frozenset({"Organization", "Practitioner", "PractitionerRole"})
 
@@ -112,7 +132,10 @@ def say_unwritten(conversion: Conversion, *, imported: bool) -> None:
             conversion.inform(_path(conversion, resource), "no section is about it: not written", RULE)
         elif kind not in _AROUND | _CHOSEN:
             message = "this type of resource has no place in the document"
-            conversion.inform(_path(conversion, resource), message, RULE)
+            say = conversion.warn if kind in _OF_SAFETY else conversion.inform
+            say(_path(conversion, resource), message, RULE)
+            if known:
+                _refuse_modifiers(conversion, resource)
         if "contained" in resource:
             for index, contained in enumerate(resource["contained"]):
                 if contained.get("resourceType") in WRITTEN:
@@ -141,6 +164,12 @@ def _say(conversion: Conversion, element: Resource, kind: str, resource: Resourc
         else:
             for index, one in enumerate(part):
                 _say(conversion, one, f"{kind}.{name}", resource, f"{below}.{name}[{index}]")
+
+
+def _refuse_modifiers(conversion: Conversion, resource: Resource) -> None:
+    """Refuse what may change the meaning of a resource that is used, though no list tells what of it is written."""
+    for name in sorted(_MODIFIERS.intersection(resource)):
+        _say_element(conversion, name, _path(conversion, resource, f".{name}"))
 
 
 def _say_element(conversion: Conversion, name: str, path: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lxml import etree
+from msgspec.structs import replace
 
 from relais.cda import sections, templates
 from relais.cda.errors import RelaisError
@@ -21,12 +22,15 @@ from relais.cda.model import (
     Document,
     EntryAuthor,
     EntryParticipant,
+    Informant,
     Integer,
     Interval,
     Media,
     NamePart,
     PersonName,
+    Qualifier,
     Quantity,
+    RelatedEntity,
     Relationship,
     Section,
     Statement,
@@ -107,6 +111,23 @@ def test_status_of_this_year_and_of_before(value: str, system: str, status: str)
     document.sections[-1].entries[0].values = [code(value, "…", system)]
     (plan,) = of_type(bring_in(document), "CarePlan")
     assert plan["status"] == status
+
+
+def test_a_status_entered_in_error_is_none() -> None:
+    document = small_pps()
+    document.sections[-1].entries[0].status = "nullified"
+    result = bring_in(document)
+    assert of_type(result, "CarePlan")[0]["status"] == "unknown"
+
+
+def test_two_statuses_that_contradict_each_other_are_none() -> None:
+    document = small_pps()
+    entry = document.sections[-1].entries[0]
+    other = replace(entry, ids=[II("2.25.77")], values=[code("29179001", "clôturé", templates.SNOMED_CT)])
+    document.sections[-1].entries.append(other)
+    result = bring_in(document)
+    assert of_type(result, "CarePlan")[0]["status"] == "unknown"
+    assert any("another status" in line for line in messages(result, "warning"))
 
 
 @pytest.mark.parametrize("values", [[code("77", "?")], []])
@@ -242,14 +263,119 @@ def test_a_problem() -> None:
 
 @pytest.mark.parametrize(
     ("status", "expected"),
-    [("active", "active"), ("suspended", "inactive"), ("aborted", "inactive"), ("completed", "resolved")],
+    [("active", "inactive"), ("suspended", "inactive"), ("aborted", "inactive"), ("completed", "resolved")],
 )
 def test_status_and_end_of_a_problem(status: str, expected: str) -> None:
+    """What has ended is not active, though somebody still watches it (IHE PCC Problem Entry, `high`)."""
     entry = problem(Code(original_text=Text(reference="#p")), status=status, time=Interval(low="2020", high="2021"))
     (condition,), result = conditions(entry)
     assert condition["clinicalStatus"]["coding"][0]["code"] == expected
-    assert condition.get("abatementDateTime") == (None if status == "active" else "2021")
+    assert condition["abatementDateTime"] == "2021"
     assert any("still active" in line for line in messages(result, "warning")) == (status == "active")
+
+
+def test_a_problem_whose_end_is_to_come_is_active() -> None:
+    """The end of the rights of an ALD, for one."""
+    entry = problem(Code(original_text=Text(reference="#p")), status="active", time=Interval(low="2020", high="2090"))
+    (condition,), result = conditions(entry)
+    assert condition["clinicalStatus"]["coding"][0]["code"] == "active"
+    assert "abatementDateTime" not in condition
+    assert any("an end to come" in line for line in messages(result, "warning"))
+
+
+def certainty(value: Code) -> Relationship:
+    """FR-Certitude of a problem."""
+    kind = code("66455-7", "Certitude", templates.LOINC)
+    statement = Statement("observation", "OBS", "EVN", code=kind, status="completed", values=[value])
+    statement.template_ids = [II(templates.CERTAINTY[-1])]
+    return Relationship("SUBJ", statement, inversion=True)
+
+
+@pytest.mark.parametrize(
+    ("value", "verification"),
+    [
+        (code("415684004", "Suspecté", templates.SNOMED_CT), "unconfirmed"),
+        (code("probable"), "unconfirmed"),
+        (Code(null_flavor="UNK"), "unconfirmed"),
+        (code("410516002", "Absence connue", templates.SNOMED_CT), "refuted"),
+        (code("410605003", "Présence confirmée", templates.SNOMED_CT), "confirmed"),
+    ],
+)
+def test_how_certain_a_problem_is(value: Code, verification: str) -> None:
+    entry = problem(Code(original_text=Text(reference="#p")))
+    entry.relationships[0].statement.relationships = [certainty(value)]
+    (condition,), result = conditions(entry)
+    assert condition["verificationStatus"]["coding"][0]["code"] == verification
+    assert any("not said to be certain" in line for line in messages(result, "warning")) == (
+        verification != "confirmed"
+    )
+
+
+def test_site_and_side_of_a_problem() -> None:
+    side = Qualifier(
+        code("272741003", "latéralité", templates.SNOMED_CT), code("7771000", "gauche", templates.SNOMED_CT)
+    )
+    value = code("S52.5", "Fracture", templates.ICD_10)
+    value.qualifiers = [side]
+    entry = problem(value)
+    entry.relationships[0].statement.target_sites = [code("8205005", "poignet", templates.SNOMED_CT)]
+    (condition,), result = conditions(entry)
+    assert condition["bodySite"][0]["coding"][0]["display"] == "poignet"
+    assert any(line.endswith("narrative only") or "/qualifier" in line for line in messages(result, "warning"))
+
+
+@pytest.mark.parametrize("mood", ["INT", "GOL", "PRP"])
+def test_a_problem_that_has_not_happened_is_no_condition(mood: str) -> None:
+    entry = problem(Code(original_text=Text(reference="#p")))
+    entry.relationships[0].statement.mood_code = mood
+    found, result = conditions(entry)
+    assert found == []
+    assert any("@moodCode" in line for line in messages(result, "warning"))
+
+
+SUBJECT = (
+    '<subject xmlns="urn:hl7-org:v3"><relatedSubject classCode="{}">'
+    '<code code="MTH" codeSystem="2.16.840.1.113883.5.111"/></relatedSubject></subject>'
+)
+
+
+def with_subject(template: str, before: str, kind: str = "PRS") -> Imported:
+    """The import of the full plan, where the first entry or section of that template is about somebody else."""
+    root = parse(full_document()).getroot()
+    holder = root.xpath(f"(//*[*[local-name()='templateId'][@root='{template}']])[1]")[0]
+    followers = [one for one in holder if etree.QName(one).localname in before.split()]
+    followers[0].addprevious(etree.fromstring(SUBJECT.format(kind)))
+    data = etree.tostring(root)
+    result = to_bundle(read(data).document, data)
+    assert structure.check(result.bundle) == []
+    return result
+
+
+@pytest.mark.parametrize(
+    ("template", "before", "resource_type", "fewer"),
+    [
+        (templates.PROBLEM[-1], "entryRelationship", "Condition", 1),
+        (templates.PROBLEM_CONCERN[-1], "entryRelationship", "Condition", 1),
+        (templates.ACTIVE_PROBLEMS[-1], "entry", "Condition", 2),
+        (templates.SIMPLE_OBSERVATION[-1], "entryRelationship author performer", "Observation", 1),
+    ],
+)
+def test_what_is_said_of_somebody_else_is_not_said_of_the_patient(
+    template: str, before: str, resource_type: str, fewer: int
+) -> None:
+    """The diabetes of a mother (CDA R2 subject, relatedSubject)."""
+    if template == templates.SIMPLE_OBSERVATION[-1]:
+        entry = provision(Boolean(True))
+        entry.of_another = True
+        document = with_section(sections.SOCIAL_PROVISIONS, [content("x", id="v")], entry)
+        result = to_bundle(document, b"")
+        assert of_type(result, resource_type) == []
+    else:
+        whole = of_type(to_bundle(read(full_document()).document, full_document()), resource_type)
+        result = with_subject(template, before)
+        assert len(of_type(result, resource_type)) == len(whole) - fewer
+        assert len(of_type(with_subject(template, before, "PAT"), resource_type)) == len(whole)
+    assert any("somebody else" in line for line in messages(result, "warning"))
 
 
 def test_a_denied_problem_is_refuted() -> None:
@@ -335,7 +461,7 @@ def plan_of(*entries: Statement, problem_words: str = "Risque de chute") -> Impo
         ("suspended", "on-hold"),
         ("completed", "completed"),
         ("cancelled", "cancelled"),
-        ("aborted", "rejected"),
+        ("aborted", "cancelled"),
     ],
 )
 def test_a_goal(status: str, lifecycle: str) -> None:
@@ -426,6 +552,31 @@ def test_who_wants_a_goal() -> None:
     assert "reference" in found["expressedBy"]
 
 
+def test_an_assessment_entered_in_error_says_nothing_of_its_goal() -> None:
+    text = Code(original_text=Text(reference="#b"))
+    wrong = sections.simple_observation(II("2.25.40"), code("ORG-012"), [text], text="b", time=None)
+    wrong.status = "nullified"
+    document = with_section(
+        sections.CARE_PLAN,
+        [content("Marcher", id="o"), content("Atteinte de l'objectif : atteint", id="b")],
+        goal(relationships=[sections.evaluated_by(wrong)]),
+    )
+    (found,) = of_type(bring_in(document), "Goal")[:1]
+    assert "achievementStatus" not in found
+    assert "outcomeReference" not in found
+
+
+@pytest.mark.parametrize("what", ["goal", "action"])
+def test_an_event_is_neither_goal_nor_action(what: str) -> None:
+    done = action(II("2.25.30"))
+    entry = goal(relationships=[done])
+    (entry if what == "goal" else done.statement).mood_code = "EVN"
+    result = plan_of(entry)
+    assert of_type(result, "ServiceRequest") == []
+    assert len(of_type(result, "Goal")) == (what == "action")
+    assert any("@moodCode" in line for line in messages(result, "warning"))
+
+
 def test_one_id_borne_by_two_goals() -> None:
     result = plan_of(goal("2.25.20"), goal("2.25.20", code=code("MED-058", "Isolement")))
     first, second = of_type(result, "Goal")
@@ -452,7 +603,8 @@ def test_an_action_of_any_mood(mood: str) -> None:
     )
     result = plan_of(entry)
     (request,) = of_type(result, "ServiceRequest")
-    assert (request["intent"], request["status"], request["occurrenceDateTime"]) == ("plan", "active", "2026-03-01")
+    intent = "proposal" if mood == "PRP" else "plan"
+    assert (request["intent"], request["status"], request["occurrenceDateTime"]) == (intent, "active", "2026-03-01")
     assert [one["code"] for one in request["code"]["coding"]] == ["ORG-014", "229070002"]
     assert request["code"]["text"] == "Kiné"
     assert request["category"][0]["coding"][0]["code"] == "ORG-009"
@@ -516,6 +668,39 @@ def test_performers_by_name_alone() -> None:
     performers, _ = performers_of(sections.performer("Assistante sociale"), sections.performer("La personne"))
     assert performers[0] == {"display": "Assistante sociale"}
     assert performers[1]["resourceType"] == "Patient"
+
+
+@pytest.mark.parametrize(
+    ("kinds", "participant", "resource_type"),
+    [
+        (["DAU"], sections.performer("Anne PAT"), "RelatedPerson"),
+        (["DAU", "SIS"], sections.performer("Anne PAT"), None),  # which of the two?
+        (["DAU", "SIS"], sections.performer("Anne PAT (Soeur)"), "RelatedPerson"),
+        (
+            ["DAU"],
+            sections.performer("Anne PAT", code=code("G15_60", "", terminology.PROFESSION_KNOW_HOW)),
+            "PractitionerRole",
+        ),
+    ],
+)
+def test_a_relative_who_acts_is_the_only_one_of_that_name(
+    kinds: list[str], participant: EntryParticipant, resource_type: str | None
+) -> None:
+    document = with_section(
+        sections.CARE_PLAN,
+        [content("Marcher", id="o")],
+        goal(relationships=[action(II("2.25.30"), participants=[participant])]),
+    )
+    name = PersonName(families=[NamePart("PAT")], givens=[NamePart("Anne")])
+    for kind in kinds:
+        relation = terminology.coded("J11", kind)
+        document.header.informants.append(Informant(related=RelatedEntity("CON", relation, [], [], name)))
+    result = bring_in(document)
+    (request,) = of_type(result, "ServiceRequest")
+    found = ResourceSet.of_bundle(result.bundle).resolve(request["performer"][0])
+    assert (found or {}).get("resourceType") == resource_type
+    if len(kinds) > 1 and found:
+        assert found["relationship"][-1]["coding"][0]["code"] == "SIS"
 
 
 def test_a_performer_of_the_header_is_the_same_resource() -> None:
@@ -704,6 +889,29 @@ def test_parts_that_nothing_reads_are_reported() -> None:
     told = messages(result, "information")
     assert any("interpretations of this kind of entry" in line for line in told)
     assert any("target_sites of this kind of entry" in line for line in told)
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [("new", "registered"), ("held", "preliminary"), ("completed", "final"), (None, "final"), ("odd", "unknown")],
+)
+def test_status_of_a_disposition(status: str | None, expected: str) -> None:
+    (observation,), _ = dispositions(provision(Boolean(True), status=status))
+    assert observation["status"] == expected
+
+
+def test_a_part_that_was_entered_in_error_is_no_component() -> None:
+    wrong = sections.subject_of(provision(Integer(2), "PAT-007", status="nullified"))
+    (observation,), result = dispositions(provision(Boolean(True), relationships=[wrong]))
+    assert "component" not in observation
+    assert any("entered in error" in line for line in messages(result, "warning"))
+
+
+@pytest.mark.parametrize("status", ["aborted", "suspended", "cancelled", "nullified"])
+def test_a_directive_that_does_not_stand(status: str) -> None:
+    found, result = directive(lambda entry: setattr(entry, "status", status))
+    assert found == []
+    assert messages(result, "warning")
 
 
 def directive(change: Callable[[Statement], object], media: Statement | None = None) -> tuple[list[Resource], Imported]:

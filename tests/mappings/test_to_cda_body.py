@@ -269,11 +269,74 @@ def test_a_decision_that_is_no_longer_in_force_is_not_written() -> None:
     assert "Consent[0].status" in {issue.path for issue in mapped.issues}
 
 
+@pytest.mark.parametrize("name", ["provision", "purpose", "actor", "dataPeriod"])
+def test_a_decision_with_conditions_has_no_value(name: str) -> None:
+    """Which exceptions there are, a Boolean cannot say: "true" would allow what one of them refuses."""
+    limits = {name: {"start": "2026"} if name == "dataPeriod" else [{"type": "deny"}]}
+    entry, text, mapped = decided(provision={"type": "permit", **limits})
+    assert entry.code is not None
+    assert (entry.code.code, list(entry.values)) == ("75793-0", [])
+    assert "avec des conditions ou des exceptions" in text
+    assert "Autorisé" not in text
+    assert ("warning", "Consent[0].provision") in {(one.severity, one.path) for one in mapped.issues}
+
+
+def test_a_provision_may_repeat_what_it_is_about() -> None:
+    entry, _, _ = decided(provision={"type": "deny", "code": [RESUSCITATION]})
+    assert entry.values == [Boolean(False)]
+
+
+def test_a_decision_out_of_its_period_is_not_written() -> None:
+    plan = minimal_plan()
+    provision = {"type": "permit", "period": {"end": "2020-12-31"}}
+    plan.consent("resuscitation", "adr", RESUSCITATION, provision=provision)
+    mapped = convert(plan.bundle(), EMISSION)
+    assert DIRECTIVES not in {one.template_ids[-1].root for one in mapped.document.sections}
+    assert ("warning", "Consent[0].provision.period") in {(one.severity, one.path) for one in mapped.issues}
+
+
+@pytest.mark.parametrize("dates", [("2024-01-01", "2025-01-01"), ("2025-01-01", "2024-01-01")])
+def test_of_two_contrary_decisions_the_later_one_holds(dates: tuple[str, str]) -> None:
+    plan = minimal_plan()
+    for decision, date in zip(("permit", "deny"), dates, strict=True):
+        plan.consent(decision, "adr", RESUSCITATION, dateTime=date, provision={"type": decision})
+    (entry,) = some_section(plan, DIRECTIVES).entries
+    assert entry.values == [Boolean(dates[0] > dates[1])]
+
+
+@pytest.mark.parametrize("dates", [("2024-01-01", "2024-01-01"), ("2024-01-01", None)])
+def test_two_contrary_decisions_of_which_none_is_the_later_one_are_refused(dates: tuple[str, str | None]) -> None:
+    plan = minimal_plan()
+    for decision, date in zip(("permit", "deny"), dates, strict=True):
+        plan.consent(
+            decision, "adr", RESUSCITATION, provision={"type": decision}, **({"dateTime": date} if date else {})
+        )
+    with pytest.raises(MappingError, match="which one holds"):
+        convert(plan.bundle(), EMISSION)
+
+
+def test_directives_that_were_replaced_do_not_say_that_there_are_none() -> None:
+    plan = minimal_plan()
+    general = concept("http://loinc.org", "42348-3")
+    plan.consent("old", "adr", general, status="inactive", dateTime="2020-01-01")
+    plan.consent("new", "adr", general, dateTime="2025-01-01")
+    (entry,) = some_section(plan, DIRECTIVES).entries
+    assert entry.values == [Boolean(True)]
+
+
+@pytest.mark.parametrize("status", ["preliminary", "entered-in-error"])
+def test_a_draft_is_no_directive(status: str) -> None:
+    plan = minimal_plan()
+    deposited(plan, {"url": "https://exemple.fr/d.pdf"})
+    plan["deposit"]["docStatus"] = status
+    assert section_of(plan, DIRECTIVES) is None
+
+
 def test_what_a_directive_says_beside_its_decision_is_said() -> None:
     both = {"coding": [*RESUSCITATION["coding"], {"system": "http://loinc.org", "code": "75787-2"}]}
     entry, _, mapped = decided(category=both, provision={"type": "deny", "provision": [{"type": "permit"}]})
     assert entry.code is not None
-    assert entry.code.code == "75779-9"
+    assert (entry.code.code, list(entry.values)) == ("75793-0", [])  # the value would say more than the person does
     assert {"Consent[0].category", "Consent[0].provision.provision"} <= {issue.path for issue in mapped.issues}
 
 
@@ -410,13 +473,88 @@ def test_coverages_and_notes_stand_in() -> None:
     assert said(section, value_of(pension).original_text) == "Mutuelle générale inventée"
     assert insurance.values == [Boolean(True)]
     plan = minimal_plan()
-    plan["plan"]["note"] = [{"text": "Préfère le matin"}]
+    plan["plan"]["note"] = [{"text": "Préfère le matin", "authorReference": plan.ref("patient")}]
     high = concept("http://terminology.hl7.org/CodeSystem/goal-priority", "high-priority")
     plan["goal-1"] |= {"priority": high, "expressedBy": plan.ref("patient")}
     section = some_section(plan, SOCIAL)
     priorities, preferences = section.entries
     assert said(section, value_of(priorities).original_text) == "Remarcher sans aide dans le logement"
     assert said(section, value_of(preferences).original_text) == "Préfère le matin"
+
+
+def test_a_note_of_somebody_else_is_no_preference_of_the_person() -> None:
+    plan = minimal_plan()
+    plan["plan"]["note"] = [{"text": "Refuse les visites", "authorReference": plan.ref("doctor")}, {"text": "À revoir"}]
+    assert some_section(plan, SOCIAL).entries == []
+    words = plain_text(some_section(plan, PLAN_OF_CARE).text)
+    assert "Note du plan : Refuse les visites" in words
+    assert "Note du plan : À revoir" in words
+
+
+@pytest.mark.parametrize("status", ["completed", "cancelled", "rejected"])
+def test_a_goal_that_is_no_longer_pursued_is_no_priority(status: str) -> None:
+    plan = minimal_plan()
+    high = concept("http://terminology.hl7.org/CodeSystem/goal-priority", "high-priority")
+    plan["goal-1"] |= {"priority": high, "expressedBy": plan.ref("patient"), "lifecycleStatus": status}
+    assert some_section(plan, SOCIAL).entries == []
+
+
+@pytest.mark.parametrize(
+    "words", ["Non", "aucune", "Pas de mutuelle", "Sans", "néant", "inconnue", "oui", "?", "Ne sait pas"]
+)
+def test_words_that_name_no_insurer_do_not_say_that_there_is_one(words: str) -> None:
+    plan = minimal_plan()
+    plan.observation("insurance", "PAT-002", valueString=words)
+    with pytest.raises(MappingError, match="a name of an insurer"):
+        convert(plan.bundle(), EMISSION)
+
+
+@pytest.mark.parametrize("words", ["Pasteur Mutualité", "Nonagénaires de France", "Ouistreham Prévoyance", "MGEN"])
+def test_an_insurer_may_be_called_anything(words: str) -> None:
+    plan = minimal_plan()
+    plan.observation("insurance", "PAT-002", valueString=words)
+    (entry,) = some_section(plan, SOCIAL).entries
+    assert entry.values == [Boolean(True)]
+
+
+@pytest.mark.parametrize(("gir", "value"), [(4, Boolean(True)), (5, Code(null_flavor="UNK"))])
+def test_a_gir_class_without_right_to_the_aid_does_not_say_that_it_is_had(gir: int, value: object) -> None:
+    plan = minimal_plan()
+    plan.observation("aid", "PAT-006", valueInteger=gir)
+    (entry,) = some_section(plan, SOCIAL).entries
+    assert entry.values == [value]
+    assert related(entry, "SUBJ")[0].values == [Integer(gir)]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"valueQuantity": {"comparator": "<", "value": 4}},
+        {"valueCodeableConcept": {"coding": [{"code": "MED-341"}, {"code": "MED-342"}]}},
+    ],
+)
+def test_a_gir_class_that_is_none_or_two_is_refused(value: Resource) -> None:
+    plan = minimal_plan()
+    plan.observation("aid", "PAT-007", **value)
+    with pytest.raises(MappingError, match="GIR class"):
+        convert(plan.bundle(), EMISSION)
+
+
+def test_the_most_recent_disposition_is_so_by_the_clock() -> None:
+    plan = minimal_plan()
+    plan.observation("later", "PAT-006", effectiveDateTime="2026-01-12T08:30:00Z", valueBoolean=False)
+    plan.observation("earlier", "PAT-006", effectiveDateTime="2026-01-12T09:00:00+01:00", valueBoolean=True)
+    (entry,) = some_section(plan, SOCIAL).entries
+    assert entry.values == [Boolean(False)]
+
+
+@pytest.mark.parametrize("time", [{"effectiveDateTime": "2026-01-12"}, {}])
+def test_two_dispositions_of_one_time_that_contradict_each_other_are_refused(time: Resource) -> None:
+    plan = minimal_plan()
+    for key, value in (("one", True), ("other", False)):
+        plan.observation(key, "PAT-006", valueBoolean=value, **time)
+    with pytest.raises(MappingError, match="which one holds"):
+        convert(plan.bundle(), EMISSION)
 
 
 # --- goals --------------------------------------------------------------------------------------------------------

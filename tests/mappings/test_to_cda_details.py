@@ -15,8 +15,9 @@ from relais.cda.writer import write
 from relais.mappings.from_cda import to_bundle
 from relais.mappings.to_cda import convert
 from relais.mappings.to_cda.datatypes import display_name
+from relais.mappings.to_cda.pps import STATES, UNREACHED_TITLE
 from relais.mappings.to_cda.problems import DOUBTS
-from relais.mappings.to_cda.prose import dosage, rhythm
+from relais.mappings.to_cda.prose import dosage, measure, rhythm
 from support.plans import CISIS, EMISSION, ICD10, LOINC, Plan, concept, minimal_plan
 
 Resource = dict[str, Any]
@@ -82,6 +83,81 @@ def test_details_of_an_action_are_in_its_words(elements: Resource, words: str) -
     plan = minimal_plan()
     plan.action("physio", "Kinésithérapie", **elements)
     assert f"Kinésithérapie – {words}" in narrative(plan, templates.CARE_PLAN[-1])
+
+
+def test_the_reason_of_an_action_under_no_goal_is_in_its_words() -> None:
+    plan = minimal_plan()
+    doubt = concept(VERIFICATION, "provisional")
+    reason = plan.condition("reason", {"text": "Sténose"}, verificationStatus=doubt)
+    plan["plan"].pop("addresses", None)
+    plan.action("scan", "Échographie", reasonReference=[reason])
+    assert "Échographie – Motif : Sténose (diagnostic provisoire)" in narrative(plan, templates.CARE_PLAN[-1])
+
+
+def test_a_reason_of_another_patient_is_refused() -> None:
+    plan = minimal_plan()
+    other = plan.add("other", "Patient", name=[{"family": "AUTRE"}])
+    code = {"text": "Chute"}
+    fall = plan.add("fall", "Observation", status="final", code=code, subject=other, valueBoolean=True)
+    plan.action("physio", "Kinésithérapie", reasonReference=[fall])
+    with pytest.raises(MappingError, match="another patient"):
+        convert(plan.bundle(), EMISSION)
+
+
+def back_from(plan: Plan, resource_type: str) -> list[Resource]:
+    """The resources of one type after the document of the plan was imported."""
+    data = write(convert(plan.bundle(), EMISSION).document)
+    resources = [entry["resource"] for entry in to_bundle(read(data).document, data).bundle["entry"]]
+    return [one for one in resources if one["resourceType"] == resource_type]
+
+
+@pytest.mark.parametrize(
+    ("elements", "words", "back"),
+    [
+        ({"status": "unknown"}, "Statut : inconnu", {"status": "unknown", "intent": "plan"}),
+        ({"intent": "proposal"}, "Intention : proposition", {"status": "active", "intent": "proposal"}),
+        ({"intent": "option"}, "Intention : une des options", {"status": "active", "intent": "option"}),
+    ],
+)
+def test_what_nobody_knows_or_has_decided_is_no_action_under_way(
+    elements: Resource, words: str, back: Resource
+) -> None:
+    plan = minimal_plan()
+    plan.action("physio", "Kinésithérapie", **elements)
+    assert f"Kinésithérapie ({words})" in narrative(plan, templates.CARE_PLAN[-1])
+    (request,) = back_from(plan, "ServiceRequest")
+    assert {name: request[name] for name in back} == back
+    assert "occurrenceTiming" not in request
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "words"),
+    [
+        ("MedicationRequest", "stopped", "arrêtée"),
+        ("Task", "rejected", "refusée"),
+        ("Task", "failed", "échec"),
+    ],
+)
+def test_a_status_is_said_as_fhir_means_it(kind: str, status: str, words: str) -> None:
+    plan = minimal_plan()
+    plan.action("physio", "Kinésithérapie", status=status)
+    plan["physio"]["resourceType"] = kind
+    assert f"Statut : {words}" in narrative(plan, templates.CARE_PLAN[-1])
+
+
+def test_a_diet_says_of_which_food_how_much_and_when() -> None:
+    plan = minimal_plan()
+    diet = {
+        "type": [concept("http://snomed.info/sct", "1055204001")],
+        "texture": [{"modifier": {"text": "mixée"}, "foodType": {"text": "viande"}}],
+        "nutrient": [{"modifier": {"text": "sel"}, "amount": {"comparator": "<", "value": 2, "unit": "g"}}],
+        "schedule": [{"repeat": {"frequency": 3, "period": 1, "periodUnit": "d"}}],
+    }
+    order = plan.add("diet", "NutritionOrder", status="active", intent="plan", dateTime="2026-01-12", oralDiet=diet)
+    plan["diet"]["patient"] = plan.ref("patient")
+    plan["plan"].setdefault("activity", []).append({"reference": order})
+    words = "1055204001, mixée pour viande, sel : < 2 g, 3 fois par jour"
+    assert words in narrative(plan, templates.CARE_PLAN[-1])
 
 
 def test_amounts_of_an_activity_are_in_its_words() -> None:
@@ -166,8 +242,56 @@ def test_a_dosage_in_words_is_taken_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(
+    ("instruction", "words"),
+    [
+        ({"text": "1 comprimé", "asNeededBoolean": True}, "1 comprimé, si besoin"),
+        ({"text": "1 comprimé si besoin", "asNeededBoolean": True}, "1 comprimé si besoin"),
+        ({"asNeededCodeableConcept": {"coding": [{"code": "25064002"}]}}, "si besoin : 25064002"),
+        ({"asNeededCodeableConcept": {}}, "si besoin"),
+        ({"asNeededBoolean": False, "text": "1 comprimé"}, "1 comprimé"),
+        (
+            {
+                "text": "1 comprimé",
+                "maxDosePerPeriod": {"numerator": {"value": 4, "unit": "g"}, "denominator": {"value": 1, "unit": "j"}},
+            },
+            "1 comprimé, maximum : 4 g / 1 j",
+        ),
+        ({"text": "a", "maxDosePerAdministration": {"value": 1, "unit": "g"}}, "a, maximum : 1 g par prise"),
+        ({"text": "a", "maxDosePerLifetime": {"value": 500, "unit": "mg"}}, "a, maximum : 500 mg au total"),
+        ({"route": {"coding": [{"code": "26643006"}]}, "method": {"text": "à sucer"}}, "26643006, à sucer"),
+        ({"timing": {"code": {"coding": [{"code": "BID"}]}}}, "2 fois par jour"),
+        ({"timing": {"code": {"coding": [{"code": "QXH"}]}}}, "QXH"),
+        (
+            {"doseAndRate": [{"type": {"text": "calculée"}, "doseQuantity": {"value": 8, "unit": "mg"}}]},
+            "8 mg (calculée)",
+        ),
+    ],
+)
+def test_what_bounds_a_dose_is_said(instruction: Resource, words: str) -> None:
+    assert dosage(instruction) == words
+
+
+@pytest.mark.parametrize(
+    ("element", "words"),
+    [
+        ({"valueDateTime": "2026-03-01T08:00:00+01:00"}, "01/03/2026 à 08:00"),
+        ({"valueAge": {"value": 62, "system": "http://unitsofmeasure.org", "code": "a"}}, "62 an(s)"),
+        ({"valueQuantity": {"comparator": "<", "value": 7, "unit": "%"}}, "< 7 %"),
+        ({"valueCodeableConcept": {"coding": [{"code": "LA6576-8"}]}}, "LA6576-8"),
+        ({"valueBoolean": False}, "non"),
+    ],
+)
+def test_a_value_in_words(element: Resource, words: str) -> None:
+    assert measure(element, "value") == words
+
+
+@pytest.mark.parametrize(
     ("repeat", "words"),
     [
+        ({"frequency": 1, "period": 4, "periodMax": 6, "periodUnit": "h"}, "1 fois toutes les 4 à 6 heures"),
+        ({"frequency": 2}, "2 fois"),
+        ({"when": ["AC"], "offset": 30}, "30 min avant le repas"),
+        ({"count": 3, "countMax": 5}, "3 à 5 fois en tout"),
         ({"dayOfWeek": ["mon", "thu"], "timeOfDay": ["09:30:00"]}, "le lundi, le jeudi, à 09:30"),
         ({"frequency": 2, "frequencyMax": 3, "period": 1, "periodUnit": "wk"}, "2 à 3 fois par semaine"),
         ({"count": 10, "duration": 45, "durationUnit": "min"}, "10 fois en tout, durée : 45 min"),
@@ -228,6 +352,35 @@ def test_severity_site_and_stage_of_a_problem_are_in_its_words() -> None:
     assert all(one in words for one in ("Gravité : modérée", "Site : talon gauche", "Stade : stade 2"))
 
 
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [("remission", "en rémission"), ("recurrence", "récidive"), ("relapse", "rechute"), ("inactive", "inactif")],
+)
+def test_the_course_of_a_problem_is_in_its_words_and_comes_back(status: str, words: str) -> None:
+    plan = minimal_plan()
+    course = concept("http://terminology.hl7.org/CodeSystem/condition-clinical", status)
+    plan.condition("cancer", {"text": "Cancer du sein"}, clinicalStatus=course)
+    assert words in narrative(plan, templates.ACTIVE_PROBLEMS[-1])
+    found = {one["code"]["text"]: one for one in back_from(plan, "Condition")}
+    assert found["Cancer du sein"]["clinicalStatus"]["coding"][0]["code"] == status
+
+
+def test_both_bounds_of_when_a_problem_began_are_said() -> None:
+    plan = minimal_plan()
+    plan.condition("fall", {"text": "Chute"}, onsetPeriod={"start": "2025-10", "end": "2025-12"})
+    assert "du 10/2025 au 12/2025" in narrative(plan, templates.ACTIVE_PROBLEMS[-1])
+
+
+def test_a_problem_that_is_over_is_not_carried_by_a_goal_alone() -> None:
+    plan = minimal_plan()
+    over = concept("http://terminology.hl7.org/CodeSystem/condition-clinical", "resolved")
+    problem = plan.condition("alone", concept(CISIS, "MED-058", text="Vit seule"), clinicalStatus=over)
+    plan.goal("visits", "Voir du monde", problem)
+    assert "résolu" in narrative(plan, templates.ACTIVE_PROBLEMS[-1])
+    found = {one["code"].get("text"): one for one in back_from(plan, "Condition")}
+    assert found["Vit seule"]["clinicalStatus"]["coding"][0]["code"] == "resolved"
+
+
 # --- goals and the plan -------------------------------------------------------------------------------------------
 
 
@@ -243,6 +396,87 @@ def test_start_reason_and_category_of_a_goal_are_in_its_words() -> None:
     assert "Motif du statut : Hospitalisation" in words
     assert "Début : au retour à domicile" in words
     assert "Catégorie : Autonomie" in words
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [("proposed", "proposé"), ("rejected", "refusé"), ("cancelled", "abandonné"), ("accepted", "accepté")],
+)
+def test_the_status_of_a_goal_is_said_as_fhir_means_it(status: str, words: str) -> None:
+    plan = minimal_plan()
+    plan["goal-1"]["lifecycleStatus"] = status
+    assert f"Statut : {words}" in narrative(plan, templates.CARE_PLAN[-1])
+
+
+def test_a_goal_that_was_reached_is_not_among_those_that_were_not() -> None:
+    plan = minimal_plan()
+    achieved = concept("http://terminology.hl7.org/CodeSystem/goal-achievement", "achieved")
+    plan["goal-1"] |= {"lifecycleStatus": "cancelled", "achievementStatus": achieved}
+    titles = {section.title for section in convert(plan.bundle(), EMISSION).document.sections}
+    assert UNREACHED_TITLE not in titles
+
+
+@pytest.mark.parametrize(("status", "state"), STATES.items())
+def test_a_plan_that_is_not_carried_out_says_so(status: str, state: str) -> None:
+    """The list of the volet has no other code for what is suspended or was stopped."""
+    plan = minimal_plan()
+    plan["plan"]["status"] = status
+    assert f"État du plan : {state}" in narrative(plan, templates.DOCUMENT_STATUS[-1])
+
+
+def test_a_provisional_assessment_says_so_and_comes_back() -> None:
+    plan = minimal_plan()
+    parts = [{"code": {"text": "Toilette"}, "valueString": "seule"}]
+    plan.observation("bilan", "ORG-012", focus=[plan.ref("goal-1")], valueString="Marche", component=parts)
+    plan["bilan"]["status"] = "preliminary"
+    words = narrative(plan, templates.CARE_PLAN[-1])
+    assert "Provisoire : Marche" in words
+    assert "Toilette : seule" in words
+    (observation,) = back_from(plan, "Observation")
+    assert (observation["status"], observation["valueString"]) == ("preliminary", "Marche\nToilette : seule")
+
+
+def test_an_impression_entered_in_error_is_no_synthesis() -> None:
+    plan = minimal_plan()
+    plan.add(
+        "impression",
+        "ClinicalImpression",
+        status="entered-in-error",
+        subject=plan.ref("patient"),
+        summary="Démence sévère",
+    )
+    mapped = convert(plan.bundle(), EMISSION)
+    assert b"mence s" not in write(mapped.document)
+    assert any(one.path == "ClinicalImpression[0].status" for one in mapped.issues)
+
+
+@pytest.mark.parametrize("kind", ["AllergyIntolerance", "Flag", "DetectedIssue"])
+def test_what_who_reads_should_know_and_the_volet_has_no_place_for_is_a_warning(kind: str) -> None:
+    plan = minimal_plan()
+    plan.add("allergy", kind, code={"text": "Pénicilline"})
+    found = [one for one in convert(plan.bundle(), EMISSION).issues if one.path == f"{kind}[0]"]
+    assert [one.severity for one in found] == ["warning"]
+
+
+@pytest.mark.parametrize(
+    ("key", "element"),
+    [
+        ("goal-1", {"target": [{"measure": {"text": "Pas"}, "modifierExtension": [{"url": "urn:x"}]}]}),
+        ("bilan", {"component": [{"code": {"text": "x"}, "modifierExtension": [{"url": "urn:x"}]}]}),
+        ("refusal", {"provision": {"type": "deny", "modifierExtension": [{"url": "urn:x"}]}}),
+        ("message", {"modifierExtension": [{"url": "urn:x"}]}),
+    ],
+)
+def test_what_may_change_the_meaning_of_a_part_is_refused(key: str, element: Resource) -> None:
+    plan = minimal_plan()
+    plan.observation("bilan", "ORG-012", focus=[plan.ref("goal-1")], valueString="Marche")
+    plan.consent("refusal", "adr", concept(LOINC, "75779-9"))
+    message = plan.add("message", "CommunicationRequest", status="active", subject=plan.ref("patient"))
+    plan["message"]["note"] = [{"text": "Appeler"}]
+    plan["plan"].setdefault("activity", []).append({"reference": message})
+    plan[key] |= element
+    with pytest.raises(MappingError, match="it may change the meaning"):
+        convert(plan.bundle(), EMISSION)
 
 
 def test_who_wrote_a_note_is_in_its_words() -> None:

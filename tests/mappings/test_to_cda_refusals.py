@@ -14,7 +14,19 @@ from relais.mappings import extensions
 from relais.mappings.context import DocumentVersion, Emission
 from relais.mappings.identity import RPPS
 from relais.mappings.to_cda import convert
-from support.plans import BARE_EMISSION, CISIS, EMISSION, PLANS, Plan, concept, full_plan, minimal_plan
+from support.plans import (
+    BARE_EMISSION,
+    CISIS,
+    EMISSION,
+    INS_TEST,
+    IPP,
+    PLANS,
+    Plan,
+    concept,
+    full_ins,
+    full_plan,
+    minimal_plan,
+)
 
 Resource = dict[str, Any]
 
@@ -391,3 +403,33 @@ def test_the_type_of_a_composition_is_a_document_type() -> None:
     plan = minimal_plan()
     plan.add("composition", "Composition", subject=plan.ref("patient"), type=concept("http://loinc.org", "1-8"))
     assert paths(plan.bundle()) == ["Composition.type"]
+
+
+# --- of whom ----------------------------------------------------------------------------------------------------------
+
+NSS = "urn:oid:1.2.250.1.213.1.4.13"
+
+
+def _twin(identifiers: list[Resource]) -> Plan:
+    """A plan whose goal is of a contained Patient with these identifiers."""
+    plan = minimal_plan()
+    plan["patient"]["identifier"].append({"system": NSS, "value": "269054958815780"})
+    twin = {"resourceType": "Patient", "id": "twin", "identifier": identifiers}
+    plan["goal-1"] |= {"contained": [twin], "subject": {"reference": "#twin"}}
+    return plan
+
+
+@pytest.mark.parametrize(
+    "identifiers",
+    [
+        [{"system": NSS, "value": "269054958815780"}],
+        [{"system": IPP, "value": "P-2026-0001"}, {"system": INS_TEST, "value": full_ins("2790363220123")}],
+    ],
+    ids=["a social security number that a family shares", "another INS"],
+)
+def test_a_twin_is_another_patient(identifiers: list[Resource]) -> None:
+    assert "CarePlan.goal[0].resolve().subject" in paths(_twin(identifiers).bundle())
+
+
+def test_a_copy_of_the_patient_is_no_other_one() -> None:
+    convert(_twin([{"system": IPP, "value": "P-2026-0001"}]).bundle(), EMISSION)

@@ -838,6 +838,7 @@ def _details(plan: Plan) -> None:
         "physio",
         "Kinésithérapie",
         plan.ref("goal-1"),
+        intent="proposal",
         priority="urgent",
         asNeededCodeableConcept={"text": "douleur"},
         reasonCode=[{"text": "chutes"}],

@@ -47,7 +47,7 @@ Description: "Ce que Relais attend de tout plan dont il fait un document : une p
 * activity.reference MS
 * activity.reference ^short = "ServiceRequest, Task, Appointment…"
 * note MS
-* note ^short = "Préférences de la personne, à défaut de disposition PAT-008"
+* note ^short = "Notes ; celles de la personne elle-même sont ses préférences, à défaut de disposition PAT-008"
 
 Invariant: rel-plan-1
 Description: "Un plan a au moins un objectif ou une action"
