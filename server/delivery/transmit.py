@@ -376,15 +376,14 @@ def _place(
     issues += _wrong_mailboxes(model, mailboxes, settings)
     labelled = set(wanted.hidden_from) & visibility.hidden_by_labels(source.carrier or {})
     label = "securityLabel" if "securityLabel" in (source.carrier or {}) else "meta.security"
-    issues += visibility.contradictions(
-        wanted.hidden_from,
-        to_patient=any(map(is_of_patient, mailboxes)),
-        place=label if labelled else "hideFrom",
-    )
+    place, to_patient = label if labelled else "hideFrom", any(map(is_of_patient, mailboxes))
+    issues += visibility.contradictions(wanted.hidden_from, to_patient=to_patient, place=place)
+    on = now.astimezone(PARIS).date()
+    if to_patient:
+        issues += visibility.minor_objections(model, wanted.hidden_from, settings, on, place)
     if wanted.intent != "withdraw":
         issues += _duplicates(transaction, document, wanted, mailboxes, fed)
         if wanted.secret:
-            on = now.astimezone(PARIS).date()
             issues += visibility.secret_objections(model, wanted.hidden_from, wanted.channels, settings, on)
     if wanted.intent == "replace":
         issues += _nothing_to_replace(transaction, document, wanted)

@@ -61,6 +61,16 @@ def secret_objections(
         yield refusal("business-rule", "a secret connection is for the DMP of a minor")
 
 
+def minor_objections(
+    document: Document, hidden: Collection[Audience], settings: Settings, on: date, place: str
+) -> Iterator[Issue]:
+    """Why a document may not go to the mailbox of its patient, which those read who represent a minor."""
+    born = document.header.patient.birth_time
+    if "representatives" in hidden and born and _is_minor(born, settings.dmp_majority, on):
+        message = "the legal representatives of a minor read the minor's mailbox: the document is hidden from them"
+        yield Issue("error", "business-rule", message, place, "HL7v2 volet: INVISIBLE_REP_LEGAUX")
+
+
 def _is_minor(born: str, majority: int, on: date) -> bool:
     """Whether who was born then (TS, of which the earliest day counts) is a minor on that day."""
     return f"{on.year - majority:04}{on:%m%d}" < born[:8] + "0101"[len(born[4:8]) :]

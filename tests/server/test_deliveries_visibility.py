@@ -12,6 +12,7 @@ from relais.cda.reader import read
 from relais.mappings.hl7v2.order import Flags
 from relais.server.delivery import hl7v2
 from relais.server.delivery.channel import Shipment
+from relais.server.delivery.mail_message import is_of_patient
 from relais.server.delivery.visibility import secret_objections
 from relais.server.store import Store
 from support.documents import small_document
@@ -128,6 +129,21 @@ def of_a_minor(office: Office) -> str:
     plan = office.post(PLANS["full"], "CarePlan")
     office.change(office.read(plan)["subject"]["reference"], birthDate="2015-03-28")
     return plan
+
+
+@pytest.mark.parametrize("channel", ["mss", "hl7v2"])
+def test_what_is_hidden_from_representatives_does_not_go_to_the_mailbox_of_a_minor(
+    office: Office, channel: str
+) -> None:
+    parameters = {"hideFrom": "representatives", "patient": True, "recipient": DOCTOR}
+    [issue] = refused(office, of_a_minor(office), channel, **parameters)
+    assert (issue.path, issue.rule) == ("hideFrom", "HL7v2 volet: INVISIBLE_REP_LEGAUX")
+
+
+def test_a_person_of_age_reads_what_is_hidden_from_representatives(office: Office) -> None:
+    office.order(office.post(PLANS["full"], "CarePlan"), "mss", hideFrom="representatives", patient=True)
+    office.work()
+    assert any(map(is_of_patient, (box for sent in office.channels["mss"].taken for box in sent.recipients)))
 
 
 def test_a_secret_connection_goes_with_every_version_until_it_is_called_off(office: Office) -> None:
