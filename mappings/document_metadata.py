@@ -35,6 +35,7 @@ from relais.cda.xdm import CDA_MIME_TYPES, Archive
 from relais.cda.xds import CodedValue, DocumentEntry, MetadataAuthor, Submission, SubmissionSet
 from relais.cda.xds_attributes import ACTIVITY_SYSTEM, CLASS_SYSTEM
 from relais.cda.xds_types import CX, OBSOLETE_INS_ROOTS, XCN, XON, escape, is_short_oid
+from relais.mappings.identity import SOCIAL_SECURITY_ROOTS
 from relais.mappings.terminology import concept
 
 Destination = Literal["dmp", "mhd", "mss"]
@@ -315,8 +316,8 @@ def _ins(identifiers: Iterable[II]) -> list[II]:
 
 
 def _local_id(identifiers: Iterable[II]) -> II | None:
-    """The first number that is no INS: the IPP."""
-    excluded = (*INS_ROOTS, *OBSOLETE_INS_ROOTS)
+    """The first number that is neither an INS nor a social security number: the IPP."""
+    excluded = (*INS_ROOTS, *OBSOLETE_INS_ROOTS, *SOCIAL_SECURITY_ROOTS)
     return next((identifier for identifier in _named(identifiers) if identifier.root not in excluded), None)
 
 
@@ -403,7 +404,7 @@ def usual_content_type(*sectors: CodedValue | None) -> CodedValue:
 def _patient_info(patient: Patient) -> tuple[str, ...]:
     """The PID fields of ITI TF-3 §4.2.3.2.23 that the header gives."""
     fields = (
-        ("PID-3", "~".join(str(_cx(identifier)) for identifier in _named(patient.ids))),
+        ("PID-3", "~".join(str(_cx(one)) for one in _named(patient.ids) if one.root not in SOCIAL_SECURITY_ROOTS)),
         ("PID-5", "~".join(_patient_names(patient))),
         *_traits(patient),
         ("PID-11", "~".join(_patient_addresses(patient))),

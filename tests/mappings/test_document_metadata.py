@@ -353,6 +353,9 @@ def test_what_only_the_dmp_refuses() -> None:
     assert _lacks(not_dmp_type) == {"code": "not-supported"}
     local = _entry(without_ins, "mss")
     assert local.patient_id == local.source_patient_id == "0042/A\\T\\B^^^&1.2.250.1.999.2&ISO^PI"
+    without_ins.header.patient.ids.insert(0, II("1.2.250.1.213.1.4.13", "279035121518989"))  # of a family, perhaps
+    insured = _entry(without_ins, "mss")
+    assert (insured.patient_id, insured.source_patient_info) == (local.patient_id, local.source_patient_info)
     assert _entry(with_extension, "mss").unique_id == f"{with_extension.header.id.root}^7"
     assert _entry(not_dmp_type, "mss").class_code.code == "95"
 
