@@ -282,6 +282,7 @@ def _document(
     if composition:
         conversion.same_patient(composition, "subject", "Composition")
     carrier = _carrier(conversion, visits, title, bounds, single=single)
+    carrier.labels = enclosures.labels()
     head = header(conversion, carrier, composition, document_id)
     found = [
         _appointments(conversion, visits, agenda),

@@ -122,3 +122,20 @@ def test_a_notification_is_as_confidential_as_what_goes_with_it(level: str, writ
     confidentiality = notify(notice).document.header.confidentiality
     assert confidentiality is not None
     assert confidentiality.code == written
+
+
+def test_an_agenda_is_as_confidential_as_what_goes_with_it() -> None:
+    agenda = Agenda("restricted-letter")
+    label = {"system": "http://terminology.hl7.org/CodeSystem/v3-Confidentiality", "code": "R"}
+    letter = agenda.add(
+        "letter",
+        "DocumentReference",
+        status="current",
+        subject=agenda.ref("patient"),
+        securityLabel=[{"coding": [label]}],
+        content=[{"attachment": attachment("application/pdf", PDF)}],
+    )
+    agenda.appointment(supportingInformation=[letter])
+    confidentiality = single(agenda.bundle()).document.header.confidentiality
+    assert confidentiality is not None
+    assert confidentiality.code == "R"
