@@ -16,7 +16,7 @@ from relais.mappings import identity, terminology
 from relais.mappings.context import Resource
 from relais.mappings.identity import codes
 from relais.mappings.to_cda.conversion import Conversion
-from relais.mappings.to_cda.datatypes import concept_text, original, period
+from relais.mappings.to_cda.datatypes import NULL_FLAVORS, concept_text, original, period
 from relais.mappings.to_cda.prose import annotation, marked
 
 RULE = "CI-SIS PPS-PAERPA 2022.01, section 3"
@@ -47,6 +47,10 @@ _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 _ENDED = frozenset({"completed", "cancelled", "rejected"})
 
 
+_ABSENT = {"ASKU": "Demandé, non connu", "NASK": "Non demandé", "MSK": "Masqué"}
+"""nullFlavor of a disposition without value, in words; of any other one knows nothing."""
+
+
 class Provision(msgspec.Struct, gc=False):
     """One disposition: its value (text, Boolean or GIR class), when it was observed, what it details."""
 
@@ -54,6 +58,7 @@ class Provision(msgspec.Struct, gc=False):
     text: str | None = None
     flag: bool | None = None
     gir: int | None = None
+    absent: str = "UNK"  # why there is none of these, as a nullFlavor
     source: Resource = {}
     path: str = ""
 
@@ -62,7 +67,9 @@ class Provision(msgspec.Struct, gc=False):
         """The value as one reads it."""
         if self.text:
             return self.text
-        return str(self.gir) if self.gir is not None else "Non renseigné" if self.flag is None else _yes(self.flag)
+        if self.gir is not None:
+            return str(self.gir)
+        return _ABSENT.get(self.absent, "Non renseigné") if self.flag is None else _yes(self.flag)
 
 
 def social_section(conversion: Conversion, plan: Resource, goals: list[Resource]) -> Section:
@@ -158,6 +165,10 @@ def _provision(conversion: Conversion, code: str, element: Resource, source: Res
     flag = element.get("valueBoolean")
     text = (element.get("valueString") or concept_text(element.get("valueCodeableConcept"))).strip()
     has_value = [name for name in element if name.startswith("value")] != []
+    if not has_value and "dataAbsentReason" in element:
+        reasons = codes(element["dataAbsentReason"])
+        result.absent = next((NULL_FLAVORS[one] for one in reasons if one in NULL_FLAVORS), "UNK")
+        return result
     if code == _GIR or (code == _AID and flag is None and has_value):
         result.gir = _gir(conversion, element, path)
     elif code in _TEXTS:
@@ -300,7 +311,7 @@ def _value(provision: Provision) -> Value | None:
         return Integer(provision.gir)
     if provision.flag is not None:
         return Boolean(provision.flag)
-    return Code(null_flavor="UNK")
+    return Code(null_flavor=provision.absent)
 
 
 def _time(conversion: Conversion, source: Resource, path: str) -> Interval | None:

@@ -56,7 +56,7 @@ WRITTEN = {
     ),
     "Observation.component": _names(
         "code valueQuantity valueCodeableConcept valueString valueBoolean valueInteger valueRange valueRatio "
-        "valueTime valueDateTime valuePeriod"
+        "valueTime valueDateTime valuePeriod dataAbsentReason"
     ),
     "MedicationRequest.dosageInstruction": _names(
         "sequence text additionalInstruction patientInstruction timing asNeededBoolean asNeededCodeableConcept "
@@ -72,7 +72,7 @@ WRITTEN = {
     "Observation": _names(
         "basedOn status code subject focus effectiveDateTime effectivePeriod valueQuantity valueCodeableConcept "
         "valueString valueBoolean valueInteger valueRange valueRatio valueTime valueDateTime valuePeriod "
-        "interpretation note component"
+        "interpretation note component dataAbsentReason"
     ),
     "Organization": _names("active type name telecom address"),
     "Patient": _names(

@@ -540,6 +540,25 @@ def test_a_gir_class_that_is_none_or_two_is_refused(value: Resource) -> None:
         convert(plan.bundle(), EMISSION)
 
 
+@pytest.mark.parametrize(
+    ("reason", "flavor", "words"),
+    [
+        ("asked-unknown", "ASKU", "Demandé, non connu"),
+        ("masked", "MSK", "Masqué"),
+        ("unknown", "UNK", "Non renseigné"),
+        ("error", "UNK", "Non renseigné"),
+    ],
+)
+@pytest.mark.parametrize("code", ["PAT-006", "ORG-013", "PAT-008"])
+def test_what_is_not_known_is_neither_yes_nor_no(code: str, reason: str, flavor: str, words: str) -> None:
+    plan = minimal_plan()
+    absent = concept("http://terminology.hl7.org/CodeSystem/data-absent-reason", reason)
+    plan.observation("unknown", code, dataAbsentReason=absent)
+    section = some_section(plan, SOCIAL)
+    assert section.entries[0].values == [Code(null_flavor=flavor)]
+    assert words in plain_text(section.text)
+
+
 def test_the_most_recent_disposition_is_so_by_the_clock() -> None:
     plan = minimal_plan()
     plan.observation("later", "PAT-006", effectiveDateTime="2026-01-12T08:30:00Z", valueBoolean=False)
