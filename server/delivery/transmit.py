@@ -275,8 +275,14 @@ def _refuse_reissue(wanted: Wanted) -> None:
 
 
 def _hiding_as_labelled(wanted: Wanted, stated: Iterable[Resource]) -> Wanted:
-    """The order that hides the document from those, too, from whom the resources that it states are hidden."""
-    labelled = sorted(frozenset().union(*map(visibility.hidden_by_labels, stated)))
+    """The order that hides the document from those, too, from whom the resources that it states are hidden.
+
+    Raises RelaisError for masks that cannot be told.
+    """
+    resources = list(stated)
+    if refused := [issue for resource in resources for issue in visibility.unknown_masks(resource)]:
+        raise RelaisError(dict.fromkeys(refused))
+    labelled = sorted(frozenset().union(*map(visibility.hidden_by_labels, resources)))
     return replace(wanted, hidden_from=tuple(dict.fromkeys((*wanted.hidden_from, *labelled))))
 
 

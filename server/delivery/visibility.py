@@ -85,10 +85,25 @@ def hidden_by(codes: Iterable[CodedValue]) -> frozenset[Audience]:
 def hidden_by_labels(resource: Resource) -> frozenset[Audience]:
     """From whom a resource says that it is hidden: `securityLabel` of a DocumentReference, as PDSm writes it, and
     `meta.security` of any."""
-    labels = (coding for label in resource.get("securityLabel", ()) for coding in label.get("coding", ()))
-    stated = [*labels, *resource.get("meta", {}).get("security", ())]
-    named = {coding.get("code") for coding in stated if coding.get("system") in _SYSTEMS}
+    named = {coding.get("code") for coding in _stated_masks(resource)}
     return frozenset(audience for audience, mask in MASKS.items() if mask.code in named)
+
+
+def unknown_masks(resource: Resource) -> Iterator[Issue]:
+    """The masks of a resource that no receiver is told of: from social professionals, from third persons (JDV_J110)."""
+    known = {mask.code for mask in MASKS.values()}
+    place = "securityLabel" if "securityLabel" in resource else "meta.security"
+    for coding in _stated_masks(resource):
+        code = coding.get("code") or ""
+        if code.startswith(("MASQUE_", "INVISIBLE_")) and code not in known:
+            message = f"{code}: no metadata of a document say so, it would be shown"
+            yield Issue("error", "business-rule", message, place, "JDV_J08, JDV_J110")
+
+
+def _stated_masks(resource: Resource) -> Iterator[Resource]:
+    labels = (coding for label in resource.get("securityLabel", ()) for coding in label.get("coding", ()))
+    stated = (*labels, *resource.get("meta", {}).get("security", ()))
+    return (coding for coding in stated if coding.get("system") in _SYSTEMS)
 
 
 def labelled(reference: Resource, hidden: Collection[Audience], *, alone: bool = False) -> Resource:

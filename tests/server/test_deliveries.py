@@ -224,6 +224,14 @@ def test_what_a_resource_hides_is_hidden_where_its_document_goes(office: Office,
     assert [code.code for code in sent.submission.entries[0].confidentiality] == ["N", "INVISIBLE_PATIENT"]
 
 
+def test_a_mask_that_nobody_can_be_told_of_keeps_a_document_here(office: Office) -> None:
+    carrier = office.post(PLANS["full"], "CarePlan")
+    [_, label] = labels("MASQUE_PSOCIAL")
+    office.change(carrier, meta={"security": label["coding"]})
+    found = refused(office, carrier, "mss", recipient=DOCTOR)
+    assert [(issue.path, issue.rule) for issue in found] == [("meta.security", "JDV_J08, JDV_J110")]
+
+
 def test_what_an_appointment_hides_is_hidden_where_the_agenda_goes(office: Office) -> None:
     names = office.post_all(AGENDAS["week"])
     [_, label] = labels("INVISIBLE_REPRESENTANTS_LEGAUX")
