@@ -39,6 +39,12 @@ class Deployment:
     responsible_given: str | None = None
     notification_types: tuple[tuple[str, str], ...] = (("NOT", "28653-4"),)
 
+    @property
+    def emitter(self) -> tuple[str, ...]:
+        """What tells ids made here from those that another emitter makes of the same `CarePlan/1`; empty if not set."""
+        name = self.oid_arc or self.organization_finess or self.organization_name
+        return (name,) if name else ()
+
 
 @dataclass(frozen=True, slots=True)
 class DocumentVersion:

@@ -276,21 +276,26 @@ def codes(concept: Resource | None) -> list[str]:
     return [coding["code"] for coding in concept.get("coding", ()) if coding.get("code")] if concept else []
 
 
-def set_id(resource: Resource, kind: str) -> II | None:
+def set_id(resource: Resource, kind: str, deployment: Deployment) -> II | None:
     """The identity of a document lineage (setId): first business identifier of its source, else type and id."""
     for identifier in resource.get("identifier", ()):
         if found := ii_of(identifier):
             return found
     if resource.get("id"):
-        return II(uuid_oid("set", kind, resource["resourceType"], resource["id"]))
+        return made_set_id(deployment, kind, resource["resourceType"], resource["id"])
     return None
 
 
-def document_id(lineage: II, kind: str, version: int, arc: str | None) -> II:
-    """The identity of one version of a document: one OID, the same whenever that version is made again."""
-    parts = (kind, lineage.root or "", lineage.extension or "")
+def made_set_id(deployment: Deployment, kind: str, *key: str) -> II:
+    """A setId made of what names the source at this emitter."""
+    return II(uuid_oid("set", kind, *deployment.emitter, *key))
+
+
+def document_id(lineage: II, kind: str, version: int, deployment: Deployment) -> II:
+    """The identity of one version of a document: one OID, the same whenever this emitter makes that version again."""
+    parts, arc = (kind, lineage.root or "", lineage.extension or ""), deployment.oid_arc
     if arc is None:
-        return II(uuid_oid("document", *parts, str(version)))
+        return II(uuid_oid("document", *deployment.emitter, *parts, str(version)))
     serial = int(uuid_oid("lineage", *parts).removeprefix("2.25.")) >> 32  # 96 bits keep the OID within 64 characters
     return II(f"{arc}.{_SERIES[kind]}.{serial}.{version}")
 

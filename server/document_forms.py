@@ -33,7 +33,7 @@ def at_level(
     """
     if level == "n3":
         return document
-    return unstructured(document, to_pdf(document), version=version, oid_arc=deployment.oid_arc)
+    return unstructured(document, to_pdf(document), version=version, deployment=deployment)
 
 
 def serialised(document: Document, style_sheet: str = "") -> bytes:

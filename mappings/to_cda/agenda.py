@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from msgspec.structs import replace
 
 from relais.cda import event_sections, sections, templates
-from relais.cda.datatypes import datetime_from_ts, ts_from_fhir, uuid_oid
+from relais.cda.datatypes import datetime_from_ts, ts_from_fhir
 from relais.cda.model import II, Code, Document, Interval, Section, Statement, Text
 from relais.cda.narrative import Element, Node, content, paragraph, table
 from relais.mappings import identity, terminology
@@ -65,7 +65,9 @@ def appointment_document(
     conversion.patient = patients[0]
     read_oppositions(conversion)
     conversion.say_opposed(appointment, "Appointment")
-    conversion.lineage = _stated_lineage(composition) or II(uuid_oid("set", KIND, _key(appointment)))
+    conversion.lineage = _stated_lineage(composition) or identity.made_set_id(
+        conversion.deployment, KIND, _key(appointment)
+    )
     enclosures = Enclosures()
     visit = read_visit(conversion, appointment, "Appointment", enclosures)
     cancelled = appointment.get("status") == CANCELLED
@@ -104,7 +106,7 @@ def agenda_document(
     conversion.patient = patient
     read_oppositions(conversion)
     key = (_patient_key(conversion), _key(schedule) if schedule else "RDV")
-    conversion.lineage = _stated_lineage(composition) or II(uuid_oid("set", KIND, *key))
+    conversion.lineage = _stated_lineage(composition) or identity.made_set_id(conversion.deployment, KIND, *key)
     former = _cancelled_before(conversion, appointments, previous)
     copies = _copies(appointments)
     enclosures = Enclosures()

@@ -49,8 +49,7 @@ def header(conversion: Conversion, carrier: Carrier, composition: Resource, docu
     custodian = header_recipients.custodian(conversion, carrier, composition)
     return Header(
         template_ids=carrier.templates,
-        id=document_id
-        or identity.document_id(conversion.lineage, carrier.kind, version, conversion.deployment.oid_arc),
+        id=document_id or identity.document_id(conversion.lineage, carrier.kind, version, conversion.deployment),
         code=_type(conversion, composition) or carrier.code,
         title=(composition.get("title") or carrier.resource.get("title") or "").strip() or carrier.title,
         effective_time=time,

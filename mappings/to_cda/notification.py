@@ -13,7 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from relais.cda import event_sections, sections, templates
-from relais.cda.datatypes import datetime_from_ts, uuid_oid
+from relais.cda.datatypes import datetime_from_ts
 from relais.cda.model import (
     II,
     AssignedEntity,
@@ -140,7 +140,7 @@ def notification_document(
     conversion.patient = patient or {}
     read_oppositions(conversion)
     conversion.say_opposed(communication, path)
-    conversion.lineage = _lineage(communication, composition)
+    conversion.lineage = _lineage(conversion, communication, composition)
     if composition:
         conversion.same_patient(composition, "subject", "Composition")
     notice = _read(conversion, communication, path)
@@ -150,11 +150,11 @@ def notification_document(
     return Mapped(Document(head, found), conversion.finish())
 
 
-def _lineage(communication: Resource, composition: Resource) -> II:
+def _lineage(conversion: Conversion, communication: Resource, composition: Resource) -> II:
     stated = identity.ii_of(composition.get("identifier", {}))
     first = next((ii for ii in map(identity.ii_of, communication.get("identifier", ())) if ii), None)
     named = (first.root or "", first.extension or "") if first else (str(communication.get("id", "")),)
-    return stated or II(uuid_oid("set", KIND, *named))
+    return stated or identity.made_set_id(conversion.deployment, KIND, *named)
 
 
 # --- reading ----------------------------------------------------------------------------------------------------

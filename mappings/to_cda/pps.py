@@ -97,7 +97,7 @@ def pps_document(
 def _lineage(conversion: Conversion, care_plan: Resource, composition: Resource) -> II:
     """setId: as known already, else Composition.identifier, else the plan's first identifier, else its id."""
     stated = conversion.emission.version.set_id or identity.ii_of(composition.get("identifier", {}))
-    found = stated or identity.set_id(care_plan, "pps")
+    found = stated or identity.set_id(care_plan, "pps", conversion.deployment)
     if found is None:
         conversion.refuse(
             "CarePlan.identifier",

@@ -15,7 +15,7 @@ from relais.cda.datatypes import uuid_oid
 from relais.cda.errors import Issue, MappingError, Severity
 from relais.cda.model import II, Document, Header, Media, RelatedDocument
 from relais.mappings import identity
-from relais.mappings.context import DocumentVersion
+from relais.mappings.context import Deployment, DocumentVersion
 
 MAX_BODY = 5_000_000
 """Bytes of the file, unless the deployment sets another limit: carriers refuse larger documents."""
@@ -31,7 +31,7 @@ def unstructured(
     media_type: str = media.PDF,
     version: DocumentVersion | None = None,
     replacing: bool = False,
-    oid_arc: str | None = None,
+    deployment: Deployment | None = None,
     max_size: int = MAX_BODY,
 ) -> Document:
     """The unstructured form of `document` with `body` as its content.
@@ -39,7 +39,7 @@ def unstructured(
     It is a document of its own, published beside the structured one: own id, own setId, the same version number, and it
     replaces the unstructured form of the version before. With `replacing` it is the next version of the structured
     document itself and replaces that. `version` says otherwise: its number, and the version that the receivers know.
-    `oid_arc` is the OID under which the emitter makes ids (2.25 without). Raises MappingError with every finding.
+    `deployment` tells the ids made here from those of another emitter. Raises MappingError with every finding.
     """
     issues = [issue for issue in body_issues(body, media_type, max_size) if issue.severity == "error"]
     header = document.header
@@ -50,8 +50,9 @@ def unstructured(
     if issues:
         raise MappingError(issues)
     lineage = (header.set_id or header.id) if replacing else own_lineage(header)
-    version = version or _version(header, lineage, oid_arc, replacing=replacing)
-    return Document(header=_identified(header, lineage, version, oid_arc), non_xml_body=Media(media_type, body))
+    emitter = deployment or Deployment()
+    version = version or _version(header, lineage, emitter, replacing=replacing)
+    return Document(header=_identified(header, lineage, version, emitter), non_xml_body=Media(media_type, body))
 
 
 def own_lineage(header: Header) -> II:
@@ -94,20 +95,20 @@ def _issue(message: str, code: str = "value", severity: Severity = "error", path
 # --- identity -------------------------------------------------------------------------------------------------
 
 
-def _version(header: Header, lineage: II, arc: str | None, *, replacing: bool) -> DocumentVersion:
+def _version(header: Header, lineage: II, emitter: Deployment, *, replacing: bool) -> DocumentVersion:
     number = header.version_number or 1
     if replacing:
         return DocumentVersion(number + 1, header.id)
-    before = identity.document_id(lineage, _KIND, number - 1, arc) if number > 1 else None
+    before = identity.document_id(lineage, _KIND, number - 1, emitter) if number > 1 else None
     return DocumentVersion(number, before)
 
 
-def _identified(header: Header, lineage: II, version: DocumentVersion, arc: str | None) -> Header:
+def _identified(header: Header, lineage: II, version: DocumentVersion, emitter: Deployment) -> Header:
     replaced = [RelatedDocument([version.replaces], parent_version=version.former)] if version.replaces else []
     return replace(
         header,
         template_ids=[II(templates.HL7_FRANCE), II(templates.CISIS_HEADER), II(templates.UNSTRUCTURED)],
-        id=identity.document_id(lineage, _KIND, version.number, arc),
+        id=identity.document_id(lineage, _KIND, version.number, emitter),
         set_id=lineage,
         version_number=version.number,
         related_documents=replaced,

@@ -155,18 +155,31 @@ def test_ins_and_traits_that_disagree(ins: str, gender: str, birth: str, mismatc
 
 def test_document_ids_are_stable_and_differ_by_version() -> None:
     lineage = II("1.2.3", "P1")
-    first = identity.document_id(lineage, "pps", 1, None)
-    assert first == identity.document_id(lineage, "pps", 1, None)
-    assert first != identity.document_id(lineage, "pps", 2, None)
-    assert first != identity.document_id(II("1.2.3", "P2"), "pps", 1, None)
+    first = identity.document_id(lineage, "pps", 1, DEPLOYMENT)
+    assert first == identity.document_id(lineage, "pps", 1, DEPLOYMENT)
+    assert first != identity.document_id(lineage, "pps", 2, DEPLOYMENT)
+    assert first != identity.document_id(II("1.2.3", "P2"), "pps", 1, DEPLOYMENT)
     assert first.extension is None
     assert first.root is not None
     assert len(first.root) <= 44
 
 
+def test_two_emitters_make_no_common_ids() -> None:
+    plan, lineage = {"resourceType": "CarePlan", "id": "1"}, II("1.2.3", "P1")
+    emitters = [
+        DEPLOYMENT,
+        Deployment(organization_finess="750000001"),
+        Deployment(organization_finess="750000019"),
+        Deployment(organization_name="DAC"),
+        Deployment(oid_arc="1.2.250.1.999.1"),
+    ]
+    assert len({str(identity.set_id(plan, "pps", one)) for one in emitters}) == len(emitters)
+    assert len({str(identity.document_id(lineage, "pps", 1, one)) for one in emitters}) == len(emitters)
+
+
 def test_document_ids_under_the_arc_of_the_emitter_fit_xds() -> None:
     arc = "1.2.250.1.213.99999.1"
-    found = identity.document_id(II("1.2.3", "P1"), "pps", 9999, arc)
+    found = identity.document_id(II("1.2.3", "P1"), "pps", 9999, Deployment(oid_arc=arc))
     assert found.root is not None
     assert found.root.startswith(f"{arc}.1.")
     assert found.root.endswith(".9999")
@@ -176,10 +189,10 @@ def test_document_ids_under_the_arc_of_the_emitter_fit_xds() -> None:
 def test_lineage_is_the_business_identifier_then_the_logical_id() -> None:
     plan = {"resourceType": "CarePlan", "id": "a1"}
     named = plan | {"identifier": [{"system": "urn:oid:1.2.3", "value": "P1"}]}
-    assert identity.set_id(named, "pps") == II("1.2.3", "P1")
-    assert identity.set_id(plan, "pps") == identity.set_id({**plan, "status": "active"}, "pps")
-    assert identity.set_id(plan, "pps") != identity.set_id(plan, "agenda")
-    assert identity.set_id({"resourceType": "CarePlan"}, "pps") is None
+    assert identity.set_id(named, "pps", DEPLOYMENT) == II("1.2.3", "P1")
+    assert identity.set_id(plan, "pps", DEPLOYMENT) == identity.set_id({**plan, "status": "active"}, "pps", DEPLOYMENT)
+    assert identity.set_id(plan, "pps", DEPLOYMENT) != identity.set_id(plan, "agenda", DEPLOYMENT)
+    assert identity.set_id({"resourceType": "CarePlan"}, "pps", DEPLOYMENT) is None
 
 
 def test_the_emitter_of_the_tests_has_a_finess() -> None:

@@ -12,7 +12,7 @@ from relais.cda.pdf import to_pdf
 from relais.cda.reader import read
 from relais.cda.validation import Validator
 from relais.cda.writer import write
-from relais.mappings.context import DocumentVersion
+from relais.mappings.context import Deployment, DocumentVersion
 from relais.mappings.document_metadata import document_entry
 from relais.mappings.to_cda import convert
 from relais.mappings.to_cda.unstructured import body_issues, unstructured
@@ -51,7 +51,7 @@ def test_official_rules_accept_the_unstructured_form_of_a_plan(validator: Valida
 
 @pytest.mark.parametrize("arc", [None, ARC])
 def test_official_rules_accept_a_later_version(validator: Validator, arc: str | None) -> None:
-    report = validator.validate(write(unstructured(version(3, "2.25.1002"), PDF, oid_arc=arc)))
+    report = validator.validate(write(unstructured(version(3, "2.25.1002"), PDF, deployment=Deployment(oid_arc=arc))))
     assert report.conformant, report.to_text()
 
 
@@ -81,7 +81,8 @@ def test_metadata_name_the_format_of_the_body() -> None:
 @pytest.mark.parametrize("arc", [None, ARC])
 def test_beside_the_structured_document_it_is_another_document(arc: str | None) -> None:
     first, second = version(1), version(2, "2.25.1001")
-    one, two = (unstructured(structured, PDF, oid_arc=arc).header for structured in (first, second))
+    emitter = Deployment(oid_arc=arc)
+    one, two = (unstructured(structured, PDF, deployment=emitter).header for structured in (first, second))
     assert one.set_id == two.set_id != first.header.set_id
     assert len({str(ii) for ii in (first.header.id, second.header.id, one.id, two.id)}) == 4
     assert (one.version_number, one.related_documents) == (1, [])
