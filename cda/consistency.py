@@ -163,14 +163,21 @@ def _references(root: etree._Element) -> Iterator[_Finding]:
         value = reference.get("value", "").strip()  # XML Schema collapses the white space of both types
         if value.startswith("#"):
             if value[1:] not in targets:
-                yield _Finding(reference, "relais-reference", "no element has the ID this refers to", "not-found")
+                yield _dangling(reference, {value[1:]}, targets)
         elif not _ABSOLUTE_URL.match(value):
             message = "a reference inside the document begins with #; this one leads nowhere"
             yield _Finding(reference, "relais-reference-fragment", message, severity="warning")
     for name, attribute in _NARRATIVE_REFERENCES:
         for reference in _find(root, f"//v3:{name}[@{attribute}]"):
-            if not targets.issuperset(reference.get(attribute, "").split()):
-                yield _Finding(reference, "relais-reference", "no element has the ID this refers to", "not-found")
+            if absent := set(reference.get(attribute, "").split()) - targets:
+                yield _dangling(reference, absent, targets)
+
+
+def _dangling(reference: etree._Element, absent: set[str], targets: set[str]) -> _Finding:
+    message = "no element has the ID this refers to"
+    if {name.lower() for name in absent} & {name.lower() for name in targets}:
+        message += "; an ID that differs in capitals only exists"
+    return _Finding(reference, "relais-reference", message, "not-found")
 
 
 def _links(root: etree._Element) -> Iterator[_Finding]:

@@ -6,7 +6,7 @@ A rule set is named and hashed, so that a verdict says what it rests on. The pac
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +21,7 @@ CODE_SYSTEM_FILES = "schematrons/profils/terminologies/terminologie"
 UNITS_FILE = f"{CODE_SYSTEM_FILES}/2.16.840.1.113883.6.8.xml"
 STRUCTURE = "structurationMinimale"
 TERMINOLOGIES = "terminologies"
+_MODEL_PREFIX = "CI-SIS_"
 
 
 class RulesError(RelaisError):
@@ -44,25 +45,84 @@ GENERIC_PROFILES = (
     Profile(TERMINOLOGIES, "schematrons/profils/terminologies/schematron/terminologie.sch"),
 )
 
-_PPS_HEADER = "schematrons/include/specificationsVolets/PPS-PAERPA_2022.01/Entete/Entete_PPS-PAERPA.sch"
+_LABORATORY = ("BIO-CR-BIO", "CR-BIO")
 
-MODEL_PROFILES: Mapping[str, tuple[Profile, ...]] = {
+MODELS: Mapping[str, tuple[str, ...]] = {
     templates.UNSTRUCTURED: (),
-    templates.PPS_PAERPA: (
-        Profile("PPS-PAERPA_2022.01", "schematrons/CI-SIS_PPS-PAERPA_2022.01.sch"),
-        # The header pattern of the volet stands in the pack, but its schema neither includes nor activates it.
-        Profile("PPS-PAERPA_2022.01 header (orphan pattern)", _PPS_HEADER, official=False),
-    ),
-    "1.2.250.1.213.1.1.1.26": (Profile("CANCER-PPS_2025.01", "schematrons/CI-SIS_CANCER-PPS_2025.01.sch"),),
-    "1.2.250.1.213.1.1.1.13": (Profile("VSM_2023.01", "schematrons/CI-SIS_VSM_2023.01.sch"),),
-    "1.2.250.1.213.1.1.1.29": (Profile("LDL-SES_2022.01", "schematrons/CI-SIS_LDL-SES_2022.01.sch"),),
-    "1.2.250.1.213.1.1.1.22": (Profile("DLU-EHPAD-DLU_2022.01", "schematrons/CI-SIS_DLU-EHPAD-DLU_2022.01.sch"),),
-    "1.2.250.1.213.1.1.1.23": (Profile("DLU-EHPAD-FLUDT_2022.01", "schematrons/CI-SIS_DLU-EHPAD-FLUDT_2022.01.sch"),),
-    "1.2.250.1.213.1.1.1.24": (Profile("DLU-EHPAD-FLUDR_2022.01", "schematrons/CI-SIS_DLU-EHPAD-FLUDR_2022.01.sch"),),
-    "1.2.250.1.213.1.1.1.62": (Profile("DLU-FR-SU_2025.01", "schematrons/CI-SIS_DLU-FR-SU_2025.01.sch"),),
-    "1.2.250.1.213.1.1.1.61": (Profile("DLU-FT-SU_2025.01", "schematrons/CI-SIS_DLU-FT-SU_2025.01.sch"),),
+    templates.PPS_PAERPA: ("PPS-PAERPA",),
+    "1.3.6.1.4.1.19376.1.3.3": _LABORATORY,
+    "1.2.250.1.213.1.1.1.2.1.1": ("CARD-F-PRC-AVK", "F-PRC"),
+    "1.2.250.1.213.1.1.1.2.1.2": ("CARD-F-PRC-TAP", "F-PRC"),
+    "1.2.250.1.213.1.1.1.2.1.3": ("CARD-F-PRC-DCI", "F-PRC"),
+    "1.2.250.1.213.1.1.1.2.1.4": ("CARD-F-PRC-PSC", "F-PRC"),
+    "1.2.250.1.213.1.1.1.2.1.5": ("CARD-F-PRC-PPV", "F-PRC"),
+    "1.2.250.1.213.1.1.1.5.1": ("CSE-CS8",),
+    "1.2.250.1.213.1.1.1.5.2": ("CSE-CS9",),
+    "1.2.250.1.213.1.1.1.5.3": ("CSE-CS24",),
+    "1.2.250.1.213.1.1.1.5.4": ("CSE-MDE",),
+    "1.2.250.1.213.1.1.1.8": ("CANCER-FRCP",),
+    "1.2.250.1.213.1.1.1.12.1": ("OBP-SAP",),
+    "1.2.250.1.213.1.1.1.12.2": ("OBP-SNM",),
+    "1.2.250.1.213.1.1.1.12.3": ("OBP-SNE",),
+    "1.2.250.1.213.1.1.1.12.4": ("OBP-SCM",),
+    "1.2.250.1.213.1.1.1.12.5": ("OBP-SEM", "OBP-SCE"),
+    "1.2.250.1.213.1.1.1.13": ("VSM",),
+    "1.2.250.1.213.1.1.1.15": ("AVC-AUNV",),
+    "1.2.250.1.213.1.1.1.16": ("AVC-EUNV",),
+    "1.2.250.1.213.1.1.1.17": ("AVC-SUNV",),
+    "1.2.250.1.213.1.1.1.18": ("OPH-CR-RTN",),
+    "1.2.250.1.213.1.1.1.21": ("LDL-EES",),
+    "1.2.250.1.213.1.1.1.22": ("DLU-EHPAD-DLU", "DLU-DLU"),
+    "1.2.250.1.213.1.1.1.23": ("DLU-EHPAD-FLUDT", "DLU-FLUDT"),
+    "1.2.250.1.213.1.1.1.24": ("DLU-EHPAD-FLUDR", "DLU-FLUDR"),
+    "1.2.250.1.213.1.1.1.25": ("AVC-PAVC",),
+    "1.2.250.1.213.1.1.1.26": ("CANCER-PPS",),
+    "1.2.250.1.213.1.1.1.27": ("CANCER-D2LM-FIN",),
+    "1.2.250.1.213.1.1.1.28": ("CANCER-D2LM-FIDD",),
+    "1.2.250.1.213.1.1.1.29": ("LDL-SES",),
+    "1.2.250.1.213.1.1.1.30": ("SDM-MR",),
+    "1.2.250.1.213.1.1.1.32": ("CANCER-CR-GM",),
+    "1.2.250.1.213.1.1.1.36": ("CNAM-HR",),
+    "1.2.250.1.213.1.1.1.37": ("VAC",),
+    "1.2.250.1.213.1.1.1.38": ("TLM-DA",),
+    "1.2.250.1.213.1.1.1.39": ("EP-MED-DM",),
+    "1.2.250.1.213.1.1.1.40": ("ANEST-CR-ANEST",),
+    "1.2.250.1.213.1.1.1.41": ("ANEST-CR-CPA",),
+    "1.2.250.1.213.1.1.1.42": ("OPH-BRE",),
+    "1.2.250.1.213.1.1.1.45": ("IMG-CR-IMG",),
+    "1.2.250.1.213.1.1.1.46": ("VAC-NOTE",),
+    "1.2.250.1.213.1.1.1.47": ("IMG-DA-IMG",),
+    "1.2.250.1.213.1.1.1.51": ("IPS-FR",),
+    "1.2.250.1.213.1.1.1.54": ("eDISP-MED",),
+    "1.2.250.1.213.1.1.1.55": _LABORATORY,
+    "1.2.250.1.213.1.1.1.59": ("BIO-TROD",),
+    "1.2.250.1.213.1.1.1.61": ("DLU-FT-SU",),
+    "1.2.250.1.213.1.1.1.62": ("DLU-FR-SU",),
 }
-"""Document model profiles, by the templateId that calls for them."""
+"""The document model that a templateId names, by the names its Schematrons have had (`CI-SIS_name_version.sch`)."""
+
+UNSTRUCTURED_MODELS: Mapping[str, tuple[str, ...]] = {"85208-7": ("TLM-CR",)}
+"""Models of unstructured documents, which have no templateId of their own, by type code (LOINC)."""
+
+_VERSIONS: Mapping[tuple[str, str], str] = {
+    ("1.2.250.1.213.1.1.1.2.1.1", "2021.01"): "1.4",
+    ("1.2.250.1.213.1.1.1.13", "201310"): "1.4",
+    ("1.2.250.1.213.1.1.1.15", "2020.01"): "2.2",
+    ("1.2.250.1.213.1.1.1.16", "2020.01"): "2.2",
+    ("1.2.250.1.213.1.1.1.17", "2020.01"): "2.2",
+    ("1.2.250.1.213.1.1.1.25", "2020.01"): "2.2",
+    ("1.2.250.1.213.1.1.1.36", "2020-1.0"): "2021.01",
+}
+"""The version in the name of the Schematron, where the extension of the templateId is another: old numberings."""
+
+_ORPHAN_PATTERNS: Mapping[str, Profile] = {
+    # The header pattern of the volet stands in the pack, but its schema neither includes nor activates it.
+    "PPS-PAERPA_2022.01": Profile(
+        "PPS-PAERPA_2022.01 header (orphan pattern)",
+        "schematrons/include/specificationsVolets/PPS-PAERPA_2022.01/Entete/Entete_PPS-PAERPA.sch",
+        official=False,
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +205,7 @@ class RuleSet:
 
     `folder` is the `cda` folder of the pack; `replaced` gives files to read in place of others;
     `contradictory_codes` are the TerminologieCISIS codes that one official profile of PPS-PAERPA requires and another
-    refuses.
+    refuses. `models` gives the profiles of document models by name and version.
     """
 
     name: str
@@ -153,6 +213,7 @@ class RuleSet:
     folder: Path
     replaced: Mapping[Path, Path]
     contradictory_codes: frozenset[str]
+    models: Mapping[str, Mapping[str, Profile]]
 
     @property
     def identity(self) -> str:
@@ -183,15 +244,38 @@ class RuleSet:
             raise RulesError(
                 Issue("fatal", "not-found", "file of the official rules not found", file) for file in absent
             )
-        return cls(name, _digest(folder, replaced), folder, replaced, definition.contradictory_codes)
+        digest = _digest(folder, replaced)
+        return cls(name, digest, folder, replaced, definition.contradictory_codes, _models(folder))
 
-    def holds(self, profile: Profile) -> bool:
-        """Whether the file of a profile is there: another state of the rules may lack a document model."""
-        return (self.folder / profile.file).is_file()
+    def versions(self, names: Iterable[str], template: Iterable[tuple[str, str]]) -> Mapping[str, Profile]:
+        """The profiles of a document model (its names) that `template` may call for, by version.
+
+        `template` are the templateId (root and extension) that name the model: those whose extension is the version
+        of a profile call for that one, those without extension for any.
+        """
+        held = {version: profile for name in names for version, profile in self.models.get(name, {}).items()}
+        said = {_VERSIONS.get((root, extension), extension) for root, extension in template if extension}
+        # Some files name two numberings: VSM_1.4_2022.01.
+        return {version: held[version] for version in held if not said or said & set(version.split("_"))}
+
+    def orphan_of(self, profile: Profile) -> Profile | None:
+        """The pattern of a document model that its schema forgets, where the rule set holds it."""
+        orphan = _ORPHAN_PATTERNS.get(profile.name)
+        return orphan if orphan and (self.folder / orphan.file).is_file() else None
 
     def code_systems(self) -> frozenset[str]:
         """OIDs of the code systems that the terminologies profile can look into."""
         return frozenset(file.stem for file in (self.folder / CODE_SYSTEM_FILES).glob("*.rdf"))
+
+
+def _models(folder: Path) -> Mapping[str, Mapping[str, Profile]]:
+    """The profiles of document models, by name and version: `schematrons/CI-SIS_name_version.sch`."""
+    found: dict[str, dict[str, Profile]] = {}
+    for file in sorted((folder / "schematrons").glob(f"{_MODEL_PREFIX}*.sch")):
+        profile = Profile(file.stem.removeprefix(_MODEL_PREFIX), file.relative_to(folder).as_posix())
+        name, _, version = profile.name.partition("_")
+        found.setdefault(name, {})[version] = profile
+    return found
 
 
 def _digest(folder: Path, replaced: Mapping[Path, Path]) -> str:

@@ -136,7 +136,8 @@ class Processor:
         """
         refused: dict[Located, str] = {}
         replaced = replaced or {}
-        self.library(replaced.get(file, file) for file in schema.named_files)
+        replaced = {**replaced, **{named: replaced.get(file, file) for named, file in schema.renamed.items()}}
+        self.library(replaced.get(file, file) for _at, file in schema.named_files)
         while True:
             sheet = generate(schema, replaced, refused)
             try:

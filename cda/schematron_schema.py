@@ -10,7 +10,7 @@ import copy
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote
@@ -23,7 +23,7 @@ ALL_PHASES = "#ALL"
 _SCH = "{http://purl.oclc.org/dsdl/schematron}"
 _AT = "{urn:relais:schematron}at"
 _BINDINGS = ("xslt2", "xslt3")
-_FILE_NAME = re.compile(r"'([^'?#]+\.xml)'")
+_FILE_NAME = re.compile(r"'([^'?#]+\.xml)'", re.IGNORECASE)
 _PARAMETER = re.compile(r"\$([\w][\w.\-]*)")
 _EXPRESSIONS = ("test", "context", "select", "value", "path")
 
@@ -103,7 +103,8 @@ class Schema:
     """A schema ready for compilation: active patterns only, abstract patterns instantiated.
 
     Every `at` is `file:line`, the file relative to `root`. `check_count` is the number of asserts and reports
-    written in the active patterns.
+    written in the active patterns. `renamed` gives what is read in place of files that expressions name in other
+    capitals; `remarks` say so of them and of the includes.
     """
 
     path: Path
@@ -115,6 +116,8 @@ class Schema:
     abstract_rules: dict[str, Rule]
     check_count: int
     gaps: tuple[Gap, ...]
+    renamed: Mapping[Path, Path] = field(default_factory=dict)
+    remarks: tuple[Gap, ...] = ()
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -122,14 +125,17 @@ class Schema:
         return tuple(rule for pattern in self.patterns for rule in pattern.rules)
 
     @property
-    def named_files(self) -> Iterator[Path]:
-        """The files that its expressions name, and may open."""
-        lets = (let for pattern in self.patterns for let in pattern.lets)
-        items = (item for rule in (*self.rules, *self.abstract_rules.values()) for item in rule.items)
-        for item in (*self.lets, *lets, *items):
-            if not isinstance(item, Extends):
-                for name in _FILE_NAME.findall(item.value if isinstance(item, Let) else item.test):
-                    yield (self.path.parent / name).resolve()
+    def named_files(self) -> Iterator[tuple[str, Path]]:
+        """The files that its expressions name, and may open, with the place of each expression."""
+        rules = (*self.rules, *self.abstract_rules.values())
+        lets = (*self.lets, *(let for pattern in self.patterns for let in pattern.lets))
+        expressions = [(let.at, let.value) for let in lets]
+        for rule in rules:
+            expressions.append((rule.at, rule.context))
+            expressions += [(item.at, _expression(item)) for item in rule.items]
+        for at, expression in expressions:
+            for name in _FILE_NAME.findall(expression):
+                yield at, (self.path.parent / name).resolve()
 
     @property
     def unreachable(self) -> tuple[Gap, ...]:
@@ -144,6 +150,16 @@ class Schema:
         return tuple(found)
 
 
+def _expression(item: Let | Check | Extends) -> str:
+    match item:
+        case Let():
+            return item.value
+        case Check():
+            return item.test
+        case Extends():
+            return ""
+
+
 def collapse(text: str) -> str:
     """The text with its white space collapsed."""
     return " ".join(text.split())
@@ -153,6 +169,18 @@ def line_of(element: etree._Element) -> int:
     """The line on which the start tag of an element ends; 0 when unknown."""
     line = element.sourceline
     return line if isinstance(line, int) else 0
+
+
+def in_other_capitals(path: Path, root: Path) -> list[Path]:
+    """The files whose paths differ from that of an absent one in capitals only, none outside of `root`.
+
+    ANS publishes its rules for a file system that does not tell capitals apart.
+    """
+    found = [root] if path.is_relative_to(root) else []
+    for part in path.relative_to(root).parts if found else ():
+        children = (child for folder in found if folder.is_dir() for child in folder.iterdir())
+        found = [child for child in children if child.name.lower() == part.lower()]
+    return sorted(file for file in found if file.is_file() and file.resolve().is_relative_to(root))
 
 
 def read_schema(path: Path, phase: str | None = None, root: Path | None = None) -> Schema:
@@ -187,6 +215,7 @@ class _Sources:
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
         self.gaps: list[Gap] = []
+        self.remarks: list[Gap] = []
 
     def load(self, path: Path) -> etree._Element:
         """Root element of a top-level file, with its includes. Raises SchematronError."""
@@ -211,7 +240,7 @@ class _Sources:
             raise SchematronError(
                 Issue("fatal", "structure", "an include cannot be a whole file", include.get(_AT, ""))
             )
-        target = (including[-1].parent / unquote(href)).resolve()
+        target = self._located((including[-1].parent / unquote(href)).resolve(), _at(include))
         if target in including:
             reason = "it includes itself"
         else:
@@ -226,8 +255,29 @@ class _Sources:
         self.gaps.append(Gap(_at(include), f"include {href} cannot be read: {reason}"))
         parent.remove(include)
 
+    def _located(self, named: Path, at: str) -> Path:
+        """The file of that name; where there is none, the only one whose name differs in capitals only."""
+        found = [] if named.is_file() else in_other_capitals(named, self.root)
+        if not found:
+            return named
+        names = " and ".join(file.relative_to(self.root).as_posix() for file in found)
+        wanted = Path(os.path.relpath(named, self.root)).as_posix()
+        if len(found) > 1:
+            reason = f"{wanted} is absent, and several differ in capitals only, none is read: {names}"
+        else:
+            reason = f"{wanted} differs in capitals only from the file that is read: {names}"
+        self.remarks.append(Gap(at, reason))
+        return found[0] if len(found) == 1 else named
+
     def schema(self, path: Path, tree: etree._Element, phase: str | None) -> Schema:
         """The schema that a tree with all its includes stands for."""
+        schema = self._schema(path, tree, phase)
+        first = {named: at for at, named in reversed(list(schema.named_files))}
+        located = {named: self._located(named, at) for named, at in first.items()}
+        renamed = {named: found for named, found in located.items() if found != named}
+        return replace(schema, renamed=renamed, remarks=tuple(self.remarks))
+
+    def _schema(self, path: Path, tree: etree._Element, phase: str | None) -> Schema:
         phase = phase or tree.get("defaultPhase") or ALL_PHASES
         patterns = [self._instance(pattern, tree) for pattern in self._active(tree, phase)]
         present = [pattern for pattern in patterns if pattern is not None]

@@ -90,10 +90,17 @@ _FUNCTIONS = """
     <_xsl:variable name="file" select="_out:file(string($href))"/>
     <_xsl:sequence select="exists($file) and (_map:contains($_out:library, $file) or doc-available($file))"/>
   </_xsl:function>
+  <_xsl:function name="_out:read" as="document-node()">
+    <_xsl:param name="file" as="_xs:string"/>
+    <_xsl:sequence select="if (_map:contains($_out:library, $file)) then $_out:library($file)
+      else if (doc-available($file)) then doc($file)
+      else error(QName('http://www.w3.org/2005/xqt-errors', 'FODC0002'),
+        concat('a file of the rules is absent, or no XML: ', substring-after($file, $_out:root)))"/>
+  </_xsl:function>
   <_xsl:function name="_out:doc" as="document-node()?">
     <_xsl:param name="href" as="_xs:string?"/>
     <_xsl:variable name="file" select="$href ! _out:file(.)"/>
-    <_xsl:sequence select="if (exists($file) or empty($href)) then ($file ! $_out:library(.), doc($file))[1]
+    <_xsl:sequence select="if (exists($file) or empty($href)) then $file ! _out:read(.)
       else error(QName('http://www.w3.org/2005/xqt-errors', 'FODC0002'), 'not a file of the rules')"/>
   </_xsl:function>
   <_xsl:function name="_out:document" as="document-node()*">
@@ -248,7 +255,8 @@ class _Generator:
             return
         for href in _OPENED.findall(rule.context):
             # XSLT takes an error in a context for "does not match": said here, or the rule would stay silent
-            if not (self.schema.path.parent / href).is_file():
+            file = (self.schema.path.parent / href).resolve()
+            if not self.schema.renamed.get(file, file).is_file():
                 self._gap(rule.at, f"the context of the rule opens {href}, which is absent")
         template = etree.SubElement(self.top, f"{_XSL}template", mode=mode, priority=str(priority))
         self._expression(template, "match", rule.context, rule.at)

@@ -28,10 +28,11 @@ from relais.cda.rule_sets import (
     CURRENT,
     GENERIC_PROFILES,
     LIMITS,
-    MODEL_PROFILES,
+    MODELS,
     STRUCTURE,
     TERMINOLOGIES,
     UNITS_FILE,
+    UNSTRUCTURED_MODELS,
     XML_SCHEMA,
     Caveat,
     Profile,
@@ -44,6 +45,7 @@ from relais.cda.schematron import (
     Processor,
     Result,
     SchematronError,
+    Source,
     line_of,
     read_pattern,
     read_schema,
@@ -51,6 +53,9 @@ from relais.cda.schematron import (
 
 DOCUMENT_MODEL = "document model"
 """The result of a document whose model is not among those whose rules are held: no rule fired."""
+
+_SEVERAL_VERSIONS = "the templateId of the document does not say which version of its model applies; held here: {}"
+_OTHER_VERSION = "the templateId of the document calls for a version of its model that is not held here; held here: {}"
 
 _NS = {"v3": V3, "xsi": XSI}
 _SEVERITIES: dict[str, Severity] = {"fatal": "fatal", "warning": "warning", "warn": "warning", "info": "information"}
@@ -273,17 +278,29 @@ class Validator:
             return
         expected = self._contradicted(tree)
         misleading = _misleading_code_systems(tree)
-        model = [template for template in dict.fromkeys(_template_ids(tree)) if template in MODEL_PROFILES]
-        for profile in (*GENERIC_PROFILES, *(profile for template in model for profile in MODEL_PROFILES[template])):
+        for profile in GENERIC_PROFILES:
             if profile.name == TERMINOLOGIES and misleading:
                 yield ProfileResult(profile.name, True, 0, 0, (), misleading)
-            elif not self.rule_set.holds(profile):
-                reason = "the rule set has no such profile, which the templateId of the document calls for"
-                yield ProfileResult(profile.name, profile.official, 0, 0, (), (NotRun(profile.file, reason),))
             else:
                 opened = self._opened(tree) if profile.name == TERMINOLOGIES else ()
                 yield self._profile_result(profile, self.compiled(profile).validate(source, opened), tree, expected)
-        if not model:
+        yield from self._model_results(tree, source)
+
+    def _model_results(self, tree: etree._ElementTree, source: Source) -> Iterator[ProfileResult]:
+        """What the profile of each document model says that the templateId of the document name, if held here."""
+        known = False
+        for names, template in _models(tree).items():
+            held = self.rule_set.versions(names, ())
+            known = known or bool(held) or not names
+            called_for = self.rule_set.versions(names, template)
+            if len(called_for) == 1:
+                [profile] = called_for.values()
+                for one in filter(None, (profile, self.rule_set.orphan_of(profile))):
+                    yield self._profile_result(one, self.compiled(one).validate(source), tree, frozenset())
+            elif held:
+                reason = (_SEVERAL_VERSIONS if called_for else _OTHER_VERSION).format(", ".join(called_for or held))
+                yield ProfileResult(names[0], True, 0, 0, (), (NotRun("relais-document-model", reason),))
+        if not known:
             reason = "no templateId of the document names a document model whose rules are held here"
             yield ProfileResult(DOCUMENT_MODEL, True, 0, 0, (), (), (NotRun("relais-document-model", reason),))
 
@@ -322,7 +339,8 @@ class Validator:
         return frozenset(places.of(element) for element in found if element.get("code") in codes)
 
     def _limits(self, profile: Profile, tree: etree._ElementTree) -> Iterator[NotRun]:
-        yield from (NotRun(gap.at, gap.reason) for gap in self.compiled(profile).unreachable)
+        compiled = self.compiled(profile)
+        yield from (NotRun(gap.at, gap.reason) for gap in (*compiled.unreachable, *compiled.schema.remarks))
         for limit in LIMITS:
             if limit.profile == profile.name and tree.xpath(limit.present, namespaces=_NS):
                 yield NotRun(limit.rule, limit.reason)
@@ -361,6 +379,21 @@ def _empty_addresses(tree: etree._ElementTree) -> Iterator[etree._Element]:
 
 def _template_ids(tree: etree._ElementTree) -> list[str]:
     return [element.get("root", "") for element in tree.getroot().findall(f"{{{V3}}}templateId")]
+
+
+def _models(tree: etree._ElementTree) -> dict[tuple[str, ...], list[tuple[str, str]]]:
+    """The names of each document model that templateId of the document name, with these (root and extension)."""
+    found: dict[tuple[str, ...], list[tuple[str, str]]] = {}
+    code = tree.getroot().find(f"{{{V3}}}code")
+    type_code = code.get("code", "") if code is not None else ""
+    for element in tree.getroot().iterfind(f"{{{V3}}}templateId"):
+        template, extension = element.get("root", ""), element.get("extension", "").strip()
+        names = MODELS.get(template)
+        if template == templates.UNSTRUCTURED:
+            names = UNSTRUCTURED_MODELS.get(type_code, names)
+        if names is not None:
+            found.setdefault(names, []).append((template, extension))
+    return found
 
 
 def _misleading_code_systems(tree: etree._ElementTree) -> tuple[NotRun, ...]:

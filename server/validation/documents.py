@@ -92,7 +92,8 @@ def _problem(problem: Problem, code: str, elements: Elements, language: Language
 
 
 def _not_run(item: NotRun, elements: Elements, language: Language) -> Finding:
-    reason = f"{item.code}: {item.reason}" if item.code else translated(item.reason, language)
+    reason = translated(item.reason, language)
+    reason = f"{item.code}: {reason}" if item.code else reason
     excerpt = elements.at(item.path, item.line) if item.path else ""
     fixed = f"error {item.code}" if item.code else item.reason
     return Finding("error", "incomplete", reason, item.path, item.line, item.rule, excerpt, fixed)

@@ -42,6 +42,24 @@ BODY_PDF = 'mediaType="application/pdf" representation="B64"'
 
 
 @pytest.mark.parametrize(
+    ("reference", "said"),
+    [
+        ('<reference value="#Act-1"/>', True),
+        ('<footnoteRef IDREF="Act-1"/>', True),
+        ('<renderMultiMedia referencedObject="act-1 ACT-1"/>', True),
+        ('<reference value="#act-2"/>', False),
+        ('<renderMultiMedia referencedObject="act-1 act-2"/>', False),
+    ],
+)
+def test_reference_says_when_an_id_differs_in_capitals_only(reference: str, said: bool) -> None:
+    content = f'<component><text ID="act-1">{reference}</text></component>'
+    document = f'<ClinicalDocument xmlns="urn:hl7-org:v3">{content}</ClinicalDocument>'
+    [issue] = check(parse(document.encode()))
+    assert issue.rule == "relais-reference"
+    assert issue.message.endswith("; an ID that differs in capitals only exists") == said
+
+
+@pytest.mark.parametrize(
     ("content", "rule", "path", "severity"),
     [
         (

@@ -10,17 +10,10 @@ import pytest
 from lxml import etree
 
 from relais.cda.parsing import parse
-from relais.cda.rule_sets import GENERIC_PROFILES, MODEL_PROFILES
 from relais.cda.schematron import Finding, Processor, Result, SchematronError, read_pattern, read_schema
 from relais.cda.schematron_xslt import generate
 from relais.cda.validation import Validator
-from support.rules import EXAMPLES, example
-
-PROFILES = {
-    profile.name: profile
-    for profile in (*GENERIC_PROFILES, *(profile for model in MODEL_PROFILES.values() for profile in model))
-    if profile.official
-}
+from support.rules import EXAMPLES, PROFILES, example
 
 
 @pytest.fixture(scope="module")

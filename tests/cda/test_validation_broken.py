@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from relais.cda.validation import Validator
-from support.broken import FILES, Row, broken, digest, rows
+from support.broken import Row, broken, digest, rows
 from support.iso_skeleton import IsoSkeleton
+from support.rules import PROFILES
 
 BROKEN = rows()
 QUICK = [row for row in BROKEN if row["profile"] not in ("structurationMinimale", "IHE", "ModelesDeContenusCDA")]
@@ -37,6 +38,6 @@ def test_what_was_recorded_is_what_the_skeleton_says(cisis: Path) -> None:
     skeleton = IsoSkeleton()
     assert len(QUICK) >= 5
     for row in QUICK:
-        opinion = skeleton.judge(cisis / "cda" / FILES[row["profile"]], broken(cisis, row))
+        opinion = skeleton.judge(cisis / "cda" / PROFILES[row["profile"]].file, broken(cisis, row))
         said = (str(opinion.fired), str(len(opinion.texts)), digest(opinion.texts))
         assert said == (row["fired"], row["findings"], row["texts"]), name(row)

@@ -14,17 +14,11 @@ from typing import Any
 
 from lxml import etree
 
-from relais.cda.rule_sets import GENERIC_PROFILES, MODEL_PROFILES
 from relais.server.settings import Settings
 from support.iso_skeleton import IsoSkeleton
-from support.rules import altered, attribute, example, remove, text
+from support.rules import PROFILES, altered, attribute, example, remove, text
 
 TABLE = Path(__file__).resolve().parents[1] / "cda" / "broken.tsv"
-FILES = {
-    profile.name: profile.file
-    for profile in (*GENERIC_PROFILES, *(one for profiles in MODEL_PROFILES.values() for one in profiles))
-}
-
 Row = dict[str, str]
 
 
@@ -52,7 +46,7 @@ def _change(row: Row) -> Callable[[etree._Element], object]:
 def _record(cisis: Path) -> None:
     skeleton, found = IsoSkeleton(), rows()
     for row in found:
-        opinion = skeleton.judge(cisis / "cda" / FILES[row["profile"]], broken(cisis, row))
+        opinion = skeleton.judge(cisis / "cda" / PROFILES[row["profile"]].file, broken(cisis, row))
         row |= {"fired": str(opinion.fired), "findings": str(len(opinion.texts)), "texts": digest(opinion.texts)}
     with TABLE.open("w", encoding="utf-8", newline="") as file:
         writer: csv.DictWriter[Any] = csv.DictWriter(file, list(found[0]), delimiter="\t", lineterminator="\n")

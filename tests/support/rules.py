@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from lxml import etree
 
+from relais.cda import templates
 from relais.cda.parsing import V3, XSI, parse
-from relais.cda.rule_sets import CURRENT, OF_2023_12, TERMINOLOGIES
+from relais.cda.rule_sets import CURRENT, GENERIC_PROFILES, OF_2023_12, TERMINOLOGIES, Profile
 from relais.cda.validation import Validator
 
 PREFIXES = {"v3": V3, "xsi": XSI}
@@ -19,6 +20,27 @@ CANCER_PPS = "CANCER-PPS_2025.01.xml"
 DISCHARGE_LETTER = "LDL-SES_2022.01.xml"
 UNSTRUCTURED = "DOC_NON_STRUCTURE_CDA-R2-N1.xml"
 EXAMPLES = (PPS, CANCER_PPS, DISCHARGE_LETTER, UNSTRUCTURED)
+
+MODELS = {
+    templates.PPS_PAERPA: "PPS-PAERPA_2022.01",
+    "1.2.250.1.213.1.1.1.26": "CANCER-PPS_2025.01",
+    "1.2.250.1.213.1.1.1.13": "VSM_2023.01",
+    "1.2.250.1.213.1.1.1.29": "LDL-SES_2022.01",
+    "1.2.250.1.213.1.1.1.22": "DLU-EHPAD-DLU_2022.01",
+    "1.2.250.1.213.1.1.1.23": "DLU-EHPAD-FLUDT_2022.01",
+    "1.2.250.1.213.1.1.1.24": "DLU-EHPAD-FLUDR_2022.01",
+    "1.2.250.1.213.1.1.1.62": "DLU-FR-SU_2025.01",
+    "1.2.250.1.213.1.1.1.61": "DLU-FT-SU_2025.01",
+}
+"""The profiles of document models in the pack, by the templateId that calls for them."""
+
+ORPHAN = "PPS-PAERPA_2022.01 header (orphan pattern)"
+
+PROFILES = {
+    profile.name: profile
+    for profile in (*GENERIC_PROFILES, *(Profile(name, f"schematrons/CI-SIS_{name}.sch") for name in MODELS.values()))
+}
+"""The official profiles of the pack, by name."""
 
 INVENTED = frozenset(
     {"relais-header-time", "relais-rpps-key", "relais-finess-key", "relais-siren-key", "relais-siret-key"}
