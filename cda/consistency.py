@@ -159,23 +159,25 @@ def _find(root: etree._Element, xpath: str) -> list[etree._Element]:
 
 def _references(root: etree._Element) -> Iterator[_Finding]:
     targets = {element.get("ID", "").strip() for element in _find(root, "//*[@ID]")}
+    small = {name.lower() for name in targets}
     for reference in _find(root, "//v3:reference[@value]"):
         value = reference.get("value", "").strip()  # XML Schema collapses the white space of both types
         if value.startswith("#"):
             if value[1:] not in targets:
-                yield _dangling(reference, {value[1:]}, targets)
+                yield _dangling(reference, {value[1:]}, small)
         elif not _ABSOLUTE_URL.match(value):
             message = "a reference inside the document begins with #; this one leads nowhere"
             yield _Finding(reference, "relais-reference-fragment", message, severity="warning")
     for name, attribute in _NARRATIVE_REFERENCES:
         for reference in _find(root, f"//v3:{name}[@{attribute}]"):
             if absent := set(reference.get(attribute, "").split()) - targets:
-                yield _dangling(reference, absent, targets)
+                yield _dangling(reference, absent, small)
 
 
-def _dangling(reference: etree._Element, absent: set[str], targets: set[str]) -> _Finding:
+def _dangling(reference: etree._Element, absent: set[str], small: set[str]) -> _Finding:
+    """`small` are the IDs of the document in small letters."""
     message = "no element has the ID this refers to"
-    if {name.lower() for name in absent} & {name.lower() for name in targets}:
+    if any(name.lower() in small for name in absent):
         message += "; an ID that differs in capitals only exists"
     return _Finding(reference, "relais-reference", message, "not-found")
 

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from relais.cda.model import NamePart, Patient, RelatedEntity
+from relais.cda.model import Patient, PersonName, RelatedEntity
 
 
 def is_patient(entity: RelatedEntity, patient: Patient) -> bool:
-    """Whether a relatedEntity is the patient: of class PAT, without a name or with one of the patient.
+    """Whether a relatedEntity is the patient: of class PAT, with no word for a name that the patient's has not.
 
     PAT is the patient in HL7 V3; in jdv-role-informateur-cisis it is the person whom the patient helps (*aidé*).
     """
-    return entity.class_code == "PAT" and (
-        entity.name is None
-        or (
-            _words(entity.name.families) <= _words(patient.name.families)
-            and _words(entity.name.givens) <= _words(patient.name.givens)
-        )
-    )
+    return entity.class_code == "PAT" and (entity.name is None or _words(entity.name) <= _words(patient.name))
 
 
-def _words(parts: Iterable[NamePart]) -> set[str]:
-    return {word for part in parts for word in part.text.casefold().split()}
+def _words(name: PersonName) -> set[str]:
+    texts = [name.text or "", *(part.text for part in (*name.families, *name.givens))]
+    return {word for text in texts for word in text.casefold().split()}

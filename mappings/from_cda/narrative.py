@@ -121,9 +121,9 @@ def _attributes(node: Element) -> dict[str, str]:
         found["id"] = node.attributes["ID"]
     if "Underline" in text_styles(node.attributes.get("styleCode", "")):
         found["style"] = _UNDERLINED
-    link = node.attributes.get("href")
+    link = "".join(node.attributes.get("href", "").split())  # it may be broken over lines (RFC 3986 Appendix C)
     if link and _is_safe_link(link):
-        found["href"] = "".join(link.split())  # the address may be broken over lines (RFC 3986 Appendix C)
+        found["href"] = link
     return found
 
 

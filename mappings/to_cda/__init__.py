@@ -12,6 +12,7 @@ from relais.mappings.resources import ResourceSet
 from relais.mappings.to_cda.agenda import agenda_document, appointment_document
 from relais.mappings.to_cda.notification import notification_document
 from relais.mappings.to_cda.pps import pps_document
+from relais.mappings.to_cda.relatives import is_guardian
 
 __all__ = ["convert"]
 
@@ -60,15 +61,22 @@ def convert(bundle: Resource, emission: Emission) -> Mapped:
 def _unreached(bundle: Resource, resources: ResourceSet, waiting: list[Resource]) -> Iterator[Issue]:
     """What of a Bundle neither what the document is about nor its Composition (`waiting`) lead to: it is not written.
 
-    The description of the document itself, which an imported one has, is no news.
+    A professional leads to his roles; legal representatives are looked for. The description of the document itself,
+    which an imported one has, is no news.
     """
     reached: set[int] = set()
+    roles: dict[int, list[Resource]] = {}
+    for role in resources.of_type("PractitionerRole"):
+        roles.setdefault(id(resources.resolve(role.get("practitioner"), role)), []).append(role)
+    relatives = resources.of_type("RelatedPerson")
+    waiting += [one for one in relatives if is_guardian(one.get("relationship", ()))]
     while waiting:
         one = waiting.pop()
         if id(one) not in reached:
             reached.add(id(one))
             targets = (resources.resolve(reference, one) for reference in _references(one))
             waiting += [target for target in targets if target is not None]
+            waiting += roles.get(id(one), [])
     for resource in resources:
         is_description = "identifier" in bundle and resource.get("masterIdentifier") == bundle["identifier"]
         if id(resource) not in reached and resource["resourceType"] not in _AROUND and not is_description:

@@ -6,6 +6,7 @@ sections of their own. No volet publishes a model of the document; its type depe
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator
 from email.message import Message
 
@@ -384,17 +385,18 @@ _WORDS = frozenset({"id", "contentType", "language", "data", "size", "hash", "ti
 """Elements of an Attachment that is words and nothing more."""
 
 
-_CHARSETS = frozenset({"utf-8", "us-ascii", "iso-8859-1", "iso-8859-15", "windows-1252"})
+_CHARSETS = frozenset({"utf-8", "ascii", "iso8859-1", "iso8859-15", "cp1252"})
+"""Names that `codecs` gives to the charsets of a text."""
 
 
 def _readable(data: bytes, content_type: str) -> str:
     """Text that XML can hold, in the charset that is stated, UTF-8 by default; nothing for any other content."""
     stated = Message()
     stated["Content-Type"] = content_type
-    charset = stated.get_content_charset("utf-8")
     try:
+        charset = codecs.lookup(stated.get_content_charset() or "utf-8").name
         words = data.decode(charset).strip() if charset in _CHARSETS else ""
-    except UnicodeDecodeError:
+    except (LookupError, UnicodeDecodeError):
         return ""
     return words if all(char.isprintable() or char in "\t\n\r\u00a0\u202f" for char in words) else ""
 

@@ -92,6 +92,8 @@ def _say_left_out(conversion: Conversion, patient: Resource) -> None:
     of no domain, which another structure gives to somebody else; former ones."""
     for index, identifier in enumerate(patient.get("identifier", ())):
         place = f"Patient.identifier[{index}]"
+        if not identifier.get("value"):
+            continue
         if identity.is_person_number(identifier):
             if not identity.is_of_persons(identifier.get("system")):
                 message = "an INS or a social security number under another domain: left out"
@@ -157,10 +159,15 @@ def _official(conversion: Conversion, names: list[Resource]) -> Resource | None:
     """The name of birth: the one whose period covers the present, where several are said to be it."""
     official = [name for name in names if name.get("use") == "official"]
     found = [name for name in official if identity.covers(name.get("period", {}), conversion.today)] or official
-    if len({(name.get("family"), *_given(name)) for name in found}) > 1:
+    if len({words for name in found if (words := _spelt(name))}) > 1:
         message = "several names of birth: which one is it?"
         conversion.refuse("Patient.name.where(use='official')", message, RULE, "duplicate")
     return next(iter(found), None)
+
+
+def _spelt(name: Resource) -> tuple[str, ...]:
+    """The words of a name, whatever their case."""
+    return tuple(" ".join([name.get("family") or "", *_given(name)]).casefold().split())
 
 
 def _current_names(conversion: Conversion, patient: Resource) -> Iterator[Resource]:

@@ -244,21 +244,22 @@ def _first(parts: list[NamePart]) -> str:
 
 def _by_mailbox(header: Header) -> dict[str, Party]:
     """Who holds each mailbox of the document; nobody in particular of several whose mailbox it is."""
-    holders: dict[str, list[Party]] = {}
-    for mailbox, party in _parties(header):
-        holders.setdefault(mailbox, []).append(party)
+    holders: dict[str, list[tuple[str, Party]]] = {}
+    for mailbox, name, party in _parties(header):
+        holders.setdefault(mailbox, []).append((name, party))
     found = {}
-    for mailbox, parties in holders.items():
-        persons = {party.person.id: party.person for party in parties if party.person}
-        structures = {party.structure.id: party.structure for party in parties if party.structure}
-        person = next(iter(persons.values()), None) if len(persons) < 2 else None
+    for mailbox, holding in holders.items():
+        names = {name for name, _ in holding if name}
+        persons = {party.person.id: party.person for _, party in holding if party.person}
+        structures = {party.structure.id: party.structure for _, party in holding if party.structure}
+        person = next(iter(persons.values()), None) if len(persons) < 2 and len(names) < 2 else None
         structure = next(iter(structures.values()), None) if len(structures) < 2 else None
         found[mailbox] = Party(person, structure)
     return found
 
 
-def _parties(header: Header) -> Iterator[tuple[str, Party]]:
-    """The professionals and structures of a document, by mailbox."""
+def _parties(header: Header) -> Iterator[tuple[str, str, Party]]:
+    """The professionals and structures of a document: mailbox, words of the name, and what a message says of them."""
     acting = [author.assigned for author in header.authors]
     acting += [performer.assigned for event in header.service_events for performer in event.performers]
     acting += [header.legal_authenticator.assigned] if header.legal_authenticator else []
@@ -271,8 +272,9 @@ def _parties(header: Header) -> Iterator[tuple[str, Party]]:
 
 def _mailboxes(
     telecoms: list[Telecom], ids: list[II], name: PersonName | None, organization: Organization | None
-) -> Iterator[tuple[str, Party]]:
+) -> Iterator[tuple[str, str, Party]]:
     number = _id(ids, PS_IDNAT)
+    words = " ".join([part.text for part in (*name.families, *name.givens)] or [name.text or ""]) if name else ""
     person = None
     if number and name:
         kind = "EI" if "/" in number else "IDNPS"  # an internal id stands behind that of its structure
@@ -283,7 +285,7 @@ def _mailboxes(
     for telecom in telecoms:
         scheme, _, mailbox = (telecom.value or "").partition(":")
         if scheme == "mailto":
-            yield mailbox.lower(), Party(person, structure)
+            yield mailbox.lower(), " ".join(words.casefold().split()), Party(person, structure)
 
 
 def _id(ids: list[II], root: str) -> str:

@@ -117,10 +117,15 @@ def labelled(reference: Resource, hidden: Collection[Audience], *, alone: bool =
 
 
 def _other_labels(reference: Resource) -> Iterator[Resource]:
-    """The labels that are no mask."""
+    """The labels, without the masks that stand in them."""
+    masks = {mask.code for mask in MASKS.values()}
     for label in reference.get("securityLabel", ()):
-        if not hidden_by_labels({"securityLabel": [label]}):
+        stated = label.get("coding", ())
+        others = [one for one in stated if one.get("system") not in _SYSTEMS or one.get("code") not in masks]
+        if len(others) == len(stated):
             yield label
+        elif others:
+            yield label | {"coding": others}
 
 
 def _label(mask: CodedValue) -> Resource:

@@ -14,23 +14,25 @@ from importlib.resources import files
 
 from relais.profiles.messages import Language
 
+_DEEPEST = 3  # texts filled into one another: what a client sends may pretend any number of them
 
-def translated(text: str, language: Language, package: str = "relais.server.validation") -> str:
-    """The text in a language; as it is where the table of the package does not know it."""
-    if language == "en" or not text:
+
+def translated(text: str, language: Language, package: str = "relais.server.validation", depth: int = _DEEPEST) -> str:
+    """The text in a language; as it is where the table of the package does not know it, or below so many others."""
+    if language == "en" or not text or not depth:
         return text
     exact, patterns = _table(package)
     if text in exact:
         return exact[text]
     for pattern, french in patterns:
         if found := pattern.fullmatch(text):
-            return french.format(*(_filled_in(part, language, package) for part in found.groups()))
+            return french.format(*(_filled_in(part, language, package, depth - 1) for part in found.groups()))
     return text
 
 
-def _filled_in(part: str, language: Language, package: str) -> str:
+def _filled_in(part: str, language: Language, package: str, depth: int) -> str:
     reasons, _ = _table("relais.server.validation", "reasons.tsv")
-    return reasons.get(part) or translated(part, language, package)
+    return reasons.get(part) or translated(part, language, package, depth)
 
 
 @cache

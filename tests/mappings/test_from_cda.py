@@ -723,6 +723,15 @@ def test_the_patient_as_informant(name: PersonName | None) -> None:
     assert target["resourceType"] == "Patient"
 
 
+def test_a_name_in_one_text_that_is_not_the_patients_is_another_person() -> None:
+    def change(document: Document) -> None:
+        document.header.patient.name = PersonName([NamePart("NESSI", "BR")], [NamePart("Claire", "BR")])
+        document.header.informants = [Informant(related=RelatedEntity("PAT", name=PersonName(text="MARTIN Paul")))]
+
+    helped = only(bring_in(small(change)).bundle, "RelatedPerson")
+    assert helped["name"] == [{"text": "MARTIN Paul"}]
+
+
 def test_the_person_whom_the_patient_helps() -> None:
     def change(document: Document) -> None:
         name = PersonName([NamePart("NESSI")], [NamePart("Lucie")])
@@ -1047,10 +1056,22 @@ def test_narrative_as_xhtml() -> None:
 
 @pytest.mark.parametrize(
     ("style", "markup"),
-    [("BoldItalics", "<i><b>x</b></i>"), ("bold", "<b>x</b>"), ("Emphasis", "<em>x</em>"), ("xUnknown", "x")],
+    [
+        ("BoldItalics", "<i><b>x</b></i>"),
+        ("bold", "<b>x</b>"),
+        ("Emphasis", "<em>x</em>"),
+        ("xUnknown", "x"),
+        ("notbold NoUnderline", "x"),
+    ],
 )
 def test_styles_in_xhtml(style: str, markup: str) -> None:
     assert f"<span>{markup}</span>" in (xhtml([content("x", style=style)]) or "")
+
+
+@pytest.mark.parametrize("space", [" ", "\t", "\u00a0", "\u2003"])
+def test_a_link_that_runs_a_script_is_none_whatever_breaks_it(space: str) -> None:
+    div = xhtml([Element("linkHtml", {"href": f"java{space}script:alert(1)"}, ["piège"])]) or ""
+    assert "href" not in div
 
 
 def test_an_address_that_is_broken_over_lines_is_one_in_xhtml() -> None:

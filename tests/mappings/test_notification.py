@@ -353,7 +353,7 @@ def test_a_deposit_of_a_document_that_is_refused_does_name_one() -> None:
     ]
 
 
-@pytest.mark.parametrize("charset", ["iso-8859-1", "Windows-1252", '"utf-8"'])
+@pytest.mark.parametrize("charset", ["iso-8859-1", "latin1", "Windows-1252", "utf8", '"utf-8"'])
 def test_words_are_read_in_the_charset_that_they_state(charset: str) -> None:
     data = "Été à 14 h".encode(charset.strip('"'))
     attachment = {"contentType": f"text/plain; charset={charset}", "data": base64_of(data)}

@@ -140,6 +140,10 @@ def test_of_two_names_of_birth_the_current_one_is_written_or_none() -> None:
     former = official | {"family": "AUTREFOIS", "period": {"end": "2019-05-01"}}
     plan["patient"]["name"].insert(0, former)
     assert header_of(plan.bundle()).patient.name.families[0].text == official["family"]
+    again = official | {"family": official["family"].title()}
+    plan["patient"]["name"][0] = again  # the same name in other letters
+    assert header_of(plan.bundle()).patient.name.families[0].text == again["family"]
+    plan["patient"]["name"][0] = former
     del former["period"]
     with pytest.raises(MappingError) as raised:
         convert(plan.bundle(), EMISSION)

@@ -13,7 +13,7 @@ from relais.mappings.hl7v2.order import Flags
 from relais.server.delivery import hl7v2
 from relais.server.delivery.channel import Shipment
 from relais.server.delivery.mail_message import is_of_patient
-from relais.server.delivery.visibility import secret_objections
+from relais.server.delivery.visibility import labelled, secret_objections, unknown_masks
 from relais.server.store import Store
 from support.documents import small_document
 from support.orders import Office, document_of, refused, settings_of, stored_document, trouble
@@ -234,3 +234,14 @@ def test_an_order_says_whether_somebody_decided_from_whom_to_hide(office: Office
         office.work()
     first, hidden_anew, shown_anew = office.channels["dmp"].taken
     assert (first.as_before, hidden_anew.as_before, shown_anew.as_before) == (True, False, False)
+
+
+def test_a_further_mask_leaves_what_else_a_label_says() -> None:
+    masks = "https://mos.esante.gouv.fr/NOS/TRE_A07-StatutVisibiliteDocument/FHIR/TRE-A07-StatutVisibiliteDocument"
+    level = {"system": "http://terminology.hl7.org/CodeSystem/v3-Confidentiality", "code": "R"}
+    both = [{"system": masks, "code": "INVISIBLE_PATIENT"}, {"system": masks, "code": "MASQUE_PSOCIAL"}, level]
+    made = labelled({"resourceType": "DocumentReference", "securityLabel": [{"coding": both}]}, ["professionals"])
+    codes = [one["code"] for label in made["securityLabel"] for one in label["coding"]]
+    assert codes[:2] == ["MASQUE_PSOCIAL", "R"]
+    assert {"INVISIBLE_PATIENT", "MASQUE_PS"} <= set(codes)
+    assert len(list(unknown_masks(made))) == 1

@@ -156,6 +156,10 @@ def test_what_a_conversion_refuses_is_said_in_french(message: str) -> None:
     assert french(f"error: CarePlan.x: {message} [rule]").partition(" : ")[2] not in (f"{message} [rule]", " [rule]")
 
 
+def test_what_pretends_to_be_many_texts_in_one_another_is_told_as_it_is() -> None:
+    assert french("failed: " * 500).endswith("failed: ")
+
+
 def test_a_refused_order_tells_errors_alone() -> None:
     issues = [
         Issue("error", "required", "the administrative gender", "Patient.gender", "R"),

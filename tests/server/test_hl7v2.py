@@ -143,6 +143,20 @@ def test_somebody_of_the_document_as_recipient() -> None:
     assert made.recipients == (Party(nurse, mailbox=NURSE), Party(mailbox=PROFESSIONAL))
 
 
+def test_a_mailbox_names_nobody_where_another_person_without_number_holds_it() -> None:
+    document = small_document()
+    numbered = Participant(
+        "PRF",
+        ids=[II(templates.PS_IDNAT, "810109876540")],
+        telecoms=[Telecom(f"mailto:{NURSE}")],
+        name=PersonName(families=[NamePart("PETIT")], givens=[NamePart("Zoé")]),
+    )
+    other = Participant("PRF", telecoms=[Telecom(f"mailto:{NURSE}")], name=PersonName(text="Luc MARTIN"))
+    document.header.participants = [numbered, other]
+    [recipient] = ordered(small_shipment(document, recipients=(NURSE,))).recipients
+    assert recipient.person is None
+
+
 @pytest.mark.parametrize("number", ["810109876541", "810109876540"])
 def test_a_mailbox_of_several_names_none_of_them(number: str) -> None:
     document = small_document()
