@@ -22,7 +22,7 @@ from relais.mappings.from_cda.datatypes import (
 from relais.mappings.from_cda.parties import organization, patient_reference
 from relais.mappings.from_cda.reading import Reading
 from relais.mappings.from_cda.remarks import protection_measures
-from relais.mappings.to_cda.datatypes import display_name
+from relais.mappings.to_cda.datatypes import names_read_as
 from relais.mappings.to_cda.patient import LUNAR_DATE
 from relais.mappings.to_cda.relatives import ROLE_CLASS
 
@@ -240,7 +240,8 @@ def _guardian(reading: Reading, guardian: Guardian, index: int, measures: dict[s
     relations = [{"coding": [{"system": terminology.uri_of(ROLE_CLASS), "code": "GUARD"}]}]
     name = next(iter(human_names(guardian.person)), None)
     structure = organization(reading, guardian.organization, path) if guardian.organization else None
-    known = guardian.code or measures.get(display_name(name) or (guardian.organization or Organization()).name or "")
+    called = names_read_as(name) or {(guardian.organization or Organization()).name}
+    known = guardian.code or next((measure for owner, measure in measures.items() if owner in called), None)
     if known and (measure := coding(known)):
         relations.append({"coding": [measure]})
     for number, _ in enumerate(guardian.ids, 1):

@@ -7,7 +7,7 @@ from relais.mappings.context import Resource
 from relais.mappings.from_cda.datatypes import identifiers
 from relais.mappings.from_cda.parties import organization, patient_reference, professional, role_of
 from relais.mappings.from_cda.reading import Reading
-from relais.mappings.to_cda.datatypes import current_name, display_name
+from relais.mappings.to_cda.datatypes import current_name, names_read_as
 from relais.mappings.to_cda.relatives import kinship
 
 THE_PERSON = "La personne"
@@ -61,9 +61,9 @@ def _relative(reading: Reading, words: str) -> Resource | None:
     """The relative whose name, with the relation or without, is `words`; None when that is said of several."""
     found = []
     for reference, resource in reading.of_type("RelatedPerson"):
-        name = display_name(current_name(resource.get("name", ())))
-        relation = kinship(resource.get("relationship", ())) if words.startswith(name) else None
-        if words in (name, f"{name} ({relation.display})" if relation else name):
+        names = names_read_as(current_name(resource.get("name", ())))
+        relation = kinship(resource.get("relationship", ())) if words.startswith(tuple(names)) else None
+        if words in names or (relation and words.removesuffix(f" ({relation.display})") in names):
             found.append(reference)
     return found[0] if len(found) == 1 else None
 
@@ -81,7 +81,7 @@ def _professional(
     for reference, resource in reading.of_type("Practitioner"):
         known = resource.get("identifier", ())
         is_same = any(number in known for number in numbers)
-        if is_same and display_name(current_name(resource.get("name", ()))) == words:
+        if is_same and words in names_read_as(current_name(resource.get("name", ()))):
             scope = None
             if structure is not None:
                 scope = _known_structure(reading, structure.name) or organization(reading, structure, path)

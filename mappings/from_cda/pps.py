@@ -120,15 +120,15 @@ def _read_status(reading: Reading, section: Section, plan: Plan, path: str) -> l
             continue
         if not has_template(entry, templates.DOCUMENT_STATUS_ENTRY):
             reading.inform(place, "not a status of the volet: narrative only", SECTION_RULE)
-        elif value.code in _STATUSES and plan.status in (None, "unknown", _STATUSES[value.code]):
-            plan.status = _exact_status(section, _STATUSES[value.code])
+        elif value.code not in _STATUSES:
+            reading.warn(f"{place}/value", "not a status of the volet", RULE, "code-invalid")
+        elif plan.status in (None, exact := _exact_status(section, _STATUSES[value.code])):
+            plan.status = exact
             plan.status_time = entry.time.value or entry.time.low if entry.time else None
-        elif value.code in _STATUSES:
+        else:
             reading.warn(f"{place}/value", "another status than the one before: read as unknown", RULE)
             plan.status, plan.status_time = "unknown", None
             break
-        else:
-            reading.warn(f"{place}/value", "not a status of the volet", RULE, "code-invalid")
     return []
 
 

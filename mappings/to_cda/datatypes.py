@@ -107,7 +107,20 @@ def display_name(name: Resource | None) -> str:
         titles = [*titles, *(part for part in others if part in _SUFFIXES)]
         others = [part for part in others if part not in _SUFFIXES]
     titles = [_READ_AS.get(part, part) for part in titles]
-    parts = [*titles, *name.get("given", ()), name.get("family"), *others]
+    return _written(name, titles, others)
+
+
+def names_read_as(name: Resource | None) -> frozenset[str]:
+    """How documents name that person: as `display_name` does, or each part as it stands, the suffix last, as others do.
+
+    Empty for nobody.
+    """
+    said = {display_name(name), _written(name, name.get("prefix", ()), name.get("suffix", ())) if name else ""}
+    return frozenset(said - {""})
+
+
+def _written(name: Resource, before: Iterable[str], after: Iterable[str]) -> str:
+    parts = [*before, *name.get("given", ()), name.get("family"), *after]
     written = " ".join([part.strip() for part in parts if part and part.strip()])
     return written or (name.get("text") or "").strip()
 

@@ -130,6 +130,31 @@ def test_two_statuses_that_contradict_each_other_are_none() -> None:
     assert any("another status" in line for line in messages(result, "warning"))
 
 
+def test_a_status_said_twice_is_that_status_with_the_words_that_make_it_exact() -> None:
+    document = small_pps()
+    section = document.sections[-1]
+    first = section.entries[0]
+    first.values = [code("385651009", "en cours", templates.SNOMED_CT)]
+    section.entries.append(replace(first, ids=[II("2.25.77")]))
+    section.text.append(paragraph("État du plan : suspendu"))
+    result = bring_in(document)
+    assert of_type(result, "CarePlan")[0]["status"] == "on-hold"
+    assert not any("another status" in line for line in messages(result, "warning"))
+
+
+def test_a_later_section_does_not_settle_a_contradiction() -> None:
+    document = small_pps()
+    section = document.sections[-1]
+    first = section.entries[0]
+    closed = replace(first, ids=[II("2.25.77")], values=[code("29179001", "clôturé", templates.SNOMED_CT)])
+    again = sections.section(
+        sections.DOCUMENT_STATUS, II("2.25.78"), section.text, [replace(first, ids=[II("2.25.79")])]
+    )
+    section.entries.append(closed)
+    document.sections.append(again)
+    assert of_type(bring_in(document), "CarePlan")[0]["status"] == "unknown"
+
+
 @pytest.mark.parametrize("values", [[code("77", "?")], []])
 def test_no_known_status(values: list[Any]) -> None:
     document = small_pps()
@@ -701,6 +726,45 @@ def test_a_relative_who_acts_is_the_only_one_of_that_name(
     assert (found or {}).get("resourceType") == resource_type
     if len(kinds) > 1 and found:
         assert found["relationship"][-1]["coding"][0]["code"] == "SIS"
+
+
+@pytest.mark.parametrize("words", ["MME Anne PAT", "Mme Anne PAT", "MME Anne PAT (Soeur)", "Mme Anne PAT (Soeur)"])
+def test_a_relative_who_acts_is_known_with_the_civility_as_a_code_or_as_one_writes_it(words: str) -> None:
+    document = with_section(
+        sections.CARE_PLAN,
+        [content("Marcher", id="o")],
+        goal(relationships=[action(II("2.25.30"), participants=[sections.performer(words)])]),
+    )
+    name = PersonName([NamePart("PAT")], [NamePart("Anne")], prefix="MME")
+    sister = RelatedEntity("CON", terminology.coded("J11", "SIS"), [], [], name)
+    document.header.informants.append(Informant(related=sister))
+    result = bring_in(document)
+    (request,) = of_type(result, "ServiceRequest")
+    found = ResourceSet.of_bundle(result.bundle).resolve(request["performer"][0]) or {}
+    assert found["resourceType"] == "RelatedPerson"
+
+
+@pytest.mark.parametrize(
+    ("prefix", "words"),
+    [("MME", "MME Léa PIN DR"), ("MME", "Mme Dr Léa PIN"), (None, "Léa PIN DR"), (None, "Dr Léa PIN")],
+)
+def test_a_professional_who_acts_is_known_with_titles_as_codes_or_as_one_writes_them(
+    prefix: str | None, words: str
+) -> None:
+    number = II(templates.PS_IDNAT, "810101234564")
+    document = with_section(
+        sections.CARE_PLAN,
+        [content("Marcher", id="o")],
+        goal(relationships=[action(II("2.25.30"), participants=[sections.performer(words, ids=[number])])]),
+    )
+    author = document.header.authors[0].assigned
+    author.ids, author.person = [number], PersonName([NamePart("PIN")], [NamePart("Léa")], prefix=prefix, suffix="DR")
+    result = bring_in(document)
+    found = ResourceSet.of_bundle(result.bundle)
+    (request,) = of_type(result, "ServiceRequest")
+    role = found.resolve(request["performer"][0]) or {}
+    known = found.resolve(found.of_type("Composition")[0]["author"][0]) or {}
+    assert role["practitioner"] == known["practitioner"]
 
 
 def test_a_performer_of_the_header_is_the_same_resource() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from relais.cda.model import Header, NamePart, PersonName
+from relais.cda.reader import read
 from relais.cda.writer import write
 from relais.mappings.context import Resource
 from relais.mappings.from_cda import to_bundle
@@ -67,6 +68,20 @@ def test_measure_is_found_beside_kinship_and_role() -> None:
     [informant] = mapped.document.header.informants
     assert (informant.related.class_code, informant.related.code.code) == ("ECON", "SIS")
     assert b"Mesure de protection : Tuteur (" in write(mapped.document)
+
+
+@pytest.mark.parametrize("owner", ["MME Sophie NESSI", "Mme Sophie NESSI"])
+def test_measure_of_a_guardian_is_found_with_the_civility_as_a_code_or_as_one_writes_it(owner: str) -> None:
+    plan = minimal_plan()
+    name = {"family": "NESSI", "given": ["Sophie"], "prefix": ["MME"]}
+    plan["patient"]["contact"] = [{"relationship": [concept(R217, "TUTEUR")], "name": name}]
+    document = convert(plan.bundle(), EMISSION).document
+    data = write(document).replace(b"(Mme Sophie NESSI)", f"({owner})".encode())
+    assert f"Mesure de protection : Tuteur ({owner})".encode() in data
+    imported = to_bundle(read(data).document, data).bundle
+    [patient] = [entry["resource"] for entry in imported["entry"] if entry["resource"]["resourceType"] == "Patient"]
+    codings = [one for relation in patient["contact"][0]["relationship"] for one in relation["coding"]]
+    assert [one["code"] for one in codings] == ["GUARD", "TUTEUR"]
 
 
 @pytest.mark.parametrize("code", ["EDUREF", "K", "P", "MTH", "FRND"])
