@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
 from lxml import etree
 
@@ -62,10 +63,6 @@ def registered_set(element: etree._Element) -> SubmissionSet:
 class _Reader(Judge):
     """One reading of a SubmitObjectsRequest."""
 
-    def __init__(self, *, tolerant: bool) -> None:
-        super().__init__(tolerant=tolerant)
-        self._places: dict[etree._Element, str] = {}
-
     def examine(self, root: etree._Element) -> ExaminedSubmission:
         """Read everything that can be read."""
         submission = self._submission(root)
@@ -118,18 +115,14 @@ class _Reader(Judge):
         return found[0]
 
     def _check_ids(self, objects: etree._Element) -> None:
-        identified = list(objects.iter(*_IDENTIFIED))
-        self.ids([element.get("id") for element in identified], lambda number: self._place(identified[number]))
+        ids = (element.get("id") for element in objects.iter(*_IDENTIFIED))
+        self.ids(ids, lambda number: self._place(next(islice(objects.iter(*_IDENTIFIED), number, None))))
         unknown = [child for child in objects.iterchildren(etree.Element) if child.tag not in _REGISTRY_OBJECTS]
         if unknown:
             message = "an object that these metadata do not know is left aside"
             self.report(self._place(unknown[0]), message, severity="warning")
-        for parent in objects.iter(f"{{{RIM}}}RegistryPackage", f"{{{RIM}}}ExtrinsicObject"):
-            for child in parent.iterchildren(_CLASSIFICATION, _EXTERNAL_IDENTIFIER):
-                if child.get(_OWNER[child.tag]) != parent.get("id"):
-                    message = "a classification or an identifier names another object as its own"
-                    self.dangling(self._place(child), message)
-                    break
+        for place in numbered(objects.getroottree().getroot(), _of_another(objects)):
+            self.dangling(place, "a classification or an identifier names another object as its own")
 
     def _read_associations(
         self, objects: etree._Element, set_id: str, entries: Sequence[DocumentEntry]
@@ -163,9 +156,7 @@ class _Reader(Judge):
 
     def _place(self, element: etree._Element) -> str:
         """The name and number of an element of the submission."""
-        if not self._places:
-            self._places = numbered(element.getroottree().getroot())
-        return self._places[element]
+        return numbered(element.getroottree().getroot(), [element])[0]
 
     # attributes
 
@@ -236,6 +227,14 @@ class _Reader(Judge):
             name = slot.get("name", "")
             self.report(f"{path}.{name}", "superfluous white space in a value", severity="warning")
         return values if all(values) else [value for value in values if value]
+
+
+def _of_another(objects: etree._Element) -> Iterator[etree._Element]:
+    """The first child of each object that names another object as its own."""
+    for parent in objects.iter(f"{{{RIM}}}RegistryPackage", f"{{{RIM}}}ExtrinsicObject"):
+        children = parent.iterchildren(_CLASSIFICATION, _EXTERNAL_IDENTIFIER)
+        wrong = (child for child in children if child.get(_OWNER[child.tag]) != parent.get("id"))
+        yield from islice(wrong, 1)
 
 
 def _by_tag(element: etree._Element) -> dict[str, list[etree._Element]]:

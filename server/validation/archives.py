@@ -145,9 +145,12 @@ def _locator(metadata: xdm.PackedFile, documents: Sequence[str] = ()) -> Locate:
     except UnreadableError:
         return stated_place(metadata.data)
     entries = {path: f"DocumentEntry[{number}]" for number, path in enumerate(documents, 1)}
+    known = {"", metadata.path, *entries}
 
     def locate(path: str) -> tuple[int, str]:
         file, _, place = path.rpartition("#") if path != metadata.path else ("", "", "")
+        if file not in known:
+            return 0, ""  # the name of a stray file, which may hold anything
         if file in entries:
             place = place.replace("DocumentEntry", entries[file], 1)
         element = places.element(place)

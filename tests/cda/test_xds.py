@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from uuid import UUID
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
-from relais.cda import xds
+from relais.cda import xds, xds_places
 from relais.cda.errors import Issue
 from relais.cda.templates import INS_NIR_TEST
 from relais.cda.xds import HAS_MEMBER, LCM, REPLACE, RIM, Association, CodedValue, MetadataAuthor, MetadataError
@@ -370,9 +371,74 @@ def test_a_place_leads_to_its_element(request_element: etree._Element, place: st
     assert MetadataPlaces(request_element).element(place) is request_element.xpath(xpath, namespaces=NS)[0]
 
 
-@pytest.mark.parametrize("place", ["README.TXT", "IHE_XDM/SUBSET01/DOC00001.XML", "DocumentEntry[9].hash", "line 3"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "README.TXT",
+        "IHE_XDM/SUBSET01/DOC00001.XML",
+        "DocumentEntry[9].hash",
+        "line 3",
+        "A[0]",
+        "DocumentEntry[0]",
+        f"DocumentEntry[{'9' * 5000}]",
+    ],
+)
 def test_a_place_elsewhere_leads_nowhere(request_element: etree._Element, place: str) -> None:
     assert MetadataPlaces(request_element).element(place) is None
+
+
+def test_number_zero_leads_to_what_it_would_stand_in(request_element: etree._Element) -> None:
+    places = MetadataPlaces(request_element)
+    assert places.element("DocumentEntry[1].author[0]") is places.element("DocumentEntry[1]")
+
+
+def test_places_in_one_object_cost_one_look_at_its_children(
+    request_element: etree._Element, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = request_element.xpath("//rim:ExtrinsicObject", namespaces=NS)[0]
+    looked_at: list[etree._Element] = []
+
+    def named(element: etree._Element) -> str:
+        looked_at.append(element)
+        return "author"
+
+    monkeypatch.setattr(xds_places, "_name", named)
+    places = MetadataPlaces(request_element)
+    found = [places.element(f"DocumentEntry[1].author[{number}]") for number in range(1, len(entry) + 1)]
+    assert found == looked_at == list(entry)
+
+
+@pytest.mark.parametrize(
+    "search",
+    [
+        lambda root: xds_places.numbered(root, [root[0][-1]]) == ["ExtrinsicObject[20001]"],
+        lambda root: MetadataPlaces(root).element("DocumentEntry[1]") is root[0],
+    ],
+)
+def test_search_of_one_place_keeps_nothing_of_the_other_objects(search: Callable[[etree._Element], bool]) -> None:
+    root = etree.fromstring(f"<list><ExtrinsicObject>{'<ExtrinsicObject/>' * 20_000}</ExtrinsicObject></list>")
+    tracemalloc.start()
+    try:
+        assert search(root)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 100_000
+
+
+def test_each_object_that_holds_the_child_of_another_is_named(request_element: etree._Element) -> None:
+    """Once, by the first such child, whose number counts all of its kind in the document."""
+    children = request_element.xpath("//rim:ExtrinsicObject/rim:Classification", namespaces=NS)
+    children += request_element.xpath("//rim:RegistryPackage/rim:ExternalIdentifier", namespaces=NS)[1:]
+    for child in children:
+        child.set("classifiedObject" if child.tag.endswith("}Classification") else "registryObject", "other")
+    found = [one.path for one in xds.examine(request_element).issues if "names another object" in one.message]
+    places = MetadataPlaces(request_element)
+    assert {places.element(path) for path in found} == {
+        request_element.xpath("//rim:ExtrinsicObject/rim:Classification", namespaces=NS)[0],
+        request_element.xpath("//rim:RegistryPackage/rim:ExternalIdentifier", namespaces=NS)[1],
+    }
+    assert len(found) == 2
 
 
 def test_an_object_without_id_is_named(request_element: etree._Element) -> None:

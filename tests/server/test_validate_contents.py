@@ -230,6 +230,13 @@ def test_wrong_bytes_and_orphans_are_said_of_the_agreement(judge: Judge) -> None
     assert rules(report, "METADATA.XML ⇄ documents") == ["xdm.document-orphan"]
 
 
+@pytest.mark.parametrize("name", ["A[0]", "IHE_XDM/SUBSET01/X#A[0]", "IHE_XDM/SUBSET01/X#SubmissionSet"])
+def test_name_of_a_stray_file_is_no_place_in_the_metadata(judge: Judge, name: str) -> None:
+    report = judge.judge(repacked(lambda files: files.update({name: b"x"})))
+    [orphan] = [one for _, _, one in report.findings() if one.rule == "xdm.document-orphan"]
+    assert (orphan.path, orphan.line, orphan.excerpt) == (name, 0, "")
+
+
 def test_style_sheet_that_a_document_names_is_expected_in_the_archive(judge: Judge) -> None:
     def named(files: dict[str, bytes]) -> None:
         files[DOCUMENT] = files[DOCUMENT].replace(
