@@ -22,6 +22,7 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _RULE = "FHIR R4 JSON"
 _CONTROL = re.compile(rb"\\(?:u00(?:0[0-8bBcCeEfF]|1[0-9a-fA-F])|[bf])")
 _NO_CHARACTERS = (b"\xef\xbf\xbe", b"\xef\xbf\xbf")  # U+FFFE, U+FFFF
+_SHOWN = 40  # characters of a name that nobody asked for
 _LONGEST_NUMBER = 100  # digits, or powers of ten: no measure needs them, and their arithmetic would cost much
 
 
@@ -78,7 +79,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
         twice = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
-        raise _unreadable(f"the same name stands twice in one object: {', '.join(twice)}")
+        raise _unreadable(f"the same name stands twice in one object: {', '.join(name[:_SHOWN] for name in twice[:3])}")
     return value
 
 
