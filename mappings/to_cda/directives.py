@@ -45,13 +45,15 @@ LIMITED = "avec des conditions ou des exceptions, qui ne sont pas dites ici"
 
 class Directive(NamedTuple):
     """A directive of the person. `value` says whether there is one or, of an intervention, whether it is allowed; None
-    when no value says what is known. `details` are words that go with it."""
+    when no value says what is known. `details` are words that go with it; `is_limited` that conditions or exceptions
+    keep a decision from having a value."""
 
     resource: Resource
     path: str
     code: Code
     value: bool | None
     details: str = ""
+    is_limited: bool = False
 
 
 def directive_section(conversion: Conversion) -> Section | None:
@@ -79,18 +81,20 @@ def _facts(conversion: Conversion) -> list[Directive]:
 
 
 def _is_overridden(conversion: Conversion, one: Directive, other: Directive) -> bool:
-    """Whether a directive has ended while the other holds, or says the contrary of a later one."""
+    """Whether a directive has ended while the other holds, or says the contrary of a later one. A decision with
+    conditions overrides an earlier one: what holds today is said in words, no longer by the value."""
     if one.code.code != other.code.code or one.value == other.value:
         return False
     if _has_ended(one) or _has_ended(other):
         overridden = _has_ended(one)
-    elif one.value is None or other.value is None:
+    elif one.value is None or (other.value is None and not other.is_limited):
         return False
     else:
         mine, its = (_begin(conversion, each) for each in (one, other))
         if mine is None or its is None or mine == its:
-            message = "a directive of which another one says the contrary: which one holds?"
-            conversion.refuse(one.path, message, DECISION_RULE, "business-rule")
+            if other.value is not None:
+                message = "a directive of which another one says the contrary: which one holds?"
+                conversion.refuse(one.path, message, DECISION_RULE, "business-rule")
             return False
         overridden = mine < its
     if overridden:
@@ -168,7 +172,7 @@ def _of_consent(conversion: Conversion, consent: Resource, path: str) -> Directi
         conversion.warn(f"{path}.provision.type", message, DECISION_RULE)
     elif not _PLAIN.issuperset(provision) and not _only_repeats(provision, code):
         conversion.warn(f"{path}.provision", "a decision with conditions: written without a value", DECISION_RULE)
-        decided, details = None, " – ".join(filter(None, (details, LIMITED)))
+        return Directive(consent, path, code, None, " – ".join(filter(None, (details, LIMITED))), is_limited=True)
     return Directive(consent, path, code, decided, details)
 
 
@@ -187,7 +191,7 @@ def _codes(resource: Resource) -> list[Code]:
 
 
 def _entry(conversion: Conversion, directive: Directive, narrative_id: str) -> tuple[Statement, list[list[Node]]]:
-    resource, path, code, value, _ = directive
+    resource, path, code, value, *_ = directive
     attachment, place = _attachment(conversion, resource, path)
     exists = value is not False or code.code not in GENERAL
     media = _media(conversion, attachment, resource, place, exists, narrative_id)

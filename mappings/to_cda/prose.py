@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from relais.cda.datatypes import PARIS, datetime_from_ts, ts_from_fhir
@@ -76,6 +77,9 @@ _ABBREVIATIONS = {
     "BED": "au coucher",
 }
 """Timing.code (GTSAbbreviation of HL7 V3) in the words of the narrative."""
+
+_AS_NEEDED = "si besoin"
+_SAYS_AS_NEEDED = re.compile(r"\b(?:si|au) besoin\b", re.IGNORECASE)
 
 
 def readable(concept: Resource | None) -> str:
@@ -220,8 +224,10 @@ def dosage(instruction: Resource) -> str:
     """A Dosage in words: its own, else dose, route, rhythm; then what bounds it: condition and maximum."""
     text = (instruction.get("text") or "").strip()
     words = [text] if text else list(_dose(instruction))
-    if "besoin" not in text.lower():  # the words may say it already
-        words.append(as_needed(instruction))
+    condition = as_needed(instruction)
+    is_said = condition.lower() in text.lower() or (condition == _AS_NEEDED and _SAYS_AS_NEEDED.search(text))
+    if not is_said:
+        words.append(condition)
     words += [f"maximum : {most}" for most in _maximums(instruction)]
     return ", ".join(one.strip() for one in words if one and one.strip())
 
@@ -250,8 +256,8 @@ def _maximums(instruction: Resource) -> Iterator[str]:
 def as_needed(element: Resource) -> str:
     """asNeeded[x] in words; nothing for what is not conditional."""
     if "asNeededCodeableConcept" in element:
-        return f"si besoin : {readable(element['asNeededCodeableConcept'])}".removesuffix(" : ")
-    return "si besoin" if element.get("asNeededBoolean") else ""
+        return f"{_AS_NEEDED} : {readable(element['asNeededCodeableConcept'])}".removesuffix(" : ")
+    return _AS_NEEDED if element.get("asNeededBoolean") else ""
 
 
 def _interval(repeat: Resource) -> str:

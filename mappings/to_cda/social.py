@@ -38,10 +38,14 @@ _WITH_AID = range(1, 5)
 """GIR classes that give right to the APA (code de l'action sociale et des familles, article L. 232-2)."""
 
 _NO_NAME = re.compile(
-    r"(?:non|pas (?:de|d|encore)|aucune?|sans|néant|inconnue?|ignoré|ne sait|nsp|oui|true|false)(?!\w)|[?./-]*$",
+    r"(?:non|pas encore|aucune?|néant|inconnue?|ignoré|ne sait|nsp|oui|true|false)(?!\w)"
+    r"|(?:sans|pas(?: de| d['’])?)\s*(?:(?:mutuelle|complémentaire|assurance|assureur|couverture|contrat|organisme"
+    r"|objet|réponse|information|renseignée?|connue?|précisée?|communiquée?)s?(?!\w)|[?!.]*$)"
+    r"|[?./-]*$",
     re.IGNORECASE,
 )
-"""Words in the place of the name of an insurer that name none: to have one must not be read from them."""
+"""Words in the place of the name of an insurer that name none: to have one must not be read from them. *Sans* and *pas
+de* begin real names too: they name none alone, or before what they deny."""
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 _ENDED = frozenset({"completed", "cancelled", "rejected"})
@@ -61,6 +65,20 @@ class Provision(msgspec.Struct, gc=False):
     absent: str = "UNK"  # why there is none of these, as a nullFlavor
     source: Resource = {}
     path: str = ""
+
+    @property
+    def is_stated(self) -> bool:
+        """Whether it has a value of its own, neither an absent one nor details alone."""
+        return self.flag is not None or self.gir is not None or self.text is not None
+
+    @property
+    def answer(self) -> bool | None:
+        """Yes or no, as a Boolean or by a GIR class that gives right to the aid."""
+        return True if self.gir in _WITH_AID else self.flag
+
+    def contradicts(self, other: Provision) -> bool:
+        """Whether at most one of the two is true: words alone never contradict each other."""
+        return self.answer != other.answer or (None not in (self.gir, other.gir) and self.gir != other.gir)
 
     @property
     def words(self) -> str:
@@ -123,17 +141,20 @@ def _provisions(conversion: Conversion) -> dict[str, Provision]:
 
 
 def _most_recent(conversion: Conversion, provisions: list[Provision]) -> Provision:
-    """The one that was observed last. Refuses another of that time of which one at most is true; says it when words
-    alone differ."""
+    """The one that was observed last; of those of one time, one with a value, and rather a class or words than a yes.
+    Refuses another of that time of which one at most is true; says it when words alone differ."""
     if len(provisions) == 1:
         return provisions[0]
-    dated = sorted(((_observed(conversion, one), one) for one in provisions), key=lambda pair: pair[0])
-    last, chosen = dated[-1]
-    for moment, one in dated[:-1]:
-        if moment == last and (one.flag, one.gir) != (chosen.flag, chosen.gir):
+    dated = [(_observed(conversion, one), one) for one in provisions]
+    last = max(moment for moment, _ in dated)
+    latest = [one for moment, one in dated if moment == last]
+    stated = [one for one in latest if one.is_stated] or latest
+    chosen = next((one for one in reversed(stated) if one.gir is not None or one.text), stated[-1])
+    for one in stated:
+        if one.contradicts(chosen):
             message = "another value of the same disposition and of the same time: which one holds?"
             conversion.refuse(f"{one.path}.value", message, RULE, "business-rule")
-        elif moment == last and one.text != chosen.text:
+        elif one.text not in (None, chosen.text):
             conversion.warn(f"{one.path}.value", "other words of the same time are written instead", RULE)
     return chosen
 
@@ -141,7 +162,9 @@ def _most_recent(conversion: Conversion, provisions: list[Provision]) -> Provisi
 def _observed(conversion: Conversion, provision: Provision) -> datetime:
     """When it was observed, whatever the precision and the offset; what has no time is older than anything else."""
     observation = provision.source
-    moment = observation.get("effectiveDateTime") or observation.get("effectivePeriod", {}).get("start")
+    bounds = observation.get("effectivePeriod", {})
+    moment = observation.get("effectiveDateTime") or observation.get("effectiveInstant")
+    moment = moment or bounds.get("start") or bounds.get("end")
     time = conversion.time(moment, f"{provision.path}.effectiveDateTime")
     return datetime_from_ts(time) if time else _LONG_AGO
 

@@ -315,6 +315,29 @@ def test_two_contrary_decisions_of_which_none_is_the_later_one_are_refused(dates
         convert(plan.bundle(), EMISSION)
 
 
+@pytest.mark.parametrize(
+    ("dates", "values"),
+    [
+        (("2020-01-01", "2021-01-01"), [[]]),
+        (("2021-01-01", "2020-01-01"), [[Boolean(False)], []]),
+        (("2020-01-01", "2020-01-01"), [[Boolean(False)], []]),
+        ((None, "2021-01-01"), [[Boolean(False)], []]),
+    ],
+)
+def test_a_later_decision_with_conditions_overrides_a_plain_one(
+    dates: tuple[str | None, str], values: list[list[Boolean]]
+) -> None:
+    plan = minimal_plan()
+    limited: Resource = {"type": "permit", "provision": [{"type": "deny"}]}
+    for key, provision, date in zip(("plain", "limited"), ({"type": "deny"}, limited), dates, strict=True):
+        plan.consent(key, "adr", RESUSCITATION, provision=provision, **({"dateTime": date} if date else {}))
+    mapped = convert(plan.bundle(), EMISSION)
+    entries = some_section(plan, DIRECTIVES).entries
+    assert [list(entry.values) for entry in entries] == values
+    is_said = ("warning", "Consent[0]") in {(one.severity, one.path) for one in mapped.issues}
+    assert is_said == (len(values) == 1)
+
+
 def test_directives_that_were_replaced_do_not_say_that_there_are_none() -> None:
     plan = minimal_plan()
     general = concept("http://loinc.org", "42348-3")
@@ -500,7 +523,11 @@ def test_a_goal_that_is_no_longer_pursued_is_no_priority(status: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", ["Non", "aucune", "Pas de mutuelle", "Sans", "néant", "inconnue", "oui", "?", "Ne sait pas"]
+    "words",
+    [
+        *("Non", "aucune", "Pas de mutuelle", "Sans", "néant", "inconnue", "oui", "?", "Ne sait pas"),
+        *("Non, trop cher", "Sans mutuelle depuis 2020", "Pas d'assurance", "Pas renseignée", "pas de", "Sans objet."),
+    ],
 )
 def test_words_that_name_no_insurer_do_not_say_that_there_is_one(words: str) -> None:
     plan = minimal_plan()
@@ -509,7 +536,13 @@ def test_words_that_name_no_insurer_do_not_say_that_there_is_one(words: str) -> 
         convert(plan.bundle(), EMISSION)
 
 
-@pytest.mark.parametrize("words", ["Pasteur Mutualité", "Nonagénaires de France", "Ouistreham Prévoyance", "MGEN"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("Pasteur Mutualité", "Nonagénaires de France", "Ouistreham Prévoyance", "MGEN"),
+        *("Sans Frontières Mutuelle", "Pas de Calais Mutuelle"),
+    ],
+)
 def test_an_insurer_may_be_called_anything(words: str) -> None:
     plan = minimal_plan()
     plan.observation("insurance", "PAT-002", valueString=words)
@@ -574,6 +607,59 @@ def test_two_dispositions_of_one_time_that_contradict_each_other_are_refused(tim
         plan.observation(key, "PAT-006", valueBoolean=value, **time)
     with pytest.raises(MappingError, match="which one holds"):
         convert(plan.bundle(), EMISSION)
+
+
+ABSENT = {"dataAbsentReason": concept("http://terminology.hl7.org/CodeSystem/data-absent-reason", "unknown")}
+
+
+@pytest.mark.parametrize(
+    ("other", "gir"),
+    [
+        (ABSENT, []),
+        ({"component": [{"code": concept(CISIS, "PAT-007"), "valueInteger": 5}]}, [[Integer(5)]]),
+        ({"valueInteger": 3}, [[Integer(3)]]),
+    ],
+)
+@pytest.mark.parametrize("is_first", [True, False])
+def test_dispositions_of_one_time_that_agree_are_one(other: Resource, gir: list[list[Integer]], is_first: bool) -> None:
+    plan = minimal_plan()
+    for value in (other, {"valueBoolean": True}) if is_first else ({"valueBoolean": True}, other):
+        plan.observation(f"aid-{len(value)}-{next(iter(value))}", "PAT-006", effectiveDateTime="2026-01-12", **value)
+    (aid,) = some_section(plan, SOCIAL).entries
+    assert aid.values == [Boolean(True)]
+    assert [one.values for one in related(aid, "SUBJ")] == gir
+
+
+@pytest.mark.parametrize("value", [{"valueInteger": 5}, {"valueBoolean": False}])
+def test_a_class_of_one_time_that_does_not_agree_is_refused(value: Resource) -> None:
+    plan = minimal_plan()
+    plan.observation("class", "PAT-006", valueInteger=3)
+    plan.observation("other", "PAT-006", **value)
+    with pytest.raises(MappingError, match="which one holds"):
+        convert(plan.bundle(), EMISSION)
+
+
+def test_the_name_of_an_insurer_is_not_lost_beside_a_yes_of_the_same_time() -> None:
+    plan = minimal_plan()
+    plan.observation("name", "PAT-002", valueString="MGEN")
+    plan.observation("yes", "PAT-002", valueBoolean=True)
+    (insurance,) = some_section(plan, SOCIAL).entries
+    assert len(related(insurance, "SUBJ")) == 1
+
+
+@pytest.mark.parametrize(
+    ("later", "earlier"),
+    [
+        ({"effectiveInstant": "2026-01-12T09:00:00+01:00"}, {"effectiveInstant": "2026-01-11T09:00:00+01:00"}),
+        ({"effectivePeriod": {"end": "2026-01-12"}}, {}),
+    ],
+)
+def test_an_instant_and_the_end_of_a_period_are_times(later: Resource, earlier: Resource) -> None:
+    plan = minimal_plan()
+    plan.observation("later", "PAT-006", valueBoolean=False, **later)
+    plan.observation("earlier", "PAT-006", valueBoolean=True, **earlier)
+    (entry,) = some_section(plan, SOCIAL).entries
+    assert entry.values == [Boolean(False)]
 
 
 # --- goals --------------------------------------------------------------------------------------------------------

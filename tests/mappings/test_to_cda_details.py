@@ -246,6 +246,19 @@ def test_a_dosage_in_words_is_taken_as_it_is() -> None:
     [
         ({"text": "1 comprimé", "asNeededBoolean": True}, "1 comprimé, si besoin"),
         ({"text": "1 comprimé si besoin", "asNeededBoolean": True}, "1 comprimé si besoin"),
+        (
+            {"text": "Adapter aux besoins hydriques", "asNeededBoolean": True},
+            "Adapter aux besoins hydriques, si besoin",
+        ),
+        ({"text": "1 cp au besoin", "asNeededBoolean": True}, "1 cp au besoin"),
+        (
+            {"text": "1 cp si besoin", "asNeededCodeableConcept": {"text": "douleur"}},
+            "1 cp si besoin, si besoin : douleur",
+        ),
+        (
+            {"text": "1 cp Si besoin : douleur", "asNeededCodeableConcept": {"text": "Douleur"}},
+            "1 cp Si besoin : douleur",
+        ),
         ({"asNeededCodeableConcept": {"coding": [{"code": "25064002"}]}}, "si besoin : 25064002"),
         ({"asNeededCodeableConcept": {}}, "si besoin"),
         ({"asNeededBoolean": False, "text": "1 comprimé"}, "1 comprimé"),
