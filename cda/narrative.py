@@ -24,6 +24,9 @@ class Element(msgspec.Struct, gc=False):
 Node = str | Element
 
 _TEXT_STYLES = ("Bold", "Italics", "Emphasis", "Underline")
+_STYLED = re.compile(rf"(?:{'|'.join(_TEXT_STYLES)})+", re.IGNORECASE | re.ASCII)
+_SHORT = 64
+"""Characters up to which a styleCode is kept with its styles: documents repeat short ones; long ones fill memory."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9._-]*")
 
@@ -33,13 +36,22 @@ def is_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
 
 
-@lru_cache(maxsize=256)
 def text_styles(style_code: str) -> tuple[str, ...]:
     """Those of Bold, Italics, Emphasis and Underline (CDA R2 §4.3.5.11) that a styleCode holds.
 
     Official documents also join them (`BoldItalics`) and write them small (`bold`).
     """
-    return tuple(style for style in _TEXT_STYLES if style.lower() in style_code.lower())
+    if not style_code:
+        return ()
+    return _kept_text_styles(style_code) if len(style_code) <= _SHORT else _text_styles(style_code)
+
+
+def _text_styles(style_code: str) -> tuple[str, ...]:
+    styled = " ".join(filter(_STYLED.fullmatch, style_code.split())).lower()
+    return tuple(style for style in _TEXT_STYLES if style.lower() in styled)
+
+
+_kept_text_styles = lru_cache(maxsize=256)(_text_styles)
 
 
 def content(text: str, *, id: str | None = None, style: str | None = None) -> Element:

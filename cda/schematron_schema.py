@@ -135,7 +135,9 @@ class Schema:
             expressions += [(item.at, _expression(item)) for item in rule.items]
         for at, expression in expressions:
             for name in _FILE_NAME.findall(expression):
-                yield at, (self.path.parent / name).resolve()
+                file = (self.path.parent / name).resolve()
+                if _can_be_named(file):
+                    yield at, file
 
     @property
     def unreachable(self) -> tuple[Gap, ...]:
@@ -158,6 +160,20 @@ def _expression(item: Let | Check | Extends) -> str:
             return item.test
         case Extends():
             return ""
+
+
+def _can_be_named(path: Path) -> bool:
+    """Whether the file system can hold a file of that name, be it there or not: one that is too long it cannot."""
+    try:
+        path.is_file()
+    except OSError:
+        return False
+    return True
+
+
+def _reason(error: OSError | etree.XMLSyntaxError) -> str:
+    """Why a file cannot be read, without its path on this machine."""
+    return str(error.strerror) if isinstance(error, OSError) else "not well-formed XML"
 
 
 def collapse(text: str) -> str:
@@ -222,7 +238,8 @@ class _Sources:
         try:
             return self._load(path.resolve(), ())
         except (OSError, etree.XMLSyntaxError) as error:
-            raise SchematronError(Issue("fatal", "not-found", f"rules cannot be read: {error}", path.name)) from error
+            message = f"rules cannot be read: {_reason(error)}"
+            raise SchematronError(Issue("fatal", "not-found", message, path.name)) from error
 
     def _load(self, path: Path, including: tuple[Path, ...]) -> etree._Element:
         parser = etree.XMLParser(remove_comments=True, remove_pis=True, resolve_entities=False, no_network=True)
@@ -246,10 +263,8 @@ class _Sources:
         else:
             try:
                 parent.replace(include, self._load(target, including))
-            except OSError as error:
-                reason = str(error.strerror)
-            except etree.XMLSyntaxError:
-                reason = "not well-formed XML"
+            except (OSError, etree.XMLSyntaxError) as error:
+                reason = _reason(error)
             else:
                 return
         self.gaps.append(Gap(_at(include), f"include {href} cannot be read: {reason}"))
@@ -257,7 +272,10 @@ class _Sources:
 
     def _located(self, named: Path, at: str) -> Path:
         """The file of that name; where there is none, the only one whose name differs in capitals only."""
-        found = [] if named.is_file() else in_other_capitals(named, self.root)
+        try:
+            found = [] if named.is_file() else in_other_capitals(named, self.root)
+        except OSError:  # said by who opens the file
+            return named
         if not found:
             return named
         names = " and ".join(file.relative_to(self.root).as_posix() for file in found)

@@ -52,10 +52,12 @@ from relais.cda.schematron import (
 )
 
 DOCUMENT_MODEL = "document model"
-"""The result of a document whose model is not among those whose rules are held: no rule fired."""
+"""The result of a document with a model that is not among those whose rules are held: no rule of it fired."""
 
 _SEVERAL_VERSIONS = "the templateId of the document does not say which version of its model applies; held here: {}"
 _OTHER_VERSION = "the templateId of the document calls for a version of its model that is not held here; held here: {}"
+_NO_MODEL = "no templateId of the document names a document model whose rules are held here"
+_LACKING = "the templateId of the document name a document model whose rules are not held here: {}"
 
 _NS = {"v3": V3, "xsi": XSI}
 _SEVERITIES: dict[str, Severity] = {"fatal": "fatal", "warning": "warning", "warn": "warning", "info": "information"}
@@ -288,10 +290,10 @@ class Validator:
 
     def _model_results(self, tree: etree._ElementTree, source: Source) -> Iterator[ProfileResult]:
         """What the profile of each document model says that the templateId of the document name, if held here."""
-        known = False
-        for names, template in _models(tree).items():
+        models = _models(tree)
+        lacking = [names[0] for names in models if names and not self.rule_set.versions(names, ())]
+        for names, template in models.items():
             held = self.rule_set.versions(names, ())
-            known = known or bool(held) or not names
             called_for = self.rule_set.versions(names, template)
             if len(called_for) == 1:
                 [profile] = called_for.values()
@@ -300,8 +302,8 @@ class Validator:
             elif held:
                 reason = (_SEVERAL_VERSIONS if called_for else _OTHER_VERSION).format(", ".join(called_for or held))
                 yield ProfileResult(names[0], True, 0, 0, (), (NotRun("relais-document-model", reason),))
-        if not known:
-            reason = "no templateId of the document names a document model whose rules are held here"
+        if lacking or not models:
+            reason = _LACKING.format(", ".join(lacking)) if lacking else _NO_MODEL
             yield ProfileResult(DOCUMENT_MODEL, True, 0, 0, (), (), (NotRun("relais-document-model", reason),))
 
     def _opened(self, tree: etree._ElementTree) -> Iterator[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import tracemalloc
 from base64 import b64decode, b64encode
 from html.parser import HTMLParser
 from importlib.resources import files
@@ -38,7 +39,16 @@ from relais.cda.model import (
     Telecom,
     Text,
 )
-from relais.cda.narrative import Element, Node, bullet_list, content, paragraph, plain_text, table
+from relais.cda.narrative import (
+    Element,
+    Node,
+    bullet_list,
+    content,
+    paragraph,
+    plain_text,
+    table,
+    text_styles,
+)
 from relais.cda.presentation import words
 from relais.cda.presentation.document import MAX_ELEMENTS
 from relais.cda.presentation.narrative import MAX_COLUMNS
@@ -263,6 +273,8 @@ NARRATIVE: list[tuple[Node, str]] = [
     (content("important", style="Emphasis"), "<p><em>important</em></p>"),
     (content("vital", style="BoldItalics"), "<p><em><strong>vital</strong></em></p>"),
     (content("fort", style="bold"), "<p><strong>fort</strong></p>"),
+    (content("maigre", style="notbold NoUnderline BoldX"), "<p>maigre</p>"),
+    (content("long", style=f"{'x' * 100} Bold"), "<p><strong>long</strong></p>"),
     (content("souligné", style="Underline"), "<p><u>souligné</u></p>"),
     (Element("content", {"revised": "delete"}, ["ôté"]), "<p><del>ôté</del></p>"),
     (Element("content", {"revised": "insert"}, ["mis"]), "<p><ins>mis</ins></p>"),
@@ -292,6 +304,16 @@ NARRATIVE: list[tuple[Node, str]] = [
 @pytest.mark.parametrize(("node", "expected"), NARRATIVE)
 def test_narrative_element(node: Node, expected: str) -> None:
     assert markup([node]) == expected
+
+
+def test_long_style_codes_of_documents_do_not_stay_in_memory() -> None:
+    tracemalloc.start()
+    try:
+        for number in range(10):
+            text_styles(f"{'x' * 100_000}{number}")
+        assert tracemalloc.get_traced_memory()[0] < 100_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_table_keeps_spans_alignment_headings_caption_and_strays() -> None:

@@ -112,6 +112,9 @@ def test_model_of_no_or_another_version_is_not_run_and_said(
         (UNSTRUCTURED, "85208-7", ["TLM-CR_2022.01"], ["TLM-CR_2022.01"]),
         (UNSTRUCTURED, "85208-7", [], [DOCUMENT_MODEL]),
         (UNSTRUCTURED, "11502-2", ["TLM-CR_2022.01"], []),
+        (f"{UNSTRUCTURED} {VSM}^2023.01", "11502-2", ["VAC_2023.01"], [DOCUMENT_MODEL]),
+        (f"{VAC}^2023.01 {VSM}^2023.01", "11369-6", ["VAC_2023.01"], ["VAC_2023.01", DOCUMENT_MODEL]),
+        ("1.2.3", "11369-6", ["VAC_2023.01"], [DOCUMENT_MODEL]),
     ],
 )
 def test_model_that_is_not_held_is_said_and_unstructured_documents_have_one_by_their_type(
@@ -120,6 +123,13 @@ def test_model_that_is_not_held_is_said_and_unstructured_documents_have_one_by_t
     report = judge(document(templates, code), *held)
     assert [result.name for result in models(report)] == names
     assert report.conformant
+
+
+def test_model_that_is_not_held_is_named_beside_one_that_is(judge: Judge) -> None:
+    _vac, lacking = models(judge(document(f"{VAC}^2023.01 {VSM}^2023.01"), "VAC_2023.01"))
+    assert [limit.reason for limit in lacking.limits] == [
+        "the templateId of the document name a document model whose rules are not held here: VSM"
+    ]
 
 
 # --- names --------------------------------------------------------------------------------------------------------

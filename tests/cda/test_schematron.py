@@ -280,6 +280,11 @@ def test_error_in_a_message_does_not_hide_the_failure(judge: Any) -> None:
     [
         ('<include href="absent.sch"/>', "include absent.sch cannot be read"),
         ('<include href="schema%20%C3%A9.sch"/>', "includes itself"),
+        (f'<include href="{"y" * 300}.sch"/>', "cannot be read: File name too long"),
+        (
+            f"""<pattern><rule context="r"><assert test="document('{"y" * 300}.xml')/v"/></rule></pattern>""",
+            "a file of the rules is absent",
+        ),
         ('<pattern is-a="absent"/>', "abstract pattern absent is absent"),
         ('<pattern><rule context="r"><extends rule="absent"/></rule></pattern>', "abstract rule absent is absent"),
         (
@@ -335,8 +340,10 @@ def test_file_that_is_no_schema_is_refused(tmp_path: Path, content: str) -> None
 
 
 def test_absent_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SchematronError, match=r"x\.sch"):
+    with pytest.raises(SchematronError) as refused:
         read_schema(tmp_path / "x.sch")
+    assert "x.sch" in str(refused.value)
+    assert str(tmp_path) not in str(refused.value)
 
 
 def test_pattern_alone_is_run_with_the_prefixes_given(processor: Processor, tmp_path: Path) -> None:
