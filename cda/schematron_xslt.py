@@ -256,7 +256,7 @@ class _Generator:
         for href in _OPENED.findall(rule.context):
             # XSLT takes an error in a context for "does not match": said here, or the rule would stay silent
             file = (self.schema.path.parent / href).resolve()
-            if not self.schema.renamed.get(file, file).is_file():
+            if not _is_there(self.schema.renamed.get(file, file)):
                 self._gap(rule.at, f"the context of the rule opens {href}, which is absent")
         template = etree.SubElement(self.top, f"{_XSL}template", mode=mode, priority=str(priority))
         self._expression(template, "match", rule.context, rule.at)
@@ -413,3 +413,10 @@ def _catch(attempt: etree._Element, attributes: Mapping[str, str] | None = None)
 def file_uri(path: Path) -> str:
     """The URI of a file as Java writes it: one slash after `file:`."""
     return path.resolve().as_uri().replace("file:///", "file:/", 1)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that no file can have
+        return False

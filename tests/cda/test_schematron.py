@@ -304,6 +304,10 @@ def test_error_in_a_message_does_not_hide_the_failure(judge: Any) -> None:
             "context of the rule opens absent.xml, which is absent",
         ),
         (
+            f"""<pattern><rule context="r[@x = doc('{"y" * 300}.xml')/v]"><assert test="true()"/></rule></pattern>""",
+            "which is absent",
+        ),
+        (
             '<pattern><rule context="r"><let name="v" value="1 +"/><assert test="$v = 1"/></rule></pattern>',
             "variable v does not compile: XPST0003",
         ),
